@@ -1,0 +1,2 @@
+//! The `quorate-bench` runner.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Quorate SDK: identity, typed commands, verification by default.

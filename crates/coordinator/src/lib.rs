@@ -1,0 +1,1 @@
+//! The Quorate coordinator: relays, selects, aggregates; stateless towards safety.

@@ -1,0 +1,2 @@
+//! The `quorate-coordinator` daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What the bytes of a payload mean, and the digests to sign.

@@ -1,0 +1,331 @@
+//! What a coordinator asks of a node and what the node answers. The coordinator drives every
+//! protocol; a node never starts anything (DESIGN 3.2).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bytes::{Digest, Nonce32},
+    certificate::PreparedStatement,
+    command::SignedCommand,
+    identity::Signature,
+    ids::{Epoch, KeyName, NodeId, UnixMillis},
+    key::KeyState,
+    refusal::Refusal,
+    scheme::Scheme,
+    share::{SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, TicketBatch},
+    tagged::{Tag, Tagged},
+};
+
+/// A ceremony as the coordinator names it to the nodes: 128 random bits per attempt.
+pub type AttemptId = [u8; 16];
+
+/// What a coordinator asks of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeRequest {
+    /// Where the node stands.
+    Status {
+        /// Makes the answer fresh.
+        nonce: Nonce32,
+    },
+    /// A page of the node's keys after a name.
+    ListKeys {
+        /// The last name of the page before.
+        after: Option<KeyName>,
+        /// How many at the most.
+        limit: u32,
+    },
+    /// Signing tickets for later (P23).
+    MakeTickets {
+        /// For which scheme.
+        scheme: Scheme,
+        /// How many.
+        count: u32,
+    },
+    /// Signature shares; each request stands alone (P24).
+    SignShares {
+        /// At most [`crate::share::MAX_SHARE_BATCH`].
+        requests: Vec<ShareRequest>,
+    },
+    /// Runs the gate on a command and does nothing.
+    Validate {
+        /// The command.
+        command: SignedCommand,
+    },
+    /// Starts a ceremony: answers with the node's hello.
+    BeginCeremony {
+        /// The coordinator's name for the attempt.
+        attempt: AttemptId,
+        /// The command that asks for it.
+        command: SignedCommand,
+        /// The epoch to make.
+        epoch: Epoch,
+    },
+    /// Carries the envelopes of one round to the node: answers with those of the next.
+    AdvanceCeremony {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The round that the envelopes belong to.
+        round: u8,
+        /// One envelope from every participant.
+        envelopes: Vec<Vec<u8>>,
+    },
+    /// Hands over a commit certificate and asks for the node's part of the proof of possession.
+    ProveKey {
+        /// The encoded certificate.
+        certificate: Vec<u8>,
+        /// All holders with a ticket each.
+        set: SetOfSigners,
+    },
+    /// Hands over the finished proof: the key becomes active.
+    ActivateKey {
+        /// The key.
+        key: KeyName,
+        /// The epoch that is proven.
+        epoch: Epoch,
+        /// The encoded proof.
+        proof: Vec<u8>,
+    },
+    /// Hands over evidence against a peer for the node's audit log (P16).
+    RecordEvidence {
+        /// The encoded evidence.
+        evidence: Vec<u8>,
+    },
+    /// A page of durable journal records.
+    ReadAudit {
+        /// The first sequence.
+        from: u64,
+        /// How many at the most.
+        limit: u32,
+    },
+    /// Asks the node to state its wall clock (P43).
+    AttestTime {
+        /// The challenge of the node whose clock is in doubt.
+        challenge: Nonce32,
+    },
+    /// Hands over the statements of peers to a node whose clock is in doubt (P43).
+    ConfirmTime {
+        /// The statements.
+        attestations: Vec<TimeAttestation>,
+    },
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeReply {
+    /// To [`NodeRequest::Status`].
+    Status(NodeStatus),
+    /// To [`NodeRequest::ListKeys`].
+    Keys(Vec<KeyListing>),
+    /// To [`NodeRequest::MakeTickets`].
+    Tickets(TicketBatch),
+    /// To [`NodeRequest::SignShares`].
+    Shares(ShareBatch),
+    /// To [`NodeRequest::Validate`], [`NodeRequest::RecordEvidence`] and
+    /// [`NodeRequest::ConfirmTime`].
+    Done,
+    /// To [`NodeRequest::BeginCeremony`] and [`NodeRequest::AdvanceCeremony`].
+    Ceremony(CeremonyReply),
+    /// To [`NodeRequest::ProveKey`].
+    Proved(ShareReceipt),
+    /// To [`NodeRequest::ActivateKey`].
+    Activated(ActivationReceipt),
+    /// To [`NodeRequest::ReadAudit`].
+    Audit(AuditPage),
+    /// To [`NodeRequest::AttestTime`].
+    Time(TimeAttestation),
+}
+
+/// Whether a node trusts its clock (P43).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClockState {
+    /// It does.
+    Confirmed,
+    /// It does not, and asks peers under this challenge.
+    Suspect {
+        /// What peers sign.
+        challenge: Nonce32,
+    },
+}
+
+/// Where a node stands, signed under the asker's nonce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeId,
+    /// The asker's nonce.
+    pub nonce: Nonce32,
+    /// This run of the process.
+    pub boot: [u8; 16],
+    /// The software version.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+    /// The roster in force.
+    pub roster: Digest,
+    /// The last durable journal sequence.
+    pub journal_sequence: u64,
+    /// The hash of that record.
+    pub journal_head: Digest,
+    /// The node's time.
+    pub time: UnixMillis,
+    /// Whether it is trusted.
+    pub clock: ClockState,
+    /// Over all of it.
+    pub signature: Signature,
+}
+
+impl NodeStatus {
+    /// What the node signs.
+    pub fn digest(&self) -> Digest {
+        let challenge = match self.clock {
+            ClockState::Confirmed => [0; 32],
+            ClockState::Suspect { challenge } => challenge.0,
+        };
+        Tagged::new(Tag::Status)
+            .text(self.node.as_str())
+            .bytes(&self.nonce.0)
+            .bytes(&self.boot)
+            .text(&self.version)
+            .number(u64::from(self.pid))
+            .digest(&self.roster)
+            .number(self.journal_sequence)
+            .digest(&self.journal_head)
+            .number(self.time.0)
+            .bytes(&challenge)
+            .finish()
+    }
+}
+
+/// A node's statement of its wall clock under another node's challenge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeAttestation {
+    /// Who states it.
+    pub node: NodeId,
+    /// The challenge of the node in doubt.
+    pub challenge: Nonce32,
+    /// The wall clock of the node that states it.
+    pub time: UnixMillis,
+    /// Over all of it.
+    pub signature: Signature,
+}
+
+impl TimeAttestation {
+    /// What the node signs.
+    pub fn digest(&self) -> Digest {
+        Tagged::new(Tag::Time)
+            .text(self.node.as_str())
+            .bytes(&self.challenge.0)
+            .number(self.time.0)
+            .finish()
+    }
+}
+
+/// One key as a node lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyListing {
+    /// The name.
+    pub key: KeyName,
+    /// The state at this node.
+    pub state: KeyState,
+    /// The highest epoch with a certificate, or the highest prepared one.
+    pub epoch: Epoch,
+    /// The encoded commit certificate, when the node holds one.
+    pub certificate: Option<Vec<u8>>,
+    /// The encoded proof of possession, when the key is active.
+    pub proof: Option<Vec<u8>>,
+}
+
+/// Shares for a batch of requests: an outcome each, and one signature over all statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareBatch {
+    /// One outcome per request, in order.
+    pub outcomes: Vec<Result<ShareStatement, Refusal>>,
+    /// Over the hashes of all statements, in order.
+    pub signature: Signature,
+}
+
+impl ShareBatch {
+    /// The hashes of the statements, in order: what the signature covers.
+    pub fn batch(&self) -> Vec<Digest> {
+        self.outcomes.iter().flatten().map(ShareStatement::digest).collect()
+    }
+}
+
+/// What a ceremony says next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CeremonyReply {
+    /// The round that these envelopes belong to.
+    pub round: u8,
+    /// What is to be carried to the others: one broadcast, or one sealed envelope each.
+    pub envelopes: Vec<Vec<u8>>,
+    /// Present when the share is durable: the node's PREPARED (P19).
+    pub prepared: Option<Prepared>,
+    /// Present when the run ends without a key.
+    pub aborted: Option<Aborted>,
+}
+
+/// A node's PREPARED.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The session's preimage, encoded with [`crate::wire`].
+    pub session: crate::session::SessionPreimage,
+    /// What was prepared.
+    pub statement: PreparedStatement,
+    /// The verifying shares in index order.
+    pub verifying_shares: Vec<Vec<u8>>,
+    /// Over the statement.
+    pub signature: Signature,
+}
+
+/// Why a ceremony ended at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aborted {
+    /// In words.
+    pub message: String,
+    /// Who is to blame, if it can be proven.
+    pub culprits: Vec<NodeId>,
+    /// The encoded evidence.
+    pub evidence: Option<Vec<u8>>,
+}
+
+/// A node's acknowledgement that a key is active (P41).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivationReceipt {
+    /// The node.
+    pub node: NodeId,
+    /// The key.
+    pub key: KeyName,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The hash of the certificate.
+    pub certificate: Digest,
+    /// The journal sequence of the activation.
+    pub sequence: u64,
+    /// Over all of it.
+    pub signature: Signature,
+}
+
+impl ActivationReceipt {
+    /// What the node signs.
+    pub fn digest(&self) -> Digest {
+        Tagged::new(Tag::Receipt)
+            .text("activation")
+            .text(self.node.as_str())
+            .text(self.key.as_str())
+            .number(u64::from(self.epoch.0))
+            .digest(&self.certificate)
+            .number(self.sequence)
+            .finish()
+    }
+}
+
+/// A page of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPage {
+    /// Encoded records in order.
+    pub records: Vec<Vec<u8>>,
+    /// The last durable sequence at the time of the answer.
+    pub durable: u64,
+}

@@ -1,0 +1,168 @@
+//! What callers of the public API see: the fate of commands, keys and nodes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bytes::Digest,
+    certificate::KeyEvidence,
+    ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
+    key::{KeyRecord, KeyState},
+    refusal::Refusal,
+    scheme::Scheme,
+    share::ShareReceipt,
+};
+
+/// The state of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CommandState {
+    /// More principals must endorse it.
+    AwaitingEndorsement,
+    /// It is being carried out.
+    Running,
+    /// It was carried out; terminal.
+    Succeeded,
+    /// Nodes refuse it: the rules or an admin forbid it; terminal.
+    Denied,
+    /// It was not carried out; the same command may be submitted again until it expires.
+    Failed,
+    /// Its time ran out; terminal.
+    Expired,
+    /// It was withdrawn; terminal.
+    Cancelled,
+}
+
+impl CommandState {
+    /// The state as programs read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AwaitingEndorsement => "AWAITING_ENDORSEMENT",
+            Self::Running => "RUNNING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Denied => "DENIED",
+            Self::Failed => "FAILED",
+            Self::Expired => "EXPIRED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+}
+
+/// What kind of command it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CommandKind {
+    /// Creates a key.
+    CreateKey,
+    /// Signs payloads.
+    Sign,
+}
+
+impl CommandKind {
+    /// The kind as programs read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateKey => "create-key",
+            Self::Sign => "sign",
+        }
+    }
+}
+
+/// Where a running command stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The step, in words: `hello`, `commit`, `echo`, ...
+    pub step: String,
+    /// Whose answer is awaited.
+    pub awaited: Vec<NodeId>,
+    /// 0 to 100.
+    pub percent: u8,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CommandOutcome {
+    /// A key is active.
+    KeyCreated {
+        /// Its name.
+        key: KeyName,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// Everything is signed.
+    Signed(SignOutcome),
+}
+
+/// Signatures with the proof of who took part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOutcome {
+    /// The key.
+    pub key: KeyName,
+    /// The epoch whose shares were used.
+    pub epoch: Epoch,
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The nodes whose shares were used, by index.
+    pub signers: Vec<NodeId>,
+    /// One signature per message, in the order in which the payloads' messages stand.
+    pub signatures: Vec<Vec<u8>>,
+    /// The receipts of the signers, in the same order.
+    pub receipts: Vec<ShareReceipt>,
+}
+
+/// A command as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandView {
+    /// The id.
+    pub id: CommandId,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// What it is.
+    pub kind: CommandKind,
+    /// The key that it is about.
+    pub key: KeyName,
+    /// Its state.
+    pub state: CommandState,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// When it expires.
+    pub expires: UnixMillis,
+    /// Where it stands while it runs.
+    pub progress: Option<Progress>,
+    /// What it came to.
+    pub outcome: Option<CommandOutcome>,
+    /// Why it did not succeed.
+    pub error: Option<Refusal>,
+}
+
+/// A key as callers see it. Nothing in it is trusted before its evidence is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyView {
+    /// The record.
+    pub record: KeyRecord,
+    /// The state.
+    pub state: KeyState,
+    /// Certificate and proof.
+    pub evidence: KeyEvidence,
+}
+
+/// A node as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// The id.
+    pub id: NodeId,
+    /// Its region.
+    pub region: String,
+    /// Whether its link is up.
+    pub connected: bool,
+    /// Its software version; empty while it was never seen.
+    pub version: String,
+    /// The smoothed round trip in microseconds; 0 while unknown.
+    pub latency_us: u64,
+    /// Its last known journal sequence.
+    pub journal_sequence: u64,
+    /// Its process id; 0 when it is not connected.
+    pub pid: u32,
+    /// Whether it trusts its clock.
+    pub clock_confirmed: bool,
+}

@@ -1,0 +1,1 @@
+//! A Quorate node: gate, protocols, vault, journal, index, sealing.

@@ -1,0 +1,2 @@
+//! The `quorate-node` daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! TLS with keys pinned from the roster, no certificate authority.

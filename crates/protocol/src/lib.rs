@@ -1,0 +1,1 @@
+//! The cryptographic protocols of Quorate as consuming rounds.

@@ -1,0 +1,1 @@
+//! A simulated Quorate cluster from one seed; never shipped.

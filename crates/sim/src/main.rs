@@ -1,0 +1,2 @@
+//! The `quorate-sim` runner.
+fn main() {}
