@@ -1,1 +1,33 @@
 //! What the bytes of a payload mean, and the digests to sign.
+//!
+//! Every node runs this for itself over the exact bytes that a client signed; nothing that a
+//! coordinator says about a payload is used (P7). [`decode()`] turns a payload into [`Facts`],
+//! for policy and for people, and into the messages to sign, or says why it must not be signed.
+//! [`finish()`] puts signatures back where the payload wants them.
+//!
+//! Pure: no clock, no randomness, no input or output. Nothing here decides whether a payload is
+//! *allowed*; that is the business of policy. What is refused here is refused for everybody: it
+//! is not what it claims to be, its meaning is unclear, or signing it would be unsafe for any key.
+
+mod decode;
+mod facts;
+mod finish;
+mod psbt;
+mod taproot;
+mod undecodable;
+
+pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all};
+pub use facts::{
+    DigestFacts, Facts, InputFacts, InvalidScript, MessageFacts, OutputFacts, PREVIEW_LENGTH,
+    PsbtFacts, ScriptKind, ScriptPubkey,
+};
+pub use finish::{Finalized, Finished, Unfinishable, finalize, finish};
+pub use psbt::{
+    HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS,
+    form::{PsbtForm, psbt_from_text_or_binary},
+};
+pub use taproot::{Network, UnknownNetwork, address, taproot_script};
+pub use undecodable::{BatchUndecodable, Undecodable};
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,10 @@ pub enum NodeRequest {
 /// What a node answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large replies are the rare ones, and each is moved once"
+)]
 pub enum NodeReply {
     /// To [`NodeRequest::Status`].
     Status(NodeStatus),

@@ -148,11 +148,24 @@ pub struct ShareRequest {
     pub items: Vec<SetOfSigners>,
 }
 
+/// The hash by which statements and audit records name what a share signs: the message, and
+/// whether the key is tweaked by BIP-341. A share can be checked against this alone, so a false
+/// share convicts its signer and a true one cannot be made to look false.
+pub fn signed_message_hash(message: &[u8], taproot_key_path: bool) -> Digest {
+    Tagged::new(Tag::Share)
+        .text("message")
+        .number(u64::from(taproot_key_path))
+        .bytes(message)
+        .finish()
+}
+
 /// One signature share with the set it was made for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareItem {
     /// The hash of the signing set.
     pub signing_set: Digest,
+    /// The hash of what the share signs; see [`signed_message_hash`].
+    pub message: Digest,
     /// z, 32 bytes: big-endian for secp256k1, little-endian for Ed25519.
     pub share: [u8; 32],
 }
@@ -193,7 +206,7 @@ impl ShareStatement {
             .text(self.key.as_str())
             .number(u64::from(self.epoch.0))
             .list(&self.items, |tagged, item| {
-                tagged.digest(&item.signing_set).bytes(&item.share)
+                tagged.digest(&item.signing_set).digest(&item.message).bytes(&item.share)
             })
             .finish()
     }
@@ -214,7 +227,7 @@ pub struct ShareReceipt {
 pub fn share_batch_digest(batch: &[Digest]) -> Digest {
     Tagged::new(Tag::Share)
         .text("batch")
-        .list(batch, |tagged, digest| tagged.digest(digest))
+        .list(batch, Tagged::digest)
         .finish()
 }
 

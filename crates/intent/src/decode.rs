@@ -1,0 +1,184 @@
+//! From a payload to its facts and the messages to sign.
+
+use quorate_model::{
+    KeyPurpose, Payload, PayloadKind, Purposes, Scheme,
+    payload::{INTERNAL_PREFIX, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
+};
+
+use crate::{
+    facts::{DigestFacts, Facts, MessageFacts},
+    psbt::{self, Spend},
+    undecodable::{BatchUndecodable, Undecodable},
+};
+
+/// The length of a digest, in bytes.
+pub(crate) const DIGEST_LENGTH: usize = 32;
+
+/// What decoding needs to know about a key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyFacts<'a> {
+    /// The scheme of the key.
+    pub scheme: Scheme,
+    /// What the key may sign.
+    pub purposes: &'a Purposes,
+    /// The untweaked group key: 33 compressed bytes on secp256k1, 32 bytes on Ed25519.
+    pub group_key: &'a [u8],
+}
+
+/// How the key is to be tweaked before it signs an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemTweak {
+    /// Not at all.
+    None,
+    /// By BIP-341, with no script tree.
+    TaprootKeyPath,
+}
+
+/// One signature to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningItem {
+    /// The exact bytes that the scheme signs; BIP-340 does not hash them beforehand.
+    pub message: Vec<u8>,
+    /// How the key is tweaked.
+    pub tweak: ItemTweak,
+    /// The input that the signature is for, in a transaction.
+    pub input: Option<u32>,
+}
+
+/// What a payload means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// For policy and for people.
+    pub facts: Facts,
+    /// What to sign, in order. Never empty.
+    pub items: Vec<SigningItem>,
+}
+
+/// Decodes one payload for one key.
+///
+/// # Errors
+///
+/// Everything that keeps the payload from being signed by this key, whatever policy says.
+pub fn decode(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    match payload.kind {
+        PayloadKind::Message => message(payload, key),
+        PayloadKind::Psbt => read_psbt(payload, key).map(Spend::into_decoded),
+        PayloadKind::Digest => digest(payload, key),
+    }
+}
+
+/// Decodes all payloads of a command; one that cannot be signed refuses them all (P17).
+///
+/// # Errors
+///
+/// The first payload that [`decode`] refuses, or a bound over all of them.
+pub fn decode_all(
+    payloads: &[Payload],
+    key: &KeyFacts<'_>,
+) -> Result<Vec<Decoded>, BatchUndecodable> {
+    if payloads.is_empty() {
+        return Err(BatchUndecodable::Empty);
+    }
+    if payloads.len() > MAX_PAYLOADS {
+        return Err(BatchUndecodable::TooManyPayloads {
+            found: payloads.len(),
+        });
+    }
+    let mut decoded = Vec::with_capacity(payloads.len());
+    let mut items: usize = 0;
+    for (index, payload) in payloads.iter().enumerate() {
+        let one =
+            decode(payload, key).map_err(|error| BatchUndecodable::Payload { index, error })?;
+        items = items.saturating_add(one.items.len());
+        if items > MAX_SIGNING_ITEMS {
+            return Err(BatchUndecodable::TooManyItems { index });
+        }
+        decoded.push(one);
+    }
+    Ok(decoded)
+}
+
+/// Checks that a key can and may sign this kind of payload at all (P9).
+pub(crate) fn admit(kind: PayloadKind, key: &KeyFacts<'_>) -> Result<(), Undecodable> {
+    let fits = match kind {
+        PayloadKind::Message => {
+            matches!(
+                key.scheme,
+                Scheme::Bip340 | Scheme::FrostSecp256k1 | Scheme::Ed25519
+            )
+        }
+        PayloadKind::Psbt => key.scheme == Scheme::Bip340,
+        PayloadKind::Digest => matches!(key.scheme, Scheme::Bip340 | Scheme::FrostSecp256k1),
+    };
+    if !fits {
+        return Err(Undecodable::SchemeUnfit {
+            kind,
+            scheme: key.scheme,
+        });
+    }
+    if !key.purposes.contains(kind.purpose()) {
+        return Err(Undecodable::WrongPurpose {
+            kind,
+            purposes: key.purposes.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks what holds for a payload of any kind, before its bytes are looked at.
+fn admit_payload<'p>(payload: &'p Payload, key: &KeyFacts<'_>) -> Result<&'p [u8], Undecodable> {
+    admit(payload.kind, key)?;
+    if payload.bytes.len() > MAX_PAYLOAD_BYTES {
+        return Err(Undecodable::TooLarge {
+            kind: payload.kind,
+            found: payload.bytes.len(),
+        });
+    }
+    Ok(&payload.bytes)
+}
+
+/// Reads a payload that is a PSBT.
+pub(crate) fn read_psbt(payload: &Payload, key: &KeyFacts<'_>) -> Result<Spend, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    psbt::read(bytes, key.group_key, payload.allow_high_fee)
+}
+
+fn message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    refuse_internal_proof(bytes)?;
+    // What BIP-340 signs over 32 bytes cannot be told from the signature over a transaction's
+    // digest, whoever made those bytes (P9).
+    let bare_digest = key.scheme == Scheme::Bip340 && bytes.len() == DIGEST_LENGTH;
+    if bare_digest && !key.purposes.contains(KeyPurpose::Digests) {
+        return Err(Undecodable::BareDigest);
+    }
+    Ok(untweaked(Facts::Message(MessageFacts::of(bytes)), bytes))
+}
+
+fn digest(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    let digest = quorate_model::Digest::from_slice(bytes)
+        .ok_or(Undecodable::DigestLength { found: bytes.len() })?;
+    refuse_internal_proof(bytes)?;
+    Ok(untweaked(Facts::Digest(DigestFacts { digest }), bytes))
+}
+
+/// Keeps clients from having the key sign what only the cluster itself may say (P9, P20).
+fn refuse_internal_proof(bytes: &[u8]) -> Result<(), Undecodable> {
+    if bytes.starts_with(INTERNAL_PREFIX) {
+        return Err(Undecodable::InternalProof);
+    }
+    Ok(())
+}
+
+fn untweaked(facts: Facts, message: &[u8]) -> Decoded {
+    let item = SigningItem {
+        message: message.to_vec(),
+        tweak: ItemTweak::None,
+        input: None,
+    };
+    Decoded {
+        facts,
+        items: vec![item],
+    }
+}

@@ -1,0 +1,15 @@
+//! Tests of the whole crate through its public face, with judges that share no code with it.
+
+mod fixtures;
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "an overflow in a judge fails the test"
+)]
+mod judges;
+mod payloads;
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
+mod properties;
+mod psbt_refusals;
+mod refusals;
+mod signing;
+mod vectors;

@@ -1,0 +1,386 @@
+//! Why a payload is not signed, whatever policy says.
+
+use quorate_model::{
+    PayloadKind, Purposes, Reason, Refusal, Scheme,
+    payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
+};
+
+use crate::psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS};
+
+/// Why a payload cannot be signed by a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Undecodable {
+    /// More bytes than a payload may have.
+    #[error("the {kind} has {found} bytes, expected at most {MAX_PAYLOAD_BYTES}")]
+    TooLarge {
+        /// What the payload claims to be.
+        kind: PayloadKind,
+        /// Its length.
+        found: usize,
+    },
+    /// The scheme has no signatures for this kind.
+    #[error("a key of scheme {scheme} cannot sign a {kind}: use a key of scheme {}", fitting(*.kind))]
+    SchemeUnfit {
+        /// What the payload claims to be.
+        kind: PayloadKind,
+        /// The scheme of the key.
+        scheme: Scheme,
+    },
+    /// The key was not made for this kind.
+    #[error(
+        "the key has the purpose {}, a {kind} needs the purpose {}: use a key that was created \
+         with it, purposes are fixed at creation", listed(.purposes), .kind.purpose()
+    )]
+    WrongPurpose {
+        /// What the payload claims to be.
+        kind: PayloadKind,
+        /// The purposes of the key.
+        purposes: Purposes,
+    },
+    /// A message that cannot be told from a digest.
+    #[error(
+        "a message of exactly 32 bytes could be the digest of a transaction under bip340: sign it \
+         with a key that has the purpose digests as well, or add a prefix to the message"
+    )]
+    BareDigest,
+    /// A payload that claims to be a proof of the cluster.
+    #[error(
+        "the payload starts with 0xff \"quorate/v1/\", which is kept for proofs that the cluster \
+         makes itself: change its first byte"
+    )]
+    InternalProof,
+    /// A digest of another length.
+    #[error("the digest has {found} bytes, expected exactly 32: sign longer texts as a message")]
+    DigestLength {
+        /// Its length.
+        found: usize,
+    },
+    /// The group key is none.
+    #[error(
+        "the group key has {found} bytes and is no compressed point of secp256k1, expected 33 \
+         bytes: the key record is damaged"
+    )]
+    MalformedKey {
+        /// Its length.
+        found: usize,
+    },
+    /// The bytes do not even start like a PSBT.
+    #[error(
+        "this is no PSBT: expected the binary form, which starts with \"psbt\", or base64 of it \
+         where text is accepted"
+    )]
+    NotPsbt,
+    /// The bytes start like a PSBT and go wrong later.
+    ///
+    /// The detail is what the parser said, cut short, because it repeats what a client sent.
+    #[error(
+        "the PSBT cannot be read ({detail}): expected version 0 (BIP-174), complete and unchanged; \
+         convert version 2 to version 0 first"
+    )]
+    Unreadable {
+        /// What the parser said.
+        detail: String,
+    },
+    /// Bytes follow the PSBT.
+    #[error("{count} bytes follow the end of the PSBT: expected exactly one PSBT")]
+    TrailingBytes {
+        /// How many.
+        count: usize,
+    },
+    /// More inputs than are signed at a time.
+    #[error("the PSBT has {found} inputs, expected at most {MAX_INPUTS}: split the transaction")]
+    TooManyInputs {
+        /// How many.
+        found: usize,
+    },
+    /// More outputs than are shown at a time.
+    #[error("the PSBT has {found} outputs, expected at most {MAX_OUTPUTS}: split the transaction")]
+    TooManyOutputs {
+        /// How many.
+        found: usize,
+    },
+    /// No output at all.
+    #[error("the PSBT has no outputs: no node of the network would accept the transaction")]
+    NoOutputs,
+    /// One output is spent twice.
+    #[error("inputs {first} and {second} of the PSBT spend the same output: remove one of them")]
+    DuplicateInput {
+        /// The first input.
+        first: usize,
+        /// The second input.
+        second: usize,
+    },
+    /// The amount of an input is not known.
+    #[error(
+        "input {input} of the PSBT has no witness_utxo or non_witness_utxo: a taproot signature \
+         commits to the amounts and scripts of all inputs, so add it (wallets call this updating)"
+    )]
+    NoAmount {
+        /// The input.
+        input: usize,
+    },
+    /// The previous transaction is another one than the input names.
+    #[error(
+        "non_witness_utxo of input {input} is not the transaction that the input spends: its hash \
+         differs from the txid; update the PSBT again"
+    )]
+    WrongPrevious {
+        /// The input.
+        input: usize,
+    },
+    /// The previous transaction has no such output.
+    #[error("input {input} spends output {vout} of a transaction that has {outputs} outputs")]
+    NoSuchOutput {
+        /// The input.
+        input: usize,
+        /// The output that it names.
+        vout: u32,
+        /// How many there are.
+        outputs: usize,
+    },
+    /// Two statements about the same output differ.
+    #[error(
+        "witness_utxo and non_witness_utxo of input {input} disagree about the amount or the \
+         script: update the PSBT again"
+    )]
+    UtxoDisagreement {
+        /// The input.
+        input: usize,
+    },
+    /// An amount or a sum that cannot exist.
+    #[error("the amounts of the {side} exceed 21,000,000 BTC: they cannot exist")]
+    AmountOutOfRange {
+        /// Inputs or outputs.
+        side: &'static str,
+    },
+    /// Nothing here is for this key.
+    #[error(
+        "no input of the PSBT belongs to this key: expected at least one that spends its taproot \
+         script {script}; check the name of the key and the network"
+    )]
+    NotOurs {
+        /// The script of the key, in hex.
+        script: String,
+    },
+    /// A signature type that leaves parts of the transaction open.
+    #[error(
+        "input {input} asks for sighash type {found:#04x}, expected DEFAULT (0x00) or ALL (0x01): \
+         other types let somebody change the transaction after it is signed"
+    )]
+    SighashType {
+        /// The input.
+        input: usize,
+        /// The type.
+        found: u32,
+    },
+    /// A script tree on an input whose script has none.
+    #[error(
+        "input {input} belongs to the key but carries {field}, which speaks of a script tree: the \
+         key signs only for the key path with no script tree; remove the field"
+    )]
+    ScriptPath {
+        /// The input.
+        input: usize,
+        /// The field.
+        field: &'static str,
+    },
+    /// The input claims another internal key than the one that its script is made of.
+    #[error(
+        "tap_internal_key of input {input} is not the key, although the script is: expected \
+         {expected} or no such field"
+    )]
+    InternalKeyMismatch {
+        /// The input.
+        input: usize,
+        /// The internal key, in hex.
+        expected: String,
+    },
+    /// There is a signature already.
+    ///
+    /// A signature that is present is neither checked nor replaced here: whoever made the PSBT
+    /// believes that it is done, and that belief may be false.
+    #[error(
+        "input {input} belongs to the key and is signed already ({field} is set): use the PSBT as \
+         it is, or remove the field to have it signed again"
+    )]
+    AlreadySigned {
+        /// The input.
+        input: usize,
+        /// The field.
+        field: &'static str,
+    },
+    /// More is paid than there is.
+    #[error("the outputs pay {outputs_sat} sat, more than the {inputs_sat} sat of the inputs")]
+    OutputsExceedInputs {
+        /// What there is.
+        inputs_sat: u64,
+        /// What is paid.
+        outputs_sat: u64,
+    },
+    /// The fee is out of all proportion.
+    #[error(
+        "the fee is {fee_sat} sat of {inputs_sat} sat spent, more than one {HIGH_FEE_SHARE}th of \
+         the inputs or {HIGH_FEE_SAT} sat: check the change output, or accept it with \
+         --allow-high-fee"
+    )]
+    HighFee {
+        /// The fee.
+        fee_sat: u64,
+        /// The sum of the inputs.
+        inputs_sat: u64,
+    },
+}
+
+impl Undecodable {
+    /// The reason of the catalogue.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::TooLarge { .. } | Self::TooManyInputs { .. } | Self::TooManyOutputs { .. } => {
+                Reason::TooLarge
+            }
+            Self::SchemeUnfit { .. } => Reason::SchemeMismatch,
+            Self::WrongPurpose { .. } | Self::BareDigest => Reason::PurposeMismatch,
+            Self::MalformedKey { .. } => Reason::Invariant,
+            Self::HighFee { .. } => Reason::FeeTooHigh,
+            Self::DigestLength { .. }
+            | Self::NotPsbt
+            | Self::Unreadable { .. }
+            | Self::TrailingBytes { .. } => Reason::PayloadUndecodable,
+            Self::InternalProof
+            | Self::NoOutputs
+            | Self::DuplicateInput { .. }
+            | Self::NoAmount { .. }
+            | Self::WrongPrevious { .. }
+            | Self::NoSuchOutput { .. }
+            | Self::UtxoDisagreement { .. }
+            | Self::AmountOutOfRange { .. }
+            | Self::NotOurs { .. }
+            | Self::SighashType { .. }
+            | Self::ScriptPath { .. }
+            | Self::InternalKeyMismatch { .. }
+            | Self::AlreadySigned { .. }
+            | Self::OutputsExceedInputs { .. } => Reason::PayloadRefused,
+        }
+    }
+
+    /// A stable code for exactly this error, finer than the reason.
+    pub const fn detail(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
+            Self::SchemeUnfit { .. } => "SCHEME_UNFIT",
+            Self::WrongPurpose { .. } => "WRONG_PURPOSE",
+            Self::BareDigest => "BARE_DIGEST",
+            Self::InternalProof => "INTERNAL_PROOF",
+            Self::DigestLength { .. } => "DIGEST_LENGTH",
+            Self::MalformedKey { .. } => "KEY_MALFORMED",
+            Self::NotPsbt => "NOT_PSBT",
+            Self::Unreadable { .. } => "PSBT_UNREADABLE",
+            Self::TrailingBytes { .. } => "PSBT_TRAILING_BYTES",
+            Self::TooManyInputs { .. } => "PSBT_TOO_MANY_INPUTS",
+            Self::TooManyOutputs { .. } => "PSBT_TOO_MANY_OUTPUTS",
+            Self::NoOutputs => "PSBT_NO_OUTPUTS",
+            Self::DuplicateInput { .. } => "PSBT_DUPLICATE_INPUT",
+            Self::NoAmount { .. } => "PSBT_AMOUNT_MISSING",
+            Self::WrongPrevious { .. } => "PSBT_WRONG_PREVIOUS_TRANSACTION",
+            Self::NoSuchOutput { .. } => "PSBT_NO_SUCH_OUTPUT",
+            Self::UtxoDisagreement { .. } => "PSBT_UTXO_DISAGREEMENT",
+            Self::AmountOutOfRange { .. } => "PSBT_AMOUNT_OUT_OF_RANGE",
+            Self::NotOurs { .. } => "PSBT_NO_INPUT_OF_KEY",
+            Self::SighashType { .. } => "PSBT_SIGHASH_TYPE",
+            Self::ScriptPath { .. } => "PSBT_SCRIPT_PATH",
+            Self::InternalKeyMismatch { .. } => "PSBT_INTERNAL_KEY_MISMATCH",
+            Self::AlreadySigned { .. } => "PSBT_ALREADY_SIGNED",
+            Self::OutputsExceedInputs { .. } => "PSBT_OUTPUTS_EXCEED_INPUTS",
+            Self::HighFee { .. } => "PSBT_HIGH_FEE",
+        }
+    }
+}
+
+impl From<&Undecodable> for Refusal {
+    fn from(error: &Undecodable) -> Self {
+        Self::new(error.reason(), error.to_string()).with("detail", error.detail())
+    }
+}
+
+/// Why the payloads of a command cannot be signed together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchUndecodable {
+    /// Nothing to sign.
+    #[error("the command carries no payload, expected 1 to {MAX_PAYLOADS}")]
+    Empty,
+    /// Too much to sign.
+    #[error("the command carries {found} payloads, expected at most {MAX_PAYLOADS}: split it")]
+    TooManyPayloads {
+        /// How many.
+        found: usize,
+    },
+    /// Too many signatures.
+    #[error(
+        "up to payload {index} the command asks for more than {MAX_SIGNING_ITEMS} signatures: \
+         split it"
+    )]
+    TooManyItems {
+        /// The payload with which the bound is crossed, from 0.
+        index: usize,
+    },
+    /// One payload cannot be signed.
+    #[error("payload {index}: {error}")]
+    Payload {
+        /// Which, from 0.
+        index: usize,
+        /// Why; part of the message, because people read this one sentence.
+        error: Undecodable,
+    },
+}
+
+impl BatchUndecodable {
+    /// The reason of the catalogue.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Empty => Reason::PayloadUndecodable,
+            Self::TooManyPayloads { .. } | Self::TooManyItems { .. } => Reason::TooLarge,
+            Self::Payload { error, .. } => error.reason(),
+        }
+    }
+
+    /// A stable code for exactly this error, finer than the reason.
+    pub const fn detail(&self) -> &'static str {
+        match self {
+            Self::Empty => "NO_PAYLOAD",
+            Self::TooManyPayloads { .. } => "TOO_MANY_PAYLOADS",
+            Self::TooManyItems { .. } => "TOO_MANY_SIGNATURES",
+            Self::Payload { error, .. } => error.detail(),
+        }
+    }
+}
+
+impl From<&BatchUndecodable> for Refusal {
+    fn from(error: &BatchUndecodable) -> Self {
+        let refusal = Self::new(error.reason(), error.to_string()).with("detail", error.detail());
+        match error {
+            BatchUndecodable::Empty | BatchUndecodable::TooManyPayloads { .. } => refusal,
+            BatchUndecodable::TooManyItems { index } | BatchUndecodable::Payload { index, .. } => {
+                refusal.with("payload", index)
+            }
+        }
+    }
+}
+
+fn fitting(kind: PayloadKind) -> &'static str {
+    match kind {
+        PayloadKind::Message => "bip340, frost-secp256k1 or ed25519",
+        PayloadKind::Psbt => "bip340",
+        PayloadKind::Digest => "bip340 or frost-secp256k1",
+    }
+}
+
+fn listed(purposes: &Purposes) -> String {
+    let names: Vec<_> = purposes
+        .as_slice()
+        .iter()
+        .map(|purpose| purpose.as_str())
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,272 @@
+//! Audit records: what a node writes into its journal before anything leaves it (P37), and how
+//! anyone checks a chain of them offline (P38).
+//!
+//! A record is hashed over its exact encoded bytes and names the hash of the record before it.
+//! Checkpoints are signed with the node's identity key; because each covers the hash of its
+//! predecessor, one checkpoint vouches for everything before it. No secret is ever in a record
+//! (P39): shares, nonces and sealed bytes have no place in any entry.
+
+mod chain;
+
+use serde::{Deserialize, Serialize};
+
+pub use chain::{ChainError, ChainFault, ChainPosition, ChainSummary, ChainVerifier, verify_chain};
+
+use crate::{
+    bytes::Digest,
+    identity::Signature,
+    ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
+    tagged::{Tag, Tagged},
+    wire::{self, WireError},
+};
+
+/// The sequence of the first record of a journal. Zero stands for "nothing yet".
+pub const FIRST_SEQUENCE: u64 = 1;
+
+/// The most bytes that one encoded record may have.
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+
+/// One record of a node's journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The position in the journal, from [`FIRST_SEQUENCE`] without gaps.
+    pub sequence: u64,
+    /// The hash of the record before this one, [`Digest::ZERO`] for the first.
+    pub previous: Digest,
+    /// The node's time (P43). It never goes back along a chain.
+    pub time: UnixMillis,
+    /// The run of the node's process that wrote the record.
+    pub boot: [u8; 16],
+    /// What happened.
+    pub entry: Entry,
+}
+
+impl Record {
+    /// The exact bytes that are stored, hashed and exported: a version byte, then postcard.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WireError> {
+        wire::encode(self)
+    }
+
+    /// Reads a record; unknown versions and trailing bytes are refused.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        wire::decode(bytes)
+    }
+}
+
+/// The hash of a record, over its exact encoded bytes (P1).
+pub fn record_hash(bytes: &[u8]) -> Digest {
+    Tagged::new(Tag::Audit).text("record").bytes(bytes).finish()
+}
+
+/// What a node decided or saw.
+///
+/// The encoding numbers the variants in this order and writes fields by position. Therefore
+/// variants are only ever added at the end, and a variant's fields never change: a changed shape
+/// is a new variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Entry {
+    /// A process began to serve.
+    Boot {
+        /// The software version.
+        version: String,
+        /// The node.
+        node: NodeId,
+    },
+    /// A roster was pinned.
+    RosterPinned {
+        /// The exact bytes of the signed roster.
+        roster: Vec<u8>,
+    },
+    /// A request was not carried out.
+    Refused(Refused),
+    /// A share of a new epoch is durable; the statement that says so may leave the node (P19).
+    KeyPrepared(KeyPrepared),
+    /// All holders have prepared (P20).
+    KeyCertified {
+        /// The key.
+        key: KeyName,
+        /// The epoch.
+        epoch: Epoch,
+        /// The encoded commit certificate.
+        certificate: Vec<u8>,
+    },
+    /// Signature shares may leave the node (P24).
+    ShareReleased(ShareReleased),
+    /// Every share of an epoch has been proven.
+    KeyActivated {
+        /// The key.
+        key: KeyName,
+        /// The epoch.
+        epoch: Epoch,
+        /// The encoded proof of possession.
+        proof: Vec<u8>,
+    },
+    /// A peer broke a protocol, with evidence that others can check (P16).
+    PeerBlamed {
+        /// The peer.
+        node: NodeId,
+        /// The encoded evidence.
+        evidence: Vec<u8>,
+    },
+    /// The node trusts its clock again (P43).
+    ClockConfirmed {
+        /// The node's time from here on.
+        time: UnixMillis,
+        /// Whose statements confirmed it; empty when it was released at the node's console.
+        witnesses: Vec<NodeId>,
+    },
+    /// The node does not trust its clock (P43).
+    ClockSuspect {
+        /// The node's own time.
+        expected: UnixMillis,
+        /// What the wall clock said.
+        observed: UnixMillis,
+    },
+    /// The chain up to here, signed, with the digest of the index at a sequence (P37).
+    Checkpoint(Checkpoint),
+}
+
+impl Entry {
+    /// The kind as programs and people read it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Boot { .. } => "boot",
+            Self::RosterPinned { .. } => "roster-pinned",
+            Self::Refused(_) => "refused",
+            Self::KeyPrepared(_) => "key-prepared",
+            Self::KeyCertified { .. } => "key-certified",
+            Self::ShareReleased(_) => "share-released",
+            Self::KeyActivated { .. } => "key-activated",
+            Self::PeerBlamed { .. } => "peer-blamed",
+            Self::ClockConfirmed { .. } => "clock-confirmed",
+            Self::ClockSuspect { .. } => "clock-suspect",
+            Self::Checkpoint(_) => "checkpoint",
+        }
+    }
+}
+
+/// On whose word a command was judged, and by which rule (P37).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgment {
+    /// The digest of the command.
+    pub command: Digest,
+    /// The id of the command.
+    pub command_id: CommandId,
+    /// The hash of the endorsements that came with it.
+    pub endorsements: Digest,
+    /// The hash of the policy in force.
+    pub policy: Digest,
+    /// The rule that decided.
+    pub rule: String,
+}
+
+/// A request that was not carried out. What could not be decoded is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The digest of the command.
+    pub command: Option<Digest>,
+    /// The id of the command.
+    pub command_id: Option<CommandId>,
+    /// The hash of the endorsements that came with it.
+    pub endorsements: Option<Digest>,
+    /// The hash of the policy in force.
+    pub policy: Digest,
+    /// The key that was asked for.
+    pub key: Option<KeyName>,
+    /// The epoch that was asked for.
+    pub epoch: Option<Epoch>,
+    /// The stable text of the reason.
+    pub reason: String,
+    /// The sentence for people.
+    pub detail: String,
+}
+
+/// A durable share of a new epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPrepared {
+    /// The command that asked for the key.
+    pub judgment: Judgment,
+    /// The key.
+    pub key: KeyName,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The id of the session that made it.
+    pub session: Digest,
+    /// The hash of the PREPARED statement.
+    pub statement: Digest,
+}
+
+/// Permission for signature shares to leave the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareReleased {
+    /// The command; for a proof of possession the one that created the key.
+    pub judgment: Judgment,
+    /// When the command expires: its id is remembered until then and a margin (P8).
+    pub expires: UnixMillis,
+    /// The key.
+    pub key: KeyName,
+    /// The epoch of the share.
+    pub epoch: Epoch,
+    /// What the shares are for.
+    pub purpose: SharePurpose,
+    /// One item per message.
+    pub items: Vec<ItemRecord>,
+}
+
+/// What a signature share is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SharePurpose {
+    /// A payload that a client asked for.
+    Sign,
+    /// The proof of possession of a new epoch (P20).
+    ProofOfPossession,
+}
+
+/// One message that a share was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemRecord {
+    /// The hash of the message, under [`Tag::Audit`]; see [`message_hash`].
+    pub message: Digest,
+    /// The hash of the signing set (P24).
+    pub signing_set: Digest,
+}
+
+/// The hash by which records name a message to sign.
+pub fn message_hash(message: &[u8]) -> Digest {
+    Tagged::new(Tag::Audit).text("message").bytes(message).finish()
+}
+
+/// A signed point of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The sequence up to which the index had applied records.
+    pub index_sequence: u64,
+    /// The digest of the index at that sequence; only the node itself can recompute it.
+    pub index_digest: Digest,
+    /// The node's signature over [`checkpoint_digest`].
+    pub signature: Signature,
+}
+
+/// What a node signs in a checkpoint: the place in the chain, and the index.
+pub fn checkpoint_digest(
+    sequence: u64,
+    previous: &Digest,
+    time: UnixMillis,
+    boot: &[u8; 16],
+    index_sequence: u64,
+    index_digest: &Digest,
+) -> Digest {
+    Tagged::new(Tag::Audit)
+        .text("checkpoint")
+        .number(sequence)
+        .digest(previous)
+        .number(time.0)
+        .bytes(boot)
+        .number(index_sequence)
+        .digest(index_digest)
+        .finish()
+}
+
+#[cfg(test)]
+mod tests;
