@@ -1,2 +1,52 @@
-//! The `quorate` command.
-fn main() {}
+//! The `quorate` command: keys, signatures, identities, rosters, audits, and a whole cluster on
+//! one machine to try things out. Results go to standard output, progress to standard error.
+#![expect(
+    clippy::print_stderr,
+    reason = "a command line tells people how things go on standard error"
+)]
+
+mod args;
+mod command;
+mod context;
+mod dev;
+mod error;
+mod input;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    args::{Cli, Command},
+    context::Context,
+    error::CliError,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => error.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<u8, CliError> {
+    let context = Context::new(cli.options);
+    match cli.command {
+        Command::Key(key) => key.run(&context).await?,
+        Command::Sign(sign) => sign.run(&context).await?,
+        Command::Verify(verify) => verify.run(&context).await?,
+        Command::Node(node) => node.run(&context).await?,
+        Command::Identity(identity) => identity.run(&context)?,
+        Command::Cluster(cluster) => cluster.run(&context)?,
+        Command::Command(command) => command.run(&context).await?,
+        Command::Audit(audit) => audit.run(&context).await?,
+        Command::Dev(dev) => return dev.run(&context).await,
+        Command::DevExec(exec) => return exec.run().await,
+        Command::Completion(completion) => completion.run()?,
+        Command::Version => command::version::run(&context)?,
+    }
+    Ok(0)
+}

@@ -1,1 +1,46 @@
-//! The Quorate SDK: identity, typed commands, verification by default.
+//! The Quorate SDK: identities, typed commands, verification by default.
+//!
+//! A [`Client`] speaks to a cluster through coordinators that it does not trust. It trusts a key
+//! only after its certificate and its proof of possession hold under the pinned roster, and returns
+//! a signature only after it has verified under that key, over the message that this side decoded.
+//!
+//! ```no_run
+//! # async fn pay() -> Result<(), quorate_client::ClientError> {
+//! use std::{path::Path, time::Duration};
+//! use quorate_client::{Client, CommandOptions, identity::Identity, model::{Payload, roster::Role}};
+//! use quorate_client::{passphrase::Passphrase, profile::Profile};
+//!
+//! let profile = Profile::load(Path::new("/etc/wallet/quorate"))?;
+//! let passphrase = Passphrase::read(Path::new("/run/secrets/passphrase"))?;
+//! let identity = Identity::read(&profile.identity_path(Role::Client)?, &passphrase)?;
+//! let client = Client::connect(&profile, identity, Duration::from_secs(10)).await?;
+//! let key = client.key(&"hot".parse().expect("a name")).await?;
+//! let payload = Payload::message(*b"withdrawal 42");
+//! let signed = client.sign(&key, vec![payload], &CommandOptions::default()).await?;
+//! println!("{:?}", signed.outcome().signatures);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod audit;
+mod client;
+mod command;
+mod error;
+#[cfg(test)]
+mod fixtures;
+pub mod identity;
+mod key;
+pub mod passphrase;
+pub mod profile;
+mod signed;
+mod transport;
+mod verify;
+
+pub use client::{Client, succeeded};
+pub use command::{CommandOptions, CommandTimes, Prepared};
+pub use error::{ClientError, ExitClass};
+pub use key::{CertifiedKey, ListedKey};
+/// The vocabulary that the SDK speaks.
+pub use quorate_model as model;
+pub use signed::Signed;
+pub use verify::VerificationError;

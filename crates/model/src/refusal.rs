@@ -116,6 +116,8 @@ reasons! {
     SigningSetInvalid = "SIGNING_SET_INVALID", InvalidArgument, false;
     /// The ticket is spent, expired or never was.
     TicketUnknown = "TICKET_UNKNOWN", Aborted, true;
+    /// A node cannot read its share of the key.
+    ShareUnavailable = "SHARE_UNAVAILABLE", FailedPrecondition, true;
     /// Another epoch is in force.
     EpochChanged = "EPOCH_CHANGED", Aborted, true;
     /// The epoch number is taken by an earlier attempt.

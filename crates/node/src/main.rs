@@ -1,2 +1,214 @@
-//! The `quorate-node` daemon.
-fn main() {}
+//! The `quorate-node` daemon: makes a node, pins its roster, runs it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use quorate_model::{Digest, NodeId, roster::SignedRoster};
+use quorate_node::{
+    config::{CoordinatorAddress, LogFormat, NodeConfig},
+    core::TrueShares,
+    host,
+    run::{self, RunOptions},
+    sealing::{KekSource, KeyFile, Passphrase},
+};
+use zeroize::Zeroizing;
+
+/// Holds one share of each key in one region. Dials its coordinators; listens to nobody.
+#[derive(Parser)]
+#[command(name = "quorate-node", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Makes the identity of a node in an empty directory and prints its public card.
+    Init(Init),
+    /// Prints the public card of a node.
+    Card(Place),
+    /// Pins roster 1, after its hash was confirmed out of band.
+    Pin(Pin),
+    /// Runs the node.
+    Run(Run),
+}
+
+/// What unseals a node. Secrets are never arguments.
+#[derive(Args)]
+struct Unseal {
+    /// A file whose first line is the passphrase. Without this and --key-file, it is asked for.
+    #[arg(long, env = "QUORATE_PASSPHRASE_FILE", conflicts_with = "key_file")]
+    passphrase_file: Option<PathBuf>,
+    /// A file with a 256-bit key in hex or base64, readable by its owner only.
+    #[arg(long, env = "QUORATE_KEY_FILE")]
+    key_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Place {
+    /// The node's directory.
+    #[arg(long)]
+    dir: PathBuf,
+    #[command(flatten)]
+    unseal: Unseal,
+}
+
+#[derive(Args)]
+struct Init {
+    #[command(flatten)]
+    place: Place,
+    /// The node's id.
+    #[arg(long)]
+    id: NodeId,
+    /// Where it runs.
+    #[arg(long)]
+    region: String,
+    /// Who runs it.
+    #[arg(long)]
+    organisation: String,
+}
+
+#[derive(Args)]
+struct Pin {
+    #[command(flatten)]
+    place: Place,
+    /// The signed roster.
+    #[arg(long)]
+    roster: PathBuf,
+    /// Its hash, as confirmed out of band: 64 hex digits.
+    #[arg(long)]
+    hash: String,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The node's directory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// A configuration file; flags override it.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    unseal: Unseal,
+    /// A coordinator to dial, as ID=HOST:PORT; may be repeated.
+    #[arg(long = "coordinator")]
+    coordinators: Vec<CoordinatorAddress>,
+    /// A loopback address for metrics and health.
+    #[arg(long)]
+    metrics: Option<SocketAddr>,
+    /// How log lines look.
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+    /// Takes this machine's clock as right, on the word of the person who starts the node.
+    #[arg(long)]
+    confirm_clock: bool,
+    /// Ends when standard input closes, so that a node does not outlive whoever started it.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+fn main() -> ExitCode {
+    match act(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(arguments: Arguments) -> Result<()> {
+    host::protect_memory();
+    match arguments.what {
+        What::Init(init) => {
+            let source = source(&init.place.unseal, true)?;
+            let card = host::init(
+                &init.place.dir,
+                &init.id,
+                &init.region,
+                &init.organisation,
+                &source,
+            )?;
+            println!("{}", serde_json::to_string_pretty(&card)?);
+            Ok(())
+        }
+        What::Card(place) => {
+            println!("{}", serde_json::to_string_pretty(&host::card(&place.dir)?)?);
+            Ok(())
+        }
+        What::Pin(pin) => self::pin(&pin),
+        What::Run(run) => self::run(run),
+    }
+}
+
+fn pin(pin: &Pin) -> Result<()> {
+    let expected = Digest::from_hex(&pin.hash)
+        .with_context(|| format!("\"{}\" is not a hash of 64 hex digits", pin.hash))?;
+    let text = std::fs::read(&pin.roster)
+        .with_context(|| format!("read roster {}", pin.roster.display()))?;
+    let signed: SignedRoster = serde_json::from_slice(&text)
+        .with_context(|| format!("read roster {}", pin.roster.display()))?;
+    let source = source(&pin.place.unseal, false)?;
+    host::pin(&pin.place.dir, &signed, &expected, &source)?;
+    println!("pinned roster {expected}");
+    Ok(())
+}
+
+fn run(arguments: Run) -> Result<()> {
+    let mut config = match &arguments.config {
+        Some(path) => NodeConfig::read(path)?,
+        None => NodeConfig::default(),
+    };
+    if !arguments.coordinators.is_empty() {
+        config.coordinators = arguments.coordinators;
+    }
+    config.dir = arguments.dir.or(config.dir);
+    config.metrics = arguments.metrics.or(config.metrics);
+    config.log_format = arguments.log_format.unwrap_or(config.log_format);
+    config.check()?;
+    let unseal = Unseal {
+        passphrase_file: arguments.unseal.passphrase_file.or(config.passphrase_file.clone()),
+        key_file: arguments.unseal.key_file.or(config.key_file.clone()),
+    };
+    let source = source(&unseal, false)?;
+    let options = RunOptions {
+        confirm_clock: arguments.confirm_clock,
+        exit_with_parent: arguments.exit_with_parent,
+    };
+    run::run(&config, &source, options, Box::new(TrueShares))
+}
+
+/// Reads what unseals a node from a file, or asks for it.
+fn source(unseal: &Unseal, twice: bool) -> Result<KekSource> {
+    if let Some(path) = &unseal.key_file {
+        return Ok(KekSource::key_file(KeyFile::read(path)?));
+    }
+    let passphrase = match &unseal.passphrase_file {
+        Some(path) => first_line(path)?,
+        None => {
+            let typed = Zeroizing::new(rpassword::prompt_password("Passphrase: ")?);
+            if twice && *typed != rpassword::prompt_password("Again: ")? {
+                bail!("the passphrases differ");
+            }
+            Zeroizing::new(typed.as_bytes().to_vec())
+        }
+    };
+    if passphrase.is_empty() {
+        bail!("the passphrase is empty");
+    }
+    Ok(KekSource::passphrase(Passphrase::new(passphrase.to_vec())))
+}
+
+fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let bytes = Zeroizing::new(
+        std::fs::read(path).with_context(|| format!("read passphrase file {}", path.display()))?,
+    );
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Zeroizing::new(line.trim_ascii_end().to_vec()))
+}

@@ -1,1 +1,48 @@
 //! Generated wire types and their conversions to the model.
+//!
+//! Generated types stop here: services convert with `TryFrom` on entry and work on model types.
+//! Nothing here decides, waits or remembers.
+
+pub mod certificate;
+pub mod command;
+mod convert;
+pub mod limits;
+pub mod names;
+pub mod node_api;
+pub mod operation;
+pub mod roster;
+pub mod status;
+pub mod types;
+
+#[cfg(test)]
+mod arbitrary;
+
+/// The public API, `quorate.v1`.
+#[expect(
+    unused_qualifications,
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code follows the generator's style"
+)]
+pub mod v1 {
+    tonic::include_proto!("quorate.v1");
+}
+
+/// The API between coordinators and nodes.
+pub mod node {
+    /// `quorate.node.v1`.
+    #[expect(
+        unused_qualifications,
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code follows the generator's style"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("quorate.node.v1");
+    }
+}
+
+/// The descriptors of the public API, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate_v1.bin"));

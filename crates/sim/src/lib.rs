@@ -1,1 +1,22 @@
-//! A simulated Quorate cluster from one seed; never shipped.
+//! A simulated cluster from one seed; never shipped.
+//!
+//! The cores of n nodes and of the coordinator run in one thread over simulated disks, clocks and
+//! links. The seed decides everything, so a failing run replays exactly. After every step the
+//! invariants of PROTOCOLS section K are checked.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::use_debug,
+    reason = "a simulator that panics on its own mistakes is right to"
+)]
+
+mod faults;
+mod invariants;
+mod machine;
+mod people;
+mod workload;
+mod world;
+
+pub use faults::Faults;
+pub use machine::Mutation;
+pub use world::{Report, Violation, World};

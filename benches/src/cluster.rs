@@ -1,0 +1,119 @@
+//! The cluster under measurement: `quorate dev`, as a separate process that has its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use quorate_client::{
+    CertifiedKey, Client, CommandOptions, identity::Identity, passphrase::Passphrase,
+    profile::Profile,
+};
+use quorate_model::{
+    KeyPurpose, Purposes, Scheme,
+    command::CreateKey,
+    roster::Role,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+/// How long a call of the SDK may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running cluster with a client and an admin.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    admin: Client,
+    _process: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until it serves.
+    pub(crate) async fn start(nodes: u16, threshold: u16) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut process = Command::new(provide().await?)
+            .arg("dev")
+            .arg("--dir")
+            .arg(directory.path())
+            .args(["--nodes", &nodes.to_string(), "--threshold", &threshold.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start quorate dev")?;
+        let stdout = process.stdout.take().context("read what quorate dev prints")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let home = loop {
+            let Some(line) = lines.next_line().await? else {
+                bail!("quorate dev ended before it served");
+            };
+            if let Some((_, home)) = line.split_once("export QUORATE_HOME=") {
+                break PathBuf::from(home.trim().trim_matches(['\'', '"']));
+            }
+        };
+        // Whatever dev prints afterwards must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self {
+            client: connect(&home, Role::Client).await?,
+            admin: connect(&home, Role::Admin).await?,
+            _process: process,
+            _directory: directory,
+        })
+    }
+
+    /// Creates a key of all nodes for messages.
+    pub(crate) async fn create_key(
+        &self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+    ) -> Result<CertifiedKey> {
+        let roster = self.admin.roster().roster();
+        let create = CreateKey {
+            key: name.parse()?,
+            scheme,
+            threshold,
+            nodes: roster.nodes.iter().map(|node| node.id.clone()).collect(),
+            purposes: Purposes::new(vec![KeyPurpose::Messages])?,
+            accept_fragile: true,
+        };
+        Ok(self.admin.create_key(create, &CommandOptions::default()).await?)
+    }
+}
+
+async fn connect(home: &Path, role: Role) -> Result<Client> {
+    let profile = Profile::load(home)?;
+    let passphrase =
+        Passphrase::read(&profile.passphrase_path().context("the profile's passphrase file")?)?;
+    let identity = Identity::read(&profile.identity_path(role)?, &passphrase)?;
+    Ok(Client::connect(&profile, identity, PATIENCE).await?)
+}
+
+/// The path of `quorate` beside this executable, built if a workspace is there to build it from.
+async fn provide() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let beside = own.with_file_name("quorate");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if workspace.join("Cargo.toml").is_file() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.current_dir(workspace).args(["build", "--locked", "--bins"]);
+        build.args(["-p", "quorate", "-p", "quorate-node", "-p", "quorate-coordinator"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        eprintln!("building the cluster's programs where they are missing or stale");
+        if !build.status().await.context("run cargo")?.success() {
+            bail!("the cluster's programs do not build");
+        }
+    }
+    if !beside.is_file() {
+        bail!("there is no quorate beside {}", own.display());
+    }
+    Ok(beside)
+}

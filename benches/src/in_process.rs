@@ -1,0 +1,107 @@
+//! The yardstick: the stock FROST crates in one process, on all cores, with no network, no disk
+//! and no policy. Nonces are included, and so is the verification that aggregation does.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use frost_core::{
+    Ciphersuite, Identifier, SigningPackage,
+    keys::{self, IdentifierList, KeyPackage, PublicKeyPackage},
+    round1, round2,
+};
+use quorate_model::Scheme;
+use rand_core::OsRng;
+
+/// Signatures per second of the stock crate for a scheme, on `threads` threads.
+pub(crate) fn signatures_per_second(
+    scheme: Scheme,
+    threshold: u16,
+    nodes: u16,
+    threads: usize,
+    time: Duration,
+) -> Result<f64> {
+    match scheme {
+        Scheme::Bip340 => {
+            measure::<frost_secp256k1_tr::Secp256K1Sha256TR>(threshold, nodes, threads, time)
+        }
+        Scheme::FrostSecp256k1 => {
+            measure::<frost_secp256k1::Secp256K1Sha256>(threshold, nodes, threads, time)
+        }
+        Scheme::Ed25519 => measure::<frost_ed25519::Ed25519Sha512>(threshold, nodes, threads, time),
+        other => anyhow::bail!("no yardstick for {other}"),
+    }
+}
+
+/// A key in one piece of memory: only a yardstick may have that.
+struct Group<C: Ciphersuite> {
+    shares: BTreeMap<Identifier<C>, KeyPackage<C>>,
+    public: PublicKeyPackage<C>,
+}
+
+fn deal<C: Ciphersuite>(threshold: u16, nodes: u16) -> Result<Group<C>> {
+    let (shares, public) =
+        keys::generate_with_dealer::<C, _>(nodes, threshold, IdentifierList::Default, OsRng)?;
+    let shares = shares
+        .into_iter()
+        .take(usize::from(threshold))
+        .map(|(id, share)| Ok((id, KeyPackage::try_from(share)?)))
+        .collect::<Result<_, frost_core::Error<C>>>()?;
+    Ok(Group { shares, public })
+}
+
+fn sign<C: Ciphersuite>(group: &Group<C>, message: &[u8]) -> Result<()> {
+    let mut nonces = BTreeMap::new();
+    let mut commitments = BTreeMap::new();
+    for (id, share) in &group.shares {
+        let (secret, public) = round1::commit(share.signing_share(), &mut OsRng);
+        nonces.insert(*id, secret);
+        commitments.insert(*id, public);
+    }
+    let package = SigningPackage::new(commitments, message);
+    let mut shares = BTreeMap::new();
+    for (id, share) in &group.shares {
+        let nonces = nonces.get(id).context("nonces of a signer")?;
+        shares.insert(*id, round2::sign(&package, nonces, share)?);
+    }
+    frost_core::aggregate(&package, &shares, &group.public)?;
+    Ok(())
+}
+
+fn measure<C: Ciphersuite>(
+    threshold: u16,
+    nodes: u16,
+    threads: usize,
+    time: Duration,
+) -> Result<f64> {
+    let group = deal::<C>(threshold, nodes)?;
+    sign(&group, &[0; 32])?;
+    let signed = AtomicU64::new(0);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    while start.elapsed() < time {
+                        let number = signed.fetch_add(1, Ordering::Relaxed);
+                        let mut message = [0; 32];
+                        for (to, from) in message.iter_mut().zip(number.to_be_bytes()) {
+                            *to = from;
+                        }
+                        sign(&group, &message)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?
+        })
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let signed = signed.load(Ordering::Relaxed) as f64;
+    Ok(signed / start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,78 @@
+//! One module per noun, one file per verb.
+
+pub(crate) mod audit;
+pub(crate) mod cluster;
+#[expect(
+    clippy::module_inception,
+    reason = "`quorate command` is a noun of the command line"
+)]
+pub(crate) mod command;
+pub(crate) mod completion;
+pub(crate) mod identity;
+pub(crate) mod key;
+pub(crate) mod node;
+pub(crate) mod sign;
+pub(crate) mod verify;
+pub(crate) mod version;
+
+use quorate_client::{Client, ClientError, CommandOptions, Prepared};
+use serde_json::json;
+
+use crate::{
+    args::Submission,
+    context::Context,
+    error::CliError,
+    output::{self, Table},
+};
+
+/// Makes the bytes of a command.
+///
+/// With `--command-id` the same bytes must be made again in every repeat, although they contain
+/// times: they are kept in the profile before they are sent, and found again at the coordinator
+/// when the profile is another one.
+async fn prepare(
+    context: &Context,
+    client: &Client,
+    submission: &Submission,
+    make: impl Fn(&CommandOptions) -> Result<Prepared, ClientError>,
+) -> Result<Prepared, CliError> {
+    let Some(id) = submission.command_id else {
+        return Ok(make(&CommandOptions::default())?);
+    };
+    let kept = context
+        .home()?
+        .join("commands")
+        .join(format!("{id}.command"));
+    if let Some(earlier) = Prepared::read(&kept)? {
+        let options = CommandOptions {
+            command_id: Some(id),
+            times: Some(earlier.times()),
+        };
+        let again = make(&options)?;
+        if again.digest() == earlier.digest() {
+            return Ok(again);
+        }
+        // Another request under the same id: the cluster refuses it in its own words.
+        return Ok(make(&CommandOptions {
+            command_id: Some(id),
+            times: None,
+        })?);
+    }
+    let times = client.command_times(id).await?;
+    let prepared = make(&CommandOptions {
+        command_id: Some(id),
+        times,
+    })?;
+    prepared.write(&kept)?;
+    Ok(prepared)
+}
+
+/// Asks every node whether it would carry a command out.
+async fn validate(context: &Context, client: &Client, prepared: &Prepared) -> Result<(), CliError> {
+    client.validate(prepared).await?;
+    let mut table = Table::default();
+    table.pair("command", prepared.id());
+    table.pair("valid", "every node would carry it out");
+    let value = json!({ "command_id": prepared.id().to_string(), "valid": true });
+    output::print(context.format(), &value, &table)
+}

@@ -1,0 +1,111 @@
+//! `quorate audit export`.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use quorate_client::{
+    Client,
+    audit::{self, JournalWriter},
+    model::{NodeId, Reason, Refusal, audit::FIRST_SEQUENCE},
+    profile,
+};
+use serde_json::json;
+
+use crate::{
+    context::Context,
+    error::CliError,
+    input,
+    output::{self, Table},
+};
+
+/// How many records are asked for at a time.
+const PAGE: u32 = 256;
+
+/// Write the journal of a node to a file.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The node
+    #[arg(long)]
+    node: NodeId,
+    /// File to write, - for standard output
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Also write the evidence against nodes, each piece to a file of its own in this directory
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+}
+
+impl Export {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let client = context.connect_to_read().await?;
+        if client.roster().roster().node(&self.node).is_none() {
+            let message = format!("node \"{}\" is not in the roster", self.node);
+            return Err(Refusal::new(Reason::NodeUnknown, message).into());
+        }
+        if let Some(directory) = &self.evidence {
+            let count = self.write_evidence(&client, directory).await?;
+            output::progress(&format!("wrote {count} pieces of evidence"));
+        }
+        if self.out == Path::new("-") {
+            let out = BufWriter::new(io::stdout());
+            self.write(&client, out).await?;
+            return Ok(());
+        }
+        let failed = |source| CliError::File {
+            action: "write",
+            path: self.out.display().to_string(),
+            source,
+        };
+        let directory = match self.out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+        let records = self
+            .write(&client, BufWriter::new(file.as_file_mut()))
+            .await?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&self.out)
+            .map_err(|error| failed(error.error))?;
+        let mut table = Table::default();
+        table.pair("node", &self.node);
+        table.pair("records", records);
+        table.pair("written to", self.out.display());
+        let out = self.out.display().to_string();
+        let value = json!({ "node": self.node, "records": records, "out": out });
+        output::print(context.format(), &value, &table)
+    }
+
+    /// Streams the journal page by page.
+    async fn write<W: Write>(&self, client: &Client, out: W) -> Result<u64, CliError> {
+        let mut writer = JournalWriter::new(out, client.roster().hash(), self.node.clone())?;
+        let mut next = FIRST_SEQUENCE;
+        loop {
+            let page = client.read_audit(&self.node, next, PAGE).await?;
+            for record in &page.records {
+                writer.push(record)?;
+                next = next.saturating_add(1);
+            }
+            if page.records.is_empty() || next > page.durable {
+                let (_, records) = writer.finish()?;
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Writes the evidence that the coordinator holds, each piece to a file of its own.
+    async fn write_evidence(&self, client: &Client, directory: &Path) -> Result<usize, CliError> {
+        profile::make_private_directory(directory)?;
+        let all = client.list_evidence().await?;
+        for (at, (node, evidence)) in all.iter().enumerate() {
+            let mut bytes = Vec::new();
+            audit::write_evidence(&mut bytes, client.roster().hash(), evidence, None, None)?;
+            let name = format!("{:03}-against-{node}.evidence", at.saturating_add(1));
+            input::write(&directory.join(name), &bytes)?;
+        }
+        Ok(all.len())
+    }
+}

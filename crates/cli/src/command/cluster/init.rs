@@ -1,0 +1,141 @@
+//! `quorate cluster init`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_client::{
+    identity::Identity,
+    model::{
+        Digest,
+        roster::{CoordinatorCard, NodeCard, Principal, Role, Roster, SignedRoster},
+    },
+    profile,
+};
+use serde::Deserialize;
+
+use super::Standing;
+use crate::{context::Context, error::CliError, input, output};
+
+/// Turn the cards of nodes, coordinators and principals into roster 1.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Card files of all nodes, coordinators and principals, in any order
+    #[arg(required = true, value_name = "CARD")]
+    cards: Vec<PathBuf>,
+    /// Name of the cluster, for people
+    #[arg(long)]
+    name: String,
+    /// Roster file to write
+    #[arg(long, default_value = "roster.json", value_name = "FILE")]
+    out: PathBuf,
+    /// How many admins endorse a change of the roster [default: a strict majority]
+    #[arg(long, value_name = "COUNT")]
+    admin_quorum: Option<u16>,
+    /// How many persons endorse a change in the life of a key; 1 is unsafe
+    #[arg(long, default_value_t = 2, value_name = "COUNT")]
+    lifecycle_quorum: u16,
+}
+
+impl Init {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        if self.out.exists() {
+            return Err(CliError::Usage(format!(
+                "{} exists: name another file",
+                self.out.display()
+            )));
+        }
+        let mut cards = Cards::default();
+        for path in &self.cards {
+            cards.take(path)?;
+        }
+        let roster = assemble(
+            &self.name,
+            cards.nodes,
+            cards.coordinators,
+            cards.principals,
+            self.admin_quorum,
+            self.lifecycle_quorum,
+        );
+        let mut signed = SignedRoster::unsigned(&roster)?;
+        if let Some(path) = context.named_identity()? {
+            let identity = Identity::read(&path, &context.passphrase(None, &path)?)?;
+            signed.sign(&identity.card().id, identity.signing_key());
+        }
+        let standing = Standing::of(&signed)?;
+        profile::write_roster(&self.out, &signed)?;
+        if self.lifecycle_quorum == 1 {
+            output::progress("warning: lifecycle quorum 1 is unsafe: one admin alone decides");
+        }
+        output::print(
+            context.format(),
+            &standing.json(&self.out),
+            &standing.table(&self.out),
+        )
+    }
+}
+
+/// The first roster of a cluster.
+pub(crate) fn assemble(
+    name: &str,
+    nodes: Vec<NodeCard>,
+    coordinators: Vec<CoordinatorCard>,
+    principals: Vec<Principal>,
+    admin_quorum: Option<u16>,
+    lifecycle_quorum: u16,
+) -> Roster {
+    let mut roster = Roster {
+        format: 1,
+        version: 1,
+        cluster_name: name.to_owned(),
+        parents: Vec::new(),
+        nodes,
+        coordinators,
+        principals,
+        admin_quorum: 0,
+        lifecycle_quorum,
+        policy_hash: Digest::ZERO,
+    };
+    let majority = roster
+        .persons(Role::Admin)
+        .len()
+        .div_euclid(2)
+        .saturating_add(1);
+    roster.admin_quorum = admin_quorum.unwrap_or(u16::try_from(majority).unwrap_or(u16::MAX));
+    roster
+}
+
+/// A card of any kind. No form reads as another: each refuses fields that it does not have.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Card {
+    Node(NodeCard),
+    Principal(Principal),
+    Coordinator(CoordinatorCard),
+}
+
+#[derive(Default)]
+struct Cards {
+    nodes: Vec<NodeCard>,
+    coordinators: Vec<CoordinatorCard>,
+    principals: Vec<Principal>,
+}
+
+impl Cards {
+    /// Reads a card.
+    fn take(&mut self, path: &Path) -> Result<(), CliError> {
+        let bytes = input::read(path)?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Card::Node(card)) => self.nodes.push(card),
+            Ok(Card::Principal(card)) => self.principals.push(card),
+            Ok(Card::Coordinator(card)) => self.coordinators.push(card),
+            Err(_) => {
+                return Err(CliError::Usage(format!(
+                    "{} is no card: expected what node init, identity new or \
+                     quorate-coordinator init prints",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}

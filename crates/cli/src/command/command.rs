@@ -1,0 +1,98 @@
+//! `quorate command`: commands that were submitted.
+
+mod show;
+mod watch;
+
+use clap::Subcommand;
+use quorate_client::model::{
+    NodeId,
+    operation::{CommandOutcome, CommandView},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    error::CliError,
+    output::{self, Table},
+};
+
+/// Look at commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a command and what it came to
+    Show(show::Show),
+    /// Follow a command until it ends
+    Watch(watch::Watch),
+}
+
+impl Command {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Show(show) => show.run(context).await,
+            Self::Watch(watch) => watch.run(context).await,
+        }
+    }
+}
+
+/// Prints a command as the coordinator tells it. Signatures in it are not verified here.
+pub(crate) fn print_view(context: &Context, view: &CommandView) -> Result<(), CliError> {
+    output::print(context.format(), &view_json(view), &view_table(view))
+}
+
+fn view_json(view: &CommandView) -> Value {
+    let mut value = json!({
+        "command_id": view.id.to_string(),
+        "digest": view.digest,
+        "kind": view.kind.as_str(),
+        "key": view.key,
+        "state": view.state.as_str(),
+        "create_time_ms": view.created.0,
+        "expire_time_ms": view.expires.0,
+    });
+    let Some(object) = value.as_object_mut() else {
+        return value;
+    };
+    if let Some(progress) = &view.progress {
+        object.insert("progress".to_owned(), json!(progress));
+    }
+    if let Some(refusal) = &view.error {
+        let error = json!({ "reason": refusal.reason.as_str(), "message": refusal.message });
+        object.insert("error".to_owned(), error);
+    }
+    if let Some(CommandOutcome::Signed(outcome)) = &view.outcome {
+        let signatures: Vec<_> = outcome.signatures.iter().map(hex::encode).collect();
+        object.insert("scheme".to_owned(), json!(outcome.scheme));
+        object.insert("signature".to_owned(), json!(signatures.first()));
+        object.insert("signatures".to_owned(), json!(signatures));
+        object.insert("signers".to_owned(), json!(outcome.signers));
+        object.insert("epoch".to_owned(), json!(outcome.epoch));
+    } else if let Some(CommandOutcome::KeyCreated { epoch, .. }) = &view.outcome {
+        object.insert("epoch".to_owned(), json!(epoch));
+    }
+    value
+}
+
+fn view_table(view: &CommandView) -> Table {
+    let mut table = Table::default();
+    table.pair("command", view.id);
+    table.pair("kind", view.kind.as_str());
+    table.pair("key", &view.key);
+    table.pair("state", view.state.as_str());
+    if let Some(progress) = &view.progress {
+        table.pair(
+            "progress",
+            format!("{} % {}", progress.percent, progress.step),
+        );
+    }
+    if let Some(refusal) = &view.error {
+        table.pair("error", format!("{} ({})", refusal.message, refusal.reason));
+    }
+    if let Some(CommandOutcome::Signed(outcome)) = &view.outcome {
+        for signature in &outcome.signatures {
+            table.pair("signature", hex::encode(signature));
+        }
+        let signers: Vec<_> = outcome.signers.iter().map(NodeId::as_str).collect();
+        table.pair("signers", signers.join(", "));
+    }
+    table
+}

@@ -1,0 +1,84 @@
+//! `quorate key`: keys of the cluster.
+
+mod address;
+mod create;
+mod list;
+mod show;
+
+use clap::Subcommand;
+use quorate_client::{
+    CertifiedKey,
+    model::{KeyRecord, KeyState, Purposes},
+};
+use serde_json::{Value, json};
+
+use crate::{context::Context, error::CliError};
+
+/// Create keys and look at them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Create a key on all nodes, or on those that are named
+    Create(create::Create),
+    /// List the keys
+    List(list::List),
+    /// Show a key, after verifying its certificate
+    Show(show::Show),
+    /// Show the address that a key receives bitcoin at, after verifying its certificate
+    Address(address::Address),
+}
+
+impl Key {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Create(create) => create.run(context).await,
+            Self::List(list) => list.run(context).await,
+            Self::Show(show) => show.run(context).await,
+            Self::Address(address) => address.run(context).await,
+        }
+    }
+}
+
+/// What is verified of a key, for programs.
+fn record_json(record: &KeyRecord, state: KeyState) -> Value {
+    let nodes: Vec<_> = record
+        .participants
+        .iter()
+        .map(|p| p.node.as_str())
+        .collect();
+    json!({
+        "name": record.name,
+        "scheme": record.scheme,
+        "purpose": record.purposes,
+        "state": state.as_str(),
+        "epoch": record.epoch,
+        "threshold": record.threshold,
+        "nodes": nodes,
+        "public_key": hex::encode(&record.group_key),
+    })
+}
+
+/// A certified key with the evidence for it, for programs.
+fn key_json(key: &CertifiedKey) -> Value {
+    let mut value = record_json(key.record(), KeyState::Active);
+    if let Some(object) = value.as_object_mut() {
+        object.insert(
+            "certificate".to_owned(),
+            hex::encode(key.certificate()).into(),
+        );
+        object.insert(
+            "certificate_hash".to_owned(),
+            key.record().certificate.to_string().into(),
+        );
+        object.insert("proof".to_owned(), hex::encode(key.proof()).into());
+    }
+    value
+}
+
+fn purposes_text(purposes: &Purposes) -> String {
+    let names: Vec<_> = purposes
+        .as_slice()
+        .iter()
+        .map(|purpose| purpose.as_str())
+        .collect();
+    names.join(",")
+}

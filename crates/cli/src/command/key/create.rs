@@ -1,0 +1,194 @@
+//! `quorate key create`.
+
+use std::{num::NonZeroU16, time::Instant};
+
+use clap::Args;
+use quorate_client::{
+    Client,
+    model::{
+        CommandId, KeyName, KeyPurpose, NodeId, Purposes, Reason, Scheme,
+        command::CreateKey,
+        operation::{CommandView, Progress},
+        roster::Role,
+    },
+};
+
+use super::{key_json, purposes_text};
+use crate::{
+    args::Submission,
+    command::{self, command::print_view},
+    context::Context,
+    error::{CliError, refuse},
+    output::{self, Table},
+};
+
+/// Create a key on all nodes, or on those that are named.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Name of the key
+    name: KeyName,
+    /// bip340, frost-secp256k1 or ed25519
+    #[arg(long)]
+    scheme: Scheme,
+    /// How many nodes sign [default: the profile's, or a majority]
+    #[arg(long, value_name = "COUNT")]
+    threshold: Option<NonZeroU16>,
+    /// Nodes that hold shares, separated by commas [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NODES")]
+    nodes: Vec<NodeId>,
+    /// What the key may sign, separated by commas: transactions, messages, digests
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "transactions",
+        value_name = "PURPOSES"
+    )]
+    purpose: Vec<KeyPurpose>,
+    /// Accept a shape that a few lost or bad nodes stop for ever
+    #[arg(long)]
+    accept_fragile: bool,
+    #[command(flatten)]
+    submission: Submission,
+}
+
+impl Create {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let client = context.connect(Role::Admin).await?;
+        let create = self.command(&client)?;
+        let shape = create.check_shape();
+        shape.map_err(|error| refuse(Reason::ShapeInvalid, error.to_string()))?;
+        if create.accept_fragile {
+            warn_of_fragility(&create);
+        }
+        let prepared = command::prepare(context, &client, &self.submission, |options| {
+            client.prepare_create_key(&create, options)
+        })
+        .await?;
+        if self.submission.validate_only {
+            return command::validate(context, &client, &prepared).await;
+        }
+        let start = Instant::now();
+        let view = client.submit(&prepared).await?;
+        if self.submission.no_wait {
+            return print_view(context, &view);
+        }
+        let mut last = None;
+        let view = client
+            .wait(view, &mut |view| report(view, &mut last))
+            .await?;
+        let key = client.created_key(&prepared).await?;
+        output::progress(&format!(
+            "created and verified in {:.0} ms",
+            start.elapsed().as_secs_f64() * 1000.0
+        ));
+        let mut value = key_json(&key);
+        if let Some(object) = value.as_object_mut() {
+            object.insert(
+                "command_id".to_owned(),
+                CommandId::to_string(&view.id).into(),
+            );
+        }
+        let record = key.record();
+        let mut table = Table::default();
+        table.pair("key", &record.name);
+        table.pair("scheme", record.scheme);
+        table.pair("purpose", purposes_text(&record.purposes));
+        table.pair(
+            "threshold",
+            format!("{} of {}", record.threshold, record.participants.len()),
+        );
+        table.pair("public key", hex::encode(&record.group_key));
+        table.pair("certificate", record.certificate);
+        output::print(context.format(), &value, &table)
+    }
+
+    /// Fills in what was not said.
+    fn command(&self, client: &Client) -> Result<CreateKey, CliError> {
+        let nodes = if self.nodes.is_empty() {
+            client
+                .roster()
+                .roster()
+                .nodes
+                .iter()
+                .map(|node| node.id.clone())
+                .collect()
+        } else {
+            self.nodes.clone()
+        };
+        if let Some(stranger) = nodes
+            .iter()
+            .find(|id| client.roster().roster().node(id).is_none())
+        {
+            return Err(refuse(
+                Reason::NodeUnknown,
+                format!("node \"{stranger}\" is not in the roster"),
+            ));
+        }
+        let threshold = match self.threshold {
+            Some(threshold) => threshold.get(),
+            None => default_threshold(nodes.len(), client.default_threshold()),
+        };
+        let purposes = Purposes::new(self.purpose.clone())
+            .map_err(|error| CliError::Usage(format!("--purpose: {error}")))?;
+        Ok(CreateKey {
+            key: self.name.clone(),
+            scheme: self.scheme,
+            threshold,
+            nodes,
+            purposes,
+            accept_fragile: self.accept_fragile,
+        })
+    }
+}
+
+/// The profile's threshold where it fits, else a majority, but never one that makes the key
+/// fragile.
+fn default_threshold(nodes: usize, of_profile: Option<u16>) -> u16 {
+    let count = u16::try_from(nodes).unwrap_or(u16::MAX);
+    let most = count.div_ceil(2);
+    of_profile
+        .filter(|threshold| *threshold <= most)
+        .unwrap_or_else(|| count.div_euclid(2).saturating_add(1).min(most).max(2))
+}
+
+fn warn_of_fragility(create: &CreateKey) {
+    let strict = CreateKey {
+        accept_fragile: false,
+        ..create.clone()
+    };
+    if let Err(error) = strict.check_shape() {
+        output::progress(&format!("warning: accepted: {error}"));
+    }
+}
+
+/// Prints one line per round.
+fn report(view: &CommandView, last: &mut Option<Progress>) {
+    let Some(progress) = &view.progress else {
+        return;
+    };
+    if last.as_ref().is_some_and(|last| last.step == progress.step) {
+        return;
+    }
+    output::progress(&format!("{:>3}%  {}", progress.percent, progress.step));
+    *last = Some(progress.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_threshold_is_a_majority_that_never_makes_a_key_fragile() {
+        for (nodes, of_profile, expected) in [
+            (3, None, 2),
+            (4, None, 2),
+            (5, None, 3),
+            (7, None, 4),
+            (5, Some(2), 2),
+            (3, Some(3), 2),
+            (2, None, 2),
+        ] {
+            assert_eq!(default_threshold(nodes, of_profile), expected, "{nodes}");
+        }
+    }
+}

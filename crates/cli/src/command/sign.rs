@@ -1,0 +1,120 @@
+//! `quorate sign`: signatures.
+
+mod digest;
+mod message;
+mod psbt;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use quorate_client::{
+    Signed, audit,
+    model::{KeyName, NodeId, Payload, roster::Role},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args::Submission,
+    command::{self, command::print_view},
+    context::Context,
+    error::CliError,
+    input,
+    output::Table,
+};
+
+/// Sign with a key.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sign {
+    /// Sign exact bytes
+    Message(message::Message),
+    /// Sign the inputs of a PSBT that belong to the key
+    Psbt(psbt::Psbt),
+    /// Sign a digest of 32 bytes
+    Digest(digest::Digest),
+}
+
+/// What every kind of signing understands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Also write the receipts of the signers, for `quorate audit verify`
+    #[arg(long, value_name = "FILE")]
+    receipts: Option<PathBuf>,
+    #[command(flatten)]
+    submission: Submission,
+}
+
+impl Sign {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Message(message) => message.run(context).await,
+            Self::Psbt(psbt) => psbt.run(context).await,
+            Self::Digest(digest) => digest.run(context).await,
+        }
+    }
+}
+
+/// Has one payload signed. None when there is nothing more to tell than was printed.
+async fn sign(
+    context: &Context,
+    key: &KeyName,
+    payload: Payload,
+    common: &Common,
+) -> Result<Option<Signed>, CliError> {
+    let client = context.connect(Role::Client).await?;
+    let key = client.key(key).await?;
+    let prepared = command::prepare(context, &client, &common.submission, |options| {
+        client.prepare_sign(&key, vec![payload.clone()], options)
+    })
+    .await?;
+    if common.submission.validate_only {
+        command::validate(context, &client, &prepared).await?;
+        return Ok(None);
+    }
+    let view = client.submit(&prepared).await?;
+    if common.submission.no_wait {
+        print_view(context, &view)?;
+        return Ok(None);
+    }
+    let view = client.wait(view, &mut |_| {}).await?;
+    let signed = client.signed(&key, &prepared, &view)?;
+    if let Some(path) = &common.receipts {
+        let mut bytes = Vec::new();
+        let roster = client.roster().hash();
+        audit::write_signatures(&mut bytes, roster, view.id, signed.outcome())?;
+        input::write(path, &bytes)?;
+    }
+    Ok(Some(signed))
+}
+
+/// What signing came to, for programs.
+fn signed_json(signed: &Signed) -> Value {
+    let outcome = signed.outcome();
+    let signatures: Vec<_> = outcome.signatures.iter().map(hex::encode).collect();
+    json!({
+        "command_id": signed.command().to_string(),
+        "key": outcome.key,
+        "scheme": outcome.scheme,
+        "public_key": hex::encode(&signed.key().record().group_key),
+        "signature": signatures.first(),
+        "signatures": signatures,
+        "signers": outcome.signers,
+        "epoch": outcome.epoch,
+    })
+}
+
+/// What signing came to, for people.
+fn signed_table(signed: &Signed) -> Table {
+    let outcome = signed.outcome();
+    let signers: Vec<_> = outcome.signers.iter().map(NodeId::as_str).collect();
+    let mut table = Table::default();
+    for signature in &outcome.signatures {
+        table.pair("signature", hex::encode(signature));
+    }
+    table.pair("key", &outcome.key);
+    table.pair("scheme", outcome.scheme);
+    table.pair("public key", hex::encode(&signed.key().record().group_key));
+    table.pair("signers", signers.join(", "));
+    table.pair("epoch", outcome.epoch);
+    table.pair("command", signed.command());
+    table
+}

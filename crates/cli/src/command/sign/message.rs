@@ -1,0 +1,50 @@
+//! `quorate sign message`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_client::model::{KeyName, Payload};
+
+use super::{Common, sign, signed_json, signed_table};
+use crate::{context::Context, error::CliError, input, output};
+
+/// Sign exact bytes.
+#[derive(Debug, Args)]
+pub(crate) struct Message {
+    /// Name of the key
+    name: KeyName,
+    #[command(flatten)]
+    content: Content,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Where the bytes come from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Content {
+    /// File with the message, - for standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The message itself, as UTF-8 without a line end
+    #[arg(long)]
+    text: Option<String>,
+}
+
+impl Message {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let bytes = match (&self.content.file, &self.content.text) {
+            (Some(file), _) => input::read(file)?,
+            (None, text) => text.clone().unwrap_or_default().into_bytes(),
+        };
+        let payload = Payload::message(bytes);
+        match sign(context, &self.name, payload, &self.common).await? {
+            Some(signed) => output::print(
+                context.format(),
+                &signed_json(&signed),
+                &signed_table(&signed),
+            ),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `quorate sign psbt`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_client::model::{KeyName, Payload};
+use serde_json::json;
+
+use super::{Common, sign, signed_json, signed_table};
+use crate::{
+    context::Context,
+    error::CliError,
+    input::{self, PsbtForm},
+    output,
+};
+
+/// Sign the inputs of a PSBT that belong to the key.
+#[derive(Debug, Args)]
+pub(crate) struct Psbt {
+    /// Name of the key
+    name: KeyName,
+    /// PSBT, binary or base64, - for standard input
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+    /// File to write the signed PSBT to, in the same form; - for standard output
+    #[arg(long = "out", value_name = "FILE")]
+    out: PathBuf,
+    /// Accept a fee above 10 % of the inputs or 0.1 BTC
+    #[arg(long)]
+    allow_high_fee: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Psbt {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let (form, psbt) = PsbtForm::read(input::read(&self.input)?);
+        let payload = Payload {
+            allow_high_fee: self.allow_high_fee,
+            ..Payload::psbt(psbt)
+        };
+        let Some(signed) = sign(context, &self.name, payload, &self.common).await? else {
+            return Ok(());
+        };
+        let psbts = signed.psbts();
+        let psbt = psbts
+            .first()
+            .ok_or_else(|| CliError::Unverified("no PSBT came back".to_owned()))?;
+        input::write(&self.out, &form.write(psbt))?;
+        if self.out == Path::new("-") {
+            return Ok(());
+        }
+        let mut value = signed_json(&signed);
+        if let Some(object) = value.as_object_mut() {
+            object.insert("out".to_owned(), json!(self.out.display().to_string()));
+        }
+        let mut table = signed_table(&signed);
+        table.pair("written to", self.out.display());
+        output::print(context.format(), &value, &table)
+    }
+}

@@ -1,0 +1,58 @@
+//! `quorate verify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_client::model::KeyName;
+use serde_json::json;
+
+use crate::{
+    context::Context,
+    error::CliError,
+    input,
+    output::{self, Table},
+};
+
+/// Check a signature over a message under a key's certified public key.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Name of the key
+    name: KeyName,
+    /// File with the message, - for standard input
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// The signature in hex
+    #[arg(long, value_name = "HEX", value_parser = hex_bytes)]
+    signature: HexBytes,
+}
+
+/// Bytes given in hex.
+#[derive(Clone, Debug)]
+struct HexBytes(Vec<u8>);
+
+fn hex_bytes(text: &str) -> Result<HexBytes, String> {
+    hex::decode(text)
+        .map(HexBytes)
+        .map_err(|error| error.to_string())
+}
+
+impl Verify {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let message = input::read(&self.file)?;
+        let client = context.connect_to_read().await?;
+        let key = client.key(&self.name).await?;
+        if key.verify_message(&message, &self.signature.0).is_err() {
+            return Err(CliError::Unverified(format!(
+                "the signature is not one of key \"{}\" over this message",
+                self.name
+            )));
+        }
+        let public_key = hex::encode(&key.record().group_key);
+        let mut table = Table::default();
+        table.pair("signature", "valid");
+        table.pair("key", &self.name);
+        table.pair("public key", &public_key);
+        let value = json!({ "valid": true, "key": self.name, "public_key": public_key });
+        output::print(context.format(), &value, &table)
+    }
+}

@@ -1,0 +1,183 @@
+//! What every command starts from: the profile, the identity for a role, the connection.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use quorate_client::{
+    Client, ClientError,
+    identity::Identity,
+    model::roster::Role,
+    passphrase::Passphrase,
+    profile::{IDENTITY_SUFFIX, Profile, ProfileError},
+};
+
+use crate::{
+    args::{Format, Options},
+    error::CliError,
+};
+
+/// How long reads and signatures take at most when nothing is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The options of a call, resolved when they are needed.
+#[derive(Debug)]
+pub(crate) struct Context {
+    options: Options,
+}
+
+impl Context {
+    pub(crate) fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.options.output
+    }
+
+    /// The file that `--passphrase-file` names.
+    pub(crate) fn passphrase_file(&self) -> Option<&Path> {
+        self.options.passphrase_file.as_deref()
+    }
+
+    /// The time for the whole call.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.options.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// The directory of the profile: `--home`, `QUORATE_HOME`, or `~/.quorate`.
+    pub(crate) fn home(&self) -> Result<PathBuf, CliError> {
+        if let Some(home) = self
+            .options
+            .home
+            .as_ref()
+            .filter(|home| !home.as_os_str().is_empty())
+        {
+            return Ok(home.clone());
+        }
+        env::home_dir()
+            .filter(|home| !home.as_os_str().is_empty())
+            .map(|home| home.join(".quorate"))
+            .ok_or_else(|| CliError::Usage("set QUORATE_HOME or --home".to_owned()))
+    }
+
+    pub(crate) fn profile(&self) -> Result<Profile, CliError> {
+        Ok(Profile::load(&self.home()?)?)
+    }
+
+    /// The file of the identity to use: `--identity`, or the profile's for the role.
+    fn identity_path(&self, profile: &Profile, role: Role) -> Result<PathBuf, CliError> {
+        match &self.options.identity {
+            Some(named) => Ok(resolve_identity(profile.home(), named)),
+            None => Ok(profile.identity_path(role)?),
+        }
+    }
+
+    /// Opens the identity for a role.
+    pub(crate) fn identity(&self, profile: &Profile, role: Role) -> Result<Identity, CliError> {
+        let path = self.identity_path(profile, role)?;
+        Ok(Identity::read(
+            &path,
+            &self.passphrase(profile.passphrase_path().as_deref(), &path)?,
+        )?)
+    }
+
+    /// Opens the identity for whoever asks and has no role to prove: a client if there is one.
+    pub(crate) fn reader(&self, profile: &Profile) -> Result<Identity, CliError> {
+        match self.identity(profile, Role::Client) {
+            Err(CliError::Client(ClientError::Profile(ProfileError::NoIdentity(_)))) => {
+                self.identity(profile, Role::Admin)
+            }
+            other => other,
+        }
+    }
+
+    /// The file that `--identity` names, without a profile.
+    pub(crate) fn named_identity(&self) -> Result<Option<PathBuf>, CliError> {
+        let Some(named) = &self.options.identity else {
+            return Ok(None);
+        };
+        Ok(Some(resolve_identity(&self.home()?, named)))
+    }
+
+    /// The passphrase of an identity file: `--passphrase-file`, the profile's own, or a prompt.
+    pub(crate) fn passphrase(
+        &self,
+        of_profile: Option<&Path>,
+        identity: &Path,
+    ) -> Result<Passphrase, CliError> {
+        if let Some(file) = self.options.passphrase_file.as_deref().or(of_profile) {
+            return Ok(Passphrase::read(file)?);
+        }
+        prompt(&format!("passphrase of {}: ", identity.display()))
+    }
+
+    /// The passphrase of an identity that is being made: asked for twice.
+    pub(crate) fn new_passphrase(&self, identity: &Path) -> Result<Passphrase, CliError> {
+        if let Some(file) = &self.options.passphrase_file {
+            return Ok(Passphrase::read(file)?);
+        }
+        let first = prompt(&format!("new passphrase of {}: ", identity.display()))?;
+        let second = prompt("the same again: ")?;
+        if first.expose() != second.expose() {
+            return Err(CliError::Usage("the two passphrases differ".to_owned()));
+        }
+        Ok(first)
+    }
+
+    /// Connects as the identity for a role.
+    pub(crate) async fn connect(&self, role: Role) -> Result<Client, CliError> {
+        let profile = self.profile()?;
+        let identity = self.identity(&profile, role)?;
+        Ok(Client::connect(&profile, identity, self.timeout()).await?)
+    }
+
+    /// Connects to read.
+    pub(crate) async fn connect_to_read(&self) -> Result<Client, CliError> {
+        let profile = self.profile()?;
+        let identity = self.reader(&profile)?;
+        Ok(Client::connect(&profile, identity, self.timeout()).await?)
+    }
+}
+
+/// A path as it is given, or the name of an identity in the profile.
+fn resolve_identity(home: &Path, named: &str) -> PathBuf {
+    let in_profile = home.join(format!("{named}{IDENTITY_SUFFIX}"));
+    if !Path::new(named).exists() && in_profile.exists() {
+        return in_profile;
+    }
+    PathBuf::from(named)
+}
+
+fn prompt(text: &str) -> Result<Passphrase, CliError> {
+    let typed = rpassword::prompt_password(text).map_err(|source| CliError::File {
+        action: "ask for the passphrase (or name a file with --passphrase-file)",
+        path: "at the terminal".to_owned(),
+        source,
+    })?;
+    Ok(Passphrase::new(typed.into_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_named_by_its_path_or_by_its_name_in_the_profile() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("ann.identity");
+        std::fs::write(&inside, "").unwrap();
+
+        assert_eq!(resolve_identity(dir.path(), "ann"), inside);
+        assert_eq!(
+            resolve_identity(dir.path(), "/elsewhere/bob"),
+            Path::new("/elsewhere/bob")
+        );
+        assert_eq!(
+            resolve_identity(dir.path(), inside.to_str().unwrap()),
+            inside
+        );
+    }
+}

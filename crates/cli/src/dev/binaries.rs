@@ -1,0 +1,160 @@
+//! Where `quorate-node` and `quorate-coordinator` come from: they lie beside this executable, and
+//! are built with cargo, in the same profile, when this executable lies in a workspace.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::process::Command;
+
+use super::DevError;
+use crate::output;
+
+const NODE: &str = "quorate-node";
+const COORDINATOR: &str = "quorate-coordinator";
+
+/// The programs that a cluster consists of.
+#[derive(Clone, Debug)]
+pub(super) struct Binaries {
+    /// The directory that they lie in, with this executable.
+    pub(super) directory: PathBuf,
+    pub(super) node: PathBuf,
+    pub(super) coordinator: PathBuf,
+}
+
+/// Finds the programs, after building what is missing or stale.
+pub(super) async fn provide() -> Result<Binaries, DevError> {
+    let own = env::current_exe().map_err(DevError::file("find", Path::new("this executable")))?;
+    let directory = own.parent().unwrap_or(Path::new("/")).to_owned();
+    let binaries = Binaries {
+        node: directory.join(format!("{NODE}{}", env::consts::EXE_SUFFIX)),
+        coordinator: directory.join(format!("{COORDINATOR}{}", env::consts::EXE_SUFFIX)),
+        directory,
+    };
+    let missing = [(&binaries.node, NODE), (&binaries.coordinator, COORDINATOR)]
+        .into_iter()
+        .find(|(path, _)| !path.is_file());
+    match workspace(&binaries.directory) {
+        Some(workspace) => build(&workspace, &binaries.directory, missing.is_some()).await?,
+        None => {
+            if let Some((_, name)) = missing {
+                let beside = own.display().to_string();
+                return Err(DevError::NoBinary { name, beside });
+            }
+        }
+    }
+    Ok(binaries)
+}
+
+/// The path of the node program beside this executable.
+pub(crate) fn node_beside_us() -> Result<PathBuf, DevError> {
+    let own = env::current_exe().map_err(DevError::file("find", Path::new("this executable")))?;
+    let path = own.with_file_name(format!("{NODE}{}", env::consts::EXE_SUFFIX));
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(DevError::NoBinary {
+        name: NODE,
+        beside: own.display().to_string(),
+    })
+}
+
+/// The workspace that this executable was built in: above it, or where `cargo run` says.
+fn workspace(directory: &Path) -> Option<PathBuf> {
+    let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let above = directory.ancestors().map(Path::to_owned);
+    let above_told = told
+        .iter()
+        .flat_map(|path| path.ancestors())
+        .map(Path::to_owned);
+    above.chain(above_told).find(|path| is_our_workspace(path))
+}
+
+fn is_our_workspace(path: &Path) -> bool {
+    path.join("crates/node/Cargo.toml").is_file()
+        && fs::read_to_string(path.join("Cargo.toml"))
+            .is_ok_and(|manifest| manifest.contains("[workspace]"))
+}
+
+/// Cargo knows best what is stale; it does nothing when nothing is.
+async fn build(workspace: &Path, directory: &Path, missing: bool) -> Result<(), DevError> {
+    let profile = profile_of(directory);
+    if missing {
+        output::progress(&format!(
+            "building {NODE} and {COORDINATOR} (profile {profile}) ..."
+        ));
+    } else {
+        output::progress(&format!("bringing {NODE} and {COORDINATOR} up to date ..."));
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args([
+            "build",
+            "--package",
+            NODE,
+            "--package",
+            COORDINATOR,
+            "--bins",
+            "--quiet",
+        ])
+        .args(["--profile", profile])
+        .arg("--manifest-path")
+        .arg(workspace.join("Cargo.toml"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(target) = directory.parent() {
+        command.arg("--target-dir").arg(target);
+    }
+    // Cargo's results are for people: ours are on standard output, so its are kept off it.
+    let status = command.stdout(Stdio::null()).status().await;
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(DevError::Build(format!("{NODE} and {COORDINATOR}"))),
+        Err(_) if !missing => {
+            output::progress("cargo does not run: using the programs as they are");
+            Ok(())
+        }
+        Err(source) => Err(DevError::Spawn {
+            program: "cargo".to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The cargo profile whose directory this is.
+fn profile_of(directory: &Path) -> &str {
+    match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_an_executable_names_its_cargo_profile() {
+        for (directory, expected) in [
+            ("/x/target/debug", "dev"),
+            ("/x/target/release", "release"),
+            ("/t/dist", "dist"),
+        ] {
+            assert_eq!(profile_of(Path::new(directory)), expected);
+        }
+    }
+
+    #[test]
+    fn a_directory_without_our_crates_is_no_workspace() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("Cargo.toml"), "[workspace]").unwrap();
+
+        assert!(!is_our_workspace(dir.path()));
+        fs::create_dir_all(dir.path().join("crates/node")).unwrap();
+        fs::write(dir.path().join("crates/node/Cargo.toml"), "").unwrap();
+        assert!(is_our_workspace(dir.path()));
+    }
+}

@@ -1,0 +1,198 @@
+//! The ceremony that makes a cluster, as `docs/operations/ceremony.md` describes it, held on one
+//! machine: each host makes its own identity and shows a card; the cards become roster 1, which
+//! the admin signs; each host pins its hash.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use quorate_client::{
+    identity::{Identity, SealingCost, write_private},
+    model::{
+        CoordinatorId, NodeId,
+        roster::{CoordinatorCard, NodeCard, Principal, Role, SignedRoster},
+    },
+    passphrase::Passphrase,
+    profile::{Defaults, Profile, ROSTER_FILE, Settings, make_private_directory},
+};
+use rand_core::{OsRng, RngCore as _};
+use serde::de::DeserializeOwned;
+use tokio::process::Command;
+use zeroize::Zeroizing;
+
+use super::{DevError, binaries::Binaries, place::Place, process::run_step};
+use crate::command::cluster::assemble;
+
+/// The id of the only coordinator.
+pub(super) const COORDINATOR: &str = "coordinator";
+
+/// The name of the file with the passphrase of the profile's identities.
+const PASSPHRASE_FILE: &str = "passphrase";
+
+/// Holds the ceremony in an empty directory.
+pub(super) async fn hold(place: &Place, binaries: &Binaries) -> Result<(), DevError> {
+    let nodes_directory = place.root().join("nodes");
+    make_private_directory(&nodes_directory)?;
+    let mut nodes = Vec::new();
+    for id in place.shape().node_ids() {
+        nodes.push(make_node(place, binaries, &id).await?);
+    }
+    let coordinator = make_coordinator(place, binaries).await?;
+    let home = place.home();
+    make_private_directory(&home)?;
+    let passphrase = Passphrase::generate(&mut OsRng);
+    let passphrase_path = home.join(PASSPHRASE_FILE);
+    write_private(&passphrase_path, passphrase.expose())
+        .map_err(DevError::file("write", &passphrase_path))?;
+    let (admin, admin_card) = make_identity(&home, Role::Admin, &passphrase)?;
+    let (_, client_card) = make_identity(&home, Role::Client, &passphrase)?;
+    let roster = assemble(
+        "dev",
+        nodes,
+        vec![coordinator],
+        vec![admin_card, client_card],
+        None,
+        1,
+    );
+    let mut signed = SignedRoster::unsigned(&roster)?;
+    signed.sign(&admin.card().id, admin.signing_key());
+    let settings = Settings {
+        roster_hash: signed.hash(),
+        coordinators: Vec::new(),
+        identities: BTreeMap::from(
+            [Role::Admin, Role::Client]
+                .map(|role| (role.as_str().to_owned(), file_of(role).into())),
+        ),
+        defaults: Defaults {
+            threshold: Some(place.shape().threshold),
+            passphrase_file: Some(PASSPHRASE_FILE.into()),
+        },
+    };
+    let profile = Profile::create(&home, settings, &signed)?;
+    for id in place.shape().node_ids() {
+        pin_node(place, binaries, &id, &profile).await?;
+    }
+    place.finish()
+}
+
+/// The id of the coordinator as the roster lists it.
+pub(super) fn coordinator_id() -> Result<CoordinatorId, DevError> {
+    COORDINATOR
+        .parse()
+        .map_err(|error| DevError::Usage(format!("{error}")))
+}
+
+fn file_of(role: Role) -> String {
+    format!("{}.identity", role.as_str())
+}
+
+async fn make_node(place: &Place, binaries: &Binaries, id: &NodeId) -> Result<NodeCard, DevError> {
+    let mut key = Zeroizing::new([0_u8; 32]);
+    OsRng.fill_bytes(key.as_mut());
+    let key_path = place.node_key(id);
+    let text = Zeroizing::new(format!("{}\n", hex::encode(key.as_slice())));
+    write_private(&key_path, text.as_bytes()).map_err(DevError::file("write", &key_path))?;
+    let letter = id.as_str().trim_start_matches("node-");
+    let mut command = Command::new(&binaries.node);
+    command
+        .arg("init")
+        .arg("--dir")
+        .arg(place.node(id))
+        .args(["--id", id.as_str()])
+        .args(["--region", &format!("region-{letter}")])
+        .args(["--organisation", &format!("organisation-{letter}")])
+        .arg("--key-file")
+        .arg(&key_path);
+    read_card(
+        &binaries.node,
+        &run_step(&binaries.node, &mut command).await?,
+    )
+}
+
+async fn make_coordinator(place: &Place, binaries: &Binaries) -> Result<CoordinatorCard, DevError> {
+    let mut command = Command::new(&binaries.coordinator);
+    command
+        .arg("init")
+        .arg("--dir")
+        .arg(place.coordinator())
+        .args(["--id", COORDINATOR]);
+    read_card(
+        &binaries.coordinator,
+        &run_step(&binaries.coordinator, &mut command).await?,
+    )
+}
+
+fn make_identity(
+    home: &Path,
+    role: Role,
+    passphrase: &Passphrase,
+) -> Result<(Identity, Principal), DevError> {
+    let id = role
+        .as_str()
+        .parse()
+        .map_err(|error| DevError::Usage(format!("{error}")))?;
+    let person = format!("dev {}", role.as_str());
+    let identity = Identity::generate(id, person, vec![role], &mut OsRng)?;
+    // The passphrase is random and lies beside the file, so a costly derivation protects nothing.
+    let path = home.join(file_of(role));
+    identity.write_new(&path, passphrase, SealingCost::Generated, &mut OsRng)?;
+    let card = identity.card().clone();
+    Ok((identity, card))
+}
+
+async fn pin_node(
+    place: &Place,
+    binaries: &Binaries,
+    id: &NodeId,
+    profile: &Profile,
+) -> Result<(), DevError> {
+    let mut command = Command::new(&binaries.node);
+    command
+        .arg("pin")
+        .arg("--dir")
+        .arg(place.node(id))
+        .arg("--roster")
+        .arg(profile.home().join(ROSTER_FILE))
+        .args(["--hash", &profile.roster().hash().to_string()])
+        .arg("--key-file")
+        .arg(place.node_key(id));
+    run_step(&binaries.node, &mut command).await.map(drop)
+}
+
+fn read_card<T: DeserializeOwned>(program: &Path, bytes: &[u8]) -> Result<T, DevError> {
+    serde_json::from_slice(bytes).map_err(|error| DevError::Unexpected {
+        name: program.display().to_string(),
+        message: error.to_string(),
+    })
+}
+
+/// Writes the configuration of the coordinator: loopback, and ports that the system chooses.
+pub(super) fn configure_coordinator(
+    place: &Place,
+    profile: &Profile,
+    listen: std::net::IpAddr,
+) -> Result<(), DevError> {
+    let any_port = std::net::SocketAddr::new(listen, 0).to_string();
+    let config = toml::Table::from_iter([
+        (
+            "dir".to_owned(),
+            place.coordinator().display().to_string().into(),
+        ),
+        (
+            "roster".to_owned(),
+            profile
+                .home()
+                .join(ROSTER_FILE)
+                .display()
+                .to_string()
+                .into(),
+        ),
+        (
+            "roster_hash".to_owned(),
+            profile.roster().hash().to_string().into(),
+        ),
+        ("api_listen".to_owned(), any_port.clone().into()),
+        ("node_listen".to_owned(), any_port.clone().into()),
+        ("metrics_listen".to_owned(), any_port.into()),
+    ]);
+    let path = place.coordinator_config();
+    fs::write(&path, config.to_string()).map_err(DevError::file("write", &path))
+}

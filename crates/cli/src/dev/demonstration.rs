@@ -1,0 +1,161 @@
+//! The demonstration: a key is born on all nodes, signs a Bitcoin transaction, and the signature
+//! is verified by libraries that had no part in making it.
+
+use std::time::{Duration, Instant};
+
+use quorate_client::{
+    CertifiedKey, Client, ClientError, CommandOptions,
+    model::{KeyName, KeyPurpose, NodeId, Payload, Purposes, Reason, Scheme, command::CreateKey},
+};
+use rand_core::{OsRng, RngCore as _};
+use serde_json::{Value, json};
+
+use super::{DevError, place::Shape, spend::Spend};
+use crate::output::Table;
+
+/// The name of the key.
+const KEY: &str = "demo-taproot";
+
+/// What happened.
+#[derive(Debug)]
+pub(super) struct Demonstration {
+    key: CertifiedKey,
+    address: String,
+    spend: String,
+    signature: String,
+    signers: Vec<NodeId>,
+    /// None when an earlier run made the key.
+    keygen: Option<Duration>,
+    sign: Duration,
+    verify: Duration,
+}
+
+/// Makes the key, or takes that of an earlier run, and signs.
+pub(super) async fn run(
+    admin: &Client,
+    client: &Client,
+    shape: Shape,
+) -> Result<Demonstration, DevError> {
+    let (key, keygen) = provide_key(admin, client, shape).await?;
+    let mut coin = [0; 32];
+    OsRng.fill_bytes(&mut coin);
+    let spend = Spend::new(&key.record().group_key, coin)?;
+    let payload = Payload::psbt(spend.to_bytes());
+    let start = Instant::now();
+    let signed = client
+        .sign(&key, vec![payload], &CommandOptions::default())
+        .await?;
+    let sign = start.elapsed();
+    let start = Instant::now();
+    let psbt = signed
+        .psbts()
+        .first()
+        .copied()
+        .ok_or_else(|| DevError::Demonstration("no PSBT came back".to_owned()))?;
+    let signature = spend.verify(psbt)?;
+    let verify = start.elapsed();
+    Ok(Demonstration {
+        address: spend.address(),
+        spend: spend.describe(),
+        signature: hex::encode(signature),
+        signers: signed.outcome().signers.clone(),
+        key,
+        keygen,
+        sign,
+        verify,
+    })
+}
+
+async fn provide_key(
+    admin: &Client,
+    client: &Client,
+    shape: Shape,
+) -> Result<(CertifiedKey, Option<Duration>), DevError> {
+    let name: KeyName = KEY
+        .parse()
+        .map_err(|error| DevError::Usage(format!("{error}")))?;
+    match client.key(&name).await {
+        Ok(key) => return Ok((key, None)),
+        Err(ClientError::NotActive(_)) => {}
+        Err(error) if error.reason() == Some(Reason::KeyUnknown) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let purposes = Purposes::new(vec![KeyPurpose::Transactions])
+        .map_err(|error| DevError::Usage(error.to_string()))?;
+    let create = CreateKey {
+        key: name.clone(),
+        scheme: Scheme::Bip340,
+        threshold: shape.threshold,
+        nodes: shape.node_ids(),
+        purposes,
+        accept_fragile: false,
+    };
+    let start = Instant::now();
+    let key = admin.create_key(create, &CommandOptions::default()).await?;
+    Ok((key, Some(start.elapsed())))
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
+}
+
+impl Demonstration {
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "key": self.key.record().name,
+            "public_key": hex::encode(&self.key.record().group_key),
+            "address": self.address,
+            "signature": self.signature,
+            "signers": self.signers,
+            "keygen_ms": self.keygen.map(millis),
+            "sign_ms": millis(self.sign),
+            "verify_ms": millis(self.verify),
+        })
+    }
+
+    /// For people.
+    pub(super) fn describe(&self, table: &mut Table) {
+        let record = self.key.record();
+        let made = match self.keygen {
+            Some(time) => format!("{:.1} ms", millis(time)),
+            None => "an earlier run".to_owned(),
+        };
+        let nodes = record.participants.len();
+        table.row([
+            format!(
+                "key {} made by {nodes} nodes, certified and proven by each",
+                record.name
+            ),
+            made,
+        ]);
+        table.row([
+            format!(
+                "transaction signed by {} of {nodes} ({})",
+                record.threshold,
+                self.signers()
+            ),
+            format!("{:.1} ms", millis(self.sign)),
+        ]);
+        table.row([
+            "signature verified by libsecp256k1 over BIP-341".to_owned(),
+            format!("{:.1} ms", millis(self.verify)),
+        ]);
+    }
+
+    /// Values that people may want to look at.
+    pub(super) fn details(&self, table: &mut Table) {
+        table.pair("public key", hex::encode(&self.key.record().group_key));
+        table.pair("address", format!("{} (regtest)", self.address));
+        table.pair("transaction", &self.spend);
+        table.pair("signature", &self.signature);
+    }
+
+    fn signers(&self) -> String {
+        self.signers
+            .iter()
+            .map(NodeId::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}

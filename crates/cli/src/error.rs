@@ -1,0 +1,125 @@
+//! What the command line reports and exits with.
+
+use std::{io, process::ExitCode};
+
+use quorate_client::{
+    ClientError, ExitClass,
+    audit::AuditFileError,
+    identity::IdentityError,
+    model::{Reason, Refusal, roster::RosterError},
+    passphrase::PassphraseError,
+    profile::ProfileError,
+};
+
+use crate::dev::DevError;
+
+/// Why a command of the command line did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The call itself is wrong in a way that the argument parser cannot see.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
+    #[error("the roster is refused")]
+    Roster(#[from] RosterError),
+    #[error("{action} {path}")]
+    File {
+        action: &'static str,
+        path: String,
+        source: io::Error,
+    },
+    /// Something given or received is not what it claims to be.
+    #[error("{0}")]
+    Unverified(String),
+    #[error(transparent)]
+    Dev(#[from] DevError),
+    /// A program that was run in our place has reported already.
+    #[error("the program ended with status {0}")]
+    Delegated(u8),
+    #[error("write the result to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    /// The exit code that scripts see.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => ExitClass::Usage.code(),
+            Self::Client(error) => error.exit_class().code(),
+            Self::Audit(error) if error.is_about_content() => ExitClass::Verification.code(),
+            Self::Unverified(_) | Self::Roster(_) => ExitClass::Verification.code(),
+            Self::Delegated(code) => *code,
+            Self::Dev(error) => error.exit_code(),
+            Self::Audit(_) | Self::File { .. } | Self::Output(_) => ExitClass::Other.code(),
+        }
+    }
+
+    /// Prints the whole chain of causes once, to standard error.
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Self::Output(source) = self
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::from(self.exit_code());
+        }
+        if !matches!(self, Self::Delegated(_)) {
+            eprintln!("error: {}", chain(self));
+            if let Self::Client(error) = self
+                && let Some(reason) = error.reason()
+            {
+                eprintln!("reason: {reason}");
+            }
+        }
+        ExitCode::from(self.exit_code())
+    }
+}
+
+/// The texts of an error and its causes, each once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+macro_rules! through_client {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::Client(error.into())
+            }
+        }
+    )*};
+}
+through_client!(ProfileError, IdentityError, PassphraseError, Refusal);
+
+/// A refusal that the command line makes itself.
+pub(crate) fn refuse(reason: Reason, message: impl Into<String>) -> CliError {
+    CliError::Client(ClientError::Refused(Refusal::new(reason, message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once_each() {
+        let error = CliError::File {
+            action: "read",
+            path: "a.psbt".to_owned(),
+            source: io::Error::new(io::ErrorKind::NotFound, "no such file"),
+        };
+
+        assert_eq!(chain(&error), "read a.psbt: no such file");
+        assert_eq!(error.exit_code(), 1);
+    }
+}

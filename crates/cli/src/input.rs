@@ -1,0 +1,149 @@
+//! Files that people name: `-` is standard input, and a PSBT may be binary or base64.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use quorate_client::{model::payload::MAX_PAYLOAD_BYTES, profile};
+
+use crate::error::CliError;
+
+/// The most that is read: a payload of the largest size in base64 with line ends.
+const MAX_INPUT_BYTES: u64 = 2 * MAX_PAYLOAD_BYTES as u64;
+
+/// How every binary PSBT starts.
+const PSBT_MAGIC: &[u8] = b"psbt\xff";
+
+/// Reads a file, or standard input for `-`.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed = |source| CliError::File {
+        action: "read",
+        path: path.display().to_string(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let limit = MAX_INPUT_BYTES.saturating_add(1);
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(failed)?;
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("expected at most {MAX_INPUT_BYTES} bytes"),
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file as a whole or not at all, or standard output for `-`.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    if path == Path::new("-") {
+        let mut out = io::stdout().lock();
+        return io::Write::write_all(&mut out, bytes)
+            .and_then(|()| io::Write::flush(&mut out))
+            .map_err(CliError::Output);
+    }
+    Ok(profile::replace(path, bytes)?)
+}
+
+/// The form in which a PSBT was given and goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PsbtForm {
+    /// As BIP-174 defines it.
+    Binary,
+    /// In base64, with or without a line end.
+    Base64 { line_end: bool },
+}
+
+impl PsbtForm {
+    /// Takes a PSBT in either form. What is neither passes as it is, for the decoder to refuse.
+    pub(crate) fn read(bytes: Vec<u8>) -> (Self, Vec<u8>) {
+        if bytes.starts_with(PSBT_MAGIC) {
+            return (Self::Binary, bytes);
+        }
+        let line_end = bytes.last() == Some(&b'\n');
+        let text: Vec<u8> = bytes
+            .iter()
+            .copied()
+            .filter(|b| !b.is_ascii_whitespace())
+            .collect();
+        match BASE64_STANDARD.decode(text) {
+            Ok(decoded) if decoded.starts_with(PSBT_MAGIC) => (Self::Base64 { line_end }, decoded),
+            _ => (Self::Binary, bytes),
+        }
+    }
+
+    /// The bytes in the form.
+    pub(crate) fn write(self, psbt: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Binary => psbt.to_vec(),
+            Self::Base64 { line_end } => {
+                let mut text = BASE64_STANDARD.encode(psbt);
+                if line_end {
+                    text.push('\n');
+                }
+                text.into_bytes()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_psbt_goes_back_in_the_form_in_which_it_came() {
+        let binary = b"psbt\xff\x01\x02".to_vec();
+        let base64 = BASE64_STANDARD.encode(&binary).into_bytes();
+        let with_line_end = [base64.as_slice(), b"\n"].concat();
+
+        for given in [binary.clone(), base64, with_line_end] {
+            let (form, read) = PsbtForm::read(given.clone());
+
+            assert_eq!(read, binary);
+            assert_eq!(form.write(&read), given);
+        }
+    }
+
+    #[test]
+    fn what_is_no_psbt_passes_unchanged() {
+        for given in [&b"garbage"[..], b"", b"Z2FyYmFnZQ=="] {
+            let (form, read) = PsbtForm::read(given.to_vec());
+
+            assert_eq!((form, read.as_slice()), (PsbtForm::Binary, given));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_absent_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let large = dir.path().join("large");
+        fs::write(
+            &large,
+            vec![0; usize::try_from(MAX_INPUT_BYTES).unwrap() + 1],
+        )
+        .unwrap();
+
+        assert!(read(&large).is_err());
+        assert!(read(&dir.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.psbt");
+        fs::write(&path, "old").unwrap();
+
+        write(&path, b"new").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,336 @@
+use std::io::Cursor;
+
+use quorate_model::{
+    CommandId, Digest, Epoch, Scheme, UnixMillis,
+    audit::{
+        Checkpoint, Entry, ItemRecord, Judgment, Record, SharePurpose, ShareReleased,
+        checkpoint_digest, record_hash,
+    },
+    identity::sign_digest,
+    operation::SignOutcome,
+    roster::PinnedRoster,
+    share::{ShareItem, ShareReceipt, ShareStatement, share_batch_digest},
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::fixtures::{cluster, node_id, node_key};
+
+const SET: Digest = Digest::new([5; 32]);
+
+#[test]
+fn an_untouched_journal_verifies_and_says_what_it_covers() {
+    let (roster, _) = cluster();
+    let file = journal(&roster, 1, &chain(1));
+
+    let mut verifier = Verifier::new(&roster);
+    let report = verifier.add(Cursor::new(file)).unwrap();
+
+    let FileReport::Journal(report) = report else {
+        panic!("{report:?}")
+    };
+    assert_eq!(report.node, node_id(1));
+    assert_eq!(report.summary.records, 3);
+    assert_eq!(report.summary.last_checkpoint, Some(3));
+    assert_eq!(report.kinds["share-released"], 1);
+    assert_eq!(verifier.finish().unwrap(), Matched::default());
+}
+
+#[test]
+fn every_flipped_character_of_a_record_is_found() {
+    let (roster, _) = cluster();
+    let file = journal(&roster, 1, &chain(1));
+    let text = String::from_utf8(file.clone()).unwrap();
+    for (at, _) in text.match_indices(|c: char| c.is_ascii_hexdigit()) {
+        let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        if !text[line_start..].starts_with("{\"record\":\"") || at < line_start + 11 {
+            continue;
+        }
+        let mut tampered = file.clone();
+        tampered[at] = if tampered[at] == b'0' { b'1' } else { b'0' };
+
+        let result = Verifier::new(&roster).add(Cursor::new(tampered));
+
+        assert!(result.unwrap_err().is_about_content(), "character {at}");
+    }
+}
+
+#[test]
+fn a_cut_a_continued_and_a_foreign_file_are_refused() {
+    let (roster, _) = cluster();
+    let (others, _) = cluster();
+    let file = journal(&roster, 1, &chain(1));
+    let text = String::from_utf8(file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let of = |lines: &[&str]| lines.join("\n");
+    let missing = of(&[&lines[..3], &lines[4..]].concat());
+    let continued = of(&[&lines[..], &lines[1..2]].concat());
+
+    let check = |roster: &PinnedRoster, text: &str| {
+        Verifier::new(roster)
+            .add(Cursor::new(text.as_bytes()))
+            .unwrap_err()
+    };
+
+    assert!(matches!(
+        check(&roster, &of(&lines[..3])),
+        AuditFileError::Cut { found: 2, .. }
+    ));
+    assert!(matches!(
+        check(&roster, &missing),
+        AuditFileError::Cut { found: 2, .. }
+    ));
+    assert!(matches!(
+        check(&roster, &continued),
+        AuditFileError::Malformed { line: 6, .. }
+    ));
+    assert!(matches!(
+        check(&others, &text),
+        AuditFileError::OtherRoster { .. }
+    ));
+    assert!(matches!(
+        check(&roster, ""),
+        AuditFileError::Malformed { line: 1, .. }
+    ));
+    assert!(matches!(
+        check(&roster, "{}"),
+        AuditFileError::Malformed { line: 1, .. }
+    ));
+    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    assert!(matches!(
+        check(&roster, &newer),
+        AuditFileError::UnknownFormat(2)
+    ));
+    let stranger = text.replacen("node-a", "node-z", 1);
+    assert!(matches!(
+        check(&roster, &stranger),
+        AuditFileError::UnknownNode(_)
+    ));
+    let another = text.replacen("node-a", "node-b", 1);
+    assert!(matches!(
+        check(&roster, &another),
+        AuditFileError::Chain { .. }
+    ));
+}
+
+#[test]
+fn the_same_journal_twice_is_refused() {
+    let (roster, _) = cluster();
+    let file = journal(&roster, 1, &chain(1));
+    let mut verifier = Verifier::new(&roster);
+    verifier.add(Cursor::new(&file)).unwrap();
+
+    assert!(matches!(
+        verifier.add(Cursor::new(&file)),
+        Err(AuditFileError::DoesNotHold { .. })
+    ));
+}
+
+#[test]
+fn a_receipt_is_confirmed_by_the_journal_of_its_signer() {
+    let (roster, _) = cluster();
+    let chain = chain(1);
+    let receipt = receipt(1, 2, record_hash(&chain[1]), SET);
+    let mut verifier = Verifier::new(&roster);
+
+    verifier
+        .add(Cursor::new(journal(&roster, 1, &chain)))
+        .unwrap();
+    let report = verifier
+        .add(Cursor::new(signatures(&roster, vec![receipt])))
+        .unwrap();
+
+    let FileReport::Signatures(report) = report else {
+        panic!("{report:?}")
+    };
+    assert_eq!(report.signers, [node_id(1)]);
+    assert_eq!(
+        verifier.finish().unwrap(),
+        Matched {
+            matched: 1,
+            unmatched: 0
+        }
+    );
+}
+
+#[test]
+fn a_signed_share_without_its_record_proves_the_fault_of_its_node() {
+    let (roster, _) = cluster();
+    let chain = chain(1);
+    let good = record_hash(&chain[1]);
+    for (sequence, record, set) in [
+        (2, Digest::new([1; 32]), SET),
+        (2, good, Digest::new([6; 32])),
+        (1, good, SET),
+    ] {
+        let mut verifier = Verifier::new(&roster);
+        let file = signatures(&roster, vec![receipt(1, sequence, record, set)]);
+        verifier.add(Cursor::new(file)).unwrap();
+        verifier
+            .add(Cursor::new(journal(&roster, 1, &chain)))
+            .unwrap();
+
+        let error = verifier.finish().unwrap_err();
+
+        assert!(error.to_string().contains("node-a"), "{error}");
+        assert!(matches!(error, AuditFileError::Contradiction(_)));
+    }
+}
+
+#[test]
+fn a_receipt_from_after_the_export_accuses_nobody() {
+    let (roster, _) = cluster();
+    let chain = chain(1);
+    let later = receipt(1, 9, Digest::new([1; 32]), SET);
+    let elsewhere = receipt(2, 2, Digest::new([1; 32]), SET);
+    let mut verifier = Verifier::new(&roster);
+
+    verifier
+        .add(Cursor::new(journal(&roster, 1, &chain)))
+        .unwrap();
+    verifier
+        .add(Cursor::new(signatures(&roster, vec![later, elsewhere])))
+        .unwrap();
+
+    assert_eq!(
+        verifier.finish().unwrap(),
+        Matched {
+            matched: 0,
+            unmatched: 2
+        }
+    );
+}
+
+#[test]
+fn a_forged_receipt_is_refused() {
+    let (roster, _) = cluster();
+    let mut forged = receipt(1, 2, Digest::new([1; 32]), SET);
+    forged.statement.sequence = 3;
+    let mut foreign = receipt(1, 2, Digest::new([1; 32]), SET);
+    foreign.signature = receipt(2, 2, Digest::new([1; 32]), SET).signature;
+
+    for bad in [forged, foreign] {
+        let result = Verifier::new(&roster).add(Cursor::new(signatures(&roster, vec![bad])));
+
+        assert!(matches!(result, Err(AuditFileError::DoesNotHold { .. })));
+    }
+    let none = Verifier::new(&roster).add(Cursor::new(signatures(&roster, vec![])));
+    assert!(matches!(none, Err(AuditFileError::DoesNotHold { .. })));
+}
+
+#[test]
+fn evidence_that_proves_nothing_is_refused() {
+    let (roster, _) = cluster();
+    let mut file = Vec::new();
+    write_evidence(&mut file, roster.hash(), b"\x01garbage", None, None).unwrap();
+
+    let error = Verifier::new(&roster).add(Cursor::new(file)).unwrap_err();
+
+    assert!(matches!(error, AuditFileError::DoesNotHold { .. }));
+}
+
+/// Boot, one released share, a checkpoint.
+fn chain(number: u8) -> Vec<Vec<u8>> {
+    let judgment = Judgment {
+        command: Digest::new([4; 32]),
+        command_id: CommandId(Uuid::nil()),
+        endorsements: Digest::ZERO,
+        policy: Digest::ZERO,
+        rule: "role".to_owned(),
+    };
+    let released = ShareReleased {
+        judgment,
+        expires: UnixMillis(99),
+        key: "hot".parse().unwrap(),
+        epoch: Epoch(1),
+        purpose: SharePurpose::Sign,
+        items: vec![ItemRecord {
+            message: Digest::new([3; 32]),
+            signing_set: SET,
+        }],
+    };
+    let boot = Entry::Boot {
+        version: "0.1.0".to_owned(),
+        node: node_id(number),
+    };
+    let mut chain = Vec::new();
+    append(&mut chain, boot);
+    append(&mut chain, Entry::ShareReleased(released));
+    let previous = record_hash(&chain[1]);
+    let digest = checkpoint_digest(
+        3,
+        &previous,
+        UnixMillis(7),
+        &[0; 16],
+        2,
+        &Digest::new([8; 32]),
+    );
+    let checkpoint = Checkpoint {
+        index_sequence: 2,
+        index_digest: Digest::new([8; 32]),
+        signature: sign_digest(&node_key(number), &digest),
+    };
+    append(&mut chain, Entry::Checkpoint(checkpoint));
+    chain
+}
+
+fn append(chain: &mut Vec<Vec<u8>>, entry: Entry) {
+    let previous = chain.last().map_or(Digest::ZERO, |last| record_hash(last));
+    let sequence = chain.len() as u64 + 1;
+    let record = Record {
+        sequence,
+        previous,
+        time: UnixMillis(7),
+        boot: [0; 16],
+        entry,
+    };
+    chain.push(record.to_bytes().unwrap());
+}
+
+fn journal(roster: &PinnedRoster, number: u8, chain: &[Vec<u8>]) -> Vec<u8> {
+    let mut writer = JournalWriter::new(Vec::new(), roster.hash(), node_id(number)).unwrap();
+    for record in chain {
+        writer.push(record).unwrap();
+    }
+    writer.finish().unwrap().0
+}
+
+fn receipt(number: u8, sequence: u64, record: Digest, signing_set: Digest) -> ShareReceipt {
+    let statement = ShareStatement {
+        node: node_id(number),
+        sequence,
+        record,
+        command: Digest::new([4; 32]),
+        key: "hot".parse().unwrap(),
+        epoch: Epoch(1),
+        items: vec![ShareItem {
+            signing_set,
+            message: Digest::new([3; 32]),
+            share: [1; 32],
+        }],
+    };
+    let batch = vec![statement.digest()];
+    let signature = sign_digest(&node_key(number), &share_batch_digest(&batch));
+    ShareReceipt {
+        statement,
+        batch,
+        signature,
+    }
+}
+
+fn signatures(roster: &PinnedRoster, receipts: Vec<ShareReceipt>) -> Vec<u8> {
+    let outcome = SignOutcome {
+        key: "hot".parse().unwrap(),
+        epoch: Epoch(1),
+        scheme: Scheme::Bip340,
+        signers: receipts
+            .iter()
+            .map(|receipt| receipt.statement.node.clone())
+            .collect(),
+        signatures: vec![vec![0; 64]],
+        receipts,
+    };
+    let mut file = Vec::new();
+    write_signatures(&mut file, roster.hash(), CommandId(Uuid::nil()), &outcome).unwrap();
+    file
+}

@@ -1,0 +1,413 @@
+//! Verification of exported files, each by itself and then together.
+
+use std::{collections::BTreeMap, io::BufRead};
+
+use quorate_intent::{KeyFacts, decode_all};
+use quorate_model::{
+    Digest, KeyName, KeyRecord, NodeId,
+    audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
+    command::{CommandBody, SignedCommand},
+    operation::SignOutcome,
+    payload::pop_message,
+    roster::PinnedRoster,
+    wire,
+};
+use quorate_protocol::{
+    evidence::{Evidence, Facts, NotProven, SigningFacts},
+    frost::{PublicKeys, Tweak},
+};
+
+use super::{
+    cross::{CrossCheck, Matched, PreparedClaim},
+    file::{AuditFile, AuditFileError, FileKind},
+};
+use crate::verify::{self, ReceiptChecker, Verifiers, tweak_of};
+
+/// What a verified file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileReport {
+    /// Of a journal.
+    Journal(JournalReport),
+    /// Of signatures.
+    Signatures(SignaturesReport),
+    /// Of evidence.
+    Evidence(EvidenceReport),
+}
+
+/// What a verified journal says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalReport {
+    /// Whose it is.
+    pub node: NodeId,
+    /// How long its chain is and what signatures cover.
+    pub summary: ChainSummary,
+    /// How many records there are of each kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Nodes that evidence in the journal proves guilty.
+    pub blamed: Vec<NodeId>,
+    /// How many pieces of evidence need the command to be checked, and were not.
+    pub unchecked_evidence: u64,
+}
+
+/// What verified receipts say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignaturesReport {
+    /// The key.
+    pub key: KeyName,
+    /// Who signed shares.
+    pub signers: Vec<NodeId>,
+    /// How many signatures there are.
+    pub count: usize,
+}
+
+/// What verified evidence says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceReport {
+    /// Who is proven guilty.
+    pub culprit: NodeId,
+    /// Of what.
+    pub fault: String,
+}
+
+/// Verifies files against one roster, and what they say about each other.
+pub struct Verifier<'a> {
+    roster: &'a PinnedRoster,
+    receipts: ReceiptChecker,
+    cross: CrossCheck,
+}
+
+impl<'a> Verifier<'a> {
+    /// Starts with nothing.
+    pub fn new(roster: &'a PinnedRoster) -> Self {
+        let receipts = ReceiptChecker::new(roster);
+        Self {
+            roster,
+            receipts,
+            cross: CrossCheck::default(),
+        }
+    }
+
+    /// Verifies one file by itself.
+    pub fn add(&mut self, input: impl BufRead) -> Result<FileReport, AuditFileError> {
+        let file = AuditFile::open(input)?;
+        let (found, expected) = (file.header.roster, self.roster.hash());
+        if found != expected {
+            return Err(AuditFileError::OtherRoster { found, expected });
+        }
+        match file.header.kind {
+            FileKind::Journal => self.journal(file).map(FileReport::Journal),
+            FileKind::Signatures => self.signatures(file).map(FileReport::Signatures),
+            FileKind::Evidence => self.evidence(file).map(FileReport::Evidence),
+        }
+    }
+
+    /// Matches what the files say about each other (P38).
+    pub fn finish(self) -> Result<Matched, AuditFileError> {
+        self.cross.finish().map_err(AuditFileError::Contradiction)
+    }
+
+    fn journal<R: BufRead>(
+        &mut self,
+        mut file: AuditFile<R>,
+    ) -> Result<JournalReport, AuditFileError> {
+        let node = file
+            .header
+            .node
+            .clone()
+            .ok_or_else(|| does_not_hold("journal", "no node"))?;
+        let card = self
+            .roster
+            .roster()
+            .node(&node)
+            .ok_or_else(|| AuditFileError::UnknownNode(node.clone()))?;
+        if self.cross.knows(&node) {
+            return Err(does_not_hold(
+                "journal",
+                "the same node's was given already",
+            ));
+        }
+        let mut chain = ChainVerifier::new(&card.identity_key, ChainPosition::START)
+            .map_err(|error| does_not_hold("journal", error))?;
+        let mut report = JournalContent::default();
+        let broken = |source| AuditFileError::Chain {
+            node: node.clone(),
+            source,
+        };
+        while let Some(bytes) = file.next_record()? {
+            let (record, hash) = chain.push(&bytes).map_err(broken)?;
+            self.record(&node, &record, hash, &mut report)?;
+        }
+        let summary = chain.finish().map_err(broken)?;
+        let JournalContent {
+            kinds,
+            blamed,
+            unchecked_evidence,
+        } = report;
+        Ok(JournalReport {
+            node,
+            summary,
+            kinds,
+            blamed,
+            unchecked_evidence,
+        })
+    }
+
+    fn record(
+        &mut self,
+        node: &NodeId,
+        record: &Record,
+        hash: Digest,
+        content: &mut JournalContent,
+    ) -> Result<(), AuditFileError> {
+        let count = content.kinds.entry(record.entry.kind()).or_default();
+        *count = count.saturating_add(1);
+        self.cross.record(node, record, hash);
+        let what = || format!("record {} of node \"{node}\"", record.sequence);
+        if let Entry::KeyCertified { certificate, .. } = &record.entry {
+            self.certificate(certificate)
+                .map_err(|error| does_not_hold(&what(), error))?;
+        } else if let Entry::KeyActivated { key, epoch, proof } = &record.entry {
+            let name = (key.clone(), *epoch);
+            let certified = self.cross.certified(&name).cloned();
+            let certified = certified
+                .ok_or_else(|| does_not_hold(&what(), "its key was never certified here"))?;
+            let verifiers =
+                Verifiers::new(&certified).map_err(|error| does_not_hold(&what(), error))?;
+            let proof = verify::possession(proof, &certified, &verifiers, self.roster)
+                .map_err(|error| does_not_hold(&what(), error))?;
+            proof
+                .receipts
+                .iter()
+                .for_each(|receipt| self.cross.receipt(receipt));
+        } else if let Entry::PeerBlamed {
+            node: culprit,
+            evidence,
+        } = &record.entry
+        {
+            match self.prove(evidence, None) {
+                Ok(report) if report.culprit == *culprit => content.blame(culprit),
+                Ok(_) => return Err(does_not_hold(&what(), "its evidence blames another node")),
+                Err(Unproven::FactsMissing) => {
+                    content.unchecked_evidence = content.unchecked_evidence.saturating_add(1);
+                }
+                Err(Unproven::Refused(message)) => return Err(does_not_hold(&what(), message)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies a certificate and remembers what its holders have signed.
+    fn certificate(&mut self, bytes: &[u8]) -> Result<(), verify::VerificationError> {
+        let (certificate, record) = verify::certificate(bytes, self.roster)?;
+        let statement = certificate.statement.digest();
+        for participant in &record.participants {
+            self.cross.prepared(PreparedClaim {
+                node: participant.node.clone(),
+                key: record.name.clone(),
+                epoch: record.epoch,
+                statement,
+            });
+        }
+        self.cross.certify(record);
+        Ok(())
+    }
+
+    fn signatures<R: BufRead>(
+        &mut self,
+        file: AuditFile<R>,
+    ) -> Result<SignaturesReport, AuditFileError> {
+        let record = file.single_record()?;
+        let outcome: SignOutcome =
+            wire::decode(&record).map_err(|error| does_not_hold("signatures", error))?;
+        for (signer, receipt) in outcome.signers.iter().zip(&outcome.receipts) {
+            let fits = receipt.statement.node == *signer
+                && receipt.statement.key == outcome.key
+                && receipt.statement.epoch == outcome.epoch
+                && receipt.statement.items.len() == outcome.signatures.len();
+            if !fits || !self.receipts.holds(receipt) {
+                return Err(does_not_hold(
+                    "signatures",
+                    format!("the receipt of \"{signer}\""),
+                ));
+            }
+            self.cross.receipt(receipt);
+        }
+        if outcome.signers.is_empty() || outcome.receipts.len() != outcome.signers.len() {
+            return Err(does_not_hold(
+                "signatures",
+                "not one receipt of each signer",
+            ));
+        }
+        let SignOutcome {
+            key,
+            signers,
+            signatures,
+            ..
+        } = outcome;
+        Ok(SignaturesReport {
+            key,
+            signers,
+            count: signatures.len(),
+        })
+    }
+
+    fn evidence<R: BufRead>(
+        &mut self,
+        mut file: AuditFile<R>,
+    ) -> Result<EvidenceReport, AuditFileError> {
+        let missing = || does_not_hold("evidence", "the file holds none");
+        let evidence = file.next_record()?.ok_or_else(missing)?;
+        let certificate = file.next_record()?;
+        let command = file.next_record()?;
+        if command.is_some() && file.next_record()?.is_some() {
+            return Err(does_not_hold(
+                "evidence",
+                "the file holds more than one piece",
+            ));
+        }
+        self.prove(
+            &evidence,
+            certificate.map(|certificate| (certificate, command)),
+        )
+        .map_err(|unproven| match unproven {
+            Unproven::Refused(message) => does_not_hold("evidence", message),
+            Unproven::FactsMissing => does_not_hold(
+                "evidence",
+                "it is about a signature share, and the file lacks the certificate or command",
+            ),
+        })
+    }
+
+    /// Checks evidence, with the certificate of the key and the command where it needs them.
+    fn prove(
+        &self,
+        evidence: &[u8],
+        context: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<EvidenceReport, Unproven> {
+        let evidence = Evidence::from_bytes(evidence).map_err(Unproven::refused)?;
+        let signing = match context {
+            Some((certificate, command)) => {
+                Some(self.signing_context(&certificate, command.as_deref())?)
+            }
+            None => None,
+        };
+        let identity_of = |node: &NodeId| {
+            self.roster
+                .roster()
+                .node(node)
+                .map(|card| card.identity_key)
+        };
+        let facts = Facts {
+            identity_of: &identity_of,
+            signing: signing.as_ref().map(SigningContext::facts),
+        };
+        match evidence.verify(&facts) {
+            Ok(blamed) => Ok(EvidenceReport {
+                culprit: blamed.node,
+                fault: blamed.fault.to_string(),
+            }),
+            Err(NotProven::FactsMissing) => Err(Unproven::FactsMissing),
+            Err(error) => Err(Unproven::refused(error)),
+        }
+    }
+
+    /// Derives what signature shares should have been shares of: of the command's messages, or of
+    /// the proof of possession when there is no command.
+    fn signing_context(
+        &self,
+        certificate: &[u8],
+        command: Option<&[u8]>,
+    ) -> Result<SigningContext, Unproven> {
+        let (_, record) =
+            verify::certificate(certificate, self.roster).map_err(Unproven::refused)?;
+        let keys = PublicKeys::of_record(&record).map_err(Unproven::refused)?;
+        let Some(command) = command else {
+            let messages = vec![(pop_message(&record.certificate), Tweak::None)];
+            return Ok(SigningContext {
+                digest: record.certificate,
+                record,
+                keys,
+                messages,
+            });
+        };
+        let signed: SignedCommand = wire::decode(command).map_err(Unproven::refused)?;
+        let decoded = quorate_proto::command::decode(&signed.bytes).map_err(Unproven::refused)?;
+        let CommandBody::Sign(sign) = decoded.body else {
+            return Err(Unproven::Refused("its command does not sign".to_owned()));
+        };
+        let facts = KeyFacts {
+            scheme: record.scheme,
+            purposes: &record.purposes,
+            group_key: &record.group_key,
+        };
+        let payloads = decode_all(&sign.payloads, &facts).map_err(Unproven::refused)?;
+        let items = payloads.into_iter().flat_map(|payload| payload.items);
+        let messages = items
+            .map(|item| (item.message, tweak_of(item.tweak)))
+            .collect();
+        Ok(SigningContext {
+            digest: signed.digest(),
+            record,
+            keys,
+            messages,
+        })
+    }
+}
+
+/// What is counted while a journal is read.
+#[derive(Default)]
+struct JournalContent {
+    kinds: BTreeMap<&'static str, u64>,
+    blamed: Vec<NodeId>,
+    unchecked_evidence: u64,
+}
+
+impl JournalContent {
+    fn blame(&mut self, node: &NodeId) {
+        if !self.blamed.contains(node) {
+            self.blamed.push(node.clone());
+        }
+    }
+}
+
+/// What signature shares are checked against.
+struct SigningContext {
+    digest: Digest,
+    record: KeyRecord,
+    keys: PublicKeys,
+    messages: Vec<(Vec<u8>, Tweak)>,
+}
+
+impl SigningContext {
+    fn facts(&self) -> SigningFacts<'_> {
+        SigningFacts {
+            key: &self.record.name,
+            epoch: self.record.epoch,
+            participants: &self.record.participants,
+            keys: &self.keys,
+            command: self.digest,
+            messages: &self.messages,
+        }
+    }
+}
+
+/// Why evidence proves nothing here.
+enum Unproven {
+    /// It needs the certificate of the key, and the command.
+    FactsMissing,
+    /// It does not hold.
+    Refused(String),
+}
+
+impl Unproven {
+    fn refused(error: impl std::fmt::Display) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+fn does_not_hold(what: &str, message: impl std::fmt::Display) -> AuditFileError {
+    AuditFileError::DoesNotHold {
+        what: what.to_owned(),
+        message: message.to_string(),
+    }
+}

@@ -1,0 +1,296 @@
+//! The client: typed verbs over the public API. Every answer that matters is verified before the
+//! caller sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use quorate_model::{
+    CommandId, KeyName, NodeId, Payload, Reason, Refusal,
+    command::{CommandBody, CreateKey, Sign},
+    node_api::AuditPage,
+    operation::{CommandState, CommandView, NodeView},
+    roster::PinnedRoster,
+};
+
+use crate::{
+    command::{CommandOptions, CommandTimes, Prepared},
+    error::ClientError,
+    identity::Identity,
+    key::{CertifiedKey, ListedKey},
+    profile::Profile,
+    signed::Signed,
+    transport::Transport,
+    verify::{ReceiptChecker, VerificationError},
+};
+
+/// A connection to a cluster as one principal. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    roster: PinnedRoster,
+    receipts: ReceiptChecker,
+    default_threshold: Option<u16>,
+    transport: Transport,
+}
+
+impl Client {
+    /// Connects to the first coordinator of the profile that answers. `timeout` bounds this and
+    /// each later call.
+    pub async fn connect(
+        profile: &Profile,
+        identity: Identity,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let roster = profile.roster().clone();
+        if roster.roster().principal(&identity.card().id) != Some(identity.card()) {
+            return Err(ClientError::NotInRoster(identity.card().id.to_string()));
+        }
+        let transport = Transport::connect(
+            &profile.settings().coordinators,
+            roster.roster(),
+            identity.tls(),
+            timeout,
+        )
+        .await?;
+        let receipts = ReceiptChecker::new(&roster);
+        let default_threshold = profile.settings().defaults.threshold;
+        Ok(Self(Arc::new(Inner {
+            identity,
+            roster,
+            receipts,
+            default_threshold,
+            transport,
+        })))
+    }
+
+    /// The pinned roster.
+    pub fn roster(&self) -> &PinnedRoster {
+        &self.0.roster
+    }
+
+    /// The identity that this client speaks as.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// The profile's threshold for new keys.
+    pub fn default_threshold(&self) -> Option<u16> {
+        self.0.default_threshold
+    }
+
+    /// Makes a command that creates a key, and endorses it.
+    pub fn prepare_create_key(
+        &self,
+        create: &CreateKey,
+        options: &CommandOptions,
+    ) -> Result<Prepared, ClientError> {
+        let shape = create.check_shape();
+        shape.map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
+        Ok(self.prepare(CommandBody::CreateKey(create.clone()), options))
+    }
+
+    /// Makes a command that signs, and endorses it. What the key cannot sign is refused here.
+    pub fn prepare_sign(
+        &self,
+        key: &CertifiedKey,
+        payloads: Vec<Payload>,
+        options: &CommandOptions,
+    ) -> Result<Prepared, ClientError> {
+        quorate_intent::decode_all(&payloads, &key.facts())
+            .map_err(|error| Refusal::from(&error))?;
+        let sign = Sign {
+            key: key.record().name.clone(),
+            payloads,
+        };
+        Ok(self.prepare(CommandBody::Sign(sign), options))
+    }
+
+    fn prepare(&self, body: CommandBody, options: &CommandOptions) -> Prepared {
+        Prepared::new(&self.0.roster, &self.0.identity, body, options)
+    }
+
+    /// Hands a command over and answers with how it stands at once.
+    pub async fn submit(&self, prepared: &Prepared) -> Result<CommandView, ClientError> {
+        let view = self
+            .0
+            .transport
+            .submit(prepared.signed(), Some(Duration::ZERO))
+            .await?;
+        expect_same(prepared, view)
+    }
+
+    /// Hands a command over and waits until it has succeeded.
+    pub async fn carry_out(&self, prepared: &Prepared) -> Result<CommandView, ClientError> {
+        let view = self.0.transport.submit(prepared.signed(), None).await?;
+        let view = expect_same(prepared, view)?;
+        if view.state == CommandState::Running {
+            return Err(ClientError::TimedOut(self.0.transport.timeout()));
+        }
+        succeeded(&view)?;
+        Ok(view)
+    }
+
+    /// Asks every node whether it would carry a command out, and does nothing.
+    pub async fn validate(&self, prepared: &Prepared) -> Result<(), ClientError> {
+        let view = self.0.transport.validate(prepared.signed()).await?;
+        match view.error {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Follows a command until it ends, whatever its end.
+    pub async fn follow(
+        &self,
+        view: CommandView,
+        report: &mut dyn FnMut(&CommandView),
+    ) -> Result<CommandView, ClientError> {
+        if view.state != CommandState::Running {
+            return Ok(view);
+        }
+        self.0.transport.follow(view, report).await
+    }
+
+    /// Follows a command until it has succeeded.
+    pub async fn wait(
+        &self,
+        view: CommandView,
+        report: &mut dyn FnMut(&CommandView),
+    ) -> Result<CommandView, ClientError> {
+        let (id, digest) = (view.id, view.digest);
+        let view = self.follow(view, report).await?;
+        if view.id != id || view.digest != digest {
+            return Err(VerificationError::OtherOutcome("it is another command's").into());
+        }
+        succeeded(&view)?;
+        Ok(view)
+    }
+
+    /// Creates a key, and trusts it only after its certificate and proof have been verified.
+    pub async fn create_key(
+        &self,
+        create: CreateKey,
+        options: &CommandOptions,
+    ) -> Result<CertifiedKey, ClientError> {
+        let prepared = self.prepare_create_key(&create, options)?;
+        self.carry_out(&prepared).await?;
+        self.created_key(&prepared).await
+    }
+
+    /// The verified key that a command has created: exactly as it was commanded.
+    pub async fn created_key(&self, prepared: &Prepared) -> Result<CertifiedKey, ClientError> {
+        let key = self.key(prepared.command().body.key()).await?;
+        if key.record().command != prepared.digest() {
+            let name = key.record().name.clone();
+            return Err(VerificationError::OtherKey(name).into());
+        }
+        Ok(key)
+    }
+
+    /// Signs payloads, all or nothing, and returns what was verified.
+    pub async fn sign(
+        &self,
+        key: &CertifiedKey,
+        payloads: Vec<Payload>,
+        options: &CommandOptions,
+    ) -> Result<Signed, ClientError> {
+        let prepared = self.prepare_sign(key, payloads, options)?;
+        let view = self.carry_out(&prepared).await?;
+        self.signed(key, &prepared, &view)
+    }
+
+    /// Verifies what a command that signs came to.
+    pub fn signed(
+        &self,
+        key: &CertifiedKey,
+        prepared: &Prepared,
+        view: &CommandView,
+    ) -> Result<Signed, ClientError> {
+        Signed::verify(key, prepared, view, &self.0.receipts)
+    }
+
+    /// A key whose certificate holds, in whatever state it is.
+    pub async fn look_up(&self, name: &KeyName) -> Result<ListedKey, ClientError> {
+        let view = self.0.transport.key(name).await?;
+        if view.record.name != *name {
+            return Err(VerificationError::OtherKey(name.clone()).into());
+        }
+        Ok(ListedKey::verify(&view, &self.0.roster)?)
+    }
+
+    /// A key that is active and proven.
+    pub async fn key(&self, name: &KeyName) -> Result<CertifiedKey, ClientError> {
+        let listed = self.look_up(name).await?;
+        listed
+            .certified()
+            .ok_or_else(|| ClientError::NotActive(name.clone()))
+    }
+
+    /// Every key, each verified. That none is left out is the coordinator's word.
+    pub async fn list_keys(&self) -> Result<Vec<ListedKey>, ClientError> {
+        let views = self.0.transport.keys().await?;
+        let verify = |view| ListedKey::verify(view, &self.0.roster);
+        Ok(views.iter().map(verify).collect::<Result<_, _>>()?)
+    }
+
+    /// The nodes as the coordinator sees them.
+    pub async fn list_nodes(&self) -> Result<Vec<NodeView>, ClientError> {
+        self.0.transport.nodes().await
+    }
+
+    /// A command as the coordinator tells it.
+    pub async fn command(&self, id: CommandId) -> Result<CommandView, ClientError> {
+        self.0.transport.command(id).await
+    }
+
+    /// The times of a command that the coordinator knows; none if it knows no such command.
+    pub async fn command_times(&self, id: CommandId) -> Result<Option<CommandTimes>, ClientError> {
+        match self.command(id).await {
+            Ok(view) => Ok(Some(CommandTimes {
+                created: view.created,
+                expires: view.expires,
+            })),
+            Err(error) if error.reason() == Some(Reason::CommandUnknown) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of a node's journal from a sequence on.
+    pub async fn read_audit(
+        &self,
+        node: &NodeId,
+        from: u64,
+        limit: u32,
+    ) -> Result<AuditPage, ClientError> {
+        self.0.transport.audit(node, from, limit).await
+    }
+
+    /// The evidence against nodes that the coordinator holds, with the node that it names.
+    pub async fn list_evidence(&self) -> Result<Vec<(NodeId, Vec<u8>)>, ClientError> {
+        self.0.transport.evidence().await
+    }
+}
+
+/// The success of a command, or why it has none.
+pub fn succeeded(view: &CommandView) -> Result<(), ClientError> {
+    if view.state == CommandState::Succeeded {
+        return Ok(());
+    }
+    if view.state == CommandState::AwaitingEndorsement {
+        return Err(ClientError::Waiting(view.id));
+    }
+    Err(ClientError::Ended {
+        id: view.id,
+        state: view.state,
+        refusal: view.error.clone(),
+    })
+}
+
+fn expect_same(prepared: &Prepared, view: CommandView) -> Result<CommandView, ClientError> {
+    if view.id == prepared.id() && view.digest == prepared.digest() {
+        return Ok(view);
+    }
+    Err(VerificationError::OtherOutcome("it is another command's").into())
+}

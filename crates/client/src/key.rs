@@ -1,0 +1,128 @@
+//! Keys whose evidence was verified against the pinned roster (P20). There is no other way to make
+//! one: what a coordinator says about a key counts for nothing by itself.
+
+use std::sync::Arc;
+
+use quorate_intent::{ItemTweak, KeyFacts};
+use quorate_model::{
+    KeyRecord, KeyState, certificate::KeyEvidence, operation::KeyView, roster::PinnedRoster,
+};
+
+use crate::verify::{self, VerificationError, Verifiers};
+
+/// A key with a certificate that holds. It may not be active yet.
+#[derive(Clone, Debug)]
+pub struct ListedKey(Arc<Checked>);
+
+/// A key that every holder has certified and proven: it signs, and its address may be shown.
+#[derive(Clone, Debug)]
+pub struct CertifiedKey(Arc<Checked>);
+
+#[derive(Debug)]
+struct Checked {
+    record: KeyRecord,
+    verifiers: Verifiers,
+    state: KeyState,
+    certificate: Vec<u8>,
+    proof: Option<Vec<u8>>,
+}
+
+impl ListedKey {
+    /// Verifies what a coordinator says about a key.
+    pub fn verify(view: &KeyView, roster: &PinnedRoster) -> Result<Self, VerificationError> {
+        let KeyEvidence { certificate, proof } = &view.evidence;
+        let (_, record) = verify::certificate(certificate, roster)?;
+        let verifiers = Verifiers::new(&record)?;
+        if record != view.record {
+            return Err(VerificationError::OtherKey(view.record.name.clone()));
+        }
+        let is_active = view.state == KeyState::Active;
+        let proof = proof.as_ref().filter(|_| is_active);
+        match proof {
+            Some(proof) => {
+                verify::possession(proof, &record, &verifiers, roster)?;
+            }
+            None if is_active => return Err(VerificationError::NoProof(record.name)),
+            None => {}
+        }
+        let proof = proof.cloned();
+        let certificate = certificate.clone();
+        Ok(Self(Arc::new(Checked {
+            record,
+            verifiers,
+            state: view.state,
+            certificate,
+            proof,
+        })))
+    }
+
+    /// The record, as the certificate proves it.
+    pub fn record(&self) -> &KeyRecord {
+        &self.0.record
+    }
+
+    /// The state. That a key is active is proven; that it is not is the coordinator's word.
+    pub fn state(&self) -> KeyState {
+        self.0.state
+    }
+
+    /// The encoded commit certificate.
+    pub fn certificate(&self) -> &[u8] {
+        &self.0.certificate
+    }
+
+    /// The encoded proof of possession of an active key.
+    pub fn proof(&self) -> Option<&[u8]> {
+        self.0.proof.as_deref()
+    }
+
+    /// The key as one that may be used; none while it is not active.
+    pub fn certified(&self) -> Option<CertifiedKey> {
+        self.0
+            .proof
+            .is_some()
+            .then(|| CertifiedKey(Arc::clone(&self.0)))
+    }
+}
+
+impl CertifiedKey {
+    /// The record, as the certificate proves it.
+    pub fn record(&self) -> &KeyRecord {
+        &self.0.record
+    }
+
+    /// What decoding a payload needs to know of the key.
+    pub fn facts(&self) -> KeyFacts<'_> {
+        let record = self.record();
+        KeyFacts {
+            scheme: record.scheme,
+            purposes: &record.purposes,
+            group_key: &record.group_key,
+        }
+    }
+
+    /// The encoded commit certificate.
+    pub fn certificate(&self) -> &[u8] {
+        &self.0.certificate
+    }
+
+    /// The encoded proof of possession.
+    pub fn proof(&self) -> &[u8] {
+        self.0.proof.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn verifiers(&self) -> &Verifiers {
+        &self.0.verifiers
+    }
+
+    /// Checks a signature over exact bytes under the untweaked key, whatever its purposes.
+    pub fn verify_message(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), VerificationError> {
+        self.verifiers()
+            .signature(ItemTweak::None, message, signature)
+            .map_err(|()| VerificationError::BadSignature(0))
+    }
+}

@@ -1,0 +1,121 @@
+//! Signatures that were verified, with what they were put into.
+
+use quorate_intent::{Finished, decode_all, finish};
+use quorate_model::{
+    CommandId, Payload, Refusal,
+    command::{CommandBody, Sign},
+    operation::{CommandOutcome, CommandView, SignOutcome},
+};
+
+use crate::{
+    command::Prepared,
+    error::ClientError,
+    key::CertifiedKey,
+    verify::{self, ReceiptChecker, VerificationError},
+};
+
+/// The verified result of a command that signs.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    key: CertifiedKey,
+    command: CommandId,
+    outcome: SignOutcome,
+    finished: Vec<Finished>,
+}
+
+impl Signed {
+    /// Verifies everything that came back against what was asked: each signature under the
+    /// certified key over messages decoded here, and each receipt under the roster.
+    pub(crate) fn verify(
+        key: &CertifiedKey,
+        prepared: &Prepared,
+        view: &CommandView,
+        receipts: &ReceiptChecker,
+    ) -> Result<Self, ClientError> {
+        let CommandBody::Sign(sign) = &prepared.command().body else {
+            return Err(VerificationError::OtherOutcome("the command does not sign").into());
+        };
+        let Some(CommandOutcome::Signed(outcome)) = &view.outcome else {
+            return Err(VerificationError::OtherOutcome("it holds no signatures").into());
+        };
+        if sign.key != key.record().name {
+            return Err(VerificationError::OtherKey(sign.key.clone()).into());
+        }
+        let decoded = decode_all(&sign.payloads, &key.facts())
+            .map_err(|error| ClientError::Refused(Refusal::from(&error)))?;
+        let items: Vec<_> = decoded.iter().flat_map(|payload| &payload.items).collect();
+        verify::outcome(
+            key.record(),
+            key.verifiers(),
+            &prepared.digest(),
+            &items,
+            outcome,
+            receipts,
+        )?;
+        let counts: Vec<usize> = decoded.iter().map(|payload| payload.items.len()).collect();
+        let finished = finish_all(key, sign, &counts, &outcome.signatures)?;
+        let outcome = outcome.clone();
+        Ok(Self {
+            key: key.clone(),
+            command: prepared.id(),
+            outcome,
+            finished,
+        })
+    }
+
+    /// The key.
+    pub fn key(&self) -> &CertifiedKey {
+        &self.key
+    }
+
+    /// The command.
+    pub fn command(&self) -> CommandId {
+        self.command
+    }
+
+    /// Signatures, signers and receipts.
+    pub fn outcome(&self) -> &SignOutcome {
+        &self.outcome
+    }
+
+    /// What each payload became, in order.
+    pub fn finished(&self) -> &[Finished] {
+        &self.finished
+    }
+
+    /// The PSBTs with their signatures, in order.
+    pub fn psbts(&self) -> Vec<&[u8]> {
+        let mut psbts = Vec::new();
+        for finished in &self.finished {
+            if let Finished::Psbt(bytes) = finished {
+                psbts.push(bytes.as_slice());
+            }
+        }
+        psbts
+    }
+}
+
+fn finish_all(
+    key: &CertifiedKey,
+    sign: &Sign,
+    counts: &[usize],
+    signatures: &[Vec<u8>],
+) -> Result<Vec<Finished>, ClientError> {
+    let mut rest = signatures;
+    let finish_one = |(payload, count): (&Payload, &usize)| {
+        let (own, others) =
+            rest.split_at_checked(*count)
+                .ok_or(VerificationError::OtherOutcome(
+                    "it holds too few signatures",
+                ))?;
+        rest = others;
+        finish(payload, &key.facts(), own)
+            .map_err(|error| VerificationError::Unfinished(error.to_string()))
+    };
+    Ok(sign
+        .payloads
+        .iter()
+        .zip(counts)
+        .map(finish_one)
+        .collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,283 @@
+//! What is checked before anything that came from a coordinator is believed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
+use ed25519_dalek::VerifyingKey;
+use quorate_intent::{ItemTweak, SigningItem};
+use quorate_model::{
+    Digest, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
+    certificate::{CommitCertificate, PossessionProof},
+    identity::verify_with,
+    operation::SignOutcome,
+    payload::pop_message,
+    roster::PinnedRoster,
+    share::{MAX_SHARE_BATCH, ShareReceipt, share_batch_digest, signed_message_hash},
+};
+use quorate_protocol::{
+    frost::{PublicKeys, SigningSet, Tweak, verify_share},
+    sharing::check_public_sharing,
+    verify::{BadKey, Verifier},
+};
+
+/// Something that came back is not what it claims to be, or not what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerificationError {
+    /// The certificate or the proof does not hold.
+    #[error("the evidence for a key does not hold: {0}")]
+    Evidence(#[from] Refusal),
+    /// The public shares are none, or do not make the group key.
+    #[error("the evidence for key \"{0}\" does not hold: its public shares do not fit")]
+    Sharing(KeyName),
+    /// A share or the signature of the proof of possession does not hold.
+    #[error("the evidence for key \"{0}\" does not hold: its proof of possession fails")]
+    Possession(KeyName),
+    /// An active key without a proof.
+    #[error("key \"{0}\" is said to be active without a proof of possession")]
+    NoProof(KeyName),
+    /// Evidence for another key, or made for another command.
+    #[error("what came back for key \"{0}\" is the evidence of another")]
+    OtherKey(KeyName),
+    /// An outcome of something else.
+    #[error("the outcome is not the one of the command: {0}")]
+    OtherOutcome(&'static str),
+    /// A signature that does not verify.
+    #[error("signature {0} does not verify under the certified key")]
+    BadSignature(usize),
+    /// A signer's receipt that does not hold.
+    #[error("the receipt of signer \"{0}\" does not hold")]
+    BadReceipt(NodeId),
+    /// Verified signatures that the payload does not take.
+    #[error("the signatures do not fit the payload: {0}")]
+    Unfinished(String),
+}
+
+/// Checks a commit certificate in full under the pinned roster (P20).
+pub(crate) fn certificate(
+    bytes: &[u8],
+    roster: &PinnedRoster,
+) -> Result<(CommitCertificate, KeyRecord), VerificationError> {
+    let (certificate, record) = quorate_proto::certificate::verify(bytes, roster)?;
+    check_public_sharing(
+        record.scheme,
+        record.threshold,
+        &record.group_key,
+        &record.verifying_shares,
+    )
+    .map_err(|_| VerificationError::Sharing(record.name.clone()))?;
+    Ok((certificate, record))
+}
+
+/// Checks that every holder has proven its share: its receipt, its signature share against its
+/// public share, and the signature under the group key.
+pub(crate) fn possession(
+    bytes: &[u8],
+    record: &KeyRecord,
+    verifiers: &Verifiers,
+    roster: &PinnedRoster,
+) -> Result<PossessionProof, VerificationError> {
+    let fails = || VerificationError::Possession(record.name.clone());
+    let proof = PossessionProof::from_bytes(bytes)?;
+    let shares = proof.verify_receipts(roster, record)?;
+    let message = pop_message(&record.certificate);
+    let keys = PublicKeys::of_record(record).map_err(|_| fails())?;
+    let set = SigningSet::from_received(record.scheme, &proof.set).map_err(|_| fails())?;
+    let indices = record
+        .participants
+        .iter()
+        .map(|participant| participant.index);
+    for (index, share) in indices.zip(&shares) {
+        let index: PartyIndex = index;
+        verify_share(&keys, &set, &message, Tweak::None, index, share).map_err(|_| fails())?;
+    }
+    verifiers
+        .signature(ItemTweak::None, &message, &proof.signature)
+        .map_err(|()| fails())?;
+    Ok(proof)
+}
+
+/// The verifiers of one key, made once.
+#[derive(Debug)]
+pub(crate) struct Verifiers {
+    untweaked: Verifier,
+    taproot: Option<Verifier>,
+}
+
+impl Verifiers {
+    pub(crate) fn new(record: &KeyRecord) -> Result<Self, VerificationError> {
+        let malformed = |_: BadKey| VerificationError::Sharing(record.name.clone());
+        let verifier = |tweak| Verifier::new(record.scheme, &record.group_key, tweak);
+        let taproot = match verifier(Tweak::TaprootKeyPath) {
+            Ok(verifier) => Some(verifier),
+            Err(BadKey::TweakUnsupported) => None,
+            Err(error) => return Err(malformed(error)),
+        };
+        Ok(Self {
+            untweaked: verifier(Tweak::None).map_err(malformed)?,
+            taproot,
+        })
+    }
+
+    /// Checks a signature over a message under the key with its tweak.
+    pub(crate) fn signature(
+        &self,
+        tweak: ItemTweak,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), ()> {
+        let verifier = match tweak_of(tweak) {
+            Tweak::None => Some(&self.untweaked),
+            Tweak::TaprootKeyPath => self.taproot.as_ref(),
+        };
+        verifier
+            .ok_or(())?
+            .verify(message, signature)
+            .map_err(|_| ())
+    }
+}
+
+/// The protocol's word for a tweak.
+pub(crate) fn tweak_of(tweak: ItemTweak) -> Tweak {
+    match tweak {
+        ItemTweak::None => Tweak::None,
+        ItemTweak::TaprootKeyPath => Tweak::TaprootKeyPath,
+    }
+}
+
+/// Checks the outcome of a command that signs: that it is of this key and command, that each
+/// signature verifies, and that exactly the signers that it names have signed shares for it.
+pub(crate) fn outcome(
+    record: &KeyRecord,
+    verifiers: &Verifiers,
+    command: &Digest,
+    items: &[&SigningItem],
+    outcome: &SignOutcome,
+    receipts: &ReceiptChecker,
+) -> Result<(), VerificationError> {
+    if outcome.key != record.name
+        || outcome.epoch != record.epoch
+        || outcome.scheme != record.scheme
+    {
+        return Err(VerificationError::OtherOutcome("it is another key's"));
+    }
+    if outcome.signatures.len() != items.len() {
+        return Err(VerificationError::OtherOutcome(
+            "it holds another number of signatures",
+        ));
+    }
+    for (at, (item, signature)) in items.iter().zip(&outcome.signatures).enumerate() {
+        verifiers
+            .signature(item.tweak, &item.message, signature)
+            .map_err(|()| VerificationError::BadSignature(at))?;
+    }
+    let messages: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let is_taproot = item.tweak == ItemTweak::TaprootKeyPath;
+            signed_message_hash(&item.message, is_taproot)
+        })
+        .collect();
+    signers(record, command, &messages, outcome, receipts)
+}
+
+fn signers(
+    record: &KeyRecord,
+    command: &Digest,
+    messages: &[Digest],
+    outcome: &SignOutcome,
+    receipts: &ReceiptChecker,
+) -> Result<(), VerificationError> {
+    let indices: Option<Vec<PartyIndex>> = outcome
+        .signers
+        .iter()
+        .map(|node| record.index_of(node))
+        .collect();
+    let are_threshold = outcome.signers.len() == usize::from(record.threshold)
+        && outcome.receipts.len() == outcome.signers.len()
+        && indices.is_some_and(|indices| indices.is_sorted_by(|a, b| a < b));
+    if !are_threshold {
+        return Err(VerificationError::OtherOutcome(
+            "its signers are not t holders of the key",
+        ));
+    }
+    for (node, receipt) in outcome.signers.iter().zip(&outcome.receipts) {
+        let statement = &receipt.statement;
+        let fits = statement.node == *node
+            && statement.key == record.name
+            && statement.epoch == record.epoch
+            && statement.command == *command
+            && statement
+                .items
+                .iter()
+                .map(|item| &item.message)
+                .eq(messages);
+        if !fits || !receipts.holds(receipt) {
+            return Err(VerificationError::BadReceipt(node.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// How many verified batches are remembered.
+const REMEMBERED_BATCHES: usize = 256;
+
+/// Checks receipts. One signature of a node covers a whole batch of statements, and the statements
+/// of a batch arrive one by one, so that batches that were verified are remembered for a while.
+pub(crate) struct ReceiptChecker {
+    keys: BTreeMap<NodeId, VerifyingKey>,
+    verified: Mutex<VecDeque<(NodeId, Digest, Signature)>>,
+}
+
+impl std::fmt::Debug for ReceiptChecker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiptChecker").finish_non_exhaustive()
+    }
+}
+
+impl ReceiptChecker {
+    pub(crate) fn new(roster: &PinnedRoster) -> Self {
+        let nodes = roster.roster().nodes.iter();
+        let keys = nodes
+            .filter_map(|node| Some((node.id.clone(), node.identity_key.parse().ok()?)))
+            .collect();
+        Self {
+            keys,
+            verified: Mutex::default(),
+        }
+    }
+
+    /// Whether the node signed a batch that holds the statement.
+    pub(crate) fn holds(&self, receipt: &ShareReceipt) -> bool {
+        let statement = &receipt.statement;
+        let Some(key) = self.keys.get(&statement.node) else {
+            return false;
+        };
+        if receipt.batch.len() > MAX_SHARE_BATCH || !receipt.batch.contains(&statement.digest()) {
+            return false;
+        }
+        let digest = share_batch_digest(&receipt.batch);
+        let entry = (statement.node.clone(), digest, receipt.signature);
+        let is_known = {
+            let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            verified.contains(&entry)
+        };
+        if is_known {
+            return true;
+        }
+        let holds = verify_with(key, &digest, &receipt.signature).is_ok();
+        if holds {
+            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            if verified.len() >= REMEMBERED_BATCHES {
+                verified.pop_front();
+            }
+            verified.push_back(entry);
+        }
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,692 @@
+//! Births of keys: the coordinator's side of key generation (P18 to P20).
+//!
+//! ```text
+//!  wait for all nodes ─► begin ─► rounds ─► certificate ─► prove ─► activate ─► done
+//!        ▲                  │        │           ▲           │          │
+//!        └── another attempt, fresh id, ◄────────┘     certificate that nodes hold already
+//!            higher epoch where one is taken
+//! ```
+//!
+//! In each stage every node is asked one thing, and the stage ends when all have answered. A lost
+//! call is repeated: nodes answer a repeat exactly as before. The coordinator only carries; it can
+//! read no share and forge no statement, and a certificate that nodes did not all sign is none.
+
+mod proving;
+mod rounds;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use quorate_model::{
+    Digest, Epoch, KeyName, NodeId, Reason, Refusal,
+    certificate::CommitCertificate,
+    command::{CommandBody, CreateKey, SignedCommand},
+    ids::{CommandId, UnixMillis},
+    node_api::{AttemptId, NodeReply, NodeRequest},
+    operation::{CommandOutcome, CommandState, Progress},
+};
+
+use super::{
+    Action, Admitted, CallFailure, Core, Moment, Notice, Purpose, StoreItem, admission,
+    keys::{self, Certified},
+};
+
+/// Attempts at one key before its creation fails.
+const MAX_TRIES: u32 = 12;
+
+/// The delay before another attempt, times the number of attempts so far, in milliseconds.
+const AGAIN_MS: u64 = 50;
+
+/// The delay before a lost call is repeated, in milliseconds.
+const REPEAT_MS: u64 = 100;
+
+/// All creations that are under way or wait for their turn.
+#[derive(Default)]
+pub(super) struct Ceremonies {
+    ops: BTreeMap<KeyName, Creation>,
+    queue: VecDeque<KeyName>,
+}
+
+/// One creation.
+struct Creation {
+    /// None while nobody waits for it: a creation that an earlier run left unfinished.
+    id: Option<CommandId>,
+    signed: Arc<SignedCommand>,
+    create: CreateKey,
+    digest: Digest,
+    expires: UnixMillis,
+    started_ms: u64,
+    /// Whether it has had its turn.
+    running: bool,
+    epoch: Epoch,
+    tries: u32,
+    /// Names the stage in calls, so that late answers to earlier stages are ignored.
+    number: u64,
+    stage: Stage,
+    stage_ms: u64,
+    asks: BTreeMap<NodeId, Ask>,
+}
+
+enum Stage {
+    /// Until all nodes are there, and not before this time.
+    Waiting { not_before_ms: u64 },
+    /// The round whose envelopes were handed over; none for the beginning.
+    Rounds { attempt: AttemptId, round: Option<u8> },
+    /// A node says that the name is taken: by whom?
+    Looking,
+    /// Until there is a ticket of every node.
+    Tickets { key: Arc<Certified> },
+    Proving(Box<proving::Proving>),
+    Activating { key: Arc<Certified> },
+}
+
+/// What one node is asked in a stage.
+struct Ask {
+    request: NodeRequest,
+    state: AskState,
+}
+
+enum AskState {
+    Asked,
+    /// Lost on the way; to be repeated at this time.
+    Repeat { at_ms: u64 },
+    Answered(Box<NodeReply>),
+}
+
+impl Stage {
+    /// Name and place among all steps.
+    fn step(&self) -> (&'static str, u8) {
+        match self {
+            Self::Waiting { .. } | Self::Looking => ("connect", 0),
+            Self::Rounds { round: None, .. } => ("hello", 1),
+            Self::Rounds { round: Some(round), .. } => match round {
+                0 => ("commit", 2),
+                1 => ("commit echo", 3),
+                2 => ("reveal", 4),
+                3 => ("reveal echo", 5),
+                4 => ("shares", 6),
+                _ => ("prepare", 7),
+            },
+            Self::Tickets { .. } | Self::Proving(_) => ("prove", 8),
+            Self::Activating { .. } => ("activate", 9),
+        }
+    }
+}
+
+impl Ceremonies {
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// The command with its endorsements.
+    pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
+        self.ops
+            .values()
+            .find(|op| op.id == Some(id))
+            .map(|op| (Arc::clone(&op.signed), CommandBody::CreateKey(op.create.clone())))
+    }
+}
+
+impl Creation {
+    fn unanswered(&self) -> Vec<NodeId> {
+        self.asks
+            .iter()
+            .filter(|(_, ask)| !matches!(ask.state, AskState::Answered(_)))
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+}
+
+impl Core {
+    pub(super) fn begin_creation(
+        &mut self,
+        moment: &mut Moment<'_>,
+        admitted: &Admitted,
+        create: CreateKey,
+    ) {
+        let id = admitted.command.id;
+        let name = create.key.clone();
+        let mut resume = None;
+        if let Some(known) = self.keys.get(&self.pinned, &name) {
+            let (command, epoch) = keys::origin(&known);
+            if command != admitted.digest {
+                return self.end(id, CommandState::Denied, None, Some(taken(&name)));
+            }
+            if known.proof.is_some() {
+                let outcome = CommandOutcome::KeyCreated { key: name, epoch };
+                return self.end(id, CommandState::Succeeded, Some(outcome), None);
+            }
+            resume = Some(known);
+        }
+        if let Some(other) = self.ceremonies.ops.get_mut(&name) {
+            if other.digest == admitted.digest && other.id.is_none() {
+                other.id = Some(id);
+                return;
+            }
+            let refusal = Refusal::new(
+                Reason::SessionLimit,
+                format!("another command is creating key \"{name}\""),
+            )
+            .with("key", &name);
+            return self.end(id, CommandState::Failed, None, Some(refusal));
+        }
+        let signed = Arc::clone(&admitted.signed);
+        let expires = admitted.command.expires;
+        self.add_creation(moment, Some(id), signed, create, expires, resume);
+    }
+
+    fn add_creation(
+        &mut self,
+        moment: &mut Moment<'_>,
+        id: Option<CommandId>,
+        signed: Arc<SignedCommand>,
+        create: CreateKey,
+        expires: UnixMillis,
+        resume: Option<Arc<Certified>>,
+    ) {
+        let name = create.key.clone();
+        let stage = match resume {
+            Some(key) => Stage::Tickets { key },
+            None => Stage::Waiting { not_before_ms: 0 },
+        };
+        let creation = Creation {
+            id,
+            digest: signed.digest(),
+            signed,
+            create,
+            expires,
+            started_ms: moment.ms(),
+            running: false,
+            epoch: Epoch(1),
+            tries: 0,
+            number: self.fresh_id(),
+            stage,
+            stage_ms: moment.ms(),
+            asks: BTreeMap::new(),
+        };
+        self.ceremonies.ops.insert(name.clone(), creation);
+        self.ceremonies.queue.push_back(name);
+        self.take_turns(moment);
+    }
+
+    /// Lets as many creations run as may at a time.
+    fn take_turns(&mut self, moment: &mut Moment<'_>) {
+        loop {
+            let running = self.ceremonies.ops.values().filter(|op| op.running).count();
+            if running >= self.config.limits.max_ceremonies {
+                return;
+            }
+            let Some(name) = self.ceremonies.queue.pop_front() else {
+                return;
+            };
+            if let Some(op) = self.ceremonies.ops.get_mut(&name) {
+                op.running = true;
+                op.started_ms = moment.ms();
+                op.stage_ms = moment.ms();
+                self.tick_creation(moment, &name);
+            }
+        }
+    }
+
+    pub(super) fn tick_ceremonies(&mut self, moment: &mut Moment<'_>) {
+        let names: Vec<KeyName> = self.ceremonies.ops.keys().cloned().collect();
+        for name in names {
+            self.tick_creation(moment, &name);
+        }
+    }
+
+    /// Tickets came in: creations that wait for some go on.
+    pub(super) fn tickets_came(&mut self, moment: &mut Moment<'_>) {
+        let waiting: Vec<KeyName> = self
+            .ceremonies
+            .ops
+            .iter()
+            .filter(|(_, op)| matches!(op.stage, Stage::Tickets { .. }))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in waiting {
+            self.tick_creation(moment, &name);
+        }
+    }
+
+    fn tick_creation(&mut self, moment: &mut Moment<'_>, name: &KeyName) {
+        let now_ms = moment.ms();
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        if op.expires <= moment.now.wall && op.id.is_some() {
+            return self.fail_creation(moment, name, CommandState::Expired, admission::expired());
+        }
+        if !op.running {
+            return;
+        }
+        if let Some(refusal) = self.overdue(moment, name) {
+            return self.fail_creation(moment, name, CommandState::Failed, refusal);
+        }
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        match &op.stage {
+            Stage::Waiting { not_before_ms } => {
+                let all = op.create.nodes.iter().all(|node| self.peers.is_connected(node));
+                if all && *not_before_ms <= now_ms {
+                    self.begin_rounds(moment, name);
+                } else {
+                    self.tell_progress(name);
+                }
+            }
+            Stage::Tickets { key } => {
+                let key = Arc::clone(key);
+                self.begin_proving(moment, name, &key);
+            }
+            _ => self.repeat_asks(moment, name),
+        }
+    }
+
+    /// Why a creation cannot wait any longer.
+    fn overdue(&self, moment: &Moment<'_>, name: &KeyName) -> Option<Refusal> {
+        let op = self.ceremonies.ops.get(name)?;
+        let limits = &self.config.limits;
+        let waited_ms = moment.ms().saturating_sub(op.stage_ms);
+        if waited_ms >= limits.quorum_wait_ms {
+            let silent = op.unanswered();
+            let missing: Vec<&str> = op
+                .create
+                .nodes
+                .iter()
+                .filter(|node| !self.peers.is_connected(node) || silent.contains(node))
+                .map(NodeId::as_str)
+                .collect();
+            if !missing.is_empty() {
+                let missing = missing.join(", ");
+                return Some(
+                    Refusal::new(
+                        Reason::QuorumUnavailable,
+                        format!(
+                            "every node of a new key must take part: no answer comes from {missing}"
+                        ),
+                    )
+                    .with("missing", missing),
+                );
+            }
+        }
+        let age_ms = moment.ms().saturating_sub(op.started_ms);
+        (age_ms >= limits.ceremony_deadline_ms).then(|| {
+            Refusal::new(
+                Reason::TimedOut,
+                format!("the key was not created within {age_ms} ms"),
+            )
+        })
+    }
+
+    /// Asks every node of a creation one thing; a new stage begins.
+    fn ask_all(
+        &mut self,
+        moment: &Moment<'_>,
+        name: &KeyName,
+        stage: Stage,
+        requests: BTreeMap<NodeId, NodeRequest>,
+    ) {
+        let number = self.fresh_id();
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        op.number = number;
+        op.stage = stage;
+        op.stage_ms = moment.ms();
+        op.asks = requests
+            .iter()
+            .map(|(node, request)| {
+                (node.clone(), Ask { request: request.clone(), state: AskState::Asked })
+            })
+            .collect();
+        for (node, request) in requests {
+            self.ask(moment, name, number, &node, request);
+        }
+        self.tell_progress(name);
+    }
+
+    fn ask(
+        &mut self,
+        moment: &Moment<'_>,
+        name: &KeyName,
+        number: u64,
+        node: &NodeId,
+        request: NodeRequest,
+    ) {
+        if !self.peers.is_connected(node) {
+            return self.set_ask(name, node, AskState::Repeat { at_ms: moment.ms() });
+        }
+        let timeout = self.config.limits.round_timeout_ms;
+        let purpose = Purpose::Ceremony { key: name.clone(), stage: number };
+        self.call(moment, node, request, timeout, purpose);
+    }
+
+    fn set_ask(&mut self, name: &KeyName, node: &NodeId, state: AskState) {
+        if let Some(ask) =
+            self.ceremonies.ops.get_mut(name).and_then(|op| op.asks.get_mut(node))
+        {
+            ask.state = state;
+        }
+    }
+
+    fn repeat_asks(&mut self, moment: &Moment<'_>, name: &KeyName) {
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        let number = op.number;
+        let mut again = Vec::new();
+        for (node, ask) in &mut op.asks {
+            let due = matches!(ask.state, AskState::Repeat { at_ms } if at_ms <= moment.ms());
+            if due && self.peers.is_connected(node) {
+                ask.state = AskState::Asked;
+                again.push((node.clone(), ask.request.clone()));
+            }
+        }
+        for (node, request) in again {
+            self.ask(moment, name, number, &node, request);
+        }
+    }
+
+    pub(super) fn ceremony_reply(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        number: u64,
+        node: &NodeId,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let current = self.ceremonies.ops.get(name).is_some_and(|op| op.number == number);
+        if !current {
+            return;
+        }
+        match result {
+            Ok(reply) => {
+                self.set_ask(name, node, AskState::Answered(Box::new(reply)));
+                let Some(op) = self.ceremonies.ops.get_mut(name) else {
+                    return;
+                };
+                if !op.unanswered().is_empty() {
+                    return self.tell_progress(name);
+                }
+                let replies = std::mem::take(&mut op.asks)
+                    .into_iter()
+                    .filter_map(|(node, ask)| match ask.state {
+                        AskState::Answered(reply) => Some((node, *reply)),
+                        AskState::Asked | AskState::Repeat { .. } => None,
+                    })
+                    .collect();
+                self.stage_done(moment, name, replies);
+            }
+            Err(CallFailure::Refused(refusal)) => {
+                self.stage_refused(moment, name, node, refusal);
+            }
+            Err(CallFailure::Lost | CallFailure::TimedOut) => self.ask_lost(moment, name, node),
+        }
+    }
+
+    fn ask_lost(&mut self, moment: &mut Moment<'_>, name: &KeyName, node: &NodeId) {
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        // A ticket that was sent may be spent; only a new set can be answered.
+        if let Stage::Proving(proving) = &op.stage {
+            let key = Arc::clone(&proving.key);
+            return self.prove_again(name, key);
+        }
+        let at_ms = moment.ms().saturating_add(REPEAT_MS);
+        self.set_ask(name, node, AskState::Repeat { at_ms });
+        self.tell_progress(name);
+    }
+
+    fn stage_done(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        replies: BTreeMap<NodeId, NodeReply>,
+    ) {
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        let stage =
+            std::mem::replace(&mut op.stage, Stage::Waiting { not_before_ms: moment.now.ms() });
+        match stage {
+            Stage::Rounds { attempt, .. } => self.round_done(moment, name, attempt, replies),
+            Stage::Proving(proving) => self.proved(moment, name, &proving, replies),
+            Stage::Activating { key } => self.activated(moment, name, &key, &replies),
+            stage @ (Stage::Waiting { .. } | Stage::Looking | Stage::Tickets { .. }) => {
+                op.stage = stage;
+            }
+        }
+    }
+
+    fn stage_refused(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        node: &NodeId,
+        refusal: Refusal,
+    ) {
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        if let Stage::Proving(proving) = &op.stage
+            && refusal.reason.is_retryable()
+        {
+            let key = Arc::clone(&proving.key);
+            let scheme = key.record.scheme;
+            self.tickets.pool(node, scheme).clear();
+            return self.prove_again(name, key);
+        }
+        if let Stage::Activating { .. } = &op.stage
+            && refusal.reason.is_retryable()
+        {
+            let at_ms = moment.ms().saturating_add(REPEAT_MS);
+            return self.set_ask(name, node, AskState::Repeat { at_ms });
+        }
+        match refusal.reason {
+            Reason::KeyExists => self.look(moment, name, node),
+            Reason::EpochTaken => {
+                let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
+                let after = op.epoch.0.saturating_add(1);
+                op.epoch = Epoch(next.unwrap_or(after).max(after));
+                self.again(moment, name, refusal);
+            }
+            // What a node makes of envelopes that it does not expect is the relay's doing.
+            Reason::ProtocolViolation | Reason::RequestInvalid => {
+                self.again(moment, name, refusal);
+            }
+            reason if reason.is_retryable() => self.again(moment, name, refusal),
+            _ => self.fail_creation(moment, name, CommandState::Denied, refusal),
+        }
+    }
+
+    /// Asks the node that knows the name for its certificate.
+    fn look(&mut self, moment: &Moment<'_>, name: &KeyName, node: &NodeId) {
+        let number = self.fresh_id();
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        op.stage = Stage::Looking;
+        op.stage_ms = moment.ms();
+        op.number = number;
+        op.asks.clear();
+        let request = NodeRequest::ListKeys { after: keys::before(name), limit: 1 };
+        let timeout = self.config.limits.call_timeout_ms;
+        let purpose = Purpose::Lookup { key: name.clone(), stage: number };
+        self.call(moment, node, request, timeout, purpose);
+    }
+
+    pub(super) fn lookup_reply(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        number: u64,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let Some(op) = self.ceremonies.ops.get(name).filter(|op| op.number == number) else {
+            return;
+        };
+        let digest = op.digest;
+        let found = match result {
+            Ok(NodeReply::Keys(listings)) => listings
+                .into_iter()
+                .find(|listing| listing.key == *name)
+                .and_then(|listing| {
+                    let certificate = listing.certificate?;
+                    Certified::verify(&self.pinned, &certificate, listing.proof.as_deref())
+                }),
+            _ => None,
+        };
+        match found {
+            Some(key) if key.record.command == digest => {
+                let key = Arc::new(key);
+                self.remember_key(&key);
+                if key.proof.is_some() { self.activate(moment, name, &key) } else {
+                    self.prove_again(name, key);
+                }
+            }
+            Some(key) => {
+                self.remember_key(&Arc::new(key));
+                self.fail_creation(moment, name, CommandState::Denied, taken(name));
+            }
+            None => self.again(moment, name, taken(name)),
+        }
+    }
+
+    /// Another attempt, after a while.
+    fn again(&mut self, moment: &mut Moment<'_>, name: &KeyName, why: Refusal) {
+        let number = self.fresh_id();
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        op.tries = op.tries.saturating_add(1);
+        op.number = number;
+        op.asks.clear();
+        if op.tries >= MAX_TRIES {
+            return self.fail_creation(moment, name, CommandState::Failed, why);
+        }
+        let wait = AGAIN_MS.saturating_mul(u64::from(op.tries));
+        op.stage = Stage::Waiting { not_before_ms: moment.now.ms().saturating_add(wait) };
+        op.stage_ms = moment.now.ms();
+        let why = why.message;
+        self.out.push(Action::Notice(Notice::CeremonyAgain { key: name.clone(), why }));
+        self.tell_progress(name);
+    }
+
+    fn fail_creation(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        state: CommandState,
+        refusal: Refusal,
+    ) {
+        let Some(op) = self.ceremonies.ops.remove(name) else {
+            return;
+        };
+        // Where one node has activated the key, it has a proof that the others take later.
+        if let Stage::Activating { key } = &op.stage
+            && op.asks.values().any(|ask| matches!(ask.state, AskState::Answered(_)))
+        {
+            self.remember_key(key);
+        }
+        if let Some(id) = op.id {
+            self.end(id, state, None, Some(refusal));
+        }
+        self.take_turns(moment);
+    }
+
+    /// Gives a creation up that an admin has rejected.
+    pub(super) fn abandon_creation(&mut self, id: CommandId) {
+        self.ceremonies.ops.retain(|_, op| op.id != Some(id));
+    }
+
+    fn remember_key(&mut self, key: &Arc<Certified>) {
+        self.keys.put(Arc::clone(key));
+        self.writes.push(StoreItem::Key(key.stored()));
+        if key.proof.is_some() {
+            for participant in &key.record.participants {
+                self.tickets.pool(&participant.node, key.record.scheme);
+            }
+        }
+    }
+
+    fn tell_progress(&mut self, name: &KeyName) {
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        let Some(id) = op.id else {
+            return;
+        };
+        let (step, place) = op.stage.step();
+        let awaited = match &op.stage {
+            Stage::Waiting { .. } => op
+                .create
+                .nodes
+                .iter()
+                .filter(|node| !self.peers.is_connected(node))
+                .cloned()
+                .collect(),
+            _ => op.unanswered(),
+        };
+        let progress =
+            Progress { step: step.to_owned(), awaited, percent: place.saturating_mul(10) };
+        if let Some(view) = self.commands.progress(id, progress) {
+            self.out.push(Action::Progress(Arc::new(view)));
+        }
+    }
+
+    /// Goes on with a key that nodes list, where an earlier run ended too early: hands the proof to
+    /// a node that lacks it, or has the certificate proven once all holders are there.
+    pub(super) fn finish_creation(
+        &mut self,
+        moment: &mut Moment<'_>,
+        node: &NodeId,
+        name: &KeyName,
+        listed_proof: bool,
+    ) {
+        if self.ceremonies.ops.contains_key(name) {
+            return;
+        }
+        let Some(key) = self.keys.get(&self.pinned, name) else {
+            return;
+        };
+        if let Some(proof) = &key.proof {
+            if !listed_proof {
+                let request = NodeRequest::ActivateKey {
+                    key: name.clone(),
+                    epoch: key.record.epoch,
+                    proof: proof.clone(),
+                };
+                let timeout = self.config.limits.call_timeout_ms;
+                self.call(moment, node, request, timeout, Purpose::Courtesy);
+            }
+            return;
+        }
+        let all = key.record.participants.iter().all(|p| self.peers.is_connected(&p.node));
+        let Ok(certificate) = CommitCertificate::from_bytes(&key.certificate) else {
+            return;
+        };
+        let Ok(command) = quorate_proto::command::decode(&certificate.command.bytes) else {
+            return;
+        };
+        if let CommandBody::CreateKey(create) = command.body
+            && all
+        {
+            let signed = Arc::new(certificate.command);
+            self.add_creation(moment, None, signed, create, command.expires, Some(key));
+        }
+    }
+}
+
+/// The name stands for another key.
+fn taken(name: &KeyName) -> Refusal {
+    Refusal::new(Reason::KeyExists, format!("a key \"{name}\" exists already: choose another name"))
+        .with("key", name)
+}

@@ -1,0 +1,202 @@
+//! The rounds of key generation: what every node said goes to every node, until all have signed
+//! that they hold their shares (P18, P19).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use quorate_model::{
+    KeyName, NodeId, PartyIndex, Reason, Refusal,
+    certificate::{CommitCertificate, NodeSignature, participants_of},
+    node_api::{Aborted, AttemptId, CeremonyReply, NodeReply, NodeRequest, Prepared},
+    operation::CommandState,
+};
+use quorate_protocol::{
+    envelope::Envelope,
+    evidence::{Evidence, Facts},
+};
+
+use super::Stage;
+use crate::core::{Core, Moment, keys::Certified};
+
+/// The envelopes of one round for each recipient.
+type Mail = BTreeMap<NodeId, Vec<Vec<u8>>>;
+
+impl Core {
+    pub(super) fn begin_rounds(&mut self, moment: &mut Moment<'_>, name: &KeyName) {
+        let attempt: AttemptId = moment.bytes();
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        let request = NodeRequest::BeginCeremony {
+            attempt,
+            command: op.signed.as_ref().clone(),
+            epoch: op.epoch,
+        };
+        // The proof at the end takes a ticket of every node.
+        for node in &op.create.nodes {
+            self.tickets.pool(node, op.create.scheme);
+        }
+        let requests =
+            op.create.nodes.iter().map(|node| (node.clone(), request.clone())).collect();
+        self.ask_all(moment, name, Stage::Rounds { attempt, round: None }, requests);
+    }
+
+    pub(super) fn round_done(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        attempt: AttemptId,
+        replies: BTreeMap<NodeId, NodeReply>,
+    ) {
+        let mut rounds = BTreeMap::new();
+        for (node, reply) in replies {
+            match reply {
+                NodeReply::Ceremony(reply) => {
+                    rounds.insert(node, reply);
+                }
+                _ => return self.again(moment, name, disagreement()),
+            }
+        }
+        if let Some((node, aborted)) =
+            rounds.iter().find_map(|(node, reply)| Some((node, reply.aborted.clone()?)))
+        {
+            let node = node.clone();
+            return self.aborted(moment, name, &node, &aborted);
+        }
+        if rounds.values().all(|reply| reply.prepared.is_some()) {
+            let prepared = rounds
+                .into_iter()
+                .filter_map(|(node, reply)| Some((node, reply.prepared?)))
+                .collect();
+            return self.all_prepared(moment, name, prepared);
+        }
+        let Some((round, mail)) = self.sort_mail(name, &rounds) else {
+            return self.again(moment, name, disagreement());
+        };
+        let requests = mail
+            .into_iter()
+            .map(|(node, envelopes)| {
+                (node, NodeRequest::AdvanceCeremony { attempt, round, envelopes })
+            })
+            .collect();
+        self.ask_all(moment, name, Stage::Rounds { attempt, round: Some(round) }, requests);
+    }
+
+    /// Sorts envelopes by recipient. None: the nodes are not in the same round, or an envelope is
+    /// none.
+    fn sort_mail(
+        &self,
+        name: &KeyName,
+        rounds: &BTreeMap<NodeId, CeremonyReply>,
+    ) -> Option<(u8, Mail)> {
+        let op = self.ceremonies.ops.get(name)?;
+        let round = rounds.values().next()?.round;
+        if rounds.values().any(|reply| reply.round != round || reply.prepared.is_some()) {
+            return None;
+        }
+        let participants = participants_of(&op.create.nodes);
+        let node_at = |index: PartyIndex| {
+            participants.iter().find(|p| p.index == index).map(|p| p.node.clone())
+        };
+        let mut mail: Mail =
+            op.create.nodes.iter().map(|node| (node.clone(), Vec::new())).collect();
+        for node in &op.create.nodes {
+            for bytes in &rounds.get(node)?.envelopes {
+                let envelope = Envelope::from_bytes(bytes).ok()?;
+                match envelope.header.recipient {
+                    None => mail.values_mut().for_each(|inbox| inbox.push(bytes.clone())),
+                    Some(index) => mail.get_mut(&node_at(index)?)?.push(bytes.clone()),
+                }
+            }
+        }
+        Some((round, mail))
+    }
+
+    /// A node found that the run cannot end well. Whoever is proven to have spoilt it would spoil
+    /// the next one too.
+    fn aborted(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        node: &NodeId,
+        aborted: &Aborted,
+    ) {
+        let proven = aborted.evidence.as_ref().and_then(|bytes| {
+            let evidence = Evidence::from_bytes(bytes).ok()?;
+            let roster = self.pinned.roster();
+            let identity_of = |id: &NodeId| roster.node(id).map(|card| card.identity_key);
+            let facts = Facts { identity_of: &identity_of, signing: None };
+            Some((evidence.verify(&facts).ok()?.node, bytes.clone()))
+        });
+        let refusal = Refusal::new(
+            Reason::PeerMisbehaved,
+            format!("node {node} ended the ceremony: {}", aborted.message),
+        )
+        .with("node", node);
+        match proven {
+            Some((culprit, evidence)) => {
+                self.misbehaved(moment, &culprit, "spoilt a ceremony", true);
+                self.keep_evidence(moment, Some(&culprit), evidence);
+                let refusal = refusal.with("culprit", &culprit);
+                self.fail_creation(moment, name, CommandState::Failed, refusal);
+            }
+            None => self.again(moment, name, refusal),
+        }
+    }
+
+    /// All shares are durable: the certificate (P20).
+    fn all_prepared(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        mut prepared: BTreeMap<NodeId, Prepared>,
+    ) {
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        let signatures: Option<Vec<NodeSignature>> = op
+            .create
+            .nodes
+            .iter()
+            .map(|node| {
+                let signature = prepared.get(node)?.signature;
+                Some(NodeSignature { node: node.clone(), signature })
+            })
+            .collect();
+        let same = {
+            let mut statements = prepared.values().map(|one| &one.statement);
+            let first = statements.next();
+            statements.all(|other| Some(other) == first)
+        };
+        let certified = prepared.pop_first().zip(signatures).filter(|_| same).and_then(
+            |((_, one), signatures)| {
+                let certificate = CommitCertificate {
+                    command: op.signed.as_ref().clone(),
+                    session: one.session,
+                    statement: one.statement,
+                    verifying_shares: one.verifying_shares,
+                    signatures,
+                };
+                Certified::verify(&self.pinned, &certificate.to_bytes().ok()?, None)
+            },
+        );
+        match certified {
+            Some(key) => {
+                let key = Arc::new(key);
+                self.remember_key(&key);
+                self.begin_proving(moment, name, &key);
+            }
+            None => {
+                // The epoch is spent at every node that prepared it (P19).
+                if let Some(op) = self.ceremonies.ops.get_mut(name) {
+                    op.epoch.0 = op.epoch.0.saturating_add(1);
+                }
+                self.again(moment, name, disagreement());
+            }
+        }
+    }
+}
+
+/// The nodes do not stand at the same place.
+fn disagreement() -> Refusal {
+    Refusal::new(Reason::PeerMisbehaved, "the nodes do not agree on where the ceremony stands")
+}

@@ -1,0 +1,119 @@
+//! Further words of principals on a command that is under way (P6).
+
+use std::sync::Arc;
+
+use quorate_model::{
+    Epoch, Reason, Refusal,
+    command::{CommandBody, Endorsement, SignedCommand},
+    ids::CommandId,
+    node_api::NodeRequest,
+    operation::{CommandState, CommandView},
+    share::ShareRequest,
+};
+
+use super::{
+    Core, Handle, Moment, StoredCommand, admission, commands::Slot, peers::Purpose,
+};
+
+pub(super) fn rejected(id: CommandId) -> Refusal {
+    Refusal::new(Reason::CommandRejected, format!("command {id} was rejected by an admin"))
+        .with("command_id", id)
+}
+
+impl Core {
+    pub(super) fn endorse(
+        &mut self,
+        moment: &mut Moment<'_>,
+        handle: Handle,
+        id: CommandId,
+        endorsement: Endorsement,
+        remembered: Option<&StoredCommand>,
+    ) {
+        let running = self.commands.is_running(id);
+        if !running {
+            let known = self.commands.get(id).or_else(|| remembered.map(|s| s.view.clone()));
+            return match known {
+                Some(view) if self.commands.is_storing(id) => self.wait_for(handle, view),
+                Some(view) => self.answer(handle, Ok(Arc::new(view))),
+                None => self.answer(handle, Err(unknown(id))),
+            };
+        }
+        let Some((signed, body)) = self.command_of(id) else {
+            return self.answer(handle, Err(unknown(id)));
+        };
+        let mut more = SignedCommand::clone(&signed);
+        let repeated = more.endorsements.contains(&endorsement);
+        if !repeated {
+            more.endorsements.push(endorsement);
+        }
+        if let Err(refusal) = admission::check_endorsements(&self.pinned, &more) {
+            return self.answer(handle, Err(refusal));
+        }
+        if more.rejected() {
+            self.commands.join(id, handle);
+            self.tell_rejection(moment, &more, &body);
+            self.signing.remove(id);
+            self.abandon_creation(id);
+            return self.end(id, CommandState::Denied, None, Some(rejected(id)));
+        }
+        self.signing.set_command(id, Arc::new(more));
+        if let Some(view) = self.commands.get(id) {
+            self.answer(handle, Ok(Arc::new(view)));
+        }
+    }
+
+    fn wait_for(&mut self, handle: Handle, view: CommandView) {
+        self.commands.join(view.id, handle);
+    }
+
+    fn command_of(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
+        self.signing.command(id).or_else(|| self.ceremonies.command(id))
+    }
+
+    /// Brings a rejection to every node, so that each binds the id and refuses it for good (P8).
+    /// A node that does not hear of it refuses nothing; the rejection reaches it with the command.
+    pub(super) fn tell_rejection(
+        &mut self,
+        moment: &Moment<'_>,
+        signed: &SignedCommand,
+        body: &CommandBody,
+    ) {
+        let timeout = self.config.limits.call_timeout_ms;
+        let epoch = self
+            .keys
+            .get(&self.pinned, body.key())
+            .map_or(Epoch(1), |key| key.record.epoch);
+        for node in self.peers.connected() {
+            let request = match body {
+                CommandBody::Sign(sign) => NodeRequest::SignShares {
+                    requests: vec![ShareRequest {
+                        command: signed.clone(),
+                        key: sign.key.clone(),
+                        epoch,
+                        items: Vec::new(),
+                    }],
+                },
+                _ => NodeRequest::BeginCeremony {
+                    attempt: [0; 16],
+                    command: signed.clone(),
+                    epoch,
+                },
+            };
+            self.call(moment, &node, request, timeout, Purpose::Courtesy);
+        }
+    }
+}
+
+fn unknown(id: CommandId) -> Refusal {
+    Refusal::new(Reason::CommandUnknown, format!("no command has the id {id}"))
+        .with("command_id", id)
+}
+
+impl super::commands::Commands {
+    /// Lets a caller wait for a command.
+    pub(super) fn join(&mut self, id: CommandId, handle: Handle) {
+        if let Some(Slot::Running { waiters, .. } | Slot::Storing { waiters, .. }) = self.slot(id) {
+            waiters.push(handle);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The few things that the core asks of cryptography: adding shares up, naming who spoilt them,
+//! checking a proof of possession, and writing down evidence.
+
+use quorate_intent::{ItemTweak, KeyFacts, decode_all};
+use quorate_model::{
+    Digest, KeyRecord, PartyIndex, Refusal,
+    certificate::PossessionProof,
+    payload::{Payload, pop_message},
+    roster::PinnedRoster,
+    share::{SetOfSigners, ShareReceipt, signed_message_hash},
+};
+use quorate_protocol::{
+    evidence::{BadShare, Evidence},
+    frost::{AggregateError, PublicKeys, SigningSet, Tweak, aggregate, verify_share},
+};
+
+/// One message to sign.
+pub(super) struct Message {
+    pub(super) bytes: Vec<u8>,
+    pub(super) tweak: Tweak,
+    /// How share statements name it.
+    pub(super) hash: Digest,
+}
+
+impl Message {
+    fn new(bytes: Vec<u8>, tweak: Tweak) -> Self {
+        let hash = signed_message_hash(&bytes, tweak == Tweak::TaprootKeyPath);
+        Self { bytes, tweak, hash }
+    }
+
+    /// The message of a proof of possession (P20).
+    pub(super) fn possession(certificate: &Digest) -> Self {
+        Self::new(pop_message(certificate), Tweak::None)
+    }
+}
+
+/// The messages that the payloads of a command come to.
+pub(super) fn messages(payloads: &[Payload], record: &KeyRecord) -> Result<Vec<Message>, Refusal> {
+    let facts = KeyFacts {
+        scheme: record.scheme,
+        purposes: &record.purposes,
+        group_key: &record.group_key,
+    };
+    let decoded = decode_all(payloads, &facts).map_err(|error| Refusal::from(&error))?;
+    Ok(decoded
+        .into_iter()
+        .flat_map(|one| one.items)
+        .map(|item| {
+            let tweak = match item.tweak {
+                ItemTweak::None => Tweak::None,
+                ItemTweak::TaprootKeyPath => Tweak::TaprootKeyPath,
+            };
+            Message::new(item.message, tweak)
+        })
+        .collect())
+}
+
+/// Why shares make no signature.
+pub(super) enum Spoilt {
+    /// These shares do not hold.
+    By(Vec<PartyIndex>),
+    /// Nobody can be named: the set itself cannot be signed under.
+    Unusable,
+}
+
+/// Adds the shares of one message up; the signature has been verified by a second library.
+pub(super) fn add_up(
+    keys: &PublicKeys,
+    set: &SigningSet,
+    message: &Message,
+    shares: &[(PartyIndex, [u8; 32])],
+) -> Result<Vec<u8>, Spoilt> {
+    aggregate(keys, set, &message.bytes, message.tweak, shares).map_err(|error| match error {
+        AggregateError::Cheaters { culprits } => Spoilt::By(culprits.into_iter().collect()),
+        _ => Spoilt::Unusable,
+    })
+}
+
+/// Whether one share holds by itself.
+pub(super) fn share_holds(
+    keys: &PublicKeys,
+    set: &SigningSet,
+    message: &Message,
+    signer: PartyIndex,
+    share: &[u8; 32],
+) -> bool {
+    verify_share(keys, set, &message.bytes, message.tweak, signer, share).is_ok()
+}
+
+/// Checks a proof of possession whole: who took part, every single share, and the signature.
+pub(super) fn proof_holds(
+    pinned: &PinnedRoster,
+    record: &KeyRecord,
+    keys: &PublicKeys,
+    proof: &[u8],
+) -> bool {
+    let Ok(proof) = PossessionProof::from_bytes(proof) else {
+        return false;
+    };
+    let Ok(shares) = proof.verify_receipts(pinned, record) else {
+        return false;
+    };
+    let Ok(set) = SigningSet::from_received(record.scheme, &proof.set) else {
+        return false;
+    };
+    let message = Message::possession(&record.certificate);
+    let every_share = record.participants.iter().zip(&shares).all(|(participant, share)| {
+        verify_share(keys, &set, &message.bytes, message.tweak, participant.index, share).is_ok()
+    });
+    let signature = keys
+        .verifier(Tweak::None)
+        .is_some_and(|verifier| verifier.verify(&message.bytes, &proof.signature).is_ok());
+    every_share && signature
+}
+
+/// The evidence that a signed share does not hold.
+pub(super) fn bad_share(
+    receipt: ShareReceipt,
+    item: usize,
+    set: SetOfSigners,
+) -> Option<Vec<u8>> {
+    let item = u32::try_from(item).ok()?;
+    Evidence::BadSignatureShare(Box::new(BadShare { receipt, item, set })).to_bytes().ok()
+}

@@ -1,0 +1,229 @@
+//! What the core knows of each node, and the calls that it has under way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ed25519_dalek::VerifyingKey;
+use quorate_model::{
+    Digest, KeyName, NodeId, PartyIndex, Scheme, Signature,
+    bytes::Nonce32,
+    identity::{BadSignature, verify_with},
+    ids::CommandId,
+    node_api::{ClockState, NodeStatus, TimeAttestation},
+    operation::NodeView,
+    roster::{NodeCard, PinnedRoster},
+    share::ShareRequest,
+};
+
+use super::{config::Limits, event::CallId};
+
+/// One signer's part in one attempt at one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) op: CommandId,
+    pub(super) attempt: u64,
+    pub(super) signer: PartyIndex,
+}
+
+/// A share request that waits for its call.
+pub(super) struct Queued {
+    pub(super) part: Part,
+    pub(super) request: ShareRequest,
+}
+
+/// What a call is for.
+pub(super) enum Purpose {
+    Status { nonce: Nonce32 },
+    Sync,
+    Tickets { scheme: Scheme },
+    Shares(Vec<Part>),
+    /// One node's answer in one stage of a ceremony.
+    Ceremony { key: KeyName, stage: u64 },
+    /// Looks for the certificate of a key whose name is taken.
+    Lookup { key: KeyName, stage: u64 },
+    Validate { validation: u64 },
+    Attest { suspect: NodeId, challenge: Nonce32 },
+    Confirm,
+    /// Told for their good; nothing depends on the answer.
+    Courtesy,
+}
+
+/// A call under way.
+pub(super) struct Call {
+    pub(super) node: NodeId,
+    pub(super) sent_us: u64,
+    pub(super) overdue: bool,
+    pub(super) purpose: Purpose,
+}
+
+/// Statements of time that are gathered for a node whose clock is in doubt (P43).
+pub(super) struct Confirming {
+    pub(super) challenge: Nonce32,
+    pub(super) awaited: BTreeSet<NodeId>,
+    pub(super) attestations: Vec<TimeAttestation>,
+}
+
+/// One node of the roster.
+pub(super) struct Peer {
+    pub(super) id: NodeId,
+    region: String,
+    identity: Option<VerifyingKey>,
+    pub(super) connected: bool,
+    pub(super) status: Option<NodeStatus>,
+    pub(super) rtt_us: Option<u64>,
+    share_us: Option<u64>,
+    /// Misbehaved: left out until then.
+    pub(super) left_out_until_ms: u64,
+    /// Stalled: used only where no other can be, until then.
+    pub(super) avoided_until_ms: u64,
+    stalls: u32,
+    /// How many calls for shares are in flight, and how many of them take too long.
+    pub(super) share_calls: usize,
+    pub(super) overdue_calls: usize,
+    pub(super) queue: VecDeque<Queued>,
+    pub(super) status_call: Option<CallId>,
+    pub(super) next_status_ms: u64,
+    /// Whether its keys have been listed on this link.
+    pub(super) synced: bool,
+    pub(super) syncing: bool,
+    pub(super) confirming: Option<Confirming>,
+}
+
+impl Peer {
+    fn new(card: &NodeCard) -> Self {
+        Self {
+            id: card.id.clone(),
+            region: card.region.clone(),
+            identity: card.identity_key.parse().ok(),
+            connected: false,
+            status: None,
+            rtt_us: None,
+            share_us: None,
+            left_out_until_ms: 0,
+            avoided_until_ms: 0,
+            stalls: 0,
+            share_calls: 0,
+            overdue_calls: 0,
+            queue: VecDeque::new(),
+            status_call: None,
+            next_status_ms: 0,
+            synced: false,
+            syncing: false,
+            confirming: None,
+        }
+    }
+
+    /// Checks a signature of the node.
+    pub(super) fn verify(&self, digest: &Digest, signature: &Signature) -> Result<(), BadSignature> {
+        verify_with(self.identity.as_ref().ok_or(BadSignature)?, digest, signature)
+    }
+
+    pub(super) fn usable(&self, now_ms: u64) -> bool {
+        self.connected && self.left_out_until_ms <= now_ms && self.overdue_calls == 0
+    }
+
+    /// After what delay a call for shares counts as stalled.
+    pub(super) fn stall_ms(&self, limits: &Limits) -> u64 {
+        let usual_us = self.share_us.or(self.rtt_us).unwrap_or(0);
+        (usual_us.saturating_mul(limits.stall_factor) / 1_000)
+            .clamp(limits.stall_min_ms, limits.stall_max_ms)
+    }
+
+    /// A call for shares took too long: the node is avoided, the longer the more often it happens.
+    pub(super) fn stalled(&mut self, now_ms: u64, limits: &Limits) {
+        let delay = limits.stall_min_ms.saturating_mul(1 << self.stalls.min(8));
+        self.avoided_until_ms = now_ms.saturating_add(delay.min(30_000));
+        self.stalls = self.stalls.saturating_add(1);
+    }
+
+    /// A call for shares was answered.
+    pub(super) fn answered_shares(&mut self, elapsed_us: u64, in_time: bool) {
+        smooth(&mut self.share_us, elapsed_us);
+        if in_time {
+            self.stalls = 0;
+            self.avoided_until_ms = 0;
+        }
+    }
+
+    pub(super) fn answered_status(&mut self, elapsed_us: u64) {
+        smooth(&mut self.rtt_us, elapsed_us);
+    }
+
+    /// Orders nodes for selection: those that are avoided last, then by how much they have to do,
+    /// then by latency. Both are coarse, so that nodes that are about equal keep their order and
+    /// batches at the chosen ones stay large.
+    pub(super) fn rank(&self, now_ms: u64) -> (bool, usize, u32) {
+        let load = self.queue.len() / 512;
+        let latency = self.rtt_us.unwrap_or(1_000_000).max(250).ilog2();
+        (self.avoided_until_ms > now_ms, load, latency)
+    }
+
+    pub(super) fn view(&self) -> NodeView {
+        let status = self.status.as_ref();
+        NodeView {
+            id: self.id.clone(),
+            region: self.region.clone(),
+            connected: self.connected,
+            version: status.map(|s| s.version.clone()).unwrap_or_default(),
+            latency_us: self.rtt_us.unwrap_or(0),
+            journal_sequence: status.map_or(0, |s| s.journal_sequence),
+            pid: status.filter(|_| self.connected).map_or(0, |s| s.pid),
+            clock_confirmed: status.is_some_and(|s| s.clock == ClockState::Confirmed),
+        }
+    }
+}
+
+/// An exponentially weighted average with weight 1/4 for the latest.
+fn smooth(average: &mut Option<u64>, sample: u64) {
+    *average = Some(match *average {
+        None => sample,
+        Some(old) => (old.saturating_mul(3).saturating_add(sample)) / 4,
+    });
+}
+
+/// All nodes of the roster, by id.
+pub(super) struct Peers(BTreeMap<NodeId, Peer>);
+
+impl Peers {
+    pub(super) fn new(pinned: &PinnedRoster) -> Self {
+        Self(pinned.roster().nodes.iter().map(|card| (card.id.clone(), Peer::new(card))).collect())
+    }
+
+    pub(super) fn get(&self, node: &NodeId) -> Option<&Peer> {
+        self.0.get(node)
+    }
+
+    pub(super) fn get_mut(&mut self, node: &NodeId) -> Option<&mut Peer> {
+        self.0.get_mut(node)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.0.values()
+    }
+
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.0.keys().cloned().collect()
+    }
+
+    pub(super) fn connected(&self) -> Vec<NodeId> {
+        self.0.values().filter(|peer| peer.connected).map(|peer| peer.id.clone()).collect()
+    }
+
+    pub(super) fn is_connected(&self, node: &NodeId) -> bool {
+        self.0.get(node).is_some_and(|peer| peer.connected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_average_follows_the_samples_slowly() {
+        let mut average = None;
+
+        smooth(&mut average, 1_000);
+        smooth(&mut average, 5_000);
+
+        assert_eq!(average, Some(2_000));
+    }
+}

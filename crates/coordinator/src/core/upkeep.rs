@@ -1,0 +1,354 @@
+//! What the core does without being asked: learns where nodes stand and which keys they hold,
+//! fetches tickets ahead, and helps a node whose clock is in doubt (P43).
+
+use std::collections::BTreeSet;
+
+use quorate_model::{
+    KeyState, NodeId, Scheme,
+    bytes::Nonce32,
+    certificate::CommitCertificate,
+    node_api::{ClockState, KeyListing, NodeReply, NodeRequest, NodeStatus, TimeAttestation},
+};
+
+use super::{
+    Action, CallFailure, Core, Moment, Notice, Purpose, StoreItem,
+    keys::Learned,
+    peers::Confirming,
+};
+
+/// Keys per page when nodes list theirs.
+const KEYS_PER_PAGE: u32 = 100;
+
+/// After a fetch that brought nothing, the next one waits for so long, in milliseconds.
+const RETRY_TICKETS_MS: u64 = 250;
+
+impl Core {
+    pub(super) fn link_up(&mut self, moment: &mut Moment<'_>, node: &NodeId) {
+        // A link that replaces another one: whatever the old one carried is lost.
+        self.link_down(moment, node);
+        let Some(peer) = self.peers.get_mut(node) else {
+            return;
+        };
+        peer.connected = true;
+        peer.synced = false;
+        peer.rtt_us = None;
+        self.ask_status(moment, node);
+        self.sync(moment, node);
+    }
+
+    /// Asks a node for its keys, from the beginning.
+    fn sync(&mut self, moment: &Moment<'_>, node: &NodeId) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.syncing = true;
+        }
+        let request = NodeRequest::ListKeys { after: None, limit: KEYS_PER_PAGE };
+        let timeout = self.config.limits.call_timeout_ms;
+        self.call(moment, node, request, timeout, Purpose::Sync);
+    }
+
+    pub(super) fn link_down(&mut self, moment: &mut Moment<'_>, node: &NodeId) {
+        let Some(peer) = self.peers.get_mut(node) else {
+            return;
+        };
+        peer.connected = false;
+        peer.syncing = false;
+        peer.status_call = None;
+        peer.confirming = None;
+        self.tickets.drop_node(node);
+        self.lose_queue(node);
+        let lost: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.node == *node)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.reply(moment, id, Err(CallFailure::Lost));
+        }
+    }
+
+    /// The regular round: status of nodes, age of tickets.
+    pub(super) fn upkeep(&mut self, moment: &mut Moment<'_>) {
+        let now_ms = moment.ms();
+        for node in self.peers.connected() {
+            let due = self
+                .peers
+                .get(&node)
+                .is_some_and(|peer| peer.status_call.is_none() && peer.next_status_ms <= now_ms);
+            if due {
+                self.ask_status(moment, &node);
+                if self.peers.get(&node).is_some_and(|peer| !peer.synced && !peer.syncing) {
+                    self.sync(moment, &node);
+                }
+            }
+        }
+        let limits = self.config.limits.clone();
+        for (_, pool) in self.tickets.pools_mut() {
+            pool.age(&limits, now_ms);
+        }
+    }
+
+    pub(super) fn ask_status_soon(&mut self, node: &NodeId) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.next_status_ms = 0;
+        }
+    }
+
+    fn ask_status(&mut self, moment: &mut Moment<'_>, node: &NodeId) {
+        let nonce = Nonce32(moment.bytes());
+        let limits = &self.config.limits;
+        let (every, timeout) = (limits.status_every_ms, limits.call_timeout_ms);
+        let request = NodeRequest::Status { nonce };
+        let call = self.call(moment, node, request, timeout, Purpose::Status { nonce });
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.status_call = Some(call);
+            peer.next_status_ms = moment.ms().saturating_add(every);
+        }
+    }
+
+    pub(super) fn status_reply(
+        &mut self,
+        moment: &mut Moment<'_>,
+        node: &NodeId,
+        nonce: Nonce32,
+        elapsed_us: u64,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let Some(peer) = self.peers.get_mut(node) else {
+            return;
+        };
+        peer.status_call = None;
+        let Ok(NodeReply::Status(status)) = result else {
+            return;
+        };
+        let holds = status.node == *node
+            && status.nonce == nonce
+            && peer.verify(&status.digest(), &status.signature).is_ok();
+        if !holds {
+            return self.misbehaved(moment, node, "signed another status", false);
+        }
+        peer.answered_status(elapsed_us);
+        let rebooted = peer.status.as_ref().is_some_and(|before| before.boot != status.boot);
+        let clock = status.clock;
+        let was_suspect = peer.status.as_ref().is_some_and(|s| is_suspect(s));
+        peer.status = Some(status);
+        if rebooted {
+            self.tickets.drop_node(node);
+        }
+        match clock {
+            ClockState::Suspect { challenge } => {
+                if !was_suspect {
+                    self.out.push(Action::Notice(Notice::ClockSuspect { node: node.clone() }));
+                }
+                self.gather_time(moment, node, challenge);
+            }
+            ClockState::Confirmed => self.forget_confirming(node),
+        }
+    }
+
+    fn forget_confirming(&mut self, node: &NodeId) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.confirming = None;
+        }
+    }
+
+    /// Asks all others to state their time to a node that doubts its own (P43). It is asked again
+    /// with each status, for as long as it doubts.
+    fn gather_time(&mut self, moment: &Moment<'_>, suspect: &NodeId, challenge: Nonce32) {
+        let gathering = self
+            .peers
+            .get(suspect)
+            .and_then(|peer| peer.confirming.as_ref())
+            .is_some_and(|confirming| {
+                confirming.challenge == challenge && !confirming.awaited.is_empty()
+            });
+        if gathering {
+            return;
+        }
+        let mut awaited = BTreeSet::new();
+        let timeout = self.config.limits.call_timeout_ms;
+        for node in self.peers.connected() {
+            if node != *suspect {
+                let purpose = Purpose::Attest { suspect: suspect.clone(), challenge };
+                self.call(moment, &node, NodeRequest::AttestTime { challenge }, timeout, purpose);
+                awaited.insert(node);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(suspect) {
+            peer.confirming =
+                Some(Confirming { challenge, awaited, attestations: Vec::new() });
+        }
+    }
+
+    pub(super) fn attest_reply(
+        &mut self,
+        moment: &Moment<'_>,
+        suspect: &NodeId,
+        challenge: Nonce32,
+        witness: &NodeId,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let attestation = match result {
+            Ok(NodeReply::Time(attestation)) if self.attests(&attestation, witness, challenge) => {
+                Some(attestation)
+            }
+            _ => None,
+        };
+        let Some(peer) = self.peers.get_mut(suspect) else {
+            return;
+        };
+        let Some(confirming) = &mut peer.confirming else {
+            return;
+        };
+        if confirming.challenge != challenge {
+            return;
+        }
+        confirming.awaited.remove(witness);
+        confirming.attestations.extend(attestation);
+        if confirming.awaited.is_empty() && !confirming.attestations.is_empty() {
+            let attestations = std::mem::take(&mut confirming.attestations);
+            let timeout = self.config.limits.call_timeout_ms;
+            let request = NodeRequest::ConfirmTime { attestations };
+            self.call(moment, suspect, request, timeout, Purpose::Confirm);
+        }
+    }
+
+    fn attests(&self, attestation: &TimeAttestation, node: &NodeId, challenge: Nonce32) -> bool {
+        attestation.node == *node
+            && attestation.challenge == challenge
+            && self.peers.get(node).is_some_and(|peer| {
+                peer.verify(&attestation.digest(), &attestation.signature).is_ok()
+            })
+    }
+
+    /// Takes a page of what a node holds, and asks for the next.
+    pub(super) fn sync_reply(
+        &mut self,
+        moment: &mut Moment<'_>,
+        node: &NodeId,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let timeout = self.config.limits.call_timeout_ms;
+        let listings = match result {
+            Ok(NodeReply::Keys(listings)) => listings,
+            // A node that does not list its keys is asked again with the next status.
+            Ok(_) | Err(_) => {
+                if let Some(peer) = self.peers.get_mut(node) {
+                    peer.syncing = false;
+                }
+                return;
+            }
+        };
+        let last = listings.last().map(|listing| listing.key.clone());
+        for listing in listings {
+            self.learn(moment, node, &listing);
+        }
+        // Names ascend, so a page that is not empty makes progress, whoever answers.
+        match last {
+            Some(after) => {
+                let request =
+                    NodeRequest::ListKeys { after: Some(after), limit: KEYS_PER_PAGE };
+                self.call(moment, node, request, timeout, Purpose::Sync);
+            }
+            None => {
+                if let Some(peer) = self.peers.get_mut(node) {
+                    peer.synced = true;
+                    peer.syncing = false;
+                }
+            }
+        }
+    }
+
+    /// Takes what a node says about one key.
+    pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
+        let Some(certificate) = &listing.certificate else {
+            return;
+        };
+        let proof = listing.proof.as_deref().filter(|_| listing.state == KeyState::Active);
+        let key = listing.key.clone();
+        match self.keys.learn(&self.pinned, &key, certificate, proof) {
+            Learned::Known => {}
+            Learned::News => {
+                if let Some(known) = self.keys.get(&self.pinned, &key) {
+                    self.writes.push(StoreItem::Key(known.stored()));
+                }
+                self.out.push(Action::Notice(Notice::KeyLearned { key: key.clone() }));
+            }
+            Learned::False => {
+                self.out.push(Action::Notice(Notice::FalseKey { node: node.clone(), key }));
+                return;
+            }
+        }
+        self.warm(node, certificate, proof.is_some());
+        self.finish_creation(moment, node, &key, proof.is_some());
+    }
+
+    /// Keeps a few tickets of a node ready for the schemes of its active keys.
+    fn warm(&mut self, node: &NodeId, certificate: &[u8], active: bool) {
+        let known = Scheme::ALL.iter().all(|scheme| self.tickets.has_pool(node, *scheme));
+        if !active || known {
+            return;
+        }
+        if let Ok(certificate) = CommitCertificate::from_bytes(certificate) {
+            self.tickets.pool(node, certificate.statement.scheme);
+        }
+    }
+
+    /// Fetches tickets where there are too few: for every scheme of which a node holds keys that
+    /// are in use.
+    pub(super) fn fetch_tickets(&mut self, moment: &Moment<'_>) {
+        let now_ms = moment.ms();
+        let limits = self.config.limits.clone();
+        let mut fetches = Vec::new();
+        for ((node, scheme), pool) in self.tickets.pools_mut() {
+            let usable = self.peers.get(node).is_some_and(|peer| peer.usable(now_ms));
+            if usable && let Some(count) = pool.missing(&limits, now_ms) {
+                pool.fetching_since_ms = Some(now_ms);
+                fetches.push((node.clone(), *scheme, count));
+            }
+        }
+        for (node, scheme, count) in fetches {
+            let request = NodeRequest::MakeTickets { scheme, count };
+            let purpose = Purpose::Tickets { scheme };
+            self.call(moment, &node, request, limits.call_timeout_ms, purpose);
+        }
+    }
+
+    pub(super) fn tickets_reply(
+        &mut self,
+        moment: &mut Moment<'_>,
+        node: &NodeId,
+        scheme: Scheme,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let now_ms = moment.ms();
+        let pool = self.tickets.pool(node, scheme);
+        pool.fetching_since_ms = None;
+        let Ok(NodeReply::Tickets(batch)) = result else {
+            pool.retry_at_ms = now_ms.saturating_add(RETRY_TICKETS_MS);
+            return;
+        };
+        let Some(peer) = self.peers.get(node) else {
+            return;
+        };
+        let holds = batch.node == *node
+            && batch.coordinator == self.config.id
+            && batch.scheme == scheme
+            && peer.verify(&batch.digest(), &batch.signature).is_ok();
+        if !holds {
+            return self.misbehaved(moment, node, "signed other tickets", false);
+        }
+        // Tickets of another run of the process are dead already.
+        if peer.status.as_ref().is_some_and(|status| status.boot != batch.boot) {
+            self.ask_status_soon(node);
+        }
+        if self.tickets.pool(node, scheme).keep(batch, now_ms).is_err() {
+            self.misbehaved(moment, node, "made tickets that are none", false);
+        }
+        self.tickets_came(moment);
+    }
+}
+
+fn is_suspect(status: &NodeStatus) -> bool {
+    matches!(status.clock, ClockState::Suspect { .. })
+}

@@ -1,0 +1,138 @@
+//! Asking the nodes whether they would carry a command out, without having it done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use quorate_model::{
+    NodeId, Refusal,
+    command::CommandBody,
+    node_api::{NodeReply, NodeRequest},
+    operation::{CommandState, CommandView},
+};
+
+use super::{
+    Admitted, CallFailure, Core, Handle, Moment, Purpose, commands::fresh_view, signing::most_common,
+};
+
+/// One command that nodes are asked about.
+pub(super) struct Validation {
+    handle: Handle,
+    view: CommandView,
+    /// How many must agree.
+    needed: usize,
+    targets: BTreeSet<NodeId>,
+    answers: BTreeMap<NodeId, Result<(), Refusal>>,
+    awaited: BTreeSet<NodeId>,
+    deadline_ms: u64,
+}
+
+impl Core {
+    pub(super) fn submit_validation(
+        &mut self,
+        moment: &Moment<'_>,
+        handle: Handle,
+        command: &Admitted,
+    ) {
+        if let Err(refusal) = self.admit_now(moment, command) {
+            return self.answer(handle, Err(refusal));
+        }
+        let everybody: BTreeSet<NodeId> = self.peers.ids().into_iter().collect();
+        let (needed, targets) = match &command.command.body {
+            CommandBody::CreateKey(create) => {
+                (create.nodes.len(), create.nodes.iter().cloned().collect())
+            }
+            body => match self.keys.get(&self.pinned, body.key()) {
+                Some(key) => {
+                    let holders = key.record.participants.iter().map(|p| p.node.clone()).collect();
+                    (usize::from(key.record.threshold), holders)
+                }
+                None => ((everybody.len() / 2).saturating_add(1), everybody),
+            },
+        };
+        let timeout_ms = self.config.limits.call_timeout_ms;
+        let number = self.fresh_id();
+        let mut awaited = BTreeSet::new();
+        for node in self.peers.connected() {
+            if targets.contains(&node) {
+                let request =
+                    NodeRequest::Validate { command: command.signed.as_ref().clone() };
+                let purpose = Purpose::Validate { validation: number };
+                self.call(moment, &node, request, timeout_ms, purpose);
+                awaited.insert(node);
+            }
+        }
+        let validation = Validation {
+            handle,
+            view: fresh_view(&command.command, command.digest),
+            needed,
+            targets,
+            answers: BTreeMap::new(),
+            awaited,
+            deadline_ms: moment.ms().saturating_add(timeout_ms),
+        };
+        self.validations.insert(number, validation);
+        self.conclude(number, false);
+    }
+
+    pub(super) fn validate_reply(
+        &mut self,
+        number: u64,
+        node: &NodeId,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let Some(validation) = self.validations.get_mut(&number) else {
+            return;
+        };
+        validation.awaited.remove(node);
+        let answer = match result {
+            Ok(_) => Some(Ok(())),
+            Err(CallFailure::Refused(refusal)) => Some(Err(refusal)),
+            Err(CallFailure::Lost | CallFailure::TimedOut) => None,
+        };
+        if let Some(answer) = answer {
+            validation.answers.insert(node.clone(), answer);
+        }
+        self.conclude(number, false);
+    }
+
+    pub(super) fn tick_validations(&mut self, moment: &Moment<'_>) {
+        let late: Vec<u64> = self
+            .validations
+            .iter()
+            .filter(|(_, validation)| validation.deadline_ms <= moment.ms())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            self.conclude(number, true);
+        }
+    }
+
+    /// Answers once everybody who was asked has spoken, or the time is over. Any refusal is told;
+    /// silence counts only where too few have agreed.
+    fn conclude(&mut self, number: u64, late: bool) {
+        let done = self
+            .validations
+            .get(&number)
+            .is_some_and(|validation| late || validation.awaited.is_empty());
+        if !done {
+            return;
+        }
+        let Some(validation) = self.validations.remove(&number) else {
+            return;
+        };
+        let Validation { handle, mut view, needed, targets, answers, .. } = validation;
+        let refusals = answers.values().filter_map(|answer| answer.as_ref().err());
+        if let Some(refusal) = most_common(refusals) {
+            view.state = CommandState::Denied;
+            view.error = Some(refusal);
+        } else if answers.len() < needed {
+            view.state = CommandState::Failed;
+            view.error = Some(self.no_quorum(needed, |node| targets.contains(node)));
+        } else {
+            view.state = CommandState::Succeeded;
+        }
+        self.answer(handle, Ok(Arc::new(view)));
+    }
+}

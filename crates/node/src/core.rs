@@ -1,0 +1,400 @@
+//! The node core: a synchronous function from request to answer (DESIGN 3.2).
+//!
+//! ```text
+//!            request, clock reading, randomness
+//!                          │
+//!                    ┌─────▼──────┐   gate: signatures, roster, time, key, payload (P7)
+//!                    │  NodeCore  │   ceremony: key generation (P18-P22)
+//!                    │            │   signing: tickets, shares (P23, P24)
+//!                    └─────┬──────┘   activation: certificate, proof of possession (P20)
+//!            Outcome::Ready│Outcome::Pending ── journal durable ──► answer
+//! ```
+//!
+//! The core knows no socket, no task and no clock of its own. An answer that rests on a record can
+//! be had only from [`Pending::release`], which takes the proof that the record is durable: persist
+//! first, then send, as a type. A node never starts anything and never waits for another node.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ed25519_dalek::SigningKey;
+use quorate_model::{
+    CoordinatorId, Digest, NodeId, Reason, Refusal, UnixMillis,
+    audit::{Entry, Refused},
+    bytes::Nonce32,
+    node_api::{NodeReply, NodeRequest},
+    refusal::Code,
+    roster::PinnedRoster,
+};
+use quorate_protocol::frost::{Hedge, NoncePair};
+use rand_core::CryptoRngCore;
+
+use crate::{
+    disk::Disk,
+    index::{Index, IndexError},
+    journal::{Appended, Committed, Journal, JournalError},
+    vault::{Vault, VaultError},
+};
+
+mod activation;
+mod budget;
+mod ceremony;
+pub mod clock;
+mod gate;
+pub mod ledger;
+mod loaded;
+mod signing;
+mod status;
+pub mod tickets;
+
+#[cfg(test)]
+mod tests;
+
+pub use clock::Reading;
+pub use signing::{MakeShares, TrueShares};
+
+use budget::Budget;
+use clock::NodeClock;
+use loaded::LoadedKeys;
+use tickets::TicketPools;
+
+/// The environment failed in a way that must stop the process (P37): nothing that the node says
+/// afterwards could be relied on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// The journal cannot be written or read.
+    #[error("use the journal")]
+    Journal(#[from] JournalError),
+    /// The index cannot be written or read.
+    #[error("use the index")]
+    Index(#[from] IndexError),
+    /// A share cannot be stored.
+    #[error("use the vault")]
+    Vault(#[from] VaultError),
+    /// A bug that leaves no safe way on.
+    #[error("invariant broken: {0}")]
+    Invariant(&'static str),
+}
+
+/// What a request comes to.
+#[must_use]
+pub enum Outcome {
+    /// An answer that rests on nothing that must still become durable.
+    Ready(Result<NodeReply, Refusal>),
+    /// An answer that may leave only after its records are durable.
+    Pending(Pending),
+}
+
+type Release = Box<dyn FnOnce(&Committed) -> Result<NodeReply, Refusal> + Send>;
+
+/// An answer behind its records.
+#[must_use]
+pub struct Pending {
+    appended: Appended,
+    release: Release,
+}
+
+impl Pending {
+    /// The records that must be durable first.
+    pub fn appended(&self) -> &Appended {
+        &self.appended
+    }
+
+    /// The answer, for the proof that the records are durable.
+    pub fn release(self, committed: &Committed) -> Result<NodeReply, Refusal> {
+        (self.release)(committed)
+    }
+}
+
+/// Everything that a request is judged with.
+pub struct Context<'a> {
+    /// The coordinator that asks.
+    pub caller: &'a CoordinatorId,
+    /// The clocks.
+    pub reading: Reading,
+    /// Fresh randomness.
+    pub rng: &'a mut dyn CryptoRngCore,
+}
+
+/// What a core is made of.
+pub struct Parts<D: Disk> {
+    /// The node's id.
+    pub me: NodeId,
+    /// The key that signs what the node says.
+    pub identity: SigningKey,
+    /// The secret that hedges nonces.
+    pub hedge: Hedge,
+    /// This run of the process.
+    pub boot: [u8; 16],
+    /// The roster in force.
+    pub pinned: PinnedRoster,
+    /// The open journal.
+    pub journal: Journal<D>,
+    /// The open vault.
+    pub vault: Vault<D>,
+    /// The index, at the journal's head.
+    pub index: Arc<dyn Index>,
+    /// The clock.
+    pub clock: NodeClock,
+    /// The software version and process id that the status shows.
+    pub about: About,
+    /// Makes signature shares.
+    pub shares: Box<dyn MakeShares>,
+}
+
+/// What a node says about its process.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The software version.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+}
+
+/// State that is judged and changed in one piece.
+struct State {
+    index: Arc<dyn Index>,
+    clock: NodeClock,
+    refusals: Budget,
+    checkpointed: Checkpointed,
+}
+
+/// When and where the last checkpoint was taken.
+struct Checkpointed {
+    sequence: u64,
+    monotonic_ms: u64,
+}
+
+/// One node.
+pub struct NodeCore<D: Disk> {
+    me: NodeId,
+    identity: SigningKey,
+    hedge: Hedge,
+    boot: [u8; 16],
+    pinned: PinnedRoster,
+    journal: Journal<D>,
+    vault: Vault<D>,
+    about: About,
+    shares: Box<dyn MakeShares>,
+    state: Mutex<State>,
+    tickets: Mutex<TicketPools<NoncePair>>,
+    sessions: Mutex<ceremony::Sessions>,
+    loaded: LoadedKeys,
+}
+
+/// A checkpoint is taken this long after the last one when records came since, in milliseconds.
+const CHECKPOINT_AFTER_MS: u64 = 1_000;
+
+/// A checkpoint is taken this long after the last one even if nothing happened, so that a restart
+/// can tell how long it was away (P43), in milliseconds.
+const HEARTBEAT_MS: u64 = 10_000;
+
+/// Locks a mutex whose holders do not leave it half-changed: a panic in one request must not take
+/// the node down with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Puts a core together.
+    pub fn new(parts: Parts<D>) -> Arc<Self> {
+        let sequence = parts.journal.head().sequence;
+        Arc::new(Self {
+            me: parts.me,
+            identity: parts.identity,
+            hedge: parts.hedge,
+            boot: parts.boot,
+            pinned: parts.pinned,
+            journal: parts.journal,
+            vault: parts.vault,
+            about: parts.about,
+            shares: parts.shares,
+            state: Mutex::new(State {
+                index: parts.index,
+                clock: parts.clock,
+                refusals: Budget::new(),
+                checkpointed: Checkpointed { sequence, monotonic_ms: 0 },
+            }),
+            tickets: Mutex::new(TicketPools::default()),
+            sessions: Mutex::new(BTreeMap::new()),
+            loaded: LoadedKeys::default(),
+        })
+    }
+
+    /// The journal, to wait for durability.
+    pub fn journal(&self) -> &Journal<D> {
+        &self.journal
+    }
+
+    /// Records that a process began to serve, and what it found.
+    pub fn begin(&self, reading: Reading, entries: Vec<Entry>) -> Result<Appended, Fatal> {
+        let mut state = lock(&self.state);
+        let time = state.clock.elapsed(reading);
+        self.record(&mut state, time, entries)
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    ///
+    /// Only when the process must stop.
+    pub fn handle(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        request: NodeRequest,
+    ) -> Result<Outcome, Fatal> {
+        let ready = |reply| Ok(Outcome::Ready(reply));
+        match request {
+            NodeRequest::Status { nonce } => ready(Ok(self.status(context, nonce))),
+            NodeRequest::ListKeys { after, limit } => self.list_keys(after.as_ref(), limit),
+            NodeRequest::MakeTickets { scheme, count } => {
+                ready(self.make_tickets(context, scheme, count))
+            }
+            NodeRequest::SignShares { requests } => self.sign_shares(context, requests),
+            NodeRequest::Validate { command } => self.validate(context, &command),
+            NodeRequest::BeginCeremony { attempt, command, epoch } => {
+                self.begin_ceremony(context, attempt, command, epoch)
+            }
+            NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
+                self.advance_ceremony(context, attempt, round, &envelopes)
+            }
+            NodeRequest::ProveKey { certificate, set } => {
+                self.prove_key(context, &certificate, &set)
+            }
+            NodeRequest::ActivateKey { key, epoch, proof } => {
+                self.activate_key(context, &key, epoch, &proof)
+            }
+            NodeRequest::RecordEvidence { evidence } => self.record_evidence(context, evidence),
+            NodeRequest::ReadAudit { from, limit } => self.read_audit(from, limit),
+            NodeRequest::AttestTime { challenge } => ready(Ok(self.attest_time(context, challenge))),
+            NodeRequest::ConfirmTime { attestations } => {
+                self.confirm_time(context, &attestations)
+            }
+            _ => ready(Err(Refusal::new(
+                Reason::RequestInvalid,
+                "this node does not know the request: upgrade it",
+            ))),
+        }
+    }
+
+    /// Takes a checkpoint when one is due. The shell calls this a few times a second.
+    pub fn tick(&self, reading: Reading) -> Result<(), Fatal> {
+        // Rows reach the index's store outside the lock: requests go on meanwhile.
+        let index = Arc::clone(&lock(&self.state).index);
+        index.settle(&self.journal.durable())?;
+        let mut state = lock(&self.state);
+        let since = reading.monotonic_ms.saturating_sub(state.checkpointed.monotonic_ms);
+        let news = self.journal.head().sequence > state.checkpointed.sequence;
+        if since < if news { CHECKPOINT_AFTER_MS } else { HEARTBEAT_MS } {
+            return Ok(());
+        }
+        self.checkpoint(&mut state, reading).map(drop)
+    }
+
+    /// Takes a checkpoint at once; the last act of a node that drains.
+    pub fn checkpoint_now(&self, reading: Reading) -> Result<Appended, Fatal> {
+        self.checkpoint(&mut lock(&self.state), reading)
+    }
+
+    fn checkpoint(&self, state: &mut State, reading: Reading) -> Result<Appended, Fatal> {
+        let time = state.clock.elapsed(reading);
+        let at = state.index.freeze();
+        let appended = self.journal.append_checkpoint(time, &self.identity, at.sequence, at.digest)?;
+        Self::fold(state, &appended)?;
+        state.checkpointed =
+            Checkpointed { sequence: appended.last(), monotonic_ms: reading.monotonic_ms };
+        Ok(appended)
+    }
+
+    /// The node's time, or a refusal while it is not trusted. A clock that has just become suspect
+    /// is recorded.
+    fn trusted_time(
+        &self,
+        state: &mut State,
+        context: &mut Context<'_>,
+    ) -> Result<Result<UnixMillis, Refusal>, Fatal> {
+        let before = state.clock.state();
+        let mut challenge = [0; 32];
+        context.rng.fill_bytes(&mut challenge);
+        let now = state.clock.now(context.reading, || Nonce32(challenge));
+        if state.clock.state() != before {
+            let expected = state.clock.elapsed(context.reading);
+            let observed = context.reading.wall;
+            let _appended =
+                self.record(state, expected, vec![Entry::ClockSuspect { expected, observed }])?;
+        }
+        Ok(now.map_err(|_| {
+            Refusal::new(
+                Reason::ClockSuspect,
+                format!(
+                    "node {} does not trust its clock: peers or a person at its console must \
+                     confirm it",
+                    self.me
+                ),
+            )
+            .with("node", &self.me)
+        }))
+    }
+
+    /// Appends records and folds them into the index, in one piece.
+    fn record(
+        &self,
+        state: &mut State,
+        time: UnixMillis,
+        entries: Vec<Entry>,
+    ) -> Result<Appended, Fatal> {
+        let appended = self.journal.append(time, entries)?;
+        Self::fold(state, &appended)?;
+        Ok(appended)
+    }
+
+    fn fold(state: &mut State, appended: &Appended) -> Result<(), Fatal> {
+        for record in appended.records() {
+            let changes = ledger::changes(&*state.index, record)?;
+            state.index.apply(record.sequence, changes)?;
+        }
+        Ok(())
+    }
+
+    /// Records a refusal, unless refusals come so fast that they could fill the disk.
+    fn refuse(
+        &self,
+        state: &mut State,
+        reading: Reading,
+        subject: Subject,
+        refusal: &Refusal,
+    ) -> Result<(), Fatal> {
+        // An admin's rejection is final only once it is recorded, so it is always recorded (P8).
+        let must = refusal.reason == Reason::CommandRejected;
+        if refusal.reason.code() == Code::Internal
+            || !(must || state.refusals.take(reading.monotonic_ms))
+        {
+            return Ok(());
+        }
+        let time = state.clock.elapsed(reading);
+        let entry = Entry::Refused(Refused {
+            command: subject.command,
+            command_id: subject.command_id,
+            endorsements: subject.endorsements,
+            policy: self.pinned.roster().policy_hash,
+            key: subject.key,
+            epoch: subject.epoch,
+            reason: refusal.reason.as_str().to_owned(),
+            detail: refusal.message.clone(),
+        });
+        self.record(state, time, vec![entry]).map(drop)
+    }
+}
+
+/// What a refused request was about, as far as it is known.
+#[derive(Default)]
+struct Subject {
+    command: Option<Digest>,
+    command_id: Option<quorate_model::CommandId>,
+    endorsements: Option<Digest>,
+    key: Option<quorate_model::KeyName>,
+    epoch: Option<quorate_model::Epoch>,
+}

@@ -1,0 +1,276 @@
+//! From a certificate to an active key (P20), and evidence against peers (P16).
+//!
+//! A node proves possession for one certified creation of a key name, ever. A key counts only with
+//! the proof of all holders, so a certificate of an abandoned attempt that a coordinator kept back
+//! can never become a second key of the same name (I4).
+
+use std::sync::Arc;
+
+use quorate_intent::{ItemTweak, SigningItem};
+use quorate_model::{
+    Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal, Signature,
+    audit::{Entry, Judgment, SharePurpose, ShareReleased},
+    certificate::{CommitCertificate, PossessionProof},
+    identity::sign_digest,
+    node_api::{ActivationReceipt, NodeReply},
+    payload::pop_message,
+    share::{SetOfSigners, ShareReceipt, share_batch_digest},
+};
+use quorate_protocol::evidence::{self, Evidence};
+
+use super::{
+    Context, Fatal, NodeCore, Outcome, Pending, Subject,
+    ledger::{self, KeyRow},
+    loaded::LoadedKey,
+    lock,
+    signing::item_record,
+};
+use crate::disk::Disk;
+
+fn refused(refusal: Refusal) -> Result<Outcome, Fatal> {
+    Ok(Outcome::Ready(Err(refusal)))
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Takes a commit certificate and answers with this node's share of the proof of possession.
+    pub(super) fn prove_key(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        certificate: &[u8],
+        set: &SetOfSigners,
+    ) -> Result<Outcome, Fatal> {
+        let (parsed, record) = match quorate_proto::certificate::verify(certificate, &self.pinned) {
+            Ok(verified) => verified,
+            Err(refusal) => return self.refused(context, Subject::default(), refusal),
+        };
+        let subject = Subject {
+            command: Some(record.command),
+            key: Some(record.name.clone()),
+            epoch: Some(record.epoch),
+            ..Subject::default()
+        };
+        let row = ledger::key(&*lock(&self.state).index, &record.name)?;
+        if let Err(refusal) = self.check_own(&parsed, &record, row.as_ref()) {
+            return self.refused(context, subject, refusal);
+        }
+        let news = row.is_none_or(|row| row.certified.is_none());
+        let name = record.name.clone();
+        let key = match self.load_share(record, parsed.statement.epoch, false)? {
+            Ok(key) => key,
+            Err(refusal) => return self.refused(context, subject, refusal),
+        };
+        let nonces = self.take_tickets(context, &key, std::slice::from_ref(set));
+        let proof = SigningItem {
+            message: pop_message(&parsed.hash()),
+            tweak: ItemTweak::None,
+            input: None,
+        };
+        let everybody = key.record.participants.len();
+        let tasks = nonces.and_then(|nonces| {
+            self.tasks(&key, vec![proof], std::slice::from_ref(set), nonces, everybody)
+        });
+        let tasks = match tasks {
+            Ok(tasks) => tasks,
+            Err(refusal) => return self.refused(context, subject, refusal),
+        };
+
+        let mut entries = Vec::new();
+        if news {
+            entries.push(Entry::KeyCertified {
+                key: name.clone(),
+                epoch: key.record.epoch,
+                certificate: certificate.to_vec(),
+            });
+        }
+        entries.push(self.possession_entry(&key, &parsed, tasks.iter().map(item_record).collect())?);
+        let share_at = entries.len().saturating_sub(1);
+        let mut state = lock(&self.state);
+        let again = ledger::key(&*state.index, &name)?;
+        if let Err(refusal) = self.check_own(&parsed, &key.record, again.as_ref()) {
+            self.refuse(&mut state, context.reading, subject, &refusal)?;
+            return refused(refusal);
+        }
+        let time = state.clock.elapsed(context.reading);
+        let appended = self.record(&mut state, time, entries)?;
+        drop(state);
+        self.loaded.forget(&name);
+
+        let core = Arc::clone(self);
+        let certificate = parsed.hash();
+        Ok(Outcome::Pending(Pending {
+            appended,
+            release: Box::new(move |committed| {
+                let statement = core.release(committed, share_at, &key, certificate, tasks)?;
+                let batch = vec![statement.digest()];
+                let signature = sign_digest(&core.identity, &share_batch_digest(&batch));
+                Ok(NodeReply::Proved(ShareReceipt { statement, batch, signature }))
+            }),
+        }))
+    }
+
+    fn possession_entry(
+        &self,
+        key: &LoadedKey,
+        certificate: &CommitCertificate,
+        items: Vec<quorate_model::audit::ItemRecord>,
+    ) -> Result<Entry, Fatal> {
+        let command = quorate_proto::command::decode(&certificate.command.bytes)
+            .map_err(|_| Fatal::Invariant("a verified certificate has a command"))?;
+        Ok(Entry::ShareReleased(ShareReleased {
+            judgment: Judgment {
+                command: certificate.command.digest(),
+                command_id: command.id,
+                endorsements: certificate.command.endorsement_set_hash(),
+                policy: self.policy(),
+                rule: "role:admin".to_owned(),
+            },
+            expires: command.expires,
+            key: key.record.name.clone(),
+            epoch: key.record.epoch,
+            purpose: SharePurpose::ProofOfPossession,
+            items,
+        }))
+    }
+
+    /// Checks that the certificate is of the sharing that this node prepared, and of the one
+    /// creation that it proves for this name.
+    fn check_own(
+        &self,
+        certificate: &CommitCertificate,
+        record: &KeyRecord,
+        row: Option<&KeyRow>,
+    ) -> Result<(), Refusal> {
+        let statement = &certificate.statement;
+        let prepared = row.and_then(|row| {
+            row.prepared.iter().find(|mark| {
+                mark.epoch == statement.epoch
+                    && mark.session == statement.session
+                    && mark.statement == statement.digest()
+            })
+        });
+        if record.index_of(&self.me).is_none() || prepared.is_none() {
+            return Err(Refusal::new(
+                Reason::ProtocolViolation,
+                format!("node {} has not prepared epoch {}", self.me, statement.epoch),
+            ));
+        }
+        let certified = row.and_then(|row| row.certified.as_ref());
+        let other = certified.is_some_and(|(_, held)| {
+            CommitCertificate::from_bytes(held).map(|held| held.hash()) != Ok(certificate.hash())
+        });
+        if other { Err(super::ceremony::exists(&record.name)) } else { Ok(()) }
+    }
+
+    /// Takes the finished proof of possession: the key becomes active.
+    pub(super) fn activate_key(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        name: &KeyName,
+        epoch: Epoch,
+        proof: &[u8],
+    ) -> Result<Outcome, Fatal> {
+        let subject =
+            Subject { key: Some(name.clone()), epoch: Some(epoch), ..Subject::default() };
+        let key = match self.load(name)? {
+            Ok(key) if key.record.epoch == epoch => key,
+            Ok(_) => {
+                let refusal = Refusal::new(
+                    Reason::EpochChanged,
+                    format!("key \"{name}\" is not certified in epoch {epoch}"),
+                );
+                return self.refused(context, subject, refusal);
+            }
+            Err(refusal) => return self.refused(context, subject, refusal),
+        };
+        if let Err(refusal) = self.check_proof(&key, proof) {
+            return self.refused(context, subject, refusal);
+        }
+        let mut state = lock(&self.state);
+        let row = ledger::key(&*state.index, name)?;
+        if let Some((sequence, _)) = row.and_then(|row| row.activated) {
+            drop(state);
+            return Ok(Outcome::Ready(Ok(self.activation_receipt(&key, sequence))));
+        }
+        let time = state.clock.elapsed(context.reading);
+        let entry = Entry::KeyActivated { key: name.clone(), epoch, proof: proof.to_vec() };
+        let appended = self.record(&mut state, time, vec![entry])?;
+        drop(state);
+        self.loaded.forget(name);
+        lock(&self.sessions).retain(|_, session| session.key() != name);
+
+        let core = Arc::clone(self);
+        let sequence = appended.last();
+        Ok(Outcome::Pending(Pending {
+            appended,
+            release: Box::new(move |_| Ok(core.activation_receipt(&key, sequence))),
+        }))
+    }
+
+    fn activation_receipt(&self, key: &LoadedKey, sequence: u64) -> NodeReply {
+        let mut receipt = ActivationReceipt {
+            node: self.me.clone(),
+            key: key.record.name.clone(),
+            epoch: key.record.epoch,
+            certificate: key.record.certificate,
+            sequence,
+            signature: Signature([0; 64]),
+        };
+        receipt.signature = sign_digest(&self.identity, &receipt.digest());
+        NodeReply::Activated(receipt)
+    }
+
+    /// Checks a proof whole: who took part, every single share, and the signature.
+    fn check_proof(&self, key: &LoadedKey, proof: &[u8]) -> Result<(), Refusal> {
+        let proof = PossessionProof::from_bytes(proof)?;
+        quorate_protocol::possession::verify(&self.pinned, &key.record, &key.public, &proof)
+    }
+
+    /// Takes evidence against a peer into the audit log, if it proves anything (P16).
+    pub(super) fn record_evidence(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        evidence: Vec<u8>,
+    ) -> Result<Outcome, Fatal> {
+        let blamed = Evidence::from_bytes(&evidence)
+            .map_err(|error| error.to_string())
+            .and_then(|evidence| {
+                let identity_of = |node: &NodeId| {
+                    self.pinned.roster().node(node).map(|card| card.identity_key)
+                };
+                let facts = evidence::Facts { identity_of: &identity_of, signing: None };
+                evidence.verify(&facts).map_err(|error| error.to_string())
+            });
+        let blamed = match blamed {
+            Ok(blamed) => blamed.node,
+            Err(why) => {
+                let refusal = Refusal::new(
+                    Reason::ProtocolViolation,
+                    format!("the evidence proves nothing: {why}"),
+                );
+                return self.refused(context, Subject::default(), refusal);
+            }
+        };
+        let mut state = lock(&self.state);
+        if !state.refusals.take(context.reading.monotonic_ms) {
+            return refused(Refusal::new(
+                Reason::Overloaded,
+                "too much evidence at once: try again later",
+            ));
+        }
+        let time = state.clock.elapsed(context.reading);
+        let entry = Entry::PeerBlamed { node: blamed, evidence };
+        let appended = self.record(&mut state, time, vec![entry])?;
+        Ok(Outcome::Pending(Pending { appended, release: Box::new(|_| Ok(NodeReply::Done)) }))
+    }
+
+    /// Answers with a refusal and records it.
+    pub(super) fn refused(
+        &self,
+        context: &Context<'_>,
+        subject: Subject,
+        refusal: Refusal,
+    ) -> Result<Outcome, Fatal> {
+        self.refuse(&mut lock(&self.state), context.reading, subject, &refusal)?;
+        refused(refusal)
+    }
+}

@@ -1,0 +1,222 @@
+//! The rows that a node's decisions rest on, folded from its journal.
+//!
+//! Every row is a function of the journal's records and of nothing else: [`changes`] says what one
+//! record does. A node that lost its index folds the journal again and stands where it stood.
+
+use quorate_model::{
+    Digest, Epoch, KeyName, UnixMillis,
+    audit::{Entry, Judgment, Record},
+    command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
+    ids::CommandId,
+    key::KeyState,
+    refusal::Reason,
+    wire,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::index::{Index, IndexError, RowChange, Table};
+
+/// How many forgotten command ids one checkpoint clears at the most.
+const PRUNE_PER_CHECKPOINT: usize = 10_000;
+
+/// What is remembered of a command id until after its expiry (P8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRow {
+    /// The digest that the id is bound to.
+    pub digest: Digest,
+    /// When it may be forgotten.
+    pub forget: UnixMillis,
+    /// An admin forbade it: terminal.
+    pub rejected: bool,
+}
+
+/// One prepared sharing: never taken back (P30).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedMark {
+    /// Its epoch; a node prepares each epoch of a key at most once (P19).
+    pub epoch: Epoch,
+    /// The session that made it.
+    pub session: Digest,
+    /// The hash of the statement that the node signed.
+    pub statement: Digest,
+}
+
+/// What a node knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Every sharing that this node prepared, ascending by epoch.
+    pub prepared: Vec<PreparedMark>,
+    /// The certified epoch with its encoded certificate.
+    pub certified: Option<(Epoch, Vec<u8>)>,
+    /// The encoded proof of possession and the sequence of its record.
+    pub activated: Option<(u64, Vec<u8>)>,
+}
+
+impl KeyRow {
+    /// The state that the row amounts to.
+    pub fn state(&self) -> KeyState {
+        if self.activated.is_some() { KeyState::Active } else { KeyState::PreActive }
+    }
+
+    /// The certified epoch, or the highest prepared one.
+    pub fn epoch(&self) -> Epoch {
+        let prepared = self.prepared.last().map_or(Epoch(0), |mark| mark.epoch);
+        self.certified.as_ref().map_or(prepared, |(epoch, _)| *epoch)
+    }
+
+    /// The lowest epoch that this node can still prepare.
+    pub fn next_epoch(&self) -> Epoch {
+        Epoch(self.prepared.last().map_or(0, |mark| mark.epoch.0).saturating_add(1))
+    }
+}
+
+fn row<T: DeserializeOwned>(
+    index: &dyn Index,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<T>, IndexError> {
+    let Some(bytes) = index.get(table, key)? else {
+        return Ok(None);
+    };
+    wire::decode(&bytes).map(Some).map_err(|_| IndexError::MalformedRow)
+}
+
+fn put<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Result<RowChange, IndexError> {
+    let value = wire::encode(value).map_err(|_| IndexError::MalformedRow)?;
+    Ok(RowChange::Put { table, key, value })
+}
+
+/// What is known of a command id.
+pub fn command(index: &dyn Index, id: CommandId) -> Result<Option<CommandRow>, IndexError> {
+    row(index, Table::Commands, id.0.as_bytes())
+}
+
+/// What is known of a key.
+pub fn key(index: &dyn Index, name: &KeyName) -> Result<Option<KeyRow>, IndexError> {
+    row(index, Table::Keys, name.as_str().as_bytes())
+}
+
+/// A page of keys after a name, in order.
+pub fn keys_after(
+    index: &dyn Index,
+    after: Option<&KeyName>,
+    limit: usize,
+) -> Result<Vec<(KeyName, KeyRow)>, IndexError> {
+    index
+        .scan(Table::Keys, after.map(|name| name.as_str().as_bytes()), limit)?
+        .into_iter()
+        .map(|(name, value)| {
+            let name = String::from_utf8(name)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or(IndexError::MalformedRow)?;
+            Ok((name, wire::decode(&value).map_err(|_| IndexError::MalformedRow)?))
+        })
+        .collect()
+}
+
+/// The rows that a record changes, given the rows before it.
+pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
+    match &record.entry {
+        Entry::ShareReleased(released) => {
+            bind(index, &released.judgment, released.expires.plus(REMEMBER_MARGIN_MS), false)
+        }
+        Entry::KeyPrepared(prepared) => {
+            // The command was in force at this time, so its expiry lies at most a lifetime ahead.
+            let forget = record.time.plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
+            let mut changes = bind(index, &prepared.judgment, forget, false)?;
+            changes.push(change_key(index, &prepared.key, |row| {
+                row.prepared.push(PreparedMark {
+                    epoch: prepared.epoch,
+                    session: prepared.session,
+                    statement: prepared.statement,
+                });
+            })?);
+            Ok(changes)
+        }
+        Entry::KeyCertified { key, epoch, certificate } => {
+            let change = change_key(index, key, |row| {
+                row.certified = Some((*epoch, certificate.clone()));
+            })?;
+            Ok(vec![change])
+        }
+        Entry::KeyActivated { key, proof, .. } => {
+            let change = change_key(index, key, |row| {
+                row.activated = Some((record.sequence, proof.clone()));
+            })?;
+            Ok(vec![change])
+        }
+        Entry::Refused(refused) if refused.reason == Reason::CommandRejected.as_str() => {
+            let (Some(digest), Some(id)) = (refused.command, refused.command_id) else {
+                return Ok(Vec::new());
+            };
+            let forget = record.time.plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
+            bind_id(index, id, digest, forget, true)
+        }
+        Entry::Checkpoint(_) => forget_before(index, record.time),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn change_key(
+    index: &dyn Index,
+    name: &KeyName,
+    change: impl FnOnce(&mut KeyRow),
+) -> Result<RowChange, IndexError> {
+    let mut row = key(index, name)?.unwrap_or(KeyRow {
+        prepared: Vec::new(),
+        certified: None,
+        activated: None,
+    });
+    change(&mut row);
+    put(Table::Keys, name.as_str().as_bytes().to_vec(), &row)
+}
+
+fn bind(
+    index: &dyn Index,
+    judgment: &Judgment,
+    forget: UnixMillis,
+    rejected: bool,
+) -> Result<Vec<RowChange>, IndexError> {
+    bind_id(index, judgment.command_id, judgment.command, forget, rejected)
+}
+
+/// Binds an id once; an id that is bound stays as it is, but for a rejection.
+fn bind_id(
+    index: &dyn Index,
+    id: CommandId,
+    digest: Digest,
+    forget: UnixMillis,
+    rejected: bool,
+) -> Result<Vec<RowChange>, IndexError> {
+    let known = command(index, id)?;
+    if known.as_ref().is_some_and(|row| !rejected || row.rejected) {
+        return Ok(Vec::new());
+    }
+    let forget = known.map_or(forget, |row| row.forget);
+    let row = CommandRow { digest, forget, rejected };
+    Ok(vec![
+        put(Table::Commands, id.0.as_bytes().to_vec(), &row)?,
+        RowChange::Put { table: Table::Expiry, key: expiry_key(forget, id), value: Vec::new() },
+    ])
+}
+
+fn expiry_key(forget: UnixMillis, id: CommandId) -> Vec<u8> {
+    let mut key = forget.0.to_be_bytes().to_vec();
+    key.extend_from_slice(id.0.as_bytes());
+    key
+}
+
+fn forget_before(index: &dyn Index, time: UnixMillis) -> Result<Vec<RowChange>, IndexError> {
+    let mut changes = Vec::new();
+    for (key, _) in index.scan(Table::Expiry, None, PRUNE_PER_CHECKPOINT)? {
+        let (forget, id) = key.split_at_checked(8).ok_or(IndexError::MalformedRow)?;
+        let forget = <[u8; 8]>::try_from(forget).map_err(|_| IndexError::MalformedRow)?;
+        if u64::from_be_bytes(forget) >= time.0 {
+            break;
+        }
+        changes.push(RowChange::Delete { table: Table::Commands, key: id.to_vec() });
+        changes.push(RowChange::Delete { table: Table::Expiry, key });
+    }
+    Ok(changes)
+}

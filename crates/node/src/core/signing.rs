@@ -1,0 +1,534 @@
+//! Tickets and signature shares (P23, P24).
+//!
+//! The order of [`NodeCore::sign_shares`] is the rule: the ticket leaves memory first, then the
+//! gate, then the record, and only after the record is durable is a share computed. Whatever goes
+//! wrong on the way, the ticket is gone.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use quorate_intent::{ItemTweak, KeyFacts, SigningItem, decode_all};
+use quorate_model::{
+    CommandId, Digest, PartyIndex, Reason, Refusal, Scheme, Signature, TicketId,
+    audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
+    command::{CommandBody, CreateKey},
+    identity::sign_digest,
+    node_api::{NodeReply, ShareBatch},
+    share::{
+        MAX_SHARE_BATCH, MAX_TICKETS_PER_CALL, SetOfSigners, ShareItem, ShareRequest,
+        ShareStatement, Ticket, TicketBatch, share_batch_digest, signed_message_hash,
+    },
+};
+use quorate_protocol::frost::{
+    self, NoncePair, ShareBytes, SigningKeyShare, SigningSet, Tweak, generate_batch,
+};
+
+use super::{
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject, gate,
+    gate::Admitted,
+    ledger,
+    loaded::{LoadedKey, not_active, unknown},
+    lock,
+};
+use crate::{disk::Disk, journal::Committed};
+
+/// Makes the signature share of one message. There is one true way; the seam exists so that tests
+/// can run a node that cheats.
+pub trait MakeShares: Send + Sync {
+    /// The share of `key` under nonces that are used up by the call.
+    ///
+    /// # Errors
+    ///
+    /// When the signing set is no set that can be signed under.
+    fn share(
+        &self,
+        key: &SigningKeyShare,
+        nonces: NoncePair,
+        set: &SigningSet,
+        message: &[u8],
+        tweak: Tweak,
+    ) -> Result<ShareBytes, frost::SignError>;
+}
+
+/// Makes shares as RFC 9591 says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrueShares;
+
+impl MakeShares for TrueShares {
+    fn share(
+        &self,
+        key: &SigningKeyShare,
+        nonces: NoncePair,
+        set: &SigningSet,
+        message: &[u8],
+        tweak: Tweak,
+    ) -> Result<ShareBytes, frost::SignError> {
+        frost::sign_share(key, nonces, set, message, tweak)
+    }
+}
+
+/// One message with everything that its share needs, the nonces by value.
+pub(super) struct Task {
+    pub(super) nonces: NoncePair,
+    pub(super) set: SigningSet,
+    pub(super) set_digest: Digest,
+    pub(super) message: Vec<u8>,
+    pub(super) message_digest: Digest,
+    pub(super) tweak: Tweak,
+}
+
+/// One request that passed the gate.
+struct Permitted {
+    key: Arc<LoadedKey>,
+    id: CommandId,
+    command: Digest,
+    tasks: Vec<Task>,
+    entry: Entry,
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Makes nonce pairs for later and hands out their commitments (P23).
+    pub(super) fn make_tickets(
+        &self,
+        context: &mut Context<'_>,
+        scheme: Scheme,
+        count: u32,
+    ) -> Result<NodeReply, Refusal> {
+        if !(1..=MAX_TICKETS_PER_CALL).contains(&count) {
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                format!("{count} tickets were asked for, expected 1 to {MAX_TICKETS_PER_CALL}"),
+            ));
+        }
+        let made = generate_batch(scheme, count as usize, &self.hedge, context.rng)
+            .map_err(|error| Refusal::new(Reason::SchemeMismatch, error.to_string()))?;
+        let mut tickets = Vec::with_capacity(made.len());
+        let mut pools = lock(&self.tickets);
+        for (nonces, commitments) in made {
+            let mut id = [0; 16];
+            context.rng.fill_bytes(&mut id);
+            let id = TicketId(id);
+            pools.keep(context.caller, scheme, id, nonces, context.reading.monotonic_ms);
+            tickets.push(Ticket {
+                id,
+                commitments: commitments.to_received(),
+            });
+        }
+        drop(pools);
+        let mut batch = TicketBatch {
+            node: self.me.clone(),
+            coordinator: context.caller.clone(),
+            scheme,
+            boot: self.boot,
+            tickets,
+            signature: Signature([0; 64]),
+        };
+        batch.signature = sign_digest(&self.identity, &batch.digest());
+        Ok(NodeReply::Tickets(batch))
+    }
+
+    /// Judges a batch of requests, records what is permitted in one piece, and answers with the
+    /// shares once the records are durable.
+    pub(super) fn sign_shares(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        requests: Vec<ShareRequest>,
+    ) -> Result<Outcome, Fatal> {
+        if requests.is_empty() || requests.len() > MAX_SHARE_BATCH {
+            return Ok(Outcome::Ready(Err(Refusal::new(
+                Reason::TooLarge,
+                format!("{} requests in one call, expected 1 to {MAX_SHARE_BATCH}", requests.len()),
+            ))));
+        }
+        let mut judged = Vec::with_capacity(requests.len());
+        for request in requests {
+            let mut subject = Subject {
+                command: Some(request.command.digest()),
+                key: Some(request.key.clone()),
+                epoch: Some(request.epoch),
+                ..Subject::default()
+            };
+            let permitted = self.permit(context, &request, &mut subject)?;
+            judged.push((permitted, subject));
+        }
+
+        let mut state = lock(&self.state);
+        let mut entries = Vec::new();
+        let mut outcomes = Vec::with_capacity(judged.len());
+        let mut bound = BTreeMap::new();
+        for (permitted, subject) in judged {
+            // Ids are checked again in one piece with the records that bind them: two requests
+            // may have come for one id at the same moment.
+            let permitted = match permitted {
+                Ok(permitted) => self.check_bound(&state, &mut bound, &permitted)?.map(|()| permitted),
+                Err(refusal) => Err(refusal),
+            };
+            match permitted {
+                Ok(Permitted { key, command, tasks, entry, .. }) => {
+                    outcomes.push(Ok((entries.len(), key, command, tasks)));
+                    entries.push(entry);
+                }
+                Err(refusal) => {
+                    self.refuse(&mut state, context.reading, subject, &refusal)?;
+                    outcomes.push(Err(refusal));
+                }
+            }
+        }
+        if entries.is_empty() {
+            let outcomes = outcomes.into_iter().filter_map(Result::err).map(Err).collect();
+            return Ok(Outcome::Ready(Ok(self.sign_batch(outcomes))));
+        }
+        let time = state.clock.elapsed(context.reading);
+        let appended = self.record(&mut state, time, entries)?;
+        drop(state);
+
+        let core = Arc::clone(self);
+        Ok(Outcome::Pending(Pending {
+            appended,
+            release: Box::new(move |committed| {
+                let outcomes = outcomes
+                    .into_iter()
+                    .map(|outcome| {
+                        outcome.and_then(|(at, key, command, tasks)| {
+                            core.release(committed, at, &key, command, tasks)
+                        })
+                    })
+                    .collect();
+                Ok(core.sign_batch(outcomes))
+            }),
+        }))
+    }
+
+    /// Everything that is checked of one request before it is recorded.
+    fn permit(
+        &self,
+        context: &mut Context<'_>,
+        request: &ShareRequest,
+        subject: &mut Subject,
+    ) -> Result<Result<Permitted, Refusal>, Fatal> {
+        let key = match self.load(&request.key)? {
+            Ok(key) => key,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let nonces = self.take_tickets(context, &key, &request.items);
+        let mut state = lock(&self.state);
+        let now = match self.trusted_time(&mut state, context)? {
+            Ok(now) => now,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        drop(state);
+        let admitted = match gate::admit(&self.pinned, &request.command, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        subject.command_id = Some(admitted.command().id);
+        subject.endorsements = Some(admitted.endorsements());
+        if let Err(refusal) = self.check_id(&lock(&self.state), &admitted)? {
+            return Ok(Err(refusal));
+        }
+        Ok(nonces
+            .and_then(|nonces| self.permit_shares(&key, &admitted, request, nonces)))
+    }
+
+    /// Takes this node's ticket of every set out of memory, whatever else is wrong (P24).
+    pub(super) fn take_tickets(
+        &self,
+        context: &Context<'_>,
+        key: &LoadedKey,
+        items: &[SetOfSigners],
+    ) -> Result<Vec<NoncePair>, Refusal> {
+        let mut pools = lock(&self.tickets);
+        let now_ms = context.reading.monotonic_ms;
+        let taken: Vec<Option<NoncePair>> = items
+            .iter()
+            .map(|set| {
+                let entry = set.entry(key.me)?;
+                pools.take(context.caller, key.record.scheme, &entry.ticket, now_ms)
+            })
+            .collect();
+        drop(pools);
+        taken.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| {
+            Refusal::new(
+                Reason::TicketUnknown,
+                format!("node {} does not hold a ticket for every message", self.me),
+            )
+            .with("node", &self.me)
+        })
+    }
+
+    fn permit_shares(
+        &self,
+        key: &Arc<LoadedKey>,
+        admitted: &Admitted,
+        request: &ShareRequest,
+        nonces: Vec<NoncePair>,
+    ) -> Result<Permitted, Refusal> {
+        let CommandBody::Sign(sign) = &admitted.command().body else {
+            return Err(Refusal::new(Reason::RequestInvalid, "the command does not ask to sign"));
+        };
+        let record = &key.record;
+        if sign.key != request.key || record.name != request.key {
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                format!("the command is for key \"{}\", not \"{}\"", sign.key, request.key),
+            ));
+        }
+        if !key.active {
+            return Err(not_active(&record.name, "not every share has been proven"));
+        }
+        if request.epoch != record.epoch {
+            return Err(Refusal::new(
+                Reason::EpochChanged,
+                format!("key \"{}\" is in epoch {}", record.name, record.epoch),
+            )
+            .with("epoch", record.epoch));
+        }
+        let items = messages(key, &sign.payloads)?;
+        let exactly = usize::from(record.threshold);
+        let tasks = self.tasks(key, items, &request.items, nonces, exactly)?;
+        let entry = Entry::ShareReleased(ShareReleased {
+            judgment: self.judgment(admitted, "role:client"),
+            expires: admitted.command().expires,
+            key: record.name.clone(),
+            epoch: record.epoch,
+            purpose: SharePurpose::Sign,
+            items: tasks.iter().map(item_record).collect(),
+        });
+        Ok(Permitted {
+            key: Arc::clone(key),
+            id: admitted.command().id,
+            command: admitted.digest(),
+            tasks,
+            entry,
+        })
+    }
+
+    /// Pairs messages with their sets and nonces; every set is checked whole (P5, P24).
+    pub(super) fn tasks(
+        &self,
+        key: &LoadedKey,
+        items: Vec<SigningItem>,
+        sets: &[SetOfSigners],
+        nonces: Vec<NoncePair>,
+        signers: usize,
+    ) -> Result<Vec<Task>, Refusal> {
+        let invalid = |message: String| Refusal::new(Reason::SigningSetInvalid, message);
+        if items.len() != sets.len() || items.len() != nonces.len() {
+            return Err(invalid(format!(
+                "{} signing sets for {} messages",
+                sets.len(),
+                items.len()
+            )));
+        }
+        let mut tasks = Vec::with_capacity(items.len());
+        for ((item, set), nonces) in items.into_iter().zip(sets).zip(nonces) {
+            if set.entries.len() != signers || !set.is_ordered() {
+                return Err(invalid(format!(
+                    "a signing set has {} signers, expected exactly {signers} in order",
+                    set.entries.len()
+                )));
+            }
+            for signer in set.signers() {
+                self.check_signer(key, signer)?;
+            }
+            let checked = checked_set(key.record.scheme, set)?;
+            let own = set.entry(key.me).is_some_and(|entry| {
+                let made = nonces.commitments();
+                entry.commitments.hiding == made.hiding()
+                    && entry.commitments.binding == made.binding()
+            });
+            if !own {
+                return Err(invalid("a signing set does not hold this node's ticket".to_owned()));
+            }
+            tasks.push(Task {
+                nonces,
+                set: checked,
+                set_digest: set.digest(),
+                message_digest: signed_message_hash(
+                    &item.message,
+                    item.tweak == ItemTweak::TaprootKeyPath,
+                ),
+                message: item.message,
+                tweak: match item.tweak {
+                    ItemTweak::None => Tweak::None,
+                    ItemTweak::TaprootKeyPath => Tweak::TaprootKeyPath,
+                },
+            });
+        }
+        Ok(tasks)
+    }
+
+    fn check_signer(&self, key: &LoadedKey, signer: PartyIndex) -> Result<(), Refusal> {
+        let known = key.record.node_at(signer).and_then(|node| self.pinned.roster().node(node));
+        if known.is_some() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::SigningSetInvalid,
+            format!("signer {signer} holds no share of the key or is not in the roster"),
+        ))
+    }
+
+    /// Computes the shares of one recorded request.
+    pub(super) fn release(
+        &self,
+        committed: &Committed,
+        at: usize,
+        key: &LoadedKey,
+        command: Digest,
+        tasks: Vec<Task>,
+    ) -> Result<ShareStatement, Refusal> {
+        let bug = || Refusal::new(Reason::Invariant, "a share has no record");
+        let (sequence, record) = committed.positions().get(at).copied().ok_or_else(bug)?;
+        let mut items = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let Task { nonces, set, set_digest, message, message_digest, tweak } = task;
+            let share = self
+                .shares
+                .share(&key.share, nonces, &set, &message, tweak)
+                .map_err(|error| Refusal::new(Reason::SigningSetInvalid, error.to_string()))?;
+            items.push(ShareItem { signing_set: set_digest, message: message_digest, share });
+        }
+        Ok(ShareStatement {
+            node: self.me.clone(),
+            sequence,
+            record,
+            command,
+            key: key.record.name.clone(),
+            epoch: key.record.epoch,
+            items,
+        })
+    }
+
+    /// Signs all statements of a batch at once.
+    pub(super) fn sign_batch(&self, outcomes: Vec<Result<ShareStatement, Refusal>>) -> NodeReply {
+        let mut batch = ShareBatch { outcomes, signature: Signature([0; 64]) };
+        batch.signature = sign_digest(&self.identity, &share_batch_digest(&batch.batch()));
+        NodeReply::Shares(batch)
+    }
+
+    /// The part of an audit record that says on whose word a command was judged.
+    pub(super) fn judgment(&self, admitted: &Admitted, rule: &str) -> Judgment {
+        Judgment {
+            command: admitted.digest(),
+            command_id: admitted.command().id,
+            endorsements: admitted.endorsements(),
+            policy: self.policy(),
+            rule: rule.to_owned(),
+        }
+    }
+
+    /// Checks that the command id is free or bound to these bytes, and not rejected (P8).
+    pub(super) fn check_id(
+        &self,
+        state: &State,
+        admitted: &Admitted,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        let id = admitted.command().id;
+        let known = ledger::command(&*state.index, id)?;
+        if known.as_ref().is_some_and(|row| row.digest != admitted.digest()) {
+            return Ok(Err(reused(id)));
+        }
+        if admitted.is_rejected() || known.is_some_and(|row| row.rejected) {
+            return Ok(Err(rejected(id)));
+        }
+        Ok(Ok(()))
+    }
+
+    fn check_bound(
+        &self,
+        state: &State,
+        bound: &mut BTreeMap<CommandId, Digest>,
+        permitted: &Permitted,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        let Permitted { id, command, .. } = permitted;
+        let known = ledger::command(&*state.index, *id)?;
+        if known.as_ref().is_some_and(|row| row.rejected) {
+            return Ok(Err(rejected(*id)));
+        }
+        let first = *bound.entry(*id).or_insert(known.map_or(*command, |row| row.digest));
+        Ok(if first == *command { Ok(()) } else { Err(reused(*id)) })
+    }
+
+    /// Judges a command without carrying it out.
+    pub(super) fn judge_command(
+        &self,
+        state: &State,
+        admitted: &Admitted,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        if let Err(refusal) = self.check_id(state, admitted)? {
+            return Ok(Err(refusal));
+        }
+        match &admitted.command().body {
+            CommandBody::CreateKey(CreateKey { key, .. }) => {
+                let row = ledger::key(&*state.index, key)?;
+                Ok(match row.and_then(|row| row.certified) {
+                    Some(_) => Err(super::ceremony::exists(key)),
+                    None => Ok(()),
+                })
+            }
+            CommandBody::Sign(sign) => {
+                let row = ledger::key(&*state.index, &sign.key)?;
+                let Some(row) = row else {
+                    return Ok(Err(unknown(&sign.key)));
+                };
+                let Some((_, certificate)) = row.certified.filter(|_| row.activated.is_some())
+                else {
+                    return Ok(Err(not_active(&sign.key, "its creation is not finished")));
+                };
+                Ok(quorate_proto::certificate::verify(&certificate, &self.pinned).and_then(
+                    |(_, record)| {
+                        let facts = KeyFacts {
+                            scheme: record.scheme,
+                            purposes: &record.purposes,
+                            group_key: &record.group_key,
+                        };
+                        decode_all(&sign.payloads, &facts)
+                            .map(drop)
+                            .map_err(|error| Refusal::from(&error))
+                    },
+                ))
+            }
+            _ => Ok(Err(Refusal::new(
+                Reason::RequestInvalid,
+                "this node does not know the command: upgrade it",
+            ))),
+        }
+    }
+}
+
+fn reused(id: CommandId) -> Refusal {
+    Refusal::new(
+        Reason::RequestIdReused,
+        format!("command id {id} belongs to another command: use a new id"),
+    )
+    .with("command_id", id)
+}
+
+fn rejected(id: CommandId) -> Refusal {
+    Refusal::new(Reason::CommandRejected, format!("command {id} was rejected by an admin"))
+        .with("command_id", id)
+}
+
+/// The messages that the payloads of a command come to, decoded here and now (P7).
+fn messages(
+    key: &LoadedKey,
+    payloads: &[quorate_model::Payload],
+) -> Result<Vec<SigningItem>, Refusal> {
+    let facts = KeyFacts {
+        scheme: key.record.scheme,
+        purposes: &key.record.purposes,
+        group_key: &key.record.group_key,
+    };
+    let decoded = decode_all(payloads, &facts).map_err(|error| Refusal::from(&error))?;
+    Ok(decoded.into_iter().flat_map(|one| one.items).collect())
+}
+
+pub(super) fn item_record(task: &Task) -> ItemRecord {
+    ItemRecord { message: task.message_digest, signing_set: task.set_digest }
+}
+
+fn checked_set(scheme: Scheme, set: &SetOfSigners) -> Result<SigningSet, Refusal> {
+    SigningSet::from_received(scheme, set).map_err(|error| {
+        Refusal::new(Reason::SigningSetInvalid, format!("a signing set is invalid: {error}"))
+    })
+}

@@ -1,0 +1,142 @@
+//! Requests that change nothing: status, listings, the audit log, statements of time. And the one
+//! that ends a doubt about the clock.
+
+use std::sync::Arc;
+
+use quorate_model::{
+    Digest, KeyName, Reason, Refusal, Signature,
+    audit::Entry,
+    bytes::Nonce32,
+    command::SignedCommand,
+    identity::sign_digest,
+    node_api::{AuditPage, ClockState, KeyListing, NodeReply, NodeStatus, TimeAttestation},
+};
+
+use super::{Context, Fatal, NodeCore, Outcome, gate, ledger, lock};
+use crate::disk::Disk;
+
+/// The most keys in one page: their certificates must fit a message.
+const MAX_KEYS_PER_PAGE: u32 = 200;
+
+/// The most records in one page.
+const MAX_RECORDS_PER_PAGE: u32 = 1_000;
+
+/// The most bytes of records in one page.
+const MAX_PAGE_BYTES: usize = 2 << 20;
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Where the node stands, under the asker's nonce (P35).
+    pub(super) fn status(&self, context: &mut Context<'_>, nonce: Nonce32) -> NodeReply {
+        let state = lock(&self.state);
+        let durable = self.journal.durable().position();
+        let mut status = NodeStatus {
+            node: self.me.clone(),
+            nonce,
+            boot: self.boot,
+            version: self.about.version.clone(),
+            pid: self.about.pid,
+            roster: self.pinned.hash(),
+            journal_sequence: durable.sequence,
+            journal_head: durable.hash,
+            time: state.clock.elapsed(context.reading),
+            clock: state.clock.state(),
+            signature: Signature([0; 64]),
+        };
+        drop(state);
+        status.signature = sign_digest(&self.identity, &status.digest());
+        NodeReply::Status(status)
+    }
+
+    pub(super) fn list_keys(
+        &self,
+        after: Option<&KeyName>,
+        limit: u32,
+    ) -> Result<Outcome, Fatal> {
+        let limit = limit.clamp(1, MAX_KEYS_PER_PAGE);
+        let state = lock(&self.state);
+        let rows = ledger::keys_after(&*state.index, after, limit as usize)?;
+        drop(state);
+        let listings = rows
+            .into_iter()
+            .map(|(key, row)| KeyListing {
+                key,
+                state: row.state(),
+                epoch: row.epoch(),
+                certificate: row.certified.map(|(_, certificate)| certificate),
+                proof: row.activated.map(|(_, proof)| proof),
+            })
+            .collect();
+        Ok(Outcome::Ready(Ok(NodeReply::Keys(listings))))
+    }
+
+    pub(super) fn read_audit(&self, from: u64, limit: u32) -> Result<Outcome, Fatal> {
+        let limit = limit.clamp(1, MAX_RECORDS_PER_PAGE);
+        let durable = self.journal.durable().sequence();
+        let records = self.journal.read_range(from, limit as usize, MAX_PAGE_BYTES)?;
+        let records = records.into_iter().map(|record| record.bytes).collect();
+        Ok(Outcome::Ready(Ok(NodeReply::Audit(AuditPage { records, durable }))))
+    }
+
+    /// Runs everything of the gate that needs no signing set, and records nothing.
+    pub(super) fn validate(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        command: &SignedCommand,
+    ) -> Result<Outcome, Fatal> {
+        let mut state = lock(&self.state);
+        let now = match self.trusted_time(&mut state, context)? {
+            Ok(now) => now,
+            Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
+        };
+        let judged = match gate::admit(&self.pinned, command, now) {
+            Ok(admitted) => self.judge_command(&state, &admitted)?,
+            Err(refusal) => Err(refusal),
+        };
+        drop(state);
+        Ok(Outcome::Ready(judged.map(|_| NodeReply::Done)))
+    }
+
+    /// States this machine's wall clock to a peer in doubt (P43).
+    pub(super) fn attest_time(&self, context: &Context<'_>, challenge: Nonce32) -> NodeReply {
+        let mut attestation = TimeAttestation {
+            node: self.me.clone(),
+            challenge,
+            time: context.reading.wall,
+            signature: Signature([0; 64]),
+        };
+        attestation.signature = sign_digest(&self.identity, &attestation.digest());
+        NodeReply::Time(attestation)
+    }
+
+    /// Takes the statements of peers about the time (P43).
+    pub(super) fn confirm_time(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        attestations: &[TimeAttestation],
+    ) -> Result<Outcome, Fatal> {
+        let mut state = lock(&self.state);
+        if state.clock.state() == ClockState::Confirmed {
+            return Ok(Outcome::Ready(Ok(NodeReply::Done)));
+        }
+        let roster = self.pinned.roster();
+        let confirmed =
+            state.clock.confirm_by_peers(&self.me, roster, attestations, context.reading);
+        if confirmed.is_err() {
+            return Ok(Outcome::Ready(Err(Refusal::new(
+                Reason::ClockSuspect,
+                format!("too few peers agree with the clock of node {}", self.me),
+            )
+            .with("node", &self.me))));
+        }
+        let time = state.clock.elapsed(context.reading);
+        let witnesses = attestations.iter().map(|a| a.node.clone()).collect();
+        let _appended =
+            self.record(&mut state, time, vec![Entry::ClockConfirmed { time, witnesses }])?;
+        Ok(Outcome::Ready(Ok(NodeReply::Done)))
+    }
+
+    /// The digest under which nothing was decided yet, for records without a policy.
+    pub(super) fn policy(&self) -> Digest {
+        self.pinned.roster().policy_hash
+    }
+}

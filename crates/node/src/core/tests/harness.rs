@@ -1,0 +1,466 @@
+//! Cores of a whole cluster on simulated disks, driven by hand like an honest coordinator would.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use quorate_model::{
+    CommandId, CoordinatorId, Digest, Epoch, IdentityKey, KeyPurpose, NodeId, PartyIndex,
+    Payload, Purposes, Refusal, Scheme, UnixMillis,
+    bytes::Nonce32,
+    certificate::{CommitCertificate, PossessionProof},
+    command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
+    node_api::{CeremonyReply, NodeReply, NodeRequest, Prepared},
+    payload::pop_message,
+    roster::{
+        CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster,
+    },
+    share::{SetEntry, SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, Ticket},
+};
+use quorate_protocol::{
+    envelope::Envelope,
+    frost::{Hedge, PublicKeys, SigningSet, Tweak, aggregate},
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use uuid::Uuid;
+
+use crate::{
+    core::{
+        About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock,
+    },
+    disk::MemoryDisk,
+    index::{IndexKey, MemoryIndex, MemoryRows},
+    journal::{Journal, JournalConfig, JournalLimits},
+    sealing::{HedgeSecret, LocalKek},
+    vault::Vault,
+};
+
+pub(crate) const START: UnixMillis = UnixMillis(1_800_000_000_000);
+
+pub(crate) struct Cluster {
+    pub(crate) pinned: PinnedRoster,
+    pub(crate) cores: Vec<Arc<NodeCore<MemoryDisk>>>,
+    pub(crate) keys: Vec<SigningKey>,
+    pub(crate) admin: SigningKey,
+    pub(crate) client: SigningKey,
+    pub(crate) rng: ChaCha20Rng,
+    pub(crate) monotonic_ms: u64,
+    pub(crate) next_id: u128,
+}
+
+pub(crate) fn coordinator() -> CoordinatorId {
+    "coordinator-1".parse().unwrap()
+}
+
+pub(crate) fn node_id(at: usize) -> NodeId {
+    format!("node-{at}").parse().unwrap()
+}
+
+pub(crate) fn index(number: usize) -> PartyIndex {
+    PartyIndex::new(u16::try_from(number).unwrap()).unwrap()
+}
+
+fn roster(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -> PinnedRoster {
+    let tls = |seed: u8| Digest::new([seed; 32]);
+    let nodes = keys
+        .iter()
+        .enumerate()
+        .map(|(at, key)| NodeCard {
+            id: node_id(at),
+            identity_key: IdentityKey::of(key),
+            tls_key_hash: tls(u8::try_from(at).unwrap()),
+            region: format!("region-{at}"),
+            organisation: "organisation".to_owned(),
+        })
+        .collect();
+    let principal = |id: &str, role, key, seed| Principal {
+        id: format!("the-{id}").parse().unwrap(),
+        person: id.to_owned(),
+        roles: vec![role],
+        identity_key: IdentityKey::of(key),
+        tls_key_hash: tls(seed),
+    };
+    let roster = Roster {
+        format: 1,
+        version: 1,
+        cluster_name: "test".to_owned(),
+        parents: vec![],
+        nodes,
+        coordinators: vec![CoordinatorCard { id: coordinator(), tls_key_hash: tls(200) }],
+        principals: vec![
+            principal("admin", Role::Admin, admin, 201),
+            principal("client", Role::Client, client, 202),
+        ],
+        admin_quorum: 1,
+        lifecycle_quorum: 1,
+        policy_hash: Digest::ZERO,
+    };
+    let mut signed = SignedRoster::unsigned(&roster).unwrap();
+    signed.sign(&"the-admin".parse().unwrap(), admin);
+    signed.verify_first().unwrap()
+}
+
+impl Cluster {
+    pub(crate) fn new(count: usize) -> Self {
+        let key = |seed: usize| SigningKey::from_bytes(&[u8::try_from(seed).unwrap(); 32]);
+        let keys: Vec<_> = (0..count).map(|at| key(at + 1)).collect();
+        let (admin, client) = (key(100), key(101));
+        let pinned = roster(&keys, &admin, &client);
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let cores = keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| core(at, key, &pinned, &mut rng))
+            .collect();
+        Self { pinned, cores, keys, admin, client, rng, monotonic_ms: 0, next_id: 1 }
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { wall: START.plus(self.monotonic_ms), monotonic_ms: self.monotonic_ms }
+    }
+
+    /// Asks a node and makes its records durable, as the shell does.
+    pub(crate) fn ask(&mut self, at: usize, request: NodeRequest) -> Result<NodeReply, Refusal> {
+        self.ask_as(&coordinator(), at, request)
+    }
+
+    pub(crate) fn ask_as(
+        &mut self,
+        caller: &CoordinatorId,
+        at: usize,
+        request: NodeRequest,
+    ) -> Result<NodeReply, Refusal> {
+        let core = Arc::clone(&self.cores[at]);
+        let reading = self.reading();
+        let mut context = Context { caller, reading, rng: &mut self.rng };
+        match core.handle(&mut context, request).unwrap() {
+            Outcome::Ready(reply) => reply,
+            Outcome::Pending(pending) => {
+                let committed = core.journal().commit(pending.appended()).unwrap();
+                pending.release(&committed)
+            }
+        }
+    }
+
+    pub(crate) fn command_id(&mut self) -> CommandId {
+        self.next_id += 1;
+        CommandId(Uuid::from_u128(self.next_id))
+    }
+
+    pub(crate) fn signed(&self, id: CommandId, role: Role, body: CommandBody) -> SignedCommand {
+        let command = Command {
+            cluster: self.pinned.cluster(),
+            roster: self.pinned.hash(),
+            id,
+            created: START,
+            expires: START.plus(3_600_000),
+            body,
+        };
+        self.propose(&command, role)
+    }
+
+    pub(crate) fn propose(&self, command: &Command, role: Role) -> SignedCommand {
+        let (principal, key) = match role {
+            Role::Admin => ("the-admin", &self.admin),
+            _ => ("the-client", &self.client),
+        };
+        let bytes = quorate_proto::command::encode(command);
+        let principal = principal.parse().unwrap();
+        SignedCommand::propose(bytes, &self.pinned.cluster(), &principal, role, key)
+    }
+
+    pub(crate) fn create_command(
+        &mut self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+        purposes: &[KeyPurpose],
+    ) -> SignedCommand {
+        let id = self.command_id();
+        let create = CreateKey {
+            key: name.parse().unwrap(),
+            scheme,
+            threshold,
+            nodes: (0..self.cores.len()).map(node_id).collect(),
+            purposes: Purposes::new(purposes.to_vec()).unwrap(),
+            accept_fragile: true,
+        };
+        self.signed(id, Role::Admin, CommandBody::CreateKey(create))
+    }
+
+    pub(crate) fn sign_command(&mut self, name: &str, payloads: Vec<Payload>) -> SignedCommand {
+        let id = self.command_id();
+        let sign = Sign { key: name.parse().unwrap(), payloads };
+        self.signed(id, Role::Client, CommandBody::Sign(sign))
+    }
+
+    /// Runs the ceremony up to PREPARED of every node.
+    pub(crate) fn prepare(
+        &mut self,
+        command: &SignedCommand,
+        epoch: Epoch,
+        attempt: u8,
+    ) -> Result<Vec<Prepared>, Refusal> {
+        let count = self.cores.len();
+        let attempt = [attempt; 16];
+        let mut replies: Vec<CeremonyReply> = Vec::new();
+        for at in 0..count {
+            let request =
+                NodeRequest::BeginCeremony { attempt, command: command.clone(), epoch };
+            replies.push(ceremony(self.ask(at, request)?));
+        }
+        loop {
+            if replies.iter().all(|reply| reply.prepared.is_some()) {
+                return Ok(replies.into_iter().filter_map(|reply| reply.prepared).collect());
+            }
+            let round = replies[0].round;
+            let mut next = Vec::new();
+            for at in 0..count {
+                let envelopes = inbox(&replies, index(at + 1));
+                let request = NodeRequest::AdvanceCeremony { attempt, round, envelopes };
+                next.push(ceremony(self.ask(at, request)?));
+            }
+            replies = next;
+        }
+    }
+
+    pub(crate) fn certificate(
+        &self,
+        command: &SignedCommand,
+        prepared: &[Prepared],
+    ) -> CommitCertificate {
+        let first = &prepared[0];
+        CommitCertificate {
+            command: command.clone(),
+            session: first.session.clone(),
+            statement: first.statement.clone(),
+            verifying_shares: first.verifying_shares.clone(),
+            signatures: prepared
+                .iter()
+                .enumerate()
+                .map(|(at, one)| quorate_model::certificate::NodeSignature {
+                    node: node_id(at),
+                    signature: one.signature,
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn ticket(&mut self, at: usize, scheme: Scheme) -> Ticket {
+        match self.ask(at, NodeRequest::MakeTickets { scheme, count: 1 }).unwrap() {
+            NodeReply::Tickets(batch) => {
+                batch.verify(&IdentityKey::of(&self.keys[at])).unwrap();
+                batch.tickets[0].clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn set(&mut self, signers: &[usize], scheme: Scheme) -> SetOfSigners {
+        let entries = signers
+            .iter()
+            .map(|at| {
+                let ticket = self.ticket(*at, scheme);
+                SetEntry {
+                    signer: index(at + 1),
+                    ticket: ticket.id,
+                    commitments: ticket.commitments,
+                }
+            })
+            .collect();
+        SetOfSigners { entries }
+    }
+
+    /// Creates a key and makes it active.
+    pub(crate) fn create(&mut self, name: &str, scheme: Scheme, threshold: u16) -> CommitCertificate {
+        let command = self.create_command(
+            name,
+            scheme,
+            threshold,
+            &[KeyPurpose::Messages],
+        );
+        let prepared = self.prepare(&command, Epoch(1), 1).unwrap();
+        let certificate = self.certificate(&command, &prepared);
+        let proof = self.prove(&certificate).unwrap();
+        for at in 0..self.cores.len() {
+            self.activate(at, &certificate, &proof).unwrap();
+        }
+        certificate
+    }
+
+    pub(crate) fn prove(
+        &mut self,
+        certificate: &CommitCertificate,
+    ) -> Result<PossessionProof, Refusal> {
+        let everybody: Vec<usize> = (0..self.cores.len()).collect();
+        let scheme = certificate.statement.scheme;
+        let set = self.set(&everybody, scheme);
+        let bytes = certificate.to_bytes().unwrap();
+        let mut receipts = Vec::new();
+        for at in everybody {
+            let request =
+                NodeRequest::ProveKey { certificate: bytes.clone(), set: set.clone() };
+            match self.ask(at, request)? {
+                NodeReply::Proved(receipt) => receipts.push(receipt),
+                other => panic!("{other:?}"),
+            }
+        }
+        let keys = self.public_keys(certificate);
+        let shares: Vec<_> = receipts
+            .iter()
+            .enumerate()
+            .map(|(at, receipt)| (index(at + 1), receipt.statement.items[0].share))
+            .collect();
+        let checked = SigningSet::from_received(scheme, &set).unwrap();
+        let message = pop_message(&certificate.hash());
+        let signature = aggregate(&keys, &checked, &message, Tweak::None, &shares).unwrap();
+        Ok(PossessionProof { certificate: certificate.hash(), set, receipts, signature })
+    }
+
+    pub(crate) fn activate(
+        &mut self,
+        at: usize,
+        certificate: &CommitCertificate,
+        proof: &PossessionProof,
+    ) -> Result<NodeReply, Refusal> {
+        let request = NodeRequest::ActivateKey {
+            key: certificate.statement.key.clone(),
+            epoch: certificate.statement.epoch,
+            proof: proof.to_bytes().unwrap(),
+        };
+        self.ask(at, request)
+    }
+
+    pub(crate) fn public_keys(&self, certificate: &CommitCertificate) -> PublicKeys {
+        let statement = &certificate.statement;
+        PublicKeys::new(
+            statement.scheme,
+            statement.threshold,
+            &statement.group_key,
+            &certificate.verifying_shares,
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn share_request(
+        &self,
+        command: &SignedCommand,
+        certificate: &CommitCertificate,
+        sets: &[SetOfSigners],
+    ) -> ShareRequest {
+        ShareRequest {
+            command: command.clone(),
+            key: certificate.statement.key.clone(),
+            epoch: certificate.statement.epoch,
+            items: sets.to_vec(),
+        }
+    }
+
+    /// Asks one node for its shares of one command.
+    pub(crate) fn shares(
+        &mut self,
+        at: usize,
+        request: &ShareRequest,
+    ) -> Result<ShareStatement, Refusal> {
+        let request = NodeRequest::SignShares { requests: vec![request.clone()] };
+        match self.ask(at, request)? {
+            NodeReply::Shares(batch) => {
+                let hashes = batch.batch();
+                let outcome = batch.outcomes.into_iter().next().unwrap()?;
+                let receipt = ShareReceipt {
+                    statement: outcome.clone(),
+                    batch: hashes,
+                    signature: batch.signature,
+                };
+                receipt.verify(&IdentityKey::of(&self.keys[at])).unwrap();
+                Ok(outcome)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Signs a message with some of the nodes and verifies the result.
+    pub(crate) fn sign(
+        &mut self,
+        certificate: &CommitCertificate,
+        signers: &[usize],
+        message: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let name = certificate.statement.key.to_string();
+        let command = self.sign_command(&name, vec![Payload::message(message)]);
+        let scheme = certificate.statement.scheme;
+        let set = self.set(signers, scheme);
+        let request = self.share_request(&command, certificate, std::slice::from_ref(&set));
+        let mut shares = Vec::new();
+        for at in signers {
+            let statement = self.shares(*at, &request)?;
+            shares.push((index(at + 1), statement.items[0].share));
+        }
+        let keys = self.public_keys(certificate);
+        let checked = SigningSet::from_received(scheme, &set).unwrap();
+        Ok(aggregate(&keys, &checked, message, Tweak::None, &shares).unwrap())
+    }
+}
+
+pub(crate) fn ceremony(reply: NodeReply) -> CeremonyReply {
+    match reply {
+        NodeReply::Ceremony(reply) => {
+            assert!(reply.aborted.is_none(), "{:?}", reply.aborted);
+            reply
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The broadcasts of everybody, or the envelopes for one party.
+pub(crate) fn inbox(replies: &[CeremonyReply], me: PartyIndex) -> Vec<Vec<u8>> {
+    replies
+        .iter()
+        .flat_map(|reply| &reply.envelopes)
+        .filter(|bytes| {
+            let recipient = Envelope::from_bytes(bytes).unwrap().header.recipient;
+            recipient.is_none_or(|recipient| recipient == me)
+        })
+        .cloned()
+        .collect()
+}
+
+fn memory_index() -> MemoryIndex {
+    let key = IndexKey::derive(&HedgeSecret::new(&[9; 32]));
+    MemoryIndex::open(MemoryRows::new(), key).unwrap().0
+}
+
+fn core(
+    at: usize,
+    key: &SigningKey,
+    pinned: &PinnedRoster,
+    rng: &mut ChaCha20Rng,
+) -> Arc<NodeCore<MemoryDisk>> {
+    let disk = MemoryDisk::new();
+    let boot = [u8::try_from(at).unwrap(); 16];
+    let kek = LocalKek::generate(rng);
+    Vault::create(&disk, &node_id(at), &kek, rng).unwrap();
+    let (vault, _) = Vault::open(disk.clone(), node_id(at), Arc::new(kek)).unwrap();
+    Journal::create(&disk).unwrap();
+    let config = JournalConfig {
+        identity: IdentityKey::of(key),
+        boot,
+        limits: JournalLimits::default(),
+    };
+    let (journal, _) = Journal::open(disk, &config, |_, _| ()).unwrap();
+    let reading = Reading { wall: START, monotonic_ms: 0 };
+    NodeCore::new(Parts {
+        me: node_id(at),
+        identity: key.clone(),
+        hedge: Hedge::new([9; 32]),
+        boot,
+        pinned: pinned.clone(),
+        journal,
+        vault,
+        index: Arc::new(memory_index()),
+        clock: NodeClock::start(START, reading, Nonce32([1; 32])),
+        about: About { version: "test".to_owned(), pid: 1 },
+        shares: Box::new(TrueShares),
+    })
+}
+

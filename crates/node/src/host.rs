@@ -1,0 +1,387 @@
+//! A node's directory: how it is made, pinned to a roster, and opened.
+//!
+//! | name | holds |
+//! |---|---|
+//! | `sealing` | how the KEK is derived, and a value that tells a wrong one |
+//! | `identity` | the node's secret keys, sealed |
+//! | `card.json` | its public card |
+//! | `roster.json` | the signed roster that is pinned |
+//! | `vault/`, `keyring` | sealed shares and their wrapped keys |
+//! | `journal/` | everything that the node decided |
+//! | `index/` | a view over the journal, rebuilt when in doubt |
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result, ensure};
+use quorate_model::{
+    Digest, NodeId,
+    audit::Entry,
+    bytes::Nonce32,
+    node_api::ClockState,
+    roster::{NodeCard, PinnedRoster, SignedRoster},
+};
+use quorate_pinning::TlsIdentity;
+use quorate_protocol::frost::Hedge;
+use rand_core::{CryptoRngCore, OsRng};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use zeroize::Zeroizing;
+
+use crate::{
+    core::{About, MakeShares, NodeCore, Parts, Reading, clock::NodeClock, ledger},
+    disk::{Disk, RealDisk},
+    index::{Decision, Index, IndexError, IndexKey, Reconciler, SledIndex, StoreImage, replay},
+    journal::{Journal, JournalConfig, JournalLimits, OpenReport, Writer},
+    sealing::{HedgeSecret, Kek, KekSource, NodeIdentity, TlsKey, create_kek, node_of, open_kek},
+    vault::Vault,
+};
+
+const CARD: &str = "card.json";
+const ROSTER: &str = "roster.json";
+const INDEX: &str = "index";
+const MAX_FILE: usize = 4 << 20;
+
+/// The software version that nodes report.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The disk of a running node.
+pub type HostDisk = Arc<RealDisk>;
+
+/// Keeps secrets out of core dumps, and out of swap where the limits allow it (P40).
+pub fn protect_memory() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Each of these may be forbidden in a container; the node is no less correct without them.
+    let _dumps = rustix::process::setrlimit(Resource::Core, none);
+    let _traced =
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _locked = rustix::mm::mlockall(
+        rustix::mm::MlockAllFlags::CURRENT
+            | rustix::mm::MlockAllFlags::FUTURE
+            | rustix::mm::MlockAllFlags::ONFAULT,
+    );
+}
+
+/// Makes a node in a directory that holds none, and answers with its card.
+pub fn init(
+    dir: &Path,
+    id: &NodeId,
+    region: &str,
+    organisation: &str,
+    source: &KekSource,
+) -> Result<NodeCard> {
+    let disk = Arc::new(RealDisk::open(dir)?);
+    let kek = create_kek(&disk, id, source, &mut OsRng)?;
+    let tls = TlsIdentity::generate(id.as_str())?;
+    let tls_key = TlsKey::new(Zeroizing::new(tls.key_der().to_vec()));
+    let identity = NodeIdentity::generate(
+        id.clone(),
+        tls_key,
+        tls.certificate_der().to_vec(),
+        &mut OsRng,
+    );
+    identity.create(&disk, &kek, &mut OsRng)?;
+    let card = NodeCard {
+        id: id.clone(),
+        identity_key: identity.public(),
+        tls_key_hash: tls.key_hash(),
+        region: region.to_owned(),
+        organisation: organisation.to_owned(),
+    };
+    crate::disk::replace(&disk, CARD, &serde_json::to_vec_pretty(&card)?)?;
+    Ok(card)
+}
+
+/// The card of a node.
+pub fn card(dir: &Path) -> Result<NodeCard> {
+    let path = dir.join(CARD);
+    let text = std::fs::read(&path)
+        .with_context(|| format!("read {}: is this the directory of a node?", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+}
+
+/// Pins roster 1 and begins the node's journal.
+pub fn pin(
+    dir: &Path,
+    signed: &SignedRoster,
+    expected: &Digest,
+    source: &KekSource,
+) -> Result<()> {
+    let disk = Arc::new(RealDisk::open(dir)?);
+    let reading = crate::shell::MachineClock::start().read();
+    pin_on(&disk, signed, expected, source, reading, &mut OsRng)
+}
+
+/// Pins roster 1 on any disk.
+pub fn pin_on<D: Disk + Clone>(
+    disk: &D,
+    signed: &SignedRoster,
+    expected: &Digest,
+    source: &KekSource,
+    reading: Reading,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<()> {
+    let pinned = signed.verify_pinned(expected)?;
+    let node = node_of(disk)?;
+    let kek = open_kek(disk, &node, source)?;
+    pin_with(disk, signed, &pinned, &node, &kek, reading, rng)
+}
+
+/// Pins a verified roster on any disk, with an open KEK.
+pub fn pin_with<D: Disk + Clone>(
+    disk: &D,
+    signed: &SignedRoster,
+    pinned: &PinnedRoster,
+    node: &NodeId,
+    kek: &dyn Kek,
+    reading: Reading,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<()> {
+    let identity = NodeIdentity::open(disk, node, kek)?;
+    check_own_card(pinned, &identity)?;
+    if Journal::exists(disk)? {
+        let held = read_roster(disk)?;
+        ensure!(
+            held.hash() == pinned.hash(),
+            "this node has pinned another roster, {}: a node belongs to one cluster for ever",
+            held.hash()
+        );
+        return Ok(());
+    }
+    let text = serde_json::to_vec_pretty(signed)?;
+    crate::disk::replace(disk, ROSTER, &text)?;
+    Vault::create(disk, node, kek, rng)?;
+    Journal::create(disk)?;
+    let mut boot = [0; 16];
+    rng.fill_bytes(&mut boot);
+    let config =
+        JournalConfig { identity: identity.public(), boot, limits: JournalLimits::default() };
+    let (journal, _) = Journal::open(disk.clone(), &config, |_, _| ())?;
+    let entries = vec![
+        Entry::Boot { version: VERSION.to_owned(), node: node.clone() },
+        Entry::RosterPinned { roster: text },
+    ];
+    let appended = journal.append(reading.wall, entries)?;
+    journal.commit(&appended)?;
+    Ok(())
+}
+
+fn check_own_card(pinned: &PinnedRoster, identity: &NodeIdentity) -> Result<()> {
+    let tls_key_hash = quorate_pinning::spki_hash(&identity.tls_certificate)?;
+    let listed = pinned.roster().node(&identity.node).is_some_and(|card| {
+        card.identity_key == identity.public() && card.tls_key_hash == tls_key_hash
+    });
+    ensure!(
+        listed,
+        "the roster does not list node \"{}\" with the keys of this directory",
+        identity.node
+    );
+    Ok(())
+}
+
+fn read_roster(disk: &dyn Disk) -> Result<SignedRoster> {
+    let text = crate::disk::read_whole(disk, ROSTER, MAX_FILE)?
+        .context("no roster is pinned: run `quorate-node pin` first")?;
+    serde_json::from_slice(&text).context("read roster.json")
+}
+
+/// The roster whose hash the journal's first records vouch for.
+fn pinned_roster(disk: &dyn Disk, recorded: Option<&Vec<u8>>) -> Result<PinnedRoster> {
+    let recorded = recorded.context("the journal names no roster: run `quorate-node pin` first")?;
+    let signed: SignedRoster =
+        serde_json::from_slice(recorded).context("read the roster in the journal")?;
+    let held = read_roster(disk)?;
+    ensure!(
+        held.hash() == signed.hash(),
+        "roster.json is not the roster that the journal says was pinned: restore the file"
+    );
+    Ok(signed.verify_first()?)
+}
+
+/// An open node.
+pub struct Opened<D: Disk> {
+    /// The core.
+    pub core: Arc<NodeCore<D>>,
+    /// The thread that writes the journal, where there is one.
+    pub writer: Option<Writer>,
+    /// The node's keys.
+    pub identity: NodeIdentity,
+    /// The roster.
+    pub pinned: PinnedRoster,
+    /// What opening found.
+    pub report: HostReport,
+}
+
+/// What opening a directory found, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostReport {
+    /// The node.
+    pub node: NodeId,
+    /// What the journal's opening found.
+    pub journal: OpenReport,
+    /// How many bytes of an unfinished write were cut off the keyring.
+    pub keyring_cut: Option<u64>,
+    /// Why the index was rebuilt, if it was.
+    pub rebuilt: Option<String>,
+    /// Whether the clock is trusted.
+    pub clock_confirmed: bool,
+}
+
+impl HostReport {
+    /// Tells the operator.
+    pub fn log(&self) {
+        if let Some(torn) = &self.journal.torn {
+            tracing::warn!(
+                node = %self.node,
+                segment = %torn.segment,
+                offset = torn.offset,
+                "cut an unfinished record off the end of the journal: a crash interrupted its \
+                 write, and nothing had left the node on its strength"
+            );
+        }
+        if let Some(bytes) = self.keyring_cut {
+            tracing::warn!(node = %self.node, bytes, "cut an unfinished write off the keyring");
+        }
+        if let Some(reason) = &self.rebuilt {
+            tracing::warn!(node = %self.node, reason = %reason, "rebuilt the index from the journal");
+        }
+        if !self.clock_confirmed {
+            tracing::warn!(
+                node = %self.node,
+                "the clock is not trusted after the gap: peers confirm it through a coordinator, \
+                 or start with --confirm-clock"
+            );
+        }
+        tracing::info!(node = %self.node, records = self.journal.records, "open");
+    }
+}
+
+/// Opens a node's directory, with the writer thread running.
+pub fn open(
+    dir: &Path,
+    source: &KekSource,
+    reading: Reading,
+    confirm_clock: bool,
+    shares: Box<dyn MakeShares>,
+) -> Result<Opened<HostDisk>> {
+    let disk = Arc::new(RealDisk::open(dir)?);
+    let node = node_of(&disk)?;
+    let kek = open_kek(&disk, &node, source)?;
+    let index = dir.join(INDEX);
+    let open_index = move |hedge: &HedgeSecret| {
+        let (index, image, reset) =
+            SledIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
+        let reset = reset.map(|error| error.to_string());
+        Ok(FoundIndex { index: Arc::new(index), image, reset })
+    };
+    let setting = Setting {
+        kek: Arc::new(kek),
+        open_index: Box::new(open_index),
+        reading,
+        confirm_clock,
+        shares,
+        pid: std::process::id(),
+    };
+    let mut opened = open_on(disk, node, setting, &mut OsRng)?;
+    opened.writer = Some(opened.core.journal().start_writer().context("start the writer")?);
+    Ok(opened)
+}
+
+/// An index as it was found.
+pub struct FoundIndex {
+    /// The index.
+    pub index: Arc<dyn Index>,
+    /// What its store held.
+    pub image: StoreImage,
+    /// Why it was begun again, if it was.
+    pub reset: Option<String>,
+}
+
+/// Opens an index whose digest is made with a secret of the node.
+pub type OpenIndex = Box<dyn FnOnce(&HedgeSecret) -> Result<FoundIndex, IndexError>>;
+
+/// Everything about a node that is not on its disk.
+pub struct Setting {
+    /// The KEK.
+    pub kek: Arc<dyn Kek>,
+    /// Opens the index.
+    pub open_index: OpenIndex,
+    /// The clocks.
+    pub reading: Reading,
+    /// Take the wall clock as right.
+    pub confirm_clock: bool,
+    /// Makes signature shares.
+    pub shares: Box<dyn MakeShares>,
+    /// The process id that the status shows.
+    pub pid: u32,
+}
+
+/// Opens a node on any disk.
+pub fn open_on<D: Disk + Clone + 'static>(
+    disk: D,
+    node: NodeId,
+    setting: Setting,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<Opened<D>> {
+    let identity = NodeIdentity::open(&disk, &node, &*setting.kek)?;
+    let mut boot = [0; 16];
+    rng.fill_bytes(&mut boot);
+    let config =
+        JournalConfig { identity: identity.public(), boot, limits: JournalLimits::default() };
+    let found = (setting.open_index)(&identity.hedge)?;
+    let mut reconciler = Reconciler::new(found.image);
+    let mut roster = None;
+    let (journal, journal_report) = Journal::open(disk.clone(), &config, |record, _| {
+        if let Entry::RosterPinned { roster: bytes } = &record.entry {
+            roster = Some(bytes.clone());
+        }
+        reconciler.observe(record);
+    })?;
+    let pinned = pinned_roster(&disk, roster.as_ref())?;
+    check_own_card(&pinned, &identity)?;
+    let decision = reconciler.decide();
+    replay(decision, &journal, &*found.index, ledger::changes)?;
+    let (vault, keyring_cut) = Vault::open(disk, node.clone(), setting.kek)?;
+
+    let mut challenge = [0; 32];
+    rng.fill_bytes(&mut challenge);
+    let mut clock =
+        NodeClock::start(journal_report.head.time, setting.reading, Nonce32(challenge));
+    let mut entries = vec![Entry::Boot { version: VERSION.to_owned(), node: node.clone() }];
+    if setting.confirm_clock {
+        clock.confirm_at_console(setting.reading);
+        let time = clock.elapsed(setting.reading);
+        entries.push(Entry::ClockConfirmed { time, witnesses: Vec::new() });
+    } else if clock.state() != ClockState::Confirmed {
+        let expected = clock.elapsed(setting.reading);
+        entries.push(Entry::ClockSuspect { expected, observed: setting.reading.wall });
+    }
+    let report = HostReport {
+        node: node.clone(),
+        journal: journal_report,
+        keyring_cut,
+        rebuilt: rebuilt(decision, found.reset),
+        clock_confirmed: clock.state() == ClockState::Confirmed,
+    };
+    let core = NodeCore::new(Parts {
+        me: node,
+        identity: identity.identity.clone(),
+        hedge: Hedge::new(*identity.hedge.expose()),
+        boot,
+        pinned: pinned.clone(),
+        journal,
+        vault,
+        index: found.index,
+        clock,
+        about: About { version: VERSION.to_owned(), pid: setting.pid },
+        shares: setting.shares,
+    });
+    let appended = core.begin(setting.reading, entries)?;
+    core.journal().commit(&appended)?;
+    Ok(Opened { core, writer: None, identity, pinned, report })
+}
+
+fn rebuilt(decision: Decision, reset: Option<String>) -> Option<String> {
+    match decision {
+        Decision::Rebuild(reason) => Some(reset.unwrap_or_else(|| reason.to_string())),
+        Decision::Use | Decision::CatchUp { .. } | Decision::JournalLost { .. } => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! The asynchronous shell around the core: clocks, randomness, waiting for the disk.
+//!
+//! The shell decides nothing. It reads the clocks, hands a request to the core, waits until the
+//! journal is durable, and answers. When the core or the disk reports what must stop the process,
+//! it stops the process.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use quorate_model::{
+    CoordinatorId, Reason, Refusal, UnixMillis,
+    node_api::{NodeReply, NodeRequest},
+};
+use rand_core::OsRng;
+use tokio::sync::watch;
+
+use crate::{
+    core::{Context, Fatal, NodeCore, Outcome, Reading},
+    disk::Disk,
+    service::HandleRequests,
+};
+
+/// How often the core is asked whether a checkpoint is due.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineClock {
+    start: Instant,
+}
+
+impl MachineClock {
+    /// Starts counting monotonic time.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// One look at both clocks.
+    pub fn read(&self) -> Reading {
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        let monotonic_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Reading { wall: UnixMillis(wall), monotonic_ms }
+    }
+}
+
+/// Why the process must stop, told to whoever waits for it.
+pub type FatalSignal = watch::Receiver<Option<Arc<Fatal>>>;
+
+/// The running node behind the links.
+pub struct Shell<D: Disk> {
+    core: Arc<NodeCore<D>>,
+    clock: MachineClock,
+    draining: AtomicBool,
+    fatal: watch::Sender<Option<Arc<Fatal>>>,
+}
+
+impl<D: Disk + 'static> Shell<D> {
+    /// Puts the shell around a core; the receiver learns when the process must stop.
+    pub fn new(core: Arc<NodeCore<D>>, clock: MachineClock) -> (Arc<Self>, FatalSignal) {
+        let (fatal, signal) = watch::channel(None);
+        (Arc::new(Self { core, clock, draining: AtomicBool::new(false), fatal }), signal)
+    }
+
+    /// The core.
+    pub fn core(&self) -> &Arc<NodeCore<D>> {
+        &self.core
+    }
+
+    /// Refuses everything from here on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Asks the core for checkpoints until the process ends.
+    pub async fn keep_checkpoints(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            if let Err(fatal) = self.core.tick(self.clock.read()) {
+                self.stop(fatal);
+                return;
+            }
+        }
+    }
+
+    /// Takes the last checkpoint and waits until it is durable.
+    pub async fn close(&self) -> Result<(), Fatal> {
+        let appended = self.core.checkpoint_now(self.clock.read())?;
+        self.core.journal().on_durable(&appended).await?;
+        Ok(())
+    }
+
+    fn stop(&self, fatal: Fatal) {
+        self.drain();
+        self.fatal.send_replace(Some(Arc::new(fatal)));
+    }
+
+    fn judge(&self, caller: &CoordinatorId, request: NodeRequest) -> Result<Outcome, Fatal> {
+        let mut rng = OsRng;
+        let mut context = Context { caller, reading: self.clock.read(), rng: &mut rng };
+        self.core.handle(&mut context, request)
+    }
+
+    async fn answer(
+        &self,
+        caller: CoordinatorId,
+        request: NodeRequest,
+    ) -> Result<Result<NodeReply, Refusal>, Fatal> {
+        let kind = kind(&request);
+        let start = Instant::now();
+        let outcome = if is_quick(&request) {
+            self.judge(&caller, request)?
+        } else {
+            tokio::task::block_in_place(|| self.judge(&caller, request))?
+        };
+        let reply = match outcome {
+            Outcome::Ready(reply) => reply,
+            Outcome::Pending(pending) => {
+                let committed = self.core.journal().on_durable(pending.appended()).await?;
+                pending.release(&committed)
+            }
+        };
+        let outcome = reply.as_ref().err().map_or("ok", |refusal| refusal.reason.as_str());
+        metrics::counter!("quorate_node_requests_total", "kind" => kind, "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("quorate_node_request_seconds", "kind" => kind)
+            .record(start.elapsed().as_secs_f64());
+        Ok(reply)
+    }
+}
+
+/// Whether a request touches no disk while it is judged.
+fn is_quick(request: &NodeRequest) -> bool {
+    matches!(
+        request,
+        NodeRequest::Status { .. } | NodeRequest::MakeTickets { .. } | NodeRequest::SignShares { .. }
+    )
+}
+
+fn kind(request: &NodeRequest) -> &'static str {
+    match request {
+        NodeRequest::Status { .. } => "status",
+        NodeRequest::ListKeys { .. } => "list-keys",
+        NodeRequest::MakeTickets { .. } => "make-tickets",
+        NodeRequest::SignShares { .. } => "sign-shares",
+        NodeRequest::Validate { .. } => "validate",
+        NodeRequest::BeginCeremony { .. } => "begin-ceremony",
+        NodeRequest::AdvanceCeremony { .. } => "advance-ceremony",
+        NodeRequest::ProveKey { .. } => "prove-key",
+        NodeRequest::ActivateKey { .. } => "activate-key",
+        NodeRequest::RecordEvidence { .. } => "record-evidence",
+        NodeRequest::ReadAudit { .. } => "read-audit",
+        NodeRequest::AttestTime { .. } => "attest-time",
+        NodeRequest::ConfirmTime { .. } => "confirm-time",
+        _ => "unknown",
+    }
+}
+
+impl<D: Disk + 'static> HandleRequests for Shell<D> {
+    async fn handle(
+        &self,
+        caller: CoordinatorId,
+        request: NodeRequest,
+    ) -> Result<NodeReply, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::new(Reason::ShuttingDown, "the node is going down"));
+        }
+        match self.answer(caller, request).await {
+            Ok(reply) => reply,
+            Err(fatal) => {
+                self.stop(fatal);
+                Err(Refusal::new(Reason::ShuttingDown, "the node stops: its storage failed"))
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The bytes of commands (P1, P6).
+//!
+//! A command has one encoding. [`decode`] refuses every other, because what a reader would skip
+//! silently, an unknown field above all, could be a restriction that the signers meant.
+
+use prost::Message as _;
+use quorate_model::{
+    Payload, Purposes, Reason, Refusal,
+    command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, Sign},
+    payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
+    roster::MAX_NODES,
+};
+
+use crate::{
+    convert::{Malformed, bounded, digest, known, list, name, present, small, time, timestamp},
+    names::uuid,
+    v1,
+};
+
+/// The one encoding of a command.
+pub fn encode(command: &Command) -> Vec<u8> {
+    v1::Command::from(command).encode_to_vec()
+}
+
+/// Reads a command from its exact bytes. The endorsements over them are checked elsewhere.
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`] above the size limit; [`Reason::CommandUndecodable`] for everything that
+/// is no command or not in its one encoding.
+pub fn decode(bytes: &[u8]) -> Result<Command, Refusal> {
+    if bytes.len() > MAX_COMMAND_BYTES {
+        let message =
+            format!("the command has {} bytes, expected at most {MAX_COMMAND_BYTES}", bytes.len());
+        return Err(Refusal::new(Reason::TooLarge, message).with("bytes", bytes.len()));
+    }
+    let wire = v1::Command::decode(bytes).map_err(|_| undecodable("it is no protobuf message"))?;
+    let command = command(wire).map_err(|Malformed { field, problem, .. }| {
+        undecodable(&format!("{field}: {problem}")).with("field", field)
+    })?;
+    if encode(&command) != bytes {
+        return Err(undecodable(
+            "it is not in its one encoding, or has a field that this version does not know",
+        ));
+    }
+    Ok(command)
+}
+
+fn undecodable(problem: &str) -> Refusal {
+    Refusal::new(Reason::CommandUndecodable, format!("the command is not readable: {problem}"))
+        .with("problem", problem)
+}
+
+impl From<&Command> for v1::Command {
+    fn from(command: &Command) -> Self {
+        Self {
+            cluster: command.cluster.as_bytes().to_vec(),
+            roster: command.roster.as_bytes().to_vec(),
+            command_id: command.id.to_string(),
+            create_time: Some(timestamp(command.created)),
+            expire_time: Some(timestamp(command.expires)),
+            body: body_to_wire(&command.body),
+        }
+    }
+}
+
+/// A body that this version of the wire does not know is left out, which every reader refuses.
+fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
+    match body {
+        CommandBody::CreateKey(create) => Some(v1::command::Body::CreateKey(create.into())),
+        CommandBody::Sign(sign) => Some(v1::command::Body::Sign(sign.into())),
+        _ => None,
+    }
+}
+
+impl From<&CreateKey> for v1::CreateKey {
+    fn from(create: &CreateKey) -> Self {
+        Self {
+            key: create.key.to_string(),
+            scheme: v1::Scheme::from(create.scheme).into(),
+            threshold: create.threshold.into(),
+            nodes: create.nodes.iter().map(ToString::to_string).collect(),
+            purposes: purposes_to_wire(&create.purposes),
+            accept_fragile: create.accept_fragile,
+        }
+    }
+}
+
+impl From<&Sign> for v1::Sign {
+    fn from(sign: &Sign) -> Self {
+        let payload = |payload: &Payload| v1::Payload {
+            kind: v1::PayloadKind::from(payload.kind).into(),
+            content: payload.bytes.clone(),
+            allow_high_fee: payload.allow_high_fee,
+        };
+        Self {
+            key: sign.key.to_string(),
+            payloads: sign.payloads.iter().map(payload).collect(),
+        }
+    }
+}
+
+fn command(wire: v1::Command) -> Result<Command, Malformed> {
+    Ok(Command {
+        cluster: digest("cluster", &wire.cluster)?,
+        roster: digest("roster", &wire.roster)?,
+        id: uuid("command_id", &wire.command_id)?,
+        created: time("create_time", wire.create_time)?,
+        expires: time("expire_time", wire.expire_time)?,
+        body: match present("body", wire.body)? {
+            v1::command::Body::CreateKey(create) => CommandBody::CreateKey(create_key(create)?),
+            v1::command::Body::Sign(request) => CommandBody::Sign(sign(request)?),
+        },
+    })
+}
+
+fn create_key(wire: v1::CreateKey) -> Result<CreateKey, Malformed> {
+    Ok(CreateKey {
+        key: name("create_key.key", wire.key)?,
+        scheme: known::<v1::Scheme, _>("create_key.scheme", wire.scheme)?,
+        threshold: small("create_key.threshold", wire.threshold)?,
+        nodes: list("create_key.nodes", wire.nodes, MAX_NODES, |node| {
+            name("create_key.nodes", node)
+        })?,
+        purposes: purposes("create_key.purposes", wire.purposes)?,
+        accept_fragile: wire.accept_fragile,
+    })
+}
+
+fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
+    if wire.payloads.is_empty() {
+        return Err(Malformed::new("sign.payloads", "there is nothing to sign"));
+    }
+    Ok(Sign {
+        key: name("sign.key", wire.key)?,
+        payloads: list("sign.payloads", wire.payloads, MAX_PAYLOADS, |payload| {
+            Ok(Payload {
+                kind: known::<v1::PayloadKind, _>("sign.payloads.kind", payload.kind)?,
+                bytes: bounded("sign.payloads.content", payload.content, MAX_PAYLOAD_BYTES)?,
+                allow_high_fee: payload.allow_high_fee,
+            })
+        })?,
+    })
+}
+
+pub(crate) fn purposes(field: &'static str, wire: Vec<i32>) -> Result<Purposes, Malformed> {
+    let purposes = list(field, wire, 16, |number| known::<v1::KeyPurpose, _>(field, number))?;
+    Purposes::new(purposes).map_err(|error| Malformed::new(field, error.to_string()))
+}
+
+pub(crate) fn purposes_to_wire(purposes: &Purposes) -> Vec<i32> {
+    purposes.as_slice().iter().map(|purpose| v1::KeyPurpose::from(*purpose).into()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Replies of a node.
+
+use quorate_model::{
+    Epoch, Reason, Refusal,
+    certificate::MAX_CERTIFICATE_BYTES,
+    command::MAX_HOLDERS,
+    node_api::{
+        Aborted, AuditPage, CeremonyReply, KeyListing, NodeReply, Prepared, ShareBatch,
+    },
+    share::{MAX_SHARE_BATCH, ShareStatement},
+};
+
+use crate::{
+    convert::{
+        Malformed, bounded, known, list, name, present, signature, small, store, stored,
+    },
+    limits::{MAX_EVIDENCE_BYTES, MAX_NODE_REPLY_BYTES},
+    node::v1 as pb,
+    types, v1,
+};
+
+/// The most entries in a page of keys or records that are read.
+const MAX_PAGE: usize = 1 << 16;
+
+fn other_kind() -> Refusal {
+    Refusal::new(Reason::Invariant, "the reply is of another kind than the request")
+}
+
+/// Pairs one kind of reply with the response of one method, both ways.
+macro_rules! replies {
+    ($($wire:ident => $variant:pat, $out:expr; |$name:ident| $back:block)*) => {$(
+        impl TryFrom<NodeReply> for pb::$wire {
+            type Error = Refusal;
+            fn try_from(reply: NodeReply) -> Result<Self, Refusal> {
+                match reply {
+                    $variant => Ok($out),
+                    _ => Err(other_kind()),
+                }
+            }
+        }
+
+        impl TryFrom<pb::$wire> for NodeReply {
+            type Error = Refusal;
+            fn try_from($name: pb::$wire) -> Result<Self, Refusal> {
+                Ok($back)
+            }
+        }
+    )*};
+}
+
+replies! {
+    GetStatusResponse => NodeReply::Status(status), Self { status: store(&status)? };
+    |wire| { Self::Status(stored("status", &wire.status)?) }
+
+    ListKeysResponse => NodeReply::Keys(keys), Self {
+        keys: keys.into_iter().map(listing_to_wire).collect(),
+    };
+    |wire| { Self::Keys(list("keys", wire.keys, MAX_PAGE, listing)?) }
+
+    MakeTicketsResponse => NodeReply::Tickets(batch), Self { batch: store(&batch)? };
+    |wire| { Self::Tickets(stored("batch", &wire.batch)?) }
+
+    SignSharesResponse => NodeReply::Shares(batch), Self {
+        signature: batch.signature.as_bytes().to_vec(),
+        outcomes: batch.outcomes.into_iter().map(share_to_wire).collect::<Result<_, _>>()?,
+    };
+    |wire| {
+        Self::Shares(ShareBatch {
+            outcomes: list("outcomes", wire.outcomes, MAX_SHARE_BATCH, share)?,
+            signature: signature("signature", &wire.signature)?,
+        })
+    }
+
+    ValidateCommandResponse => NodeReply::Done, Self {};
+    |_wire| { Self::Done }
+
+    BeginCeremonyResponse => NodeReply::Ceremony(reply), Self {
+        reply: Some(ceremony_to_wire(reply)?),
+    };
+    |wire| { Self::Ceremony(ceremony(present("reply", wire.reply)?)?) }
+
+    AdvanceCeremonyResponse => NodeReply::Ceremony(reply), Self {
+        reply: Some(ceremony_to_wire(reply)?),
+    };
+    |wire| { Self::Ceremony(ceremony(present("reply", wire.reply)?)?) }
+
+    ProveKeyResponse => NodeReply::Proved(receipt), Self { receipt: store(&receipt)? };
+    |wire| { Self::Proved(stored("receipt", &wire.receipt)?) }
+
+    ActivateKeyResponse => NodeReply::Activated(receipt), Self { receipt: store(&receipt)? };
+    |wire| { Self::Activated(stored("receipt", &wire.receipt)?) }
+
+    RecordEvidenceResponse => NodeReply::Done, Self {};
+    |_wire| { Self::Done }
+
+    ReadAuditResponse => NodeReply::Audit(page), Self {
+        records: page.records,
+        durable_sequence: page.durable,
+    };
+    |wire| {
+        Self::Audit(AuditPage {
+            records: list("records", wire.records, MAX_PAGE, Ok)?,
+            durable: wire.durable_sequence,
+        })
+    }
+
+    AttestTimeResponse => NodeReply::Time(attestation), Self { attestation: store(&attestation)? };
+    |wire| { Self::Time(stored("attestation", &wire.attestation)?) }
+
+    ConfirmTimeResponse => NodeReply::Done, Self {};
+    |_wire| { Self::Done }
+}
+
+fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
+    pb::KeyListing {
+        key: listing.key.into(),
+        state: v1::KeyState::from(listing.state).into(),
+        epoch: listing.epoch.0,
+        certificate: listing.certificate,
+        proof: listing.proof,
+    }
+}
+
+fn listing(wire: pb::KeyListing) -> Result<KeyListing, Malformed> {
+    let bounded = |field, bytes: Option<Vec<u8>>| {
+        bytes.map(|bytes| bounded(field, bytes, MAX_CERTIFICATE_BYTES)).transpose()
+    };
+    Ok(KeyListing {
+        key: name("keys.key", wire.key)?,
+        state: known::<v1::KeyState, _>("keys.state", wire.state)?,
+        epoch: Epoch(wire.epoch),
+        certificate: bounded("keys.certificate", wire.certificate)?,
+        proof: bounded("keys.proof", wire.proof)?,
+    })
+}
+
+type ShareOutcome = Result<ShareStatement, Refusal>;
+
+fn share_to_wire(outcome: ShareOutcome) -> Result<pb::ShareOutcome, Refusal> {
+    let outcome = match outcome {
+        Ok(statement) => pb::share_outcome::Outcome::Statement(store(&statement)?),
+        Err(refusal) => pb::share_outcome::Outcome::Refusal(refusal.into()),
+    };
+    Ok(pb::ShareOutcome { outcome: Some(outcome) })
+}
+
+fn share(wire: pb::ShareOutcome) -> Result<ShareOutcome, Malformed> {
+    Ok(match present("outcomes.outcome", wire.outcome)? {
+        pb::share_outcome::Outcome::Statement(bytes) => Ok(stored("outcomes.statement", &bytes)?),
+        pb::share_outcome::Outcome::Refusal(refusal) => Err(types::refusal(refusal)?),
+    })
+}
+
+fn ceremony_to_wire(reply: CeremonyReply) -> Result<pb::CeremonyReply, Refusal> {
+    let aborted = |aborted: Aborted| pb::Aborted {
+        message: aborted.message,
+        culprits: aborted.culprits.into_iter().map(Into::into).collect(),
+        evidence: aborted.evidence,
+    };
+    Ok(pb::CeremonyReply {
+        round: reply.round.into(),
+        envelopes: reply.envelopes,
+        prepared: reply.prepared.as_ref().map(prepared_to_wire).transpose()?,
+        aborted: reply.aborted.map(aborted),
+    })
+}
+
+fn prepared_to_wire(prepared: &Prepared) -> Result<pb::Prepared, Refusal> {
+    Ok(pb::Prepared {
+        session: store(&prepared.session)?,
+        statement: store(&prepared.statement)?,
+        verifying_shares: prepared.verifying_shares.clone(),
+        signature: prepared.signature.as_bytes().to_vec(),
+    })
+}
+
+fn ceremony(wire: pb::CeremonyReply) -> Result<CeremonyReply, Malformed> {
+    Ok(CeremonyReply {
+        round: small("reply.round", wire.round)?,
+        envelopes: list("reply.envelopes", wire.envelopes, MAX_HOLDERS, |envelope| {
+            bounded("reply.envelopes", envelope, MAX_NODE_REPLY_BYTES)
+        })?,
+        prepared: wire.prepared.map(prepared).transpose()?,
+        aborted: wire.aborted.map(aborted).transpose()?,
+    })
+}
+
+fn prepared(wire: pb::Prepared) -> Result<Prepared, Malformed> {
+    Ok(Prepared {
+        session: stored("prepared.session", &wire.session)?,
+        statement: stored("prepared.statement", &wire.statement)?,
+        verifying_shares: list(
+            "prepared.verifying_shares",
+            wire.verifying_shares,
+            MAX_HOLDERS,
+            |share| bounded("prepared.verifying_shares", share, 64),
+        )?,
+        signature: signature("prepared.signature", &wire.signature)?,
+    })
+}
+
+fn aborted(wire: pb::Aborted) -> Result<Aborted, Malformed> {
+    Ok(Aborted {
+        message: wire.message,
+        culprits: list("aborted.culprits", wire.culprits, MAX_HOLDERS, |culprit| {
+            name("aborted.culprits", culprit)
+        })?,
+        evidence: wire
+            .evidence
+            .map(|evidence| bounded("aborted.evidence", evidence, MAX_EVIDENCE_BYTES))
+            .transpose()?,
+    })
+}

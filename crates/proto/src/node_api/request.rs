@@ -1,0 +1,209 @@
+//! Requests to a node.
+
+use quorate_model::{
+    Epoch, Nonce32, Reason, Refusal,
+    certificate::MAX_CERTIFICATE_BYTES,
+    command::MAX_HOLDERS,
+    node_api::NodeRequest,
+    payload::MAX_SIGNING_ITEMS,
+    roster::MAX_NODES,
+    share::{MAX_SHARE_BATCH, ShareRequest},
+};
+
+use crate::{
+    convert::{Malformed, array, bounded, known, list, name, present, small, store, stored},
+    limits::{MAX_EVIDENCE_BYTES, MAX_NODE_REQUEST_BYTES},
+    node::v1 as pb,
+    types::signed_command,
+    v1,
+};
+
+/// A request in the form of the method that carries it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WireRequest {
+    /// For `GetStatus`.
+    GetStatus(pb::GetStatusRequest),
+    /// For `ListKeys`.
+    ListKeys(pb::ListKeysRequest),
+    /// For `MakeTickets`.
+    MakeTickets(pb::MakeTicketsRequest),
+    /// For `SignShares`.
+    SignShares(pb::SignSharesRequest),
+    /// For `ValidateCommand`.
+    ValidateCommand(pb::ValidateCommandRequest),
+    /// For `BeginCeremony`.
+    BeginCeremony(pb::BeginCeremonyRequest),
+    /// For `AdvanceCeremony`.
+    AdvanceCeremony(pb::AdvanceCeremonyRequest),
+    /// For `ProveKey`.
+    ProveKey(pb::ProveKeyRequest),
+    /// For `ActivateKey`.
+    ActivateKey(pb::ActivateKeyRequest),
+    /// For `RecordEvidence`.
+    RecordEvidence(pb::RecordEvidenceRequest),
+    /// For `ReadAudit`.
+    ReadAudit(pb::ReadAuditRequest),
+    /// For `AttestTime`.
+    AttestTime(pb::AttestTimeRequest),
+    /// For `ConfirmTime`.
+    ConfirmTime(pb::ConfirmTimeRequest),
+}
+
+impl TryFrom<NodeRequest> for WireRequest {
+    type Error = Refusal;
+    fn try_from(request: NodeRequest) -> Result<Self, Refusal> {
+        Ok(match request {
+            NodeRequest::Status { nonce } => {
+                Self::GetStatus(pb::GetStatusRequest { nonce: nonce.0.to_vec() })
+            }
+            NodeRequest::ListKeys { after, limit } => {
+                Self::ListKeys(pb::ListKeysRequest { after: after.map(Into::into), limit })
+            }
+            NodeRequest::MakeTickets { scheme, count } => {
+                let scheme = v1::Scheme::from(scheme).into();
+                Self::MakeTickets(pb::MakeTicketsRequest { scheme, count })
+            }
+            NodeRequest::SignShares { requests } => {
+                let requests =
+                    requests.into_iter().map(share_to_wire).collect::<Result<_, _>>()?;
+                Self::SignShares(pb::SignSharesRequest { requests })
+            }
+            NodeRequest::Validate { command } => {
+                let command = Some(command.into());
+                Self::ValidateCommand(pb::ValidateCommandRequest { command })
+            }
+            NodeRequest::BeginCeremony { attempt, command, epoch } => {
+                Self::BeginCeremony(pb::BeginCeremonyRequest {
+                    attempt: attempt.to_vec(),
+                    command: Some(command.into()),
+                    epoch: epoch.0,
+                })
+            }
+            NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
+                Self::AdvanceCeremony(pb::AdvanceCeremonyRequest {
+                    attempt: attempt.to_vec(),
+                    round: round.into(),
+                    envelopes,
+                })
+            }
+            NodeRequest::ProveKey { certificate, set } => {
+                let signing_set = store(&set)?;
+                Self::ProveKey(pb::ProveKeyRequest { certificate, signing_set })
+            }
+            NodeRequest::ActivateKey { key, epoch, proof } => {
+                Self::ActivateKey(pb::ActivateKeyRequest { key: key.into(), epoch: epoch.0, proof })
+            }
+            NodeRequest::RecordEvidence { evidence } => {
+                Self::RecordEvidence(pb::RecordEvidenceRequest { evidence })
+            }
+            NodeRequest::ReadAudit { from, limit } => {
+                Self::ReadAudit(pb::ReadAuditRequest { from_sequence: from, limit })
+            }
+            NodeRequest::AttestTime { challenge } => {
+                Self::AttestTime(pb::AttestTimeRequest { challenge: challenge.0.to_vec() })
+            }
+            NodeRequest::ConfirmTime { attestations } => {
+                let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
+                Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
+            }
+            _ => return Err(Refusal::new(Reason::Invariant, "the request has no wire form")),
+        })
+    }
+}
+
+fn share_to_wire(request: ShareRequest) -> Result<pb::ShareRequest, Refusal> {
+    Ok(pb::ShareRequest {
+        command: Some(request.command.into()),
+        key: request.key.into(),
+        epoch: request.epoch.0,
+        signing_sets: request.items.iter().map(store).collect::<Result<_, _>>()?,
+    })
+}
+
+fn share(wire: pb::ShareRequest) -> Result<ShareRequest, Malformed> {
+    Ok(ShareRequest {
+        command: signed_command(present("requests.command", wire.command)?)?,
+        key: name("requests.key", wire.key)?,
+        epoch: Epoch(wire.epoch),
+        items: list("requests.signing_sets", wire.signing_sets, MAX_SIGNING_ITEMS, |bytes| {
+            stored("requests.signing_sets", &bytes)
+        })?,
+    })
+}
+
+/// Reads the request of one method.
+macro_rules! requests {
+    ($($wire:ident($name:ident) $body:block)*) => {$(
+        impl TryFrom<pb::$wire> for NodeRequest {
+            type Error = Refusal;
+            fn try_from($name: pb::$wire) -> Result<Self, Refusal> {
+                Ok($body)
+            }
+        }
+    )*};
+}
+
+requests! {
+    GetStatusRequest(wire) {
+        Self::Status { nonce: Nonce32(array("nonce", &wire.nonce)?) }
+    }
+    ListKeysRequest(wire) {
+        let after = wire.after.map(|after| name("after", after)).transpose()?;
+        Self::ListKeys { after, limit: wire.limit }
+    }
+    MakeTicketsRequest(wire) {
+        let scheme = known::<v1::Scheme, _>("scheme", wire.scheme)?;
+        Self::MakeTickets { scheme, count: wire.count }
+    }
+    SignSharesRequest(wire) {
+        Self::SignShares { requests: list("requests", wire.requests, MAX_SHARE_BATCH, share)? }
+    }
+    ValidateCommandRequest(wire) {
+        Self::Validate { command: signed_command(present("command", wire.command)?)? }
+    }
+    BeginCeremonyRequest(wire) {
+        Self::BeginCeremony {
+            attempt: array("attempt", &wire.attempt)?,
+            command: signed_command(present("command", wire.command)?)?,
+            epoch: Epoch(wire.epoch),
+        }
+    }
+    AdvanceCeremonyRequest(wire) {
+        Self::AdvanceCeremony {
+            attempt: array("attempt", &wire.attempt)?,
+            round: small("round", wire.round)?,
+            envelopes: list("envelopes", wire.envelopes, MAX_HOLDERS, |envelope| {
+                bounded("envelopes", envelope, MAX_NODE_REQUEST_BYTES)
+            })?,
+        }
+    }
+    ProveKeyRequest(wire) {
+        Self::ProveKey {
+            certificate: bounded("certificate", wire.certificate, MAX_CERTIFICATE_BYTES)?,
+            set: stored("signing_set", &wire.signing_set)?,
+        }
+    }
+    ActivateKeyRequest(wire) {
+        Self::ActivateKey {
+            key: name("key", wire.key)?,
+            epoch: Epoch(wire.epoch),
+            proof: bounded("proof", wire.proof, MAX_CERTIFICATE_BYTES)?,
+        }
+    }
+    RecordEvidenceRequest(wire) {
+        Self::RecordEvidence { evidence: bounded("evidence", wire.evidence, MAX_EVIDENCE_BYTES)? }
+    }
+    ReadAuditRequest(wire) {
+        Self::ReadAudit { from: wire.from_sequence, limit: wire.limit }
+    }
+    AttestTimeRequest(wire) {
+        Self::AttestTime { challenge: Nonce32(array("challenge", &wire.challenge)?) }
+    }
+    ConfirmTimeRequest(wire) {
+        Self::ConfirmTime {
+            attestations: list("attestations", wire.attestations, MAX_NODES, |bytes| {
+                stored("attestations", &bytes)
+            })?,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+mod blame;
+pub(crate) mod harness;
+mod honest;
+mod refused;
+mod secrecy;
+mod setups;

@@ -1,0 +1,120 @@
+//! Sealing of secret bodies: HPKE (RFC 9180) in base mode with X25519, HKDF-SHA256 and
+//! ChaCha20-Poly1305, to a key that the recipient made for this session and this sender.
+//!
+//! The sender is authenticated by the envelope's signature. The key is per sender because a
+//! complaint reveals it (P21), and must open nothing else.
+
+use hpke::{
+    Deserializable as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305,
+    kdf::HkdfSha256, kem::X25519HkdfSha256, single_shot_open, single_shot_seal,
+};
+use rand_core::CryptoRngCore;
+use serde::{Deserialize, Serialize};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+use super::Slot;
+
+const INFO: &[u8] = b"quorate/v1/seal";
+
+/// A sealed body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The encapsulated key.
+    pub encapsulated: [u8; 32],
+    /// The ciphertext with its tag.
+    pub ciphertext: Vec<u8>,
+}
+
+/// A body that cannot be sealed: the recipient's key is no usable point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("seal to a session key")]
+pub struct SealError;
+
+/// A body that does not open: another key, another place, or not what the sender sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("open a sealed body")]
+pub struct OpenError;
+
+/// The secret half of the key to which one sender seals in one session. Zeroized when dropped.
+pub struct SessionSecretKey(StaticSecret);
+
+impl std::fmt::Debug for SessionSecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionSecretKey(<redacted>)")
+    }
+}
+
+impl SessionSecretKey {
+    /// Makes a fresh key.
+    pub fn generate(rng: &mut dyn CryptoRngCore) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill_bytes(bytes.as_mut());
+        Self(StaticSecret::from(*bytes))
+    }
+
+    /// Takes a key that a complaint has revealed.
+    pub fn from_revealed(bytes: [u8; 32]) -> Self {
+        Self(StaticSecret::from(bytes))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> [u8; 32] {
+        PublicKey::from(&self.0).to_bytes()
+    }
+
+    /// Gives the secret up, for a complaint (P21).
+    pub(crate) fn reveal(self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+}
+
+/// Whether bytes are a public key that can be sealed to: not a point of small order.
+pub fn is_session_key(bytes: &[u8; 32]) -> bool {
+    StaticSecret::from([8; 32]).diffie_hellman(&PublicKey::from(*bytes)).was_contributory()
+}
+
+/// Seals a body for the place that it goes to.
+pub fn seal(
+    recipient: &[u8; 32],
+    slot: &Slot,
+    plaintext: &[u8],
+    mut rng: &mut dyn CryptoRngCore,
+) -> Result<Sealed, SealError> {
+    let recipient = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(recipient)
+        .map_err(|_| SealError)?;
+    let (encapsulated, ciphertext) =
+        single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256, _>(
+            &OpModeS::Base,
+            &recipient,
+            INFO,
+            plaintext,
+            slot.associated_data().as_bytes(),
+            &mut rng,
+        )
+        .map_err(|_| SealError)?;
+    Ok(Sealed { encapsulated: encapsulated.to_bytes().into(), ciphertext })
+}
+
+/// Opens a body that came in the place that it was sealed for.
+pub fn open(
+    key: &SessionSecretKey,
+    slot: &Slot,
+    sealed: &Sealed,
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let bytes = Zeroizing::new(key.0.to_bytes());
+    let key = <X25519HkdfSha256 as hpke::Kem>::PrivateKey::from_bytes(bytes.as_ref())
+        .map_err(|_| OpenError)?;
+    let encapsulated = <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated)
+        .map_err(|_| OpenError)?;
+    single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+        &OpModeR::Base,
+        &key,
+        &encapsulated,
+        INFO,
+        &sealed.ciphertext,
+        slot.associated_data().as_bytes(),
+    )
+    .map(Zeroizing::new)
+    .map_err(|_| OpenError)
+}

@@ -1,0 +1,206 @@
+//! Nonce pairs: made ahead, used once (P23, P24).
+//!
+//! A pair is not `Clone`, has no encoding, and signing takes it by value:
+//!
+//! ```compile_fail,E0382
+//! use quorate_protocol::frost::{NoncePair, SigningKeyShare, SigningSet, Tweak, sign_share};
+//!
+//! fn twice(key: &SigningKeyShare, nonces: NoncePair, set: &SigningSet, other: &SigningSet) {
+//!     let _ = sign_share(key, nonces, set, b"message", Tweak::None);
+//!     let _ = sign_share(key, nonces, other, b"message", Tweak::None);
+//! }
+//! ```
+//!
+//! Once is fine:
+//!
+//! ```
+//! use quorate_protocol::frost::{NoncePair, SigningKeyShare, SigningSet, Tweak, sign_share};
+//!
+//! fn once(key: &SigningKeyShare, nonces: NoncePair, set: &SigningSet) {
+//!     let _ = sign_share(key, nonces, set, b"message", Tweak::None);
+//! }
+//! ```
+
+use curve25519_dalek::EdwardsPoint;
+use k256::{
+    AffinePoint, ProjectivePoint,
+    elliptic_curve::{BatchNormalize, sec1::ToEncodedPoint as _},
+};
+use quorate_model::{Scheme, Tag};
+use rand_core::CryptoRngCore;
+use zeroize::Zeroizing;
+
+use super::set::{NonceCommitments, Points};
+use crate::{
+    sharing::SecretScalar,
+    suite::{Curve, Edwards, Secp, Suite, UnknownCurve, hash_to_scalar, zero},
+};
+
+/// Why no nonces are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NonceError {
+    /// A scheme that this layer does not serve.
+    #[error(transparent)]
+    Scheme(#[from] UnknownCurve),
+    /// A bug on our side.
+    #[error("invariant broken: {0}")]
+    Invariant(&'static str),
+}
+
+/// A secret of the node that hedges randomness: nonces stay secret as long as either the system's
+/// randomness or this is. Zeroized when dropped.
+pub struct Hedge(Zeroizing<[u8; 32]>);
+
+impl Hedge {
+    /// Takes 32 secret bytes that serve nothing else.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+}
+
+impl std::fmt::Debug for Hedge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hedge(<redacted>)")
+    }
+}
+
+pub(super) enum Scalars {
+    Secp { hiding: SecretScalar<Secp>, binding: SecretScalar<Secp> },
+    Edwards { hiding: SecretScalar<Edwards>, binding: SecretScalar<Edwards> },
+}
+
+/// The nonces (d, e) of one signature share. Zeroized when dropped.
+pub struct NoncePair {
+    pub(super) scalars: Scalars,
+    pub(super) commitments: NonceCommitments,
+}
+
+impl std::fmt::Debug for NoncePair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NoncePair(<redacted>)")
+    }
+}
+
+impl NoncePair {
+    /// Makes one pair. Several are cheaper by [`generate_batch`].
+    pub fn generate(
+        scheme: Scheme,
+        hedge: &Hedge,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Self, NonceCommitments), NonceError> {
+        match Curve::of(scheme)? {
+            Curve::Secp => {
+                let hiding = draw::<Secp>(scheme, hedge, rng);
+                let binding = draw::<Secp>(scheme, hedge, rng);
+                let points = [Secp::mul_base(hiding.expose()), Secp::mul_base(binding.expose())];
+                let [first, second] =
+                    <ProjectivePoint as BatchNormalize<_>>::batch_normalize(&points);
+                secp_pair(hiding, binding, &first, &second)
+            }
+            Curve::Edwards => Ok(edwards_pair(scheme, hedge, rng)),
+        }
+    }
+
+    /// The public half.
+    pub fn commitments(&self) -> &NonceCommitments {
+        &self.commitments
+    }
+}
+
+/// Makes many pairs; for secp256k1 all points are normalized together.
+pub fn generate_batch(
+    scheme: Scheme,
+    count: usize,
+    hedge: &Hedge,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<Vec<(NoncePair, NonceCommitments)>, NonceError> {
+    match Curve::of(scheme)? {
+        Curve::Secp => secp_batch(scheme, count, hedge, rng),
+        Curve::Edwards => Ok((0..count).map(|_| edwards_pair(scheme, hedge, rng)).collect()),
+    }
+}
+
+/// Draws one nonce: H(scheme, 32 fresh random bytes, node secret), reduced from 64 bytes.
+///
+/// RFC 9591 section 4.1 hashes randomness with the signing share; here the node secret stands in
+/// for it, because pairs are made before it is known which key they serve.
+fn draw<C: Suite>(
+    scheme: Scheme,
+    hedge: &Hedge,
+    rng: &mut dyn CryptoRngCore,
+) -> SecretScalar<C> {
+    loop {
+        let mut random = Zeroizing::new([0; 32]);
+        rng.fill_bytes(random.as_mut());
+        let nonce = hash_to_scalar::<C>(Tag::Hedge, |tagged| {
+            tagged.text(scheme.as_str()).bytes(random.as_ref()).bytes(hedge.0.as_ref())
+        });
+        if nonce != zero::<C>() {
+            return SecretScalar::new(nonce);
+        }
+    }
+}
+
+fn secp_batch(
+    scheme: Scheme,
+    count: usize,
+    hedge: &Hedge,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<Vec<(NoncePair, NonceCommitments)>, NonceError> {
+    let nonces: Vec<_> = (0..count)
+        .map(|_| (draw::<Secp>(scheme, hedge, rng), draw::<Secp>(scheme, hedge, rng)))
+        .collect();
+    let points: Vec<_> = nonces
+        .iter()
+        .flat_map(|(hiding, binding)| [hiding, binding].map(|d| Secp::mul_base(d.expose())))
+        .collect();
+    let affine: Vec<AffinePoint> =
+        <ProjectivePoint as BatchNormalize<_>>::batch_normalize(points.as_slice());
+    nonces
+        .into_iter()
+        .zip(affine.chunks_exact(2))
+        .map(|((hiding, binding), points)| match points {
+            [first, second] => secp_pair(hiding, binding, first, second),
+            _ => Err(NonceError::Invariant("chunks of two have two items")),
+        })
+        .collect()
+}
+
+fn secp_pair(
+    hiding: SecretScalar<Secp>,
+    binding: SecretScalar<Secp>,
+    first: &AffinePoint,
+    second: &AffinePoint,
+) -> Result<(NoncePair, NonceCommitments), NonceError> {
+    let point = |point: &AffinePoint| {
+        let encoded = point.to_encoded_point(false);
+        secp256k1::PublicKey::from_slice(encoded.as_bytes())
+            .map_err(|_| NonceError::Invariant("a nonce that is not zero has a commitment"))
+    };
+    let (first, second) = (point(first)?, point(second)?);
+    let points = Points::Secp {
+        encoded: [first.serialize(), second.serialize()],
+        hiding: first,
+        binding: second,
+    };
+    Ok(pair(Scalars::Secp { hiding, binding }, points))
+}
+
+fn edwards_pair(
+    scheme: Scheme,
+    hedge: &Hedge,
+    rng: &mut dyn CryptoRngCore,
+) -> (NoncePair, NonceCommitments) {
+    let hiding = draw::<Edwards>(scheme, hedge, rng);
+    let binding = draw::<Edwards>(scheme, hedge, rng);
+    let [first, second] = [&hiding, &binding].map(|d| EdwardsPoint::mul_base(d.expose()));
+    let encoded = [first, second].map(|point| point.compress().to_bytes());
+    let points = Points::Edwards { encoded, hiding: first, binding: second };
+    pair(Scalars::Edwards { hiding, binding }, points)
+}
+
+fn pair(scalars: Scalars, points: Points) -> (NoncePair, NonceCommitments) {
+    let commitments = NonceCommitments(points);
+    (NoncePair { scalars, commitments: commitments.clone() }, commitments)
+}

@@ -1,0 +1,4 @@
+mod conformance;
+mod dealt;
+mod refusals;
+mod vectors;

@@ -1,0 +1,113 @@
+//! Keys of every scheme, every payload, and verification.
+
+use serde_json::Value;
+
+use crate::harness::Cluster;
+
+fn signers(answer: &Value) -> usize {
+    answer["signers"].as_array().unwrap().len()
+}
+
+#[test]
+fn every_scheme_makes_keys_whose_signatures_verify() {
+    let cluster = Cluster::start(&[]);
+
+    for scheme in ["bip340", "frost-secp256k1", "ed25519"] {
+        let name = format!("key-{scheme}");
+        cluster.json(&["key", "create", &name, "--scheme", scheme, "--purpose", "messages"]);
+        let shown = cluster.json(&["key", "show", &name]);
+        assert_eq!(shown["state"], "ACTIVE");
+        assert_eq!(shown["threshold"], 2);
+        let length = if scheme == "ed25519" { 64 } else { 66 };
+        assert_eq!(shown["public_key"].as_str().unwrap().len(), length);
+
+        let file = cluster.directory().join("message");
+        std::fs::write(&file, b"pay nobody").unwrap();
+        let file = file.to_str().unwrap();
+        let signed = cluster.json(&["sign", "message", &name, "--file", file]);
+        assert_eq!(signers(&signed), 2);
+        assert_eq!(signed["scheme"], scheme);
+        let signature = signed["signature"].as_str().unwrap();
+        let good = cluster.quorate(&["verify", &name, "--file", file, "--signature", signature]);
+        assert_eq!(good.code, 0, "{good:?}");
+
+        std::fs::write(file, b"pay somebody").unwrap();
+        let bad = cluster.quorate(&["verify", &name, "--file", file, "--signature", signature]);
+        assert_eq!(bad.code, 7, "{bad:?}");
+    }
+}
+
+#[test]
+fn an_empty_message_is_a_message() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&["key", "create", "notes", "--scheme", "ed25519", "--purpose", "messages"]);
+
+    let signed = cluster.json(&["sign", "message", "notes", "--text", ""]);
+
+    assert_eq!(signed["signature"].as_str().unwrap().len(), 128);
+}
+
+#[test]
+fn a_digest_is_signed_by_a_key_for_digests() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&["key", "create", "digests", "--scheme", "bip340", "--purpose", "digests"]);
+
+    let signed = cluster.json(&["sign", "digest", "digests", "--hex", &"ab".repeat(32)]);
+
+    assert_eq!(signed["signature"].as_str().unwrap().len(), 128);
+    assert_eq!(signers(&signed), 2);
+}
+
+#[test]
+fn larger_committees_work() {
+    let cluster = Cluster::start(&["--nodes", "5", "--threshold", "3"]);
+    cluster.json(&["key", "create", "wide", "--scheme", "ed25519", "--purpose", "messages"]);
+
+    let signed = cluster.json(&["sign", "message", "wide", "--text", "hello"]);
+
+    assert_eq!(signers(&signed), 3);
+}
+
+#[test]
+fn the_same_command_id_gives_the_same_bytes() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&["key", "create", "notes", "--scheme", "bip340", "--purpose", "messages"]);
+    let id = "0190a5c2-7d4e-4c6a-8f2b-1f2e3d4c5b6a";
+    let sign = ["sign", "message", "notes", "--text", "once", "--command-id", id];
+
+    let first = cluster.json(&sign);
+    let second = cluster.json(&sign);
+
+    assert_eq!(first["command_id"], id);
+    assert_eq!(first["signature"], second["signature"]);
+    let other = ["sign", "message", "notes", "--text", "twice", "--command-id", id];
+    let reused = cluster.quorate(&other);
+    assert_ne!(reused.code, 0, "{reused:?}");
+    assert!(reused.stderr.contains("id"), "{reused:?}");
+}
+
+#[test]
+fn the_audit_log_of_every_node_verifies_and_a_changed_byte_does_not() {
+    let cluster = Cluster::start(&[]);
+    let mut files = Vec::new();
+    for node in cluster.nodes() {
+        let name = node["name"].as_str().unwrap().to_owned();
+        let file = cluster.directory().join(format!("{name}.audit"));
+        let file = file.to_str().unwrap().to_owned();
+        let done = cluster.quorate(&["audit", "export", "--node", &name, "--out", &file]);
+        assert_eq!(done.code, 0, "{done:?}");
+        files.push(file);
+    }
+    let mut verify = vec!["audit", "verify"];
+    verify.extend(files.iter().map(String::as_str));
+    let done = cluster.quorate(&verify);
+    assert_eq!(done.code, 0, "{done:?}");
+
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&files[0], bytes).unwrap();
+
+    let tampered = cluster.quorate(&["audit", "verify", &files[0]]);
+    assert_eq!(tampered.code, 7, "{tampered:?}");
+}
