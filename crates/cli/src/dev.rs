@@ -129,12 +129,12 @@ impl Dev {
             exec,
             place,
         } = started;
-        let binaries = binaries::provide().await?;
         let place = &*place.insert(Place::open(
             self.dir.as_deref(),
             self.nodes,
             self.threshold,
         )?);
+        let binaries = binaries::provide().await?;
         let start = Instant::now();
         if place.is_made() {
             output::progress(&format!(

@@ -85,11 +85,11 @@ impl Prepared {
             command.body.role(),
             identity.signing_key(),
         );
-        Ok(Self {
+        Self {
             command,
             digest: signed.digest(),
             signed,
-        })
+        }
     }
 
     /// The id.

@@ -138,8 +138,8 @@ impl ClientError {
     /// How the error shows to scripts.
     pub fn exit_class(&self) -> ExitClass {
         match self {
-            Self::Refused(refusal) => ExitClass::of_refusal(refusal),
-            Self::Ended {
+            Self::Refused(refusal)
+            | Self::Ended {
                 refusal: Some(refusal),
                 ..
             } => ExitClass::of_refusal(refusal),

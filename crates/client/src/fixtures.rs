@@ -225,13 +225,14 @@ fn generate(roster: &PinnedRoster, create: &CreateKey, command: Digest) -> Vec<D
                 .filter(|envelope| envelope.header.recipient.is_none_or(|to| to == me))
                 .map(|envelope| envelope.to_bytes().unwrap())
                 .collect();
-            match machine.advance(&inbound, &key, &mut OsRng) {
-                Advance::Running { machine, outgoing } => {
-                    next.push((me, key, machine));
-                    outgoing_of_all.extend(outgoing);
-                }
-                Advance::Finished { output, .. } => outputs.push(output),
-                other => panic!("{other:?}"),
+            let step = machine.advance(&inbound, &key, &mut OsRng);
+            if let Advance::Running { machine, outgoing } = step {
+                next.push((me, key, machine));
+                outgoing_of_all.extend(outgoing);
+            } else if let Advance::Finished { output, .. } = step {
+                outputs.push(output);
+            } else {
+                panic!("{step:?}");
             }
         }
         if !outputs.is_empty() {

@@ -111,6 +111,11 @@ impl CertifiedKey {
         self.0.proof.as_deref().unwrap_or_default()
     }
 
+    /// The key as lists show it.
+    pub fn listed(&self) -> ListedKey {
+        ListedKey(Arc::clone(&self.0))
+    }
+
     pub(crate) fn verifiers(&self) -> &Verifiers {
         &self.0.verifiers
     }

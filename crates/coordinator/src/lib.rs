@@ -3,3 +3,4 @@
 //! - [`core`]: what a coordinator does, as a synchronous function from events to actions.
 
 pub mod core;
+pub mod link;

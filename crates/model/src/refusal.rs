@@ -148,6 +148,14 @@ reasons! {
     Invariant = "INVARIANT", Internal, false;
 }
 
+impl Reason {
+    /// Whether a command that was refused for this reason stays refused (P8). Everything else is
+    /// judged afresh each time.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::CommandExpired | Self::CommandRejected | Self::RequestIdReused)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -106,23 +106,12 @@ pub fn pin(
     source: &KekSource,
 ) -> Result<()> {
     let disk = Arc::new(RealDisk::open(dir)?);
-    let reading = crate::shell::MachineClock::start().read();
-    pin_on(&disk, signed, expected, source, reading, &mut OsRng)
-}
-
-/// Pins roster 1 on any disk.
-pub fn pin_on<D: Disk + Clone>(
-    disk: &D,
-    signed: &SignedRoster,
-    expected: &Digest,
-    source: &KekSource,
-    reading: Reading,
-    rng: &mut dyn CryptoRngCore,
-) -> Result<()> {
     let pinned = signed.verify_pinned(expected)?;
-    let node = node_of(disk)?;
-    let kek = open_kek(disk, &node, source)?;
-    pin_with(disk, signed, &pinned, &node, &kek, reading, rng)
+    let node = node_of(&disk)?;
+    let kek = open_kek(&disk, &node, source)?;
+    check_own_tls_key(&pinned, &NodeIdentity::open(&disk, &node, &kek)?)?;
+    let reading = crate::shell::MachineClock::start().read();
+    pin_with(&disk, signed, &pinned, &node, &kek, reading, &mut OsRng)
 }
 
 /// Pins a verified roster on any disk, with an open KEK.
@@ -164,14 +153,23 @@ pub fn pin_with<D: Disk + Clone>(
     Ok(())
 }
 
+/// Each host checks that the roster contains its own key (P3).
 fn check_own_card(pinned: &PinnedRoster, identity: &NodeIdentity) -> Result<()> {
-    let tls_key_hash = quorate_pinning::spki_hash(&identity.tls_certificate)?;
-    let listed = pinned.roster().node(&identity.node).is_some_and(|card| {
-        card.identity_key == identity.public() && card.tls_key_hash == tls_key_hash
-    });
+    let card = pinned.roster().node(&identity.node);
     ensure!(
-        listed,
-        "the roster does not list node \"{}\" with the keys of this directory",
+        card.is_some_and(|card| card.identity_key == identity.public()),
+        "the roster does not list node \"{}\" with the identity key of this directory",
+        identity.node
+    );
+    Ok(())
+}
+
+fn check_own_tls_key(pinned: &PinnedRoster, identity: &NodeIdentity) -> Result<()> {
+    let hash = quorate_pinning::spki_hash(&identity.tls_certificate)?;
+    let card = pinned.roster().node(&identity.node);
+    ensure!(
+        card.is_some_and(|card| card.tls_key_hash == hash),
+        "the roster does not list node \"{}\" with the TLS key of this directory",
         identity.node
     );
     Ok(())
@@ -281,6 +279,7 @@ pub fn open(
         pid: std::process::id(),
     };
     let mut opened = open_on(disk, node, setting, &mut OsRng)?;
+    check_own_tls_key(&opened.pinned, &opened.identity)?;
     opened.writer = Some(opened.core.journal().start_writer().context("start the writer")?);
     Ok(opened)
 }

@@ -281,10 +281,10 @@ mod tests {
             let wire = v1::Node { link_state: 0, ..v1::Node::from(view.clone()) };
             let other = v1::Node { clock_state: 7, ..v1::Node::from(view) };
 
-            prop_assert_eq!(
-                NodeView::try_from(wire).unwrap_err().get("field"), Some("link_state"));
-            prop_assert_eq!(
-                NodeView::try_from(other).unwrap_err().get("field"), Some("clock_state"));
+            let link = NodeView::try_from(wire).unwrap_err();
+            let clock = NodeView::try_from(other).unwrap_err();
+            prop_assert_eq!(link.get("field"), Some("link_state"));
+            prop_assert_eq!(clock.get("field"), Some("clock_state"));
         }
     }
 }

@@ -94,7 +94,11 @@ impl Abort {
     }
 
     pub(crate) fn blameless(fault: Fault) -> Self {
-        Self::Misbehavior { culprits: BTreeSet::new(), fault, evidence: None }
+        Self::Misbehavior {
+            culprits: BTreeSet::new(),
+            fault,
+            evidence: None,
+        }
     }
 
     /// Who is to blame.

@@ -61,14 +61,18 @@ impl Slot {
             .text(self.protocol.as_str())
             .number(u64::from(self.round))
             .number(u64::from(self.sender.number()))
-            .number(self.recipient.map_or(0, |recipient| u64::from(recipient.number())))
+            .number(
+                self.recipient
+                    .map_or(0, |recipient| u64::from(recipient.number())),
+            )
             .digest(&self.previous)
     }
 
     /// The associated data of a sealed body. It leaves the body hash out, because that covers the
     /// sealed bytes themselves.
     fn associated_data(&self) -> Digest {
-        self.hash_into(Tagged::new(Tag::Envelope).text("seal")).finish()
+        self.hash_into(Tagged::new(Tag::Envelope).text("seal"))
+            .finish()
     }
 }
 
@@ -93,9 +97,24 @@ pub struct Header {
 
 impl Header {
     fn of(slot: Slot, body: &[u8]) -> Self {
-        let Slot { session, protocol, round, sender, recipient, previous } = slot;
+        let Slot {
+            session,
+            protocol,
+            round,
+            sender,
+            recipient,
+            previous,
+        } = slot;
         let body_hash = body_hash(body);
-        Self { session, protocol, round, sender, recipient, previous, body_hash }
+        Self {
+            session,
+            protocol,
+            round,
+            sender,
+            recipient,
+            previous,
+            body_hash,
+        }
     }
 
     /// The place of the message.
@@ -175,7 +194,11 @@ impl Envelope {
     pub fn sign(slot: Slot, body: Vec<u8>, key: &SigningKey) -> Self {
         let header = Header::of(slot, &body);
         let signature = sign_digest(key, &header.digest());
-        Self { header, body, signature }
+        Self {
+            header,
+            body,
+            signature,
+        }
     }
 
     /// Checks that the body is the one of the header and that the signature holds, strictly.
@@ -193,7 +216,10 @@ impl Envelope {
 
     /// The statement without the body.
     pub fn signed_header(&self) -> SignedHeader {
-        SignedHeader { header: self.header.clone(), signature: self.signature }
+        SignedHeader {
+            header: self.header.clone(),
+            signature: self.signature,
+        }
     }
 
     /// The bytes as sent.

@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     abort::Fault,
     dkg::{
-        checks::{check_commit, check_echo, check_hello, check_reveal, check_sealed, follows, stands_in},
+        checks::{
+            check_commit, check_echo, check_hello, check_reveal, check_sealed, follows, stands_in,
+        },
         round,
         terms::{Terms, is_well_shaped, scheme_of},
     },
@@ -98,7 +100,9 @@ pub struct Facts<'a> {
 
 impl std::fmt::Debug for Facts<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Facts").field("signing", &self.signing).finish_non_exhaustive()
+        f.debug_struct("Facts")
+            .field("signing", &self.signing)
+            .finish_non_exhaustive()
     }
 }
 
@@ -172,17 +176,23 @@ impl Evidence {
     /// Checks the evidence.
     pub fn verify(&self, facts: &Facts<'_>) -> Result<Blamed, NotProven> {
         match self {
-            Self::Equivocation { session, first, second } => {
-                Session::read(session, facts)?.equivocation(first, second)
-            }
+            Self::Equivocation {
+                session,
+                first,
+                second,
+            } => Session::read(session, facts)?.equivocation(first, second),
             Self::Malformed { session, envelope } => malformed(session, envelope, facts),
             Self::FalseEcho { session, echo } => Session::read(session, facts)?.false_echo(echo),
-            Self::Contradiction { session, echo, later } => {
-                Session::read(session, facts)?.contradiction(echo, later)
-            }
-            Self::FalseReveal { session, commit, reveal } => {
-                Session::read(session, facts)?.false_reveal(commit, reveal)
-            }
+            Self::Contradiction {
+                session,
+                echo,
+                later,
+            } => Session::read(session, facts)?.contradiction(echo, later),
+            Self::FalseReveal {
+                session,
+                commit,
+                reveal,
+            } => Session::read(session, facts)?.false_reveal(commit, reveal),
             Self::BadSubShare(complaint) => {
                 Session::read(&complaint.session, facts)?.complaint(complaint)
             }
@@ -213,18 +223,18 @@ fn identity_keys(
         .ok_or(NotProven::UnknownParticipant)
 }
 
-fn blamed(
-    session: &SessionPreimage,
-    party: PartyIndex,
-    fault: Fault,
-) -> Result<Blamed, NotProven> {
+fn blamed(session: &SessionPreimage, party: PartyIndex, fault: Fault) -> Result<Blamed, NotProven> {
     let participant = session
         .binding
         .participants
         .iter()
         .find(|participant| participant.index == party)
         .ok_or(NotProven::UnknownParticipant)?;
-    Ok(Blamed { node: participant.node.clone(), party, fault })
+    Ok(Blamed {
+        node: participant.node.clone(),
+        party,
+        fault,
+    })
 }
 
 /// A malformed message, which for a hello comes before there is a session.
@@ -240,7 +250,12 @@ fn malformed(
             return Err(NotProven::Session);
         }
         signed(&identity_keys(session, facts)?, envelope)?;
-        if !stands_in(header, &session.binding.provisional_id(), round::HELLO, None) {
+        if !stands_in(
+            header,
+            &session.binding.provisional_id(),
+            round::HELLO,
+            None,
+        ) {
             return Err(NotProven::Statement);
         }
         check_hello(&session.binding, envelope).err()
@@ -260,11 +275,10 @@ fn malformed(
     blamed(session, sender, fault.ok_or(NotProven::NoFault)?)
 }
 
-fn signed(
-    keys: &BTreeMap<PartyIndex, VerifyingKey>,
-    envelope: &Envelope,
-) -> Result<(), NotProven> {
-    let key = keys.get(&envelope.header.sender).ok_or(NotProven::UnknownParticipant)?;
+fn signed(keys: &BTreeMap<PartyIndex, VerifyingKey>, envelope: &Envelope) -> Result<(), NotProven> {
+    let key = keys
+        .get(&envelope.header.sender)
+        .ok_or(NotProven::UnknownParticipant)?;
     envelope.verify(key).map_err(|_| NotProven::Statement)
 }
 
@@ -281,8 +295,10 @@ impl Session {
 
     /// Checks that a header is signed by its sender, who takes part.
     fn signed_header(&self, statement: &SignedHeader) -> Result<(), NotProven> {
-        let key =
-            self.keys.get(&statement.header.sender).ok_or(NotProven::UnknownParticipant)?;
+        let key = self
+            .keys
+            .get(&statement.header.sender)
+            .ok_or(NotProven::UnknownParticipant)?;
         statement.verify(key).map_err(|_| NotProven::Statement)
     }
 

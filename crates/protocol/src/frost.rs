@@ -5,9 +5,9 @@
 //! handled by libsecp256k1, nothing is computed twice, and a signature is checked once, by a library
 //! that had no part in making it; single shares are checked only when that fails.
 //!
-//! Letters are those of the RFC: d_i and e_i the hiding and binding nonces, D_i and E_i their
-//! commitments, rho_i binding factors, R group commitment, c challenge, lambda_i interpolating
-//! values, z_i signature shares.
+//! Letters are those of the RFC: `d_i` and `e_i` the hiding and binding nonces, `D_i` and `E_i`
+//! their commitments, `rho_i` binding factors, `R` group commitment, `c` challenge, `lambda_i`
+//! interpolating values, `z_i` signature shares.
 
 mod aggregate;
 mod edwards;
@@ -27,11 +27,13 @@ pub use sign::{SignError, sign_share};
 
 use serde::{Deserialize, Serialize};
 
-/// A signature share as it travels: z_i, big-endian for secp256k1, little-endian for Ed25519.
+/// A signature share as it travels: `z_i`, big-endian for secp256k1, little-endian for Ed25519.
 pub type ShareBytes = [u8; 32];
 
 /// What is added to the key before it signs (P26).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Tweak {
     /// Nothing: the untweaked group key signs.
     #[default]

@@ -23,7 +23,10 @@ pub fn verify(
     proof: &PossessionProof,
 ) -> Result<(), Refusal> {
     let fails = |what: String| {
-        Refusal::new(Reason::ProtocolViolation, format!("proof of possession fails: {what}"))
+        Refusal::new(
+            Reason::ProtocolViolation,
+            format!("proof of possession fails: {what}"),
+        )
     };
     let shares = proof.verify_receipts(pinned, record)?;
     let set = SigningSet::from_received(record.scheme, &proof.set)
@@ -31,8 +34,14 @@ pub fn verify(
     let message = pop_message(&record.certificate);
     let mut named = Vec::with_capacity(shares.len());
     for (participant, share) in record.participants.iter().zip(shares) {
-        verify_share(keys, &set, &message, Tweak::None, participant.index, &share)
-            .map_err(|_| fails(format!("the share of node {} does not hold", participant.node)))?;
+        verify_share(keys, &set, &message, Tweak::None, participant.index, &share).map_err(
+            |_| {
+                fails(format!(
+                    "the share of node {} does not hold",
+                    participant.node
+                ))
+            },
+        )?;
         named.push((participant.index, share));
     }
     let signature = aggregate(keys, &set, &message, Tweak::None, &named)

@@ -20,7 +20,12 @@ impl<M> Inbox<M> {
 
     /// The same messages in another form.
     pub fn map<N>(self, mut form: impl FnMut(M) -> N) -> Inbox<N> {
-        Inbox(self.0.into_iter().map(|(from, message)| (from, form(message))).collect())
+        Inbox(
+            self.0
+                .into_iter()
+                .map(|(from, message)| (from, form(message)))
+                .collect(),
+        )
     }
 
     /// The messages in order of their senders, by value.
@@ -53,7 +58,10 @@ pub struct Collector<M> {
 impl<M: PartialEq> Collector<M> {
     /// Expects one message from each of these parties.
     pub fn new(expected: BTreeSet<PartyIndex>) -> Self {
-        Self { expected, received: BTreeMap::new() }
+        Self {
+            expected,
+            received: BTreeMap::new(),
+        }
     }
 
     /// Takes a message.
@@ -78,12 +86,19 @@ impl<M: PartialEq> Collector<M> {
 
     /// Whose message is missing.
     pub fn awaiting(&self) -> impl Iterator<Item = PartyIndex> + '_ {
-        self.expected.iter().copied().filter(|from| !self.received.contains_key(from))
+        self.expected
+            .iter()
+            .copied()
+            .filter(|from| !self.received.contains_key(from))
     }
 
     /// The whole round, or the collector back while a message is missing.
     pub fn complete(self) -> Result<Inbox<M>, Self> {
-        if self.awaiting().next().is_none() { Ok(Inbox(self.received)) } else { Err(self) }
+        if self.awaiting().next().is_none() {
+            Ok(Inbox(self.received))
+        } else {
+            Err(self)
+        }
     }
 }
 

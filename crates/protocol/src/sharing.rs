@@ -3,8 +3,8 @@
 //!
 //! Shamir's polynomials with Feldman's commitments (Feldman, FOCS 1987). A dealer shares a constant
 //! term that is random at a key's birth and given when a share is dealt again; receivers see no
-//! difference. Letters: t threshold, a_k coefficients, A_k = a_k·G their commitments, s_i = f(i)
-//! shares, Y_i = s_i·G verifying shares.
+//! difference. Letters: `t` threshold, `a_k` coefficients, `A_k = a_k·G` their commitments,
+//! `s_i = f(i)` shares, `Y_i = s_i·G` verifying shares.
 
 mod proof;
 
@@ -16,8 +16,8 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use crate::suite::{
-    Curve, Edwards, Secp, Suite, decode_element, decode_scalar, encode_element, encode_scalar, lagrange_at,
-    random_scalar, scalar_of, small_multiple, UnknownCurve, zero,
+    Curve, Edwards, Secp, Suite, UnknownCurve, decode_element, decode_scalar, encode_element,
+    encode_scalar, lagrange_at, random_scalar, scalar_of, small_multiple, zero,
 };
 
 /// A secret scalar. Zeroized when dropped.
@@ -55,7 +55,7 @@ impl<C: Suite> std::fmt::Debug for SecretScalar<C> {
     }
 }
 
-/// A share of a key as it is sealed and stored: the encoding of s_i. Zeroized when dropped.
+/// A share of a key as it is sealed and stored: the encoding of `s_i`. Zeroized when dropped.
 pub struct SigningShare(Zeroizing<[u8; 32]>);
 
 impl SigningShare {
@@ -101,19 +101,22 @@ impl<C: Suite> Polynomial<C> {
         let mut coefficients = Vec::with_capacity(usize::from(threshold.max(1)));
         coefficients.push(constant);
         // A zero coefficient would have no encoding, and a zero leading one a lower degree.
-        coefficients
-            .extend((1..threshold).map(|_| SecretScalar::new(random_nonzero::<C>(rng))));
+        coefficients.extend((1..threshold).map(|_| SecretScalar::new(random_nonzero::<C>(rng))));
         Self(coefficients)
     }
 
     /// The share f(i).
     pub fn evaluate(&self, index: PartyIndex) -> SecretScalar<C> {
         let x = scalar_of::<C>(index);
-        let value = self.0.iter().rev().fold(zero::<C>(), |sum, a| sum * x + *a.expose());
+        let value = self
+            .0
+            .iter()
+            .rev()
+            .fold(zero::<C>(), |sum, a| sum * x + *a.expose());
         SecretScalar::new(value)
     }
 
-    /// The commitments A_k = a_k·G.
+    /// The commitments `A_k = a_k·G`.
     pub fn commit(&self) -> Commitment<C> {
         Commitment(self.0.iter().map(|a| C::mul_base(a.expose())).collect())
     }
@@ -178,9 +181,12 @@ impl<C: Suite> Commitment<C> {
 
     /// The verifying share f(i)·G, from the commitments alone.
     pub fn evaluate(&self, index: PartyIndex) -> Element<C> {
-        self.0.iter().rev().fold(C::Group::identity(), |sum, point| {
-            small_multiple::<C>(sum, index.number()) + *point
-        })
+        self.0
+            .iter()
+            .rev()
+            .fold(C::Group::identity(), |sum, point| {
+                small_multiple::<C>(sum, index.number()) + *point
+            })
     }
 
     /// Whether a share is f(i).

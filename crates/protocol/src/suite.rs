@@ -256,7 +256,10 @@ mod tests {
     fn small_multiples_are_multiples() {
         let point = Secp::mul_base(&Secp::number(7));
         for number in [0u16, 1, 2, 3, 5, 32, 255, u16::MAX] {
-            assert_eq!(small_multiple::<Secp>(point, number), point * Secp::number(number.into()));
+            assert_eq!(
+                small_multiple::<Secp>(point, number),
+                point * Secp::number(number.into())
+            );
         }
     }
 

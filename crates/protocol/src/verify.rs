@@ -61,9 +61,7 @@ impl Verifier {
     pub fn new(scheme: Scheme, group_key: &[u8], tweak: Tweak) -> Result<Self, BadKey> {
         Ok(Self(match (scheme, tweak) {
             (Scheme::Bip340, Tweak::None) => Inner::Bip340(x_only(group_key)?),
-            (Scheme::Bip340, Tweak::TaprootKeyPath) => {
-                Inner::Bip340(tweaked(&x_only(group_key)?)?)
-            }
+            (Scheme::Bip340, Tweak::TaprootKeyPath) => Inner::Bip340(tweaked(&x_only(group_key)?)?),
             (Scheme::FrostSecp256k1, Tweak::None) => Inner::Rfc9591(secp_point(group_key)?),
             (Scheme::Ed25519, Tweak::None) => Inner::Ed25519(edwards_key(group_key)?),
             (Scheme::FrostSecp256k1 | Scheme::Ed25519, Tweak::TaprootKeyPath) => {
@@ -81,10 +79,15 @@ impl Verifier {
             }),
             Inner::Rfc9591(key) => rfc9591::holds(key, message, signature),
             Inner::Ed25519(key) => signature.try_into().is_ok_and(|bytes| {
-                key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(bytes)).is_ok()
+                key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(bytes))
+                    .is_ok()
             }),
         };
-        if holds { Ok(()) } else { Err(BadSignature::DoesNotHold) }
+        if holds {
+            Ok(())
+        } else {
+            Err(BadSignature::DoesNotHold)
+        }
     }
 }
 
@@ -128,7 +131,11 @@ fn tweaked(internal: &XOnlyPublicKey) -> Result<XOnlyPublicKey, BadKey> {
 fn edwards_key(bytes: &[u8]) -> Result<VerifyingKey, BadKey> {
     let encoded = bytes.try_into().map_err(|_| BadKey::Malformed)?;
     let key = VerifyingKey::from_bytes(encoded).map_err(|_| BadKey::Malformed)?;
-    if key.is_weak() { Err(BadKey::Malformed) } else { Ok(key) }
+    if key.is_weak() {
+        Err(BadKey::Malformed)
+    } else {
+        Ok(key)
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Faults {
 }
 
 /// A number below a bound.
-pub fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
+pub(crate) fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
     rng.next_u64() % bound.max(1)
 }
 
@@ -64,6 +64,6 @@ fn chance(rng: &mut ChaCha8Rng, bound: u32) -> u32 {
 }
 
 /// Whether something that happens `per_mille` times in 1000 happens.
-pub fn happens(rng: &mut ChaCha8Rng, per_mille: u32) -> bool {
+pub(crate) fn happens(rng: &mut ChaCha8Rng, per_mille: u32) -> bool {
     rng.next_u32() % 1_000 < per_mille
 }

@@ -11,15 +11,17 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore as _;
 
 /// Everybody of a run.
-pub struct People {
+pub(crate) struct People {
     /// The roster that all of them pinned.
-    pub pinned: PinnedRoster,
+    pub(crate) pinned: PinnedRoster,
+    /// The same with its signatures.
+    pub(crate) signed: SignedRoster,
     /// The nodes' identity keys, in the order of the roster.
-    pub nodes: Vec<SigningKey>,
+    pub(crate) nodes: Vec<SigningKey>,
     /// The admin's key.
-    pub admin: SigningKey,
+    pub(crate) admin: SigningKey,
     /// The client's key.
-    pub client: SigningKey,
+    pub(crate) client: SigningKey,
 }
 
 fn name<T: std::str::FromStr>(text: &str) -> T {
@@ -40,7 +42,7 @@ fn tls(rng: &mut ChaCha8Rng) -> Digest {
 
 impl People {
     /// Draws everybody from a seed.
-    pub fn draw(rng: &mut ChaCha8Rng, count: usize) -> Self {
+    pub(crate) fn draw(rng: &mut ChaCha8Rng, count: usize) -> Self {
         let nodes: Vec<SigningKey> = (0..count).map(|_| signing_key(rng)).collect();
         let (admin, client) = (signing_key(rng), signing_key(rng));
         let cards = nodes
@@ -80,47 +82,48 @@ impl People {
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
         };
-        let pinned = SignedRoster::unsigned(&roster)
+        let (signed, pinned) = SignedRoster::unsigned(&roster)
             .and_then(|mut signed| {
                 signed.sign(&name("admin"), &admin);
-                signed.verify_first()
+                let pinned = signed.verify_first()?;
+                Ok((signed, pinned))
             })
             .unwrap_or_else(|error| unreachable!("the roster of a run holds: {error}"));
-        Self { pinned, nodes, admin, client }
+        Self { pinned, signed, nodes, admin, client }
     }
 
     /// The id of a node.
-    pub fn node_id(&self, at: usize) -> NodeId {
+    pub(crate) fn node_id(&self, at: usize) -> NodeId {
         name(&format!("node-{at}"))
     }
 
     /// The ids of all nodes.
-    pub fn node_ids(&self) -> Vec<NodeId> {
+    pub(crate) fn node_ids(&self) -> Vec<NodeId> {
         (0..self.nodes.len()).map(|at| self.node_id(at)).collect()
     }
 
     /// Where a node stands.
-    pub fn node_at(&self, id: &NodeId) -> Option<usize> {
+    pub(crate) fn node_at(&self, id: &NodeId) -> Option<usize> {
         (0..self.nodes.len()).find(|at| self.node_id(*at) == *id)
     }
 
     /// The coordinator.
-    pub fn coordinator_id(&self) -> CoordinatorId {
+    pub(crate) fn coordinator_id(&self) -> CoordinatorId {
         name("coordinator-1")
     }
 
     /// The admin.
-    pub fn admin_id(&self) -> PrincipalId {
+    pub(crate) fn admin_id(&self) -> PrincipalId {
         name("admin")
     }
 
     /// The client.
-    pub fn client_id(&self) -> PrincipalId {
+    pub(crate) fn client_id(&self) -> PrincipalId {
         name("client")
     }
 
     /// The key of the run.
-    pub fn key_name(&self) -> KeyName {
+    pub(crate) fn key_name(&self) -> KeyName {
         name("treasury")
     }
 }

@@ -12,38 +12,38 @@ use quorate_model::{
 
 /// One command of a client, from its making to its answer.
 #[derive(Clone, Debug)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// The command.
-    pub signed: SignedCommand,
+    pub(crate) signed: SignedCommand,
     /// Its id.
-    pub id: CommandId,
+    pub(crate) id: CommandId,
     /// The key that it is about.
-    pub key: KeyName,
+    pub(crate) key: KeyName,
     /// What it asks to have signed; none for a creation.
-    pub payloads: Vec<Payload>,
+    pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
-    pub answers: Vec<Result<CommandView, Refusal>>,
+    pub(crate) answers: Vec<Result<CommandView, Refusal>>,
     /// How often it was submitted.
-    pub submitted: u32,
+    pub(crate) submitted: u32,
     /// Whether the client got what it asked for.
-    pub done: bool,
+    pub(crate) done: bool,
 }
 
 /// Who speaks for a client.
-pub struct Speaker<'a> {
+pub(crate) struct Speaker<'a> {
     /// The roster.
-    pub pinned: &'a PinnedRoster,
+    pub(crate) pinned: &'a PinnedRoster,
     /// The principal.
-    pub principal: PrincipalId,
+    pub(crate) principal: PrincipalId,
     /// Its role.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Its key.
-    pub key: &'a SigningKey,
+    pub(crate) key: &'a SigningKey,
 }
 
 impl Speaker<'_> {
     /// Makes a command.
-    pub fn command(&self, id: CommandId, created: UnixMillis, body: CommandBody) -> SignedCommand {
+    pub(crate) fn command(&self, id: CommandId, created: UnixMillis, body: CommandBody) -> SignedCommand {
         let command = Command {
             cluster: self.pinned.cluster(),
             roster: self.pinned.hash(),
@@ -63,7 +63,7 @@ impl Speaker<'_> {
     }
 
     /// Asks for a key of all nodes.
-    pub fn create(
+    pub(crate) fn create(
         &self,
         id: CommandId,
         created: UnixMillis,
@@ -87,7 +87,7 @@ impl Speaker<'_> {
     }
 
     /// Asks for a signature over a message.
-    pub fn sign(
+    pub(crate) fn sign(
         &self,
         id: CommandId,
         created: UnixMillis,
@@ -107,12 +107,12 @@ impl Operation {
     }
 
     /// Whether it creates a key.
-    pub fn is_creation(&self) -> bool {
+    pub(crate) fn is_creation(&self) -> bool {
         self.payloads.is_empty()
     }
 
     /// The digest of the command.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.signed.digest()
     }
 }

@@ -29,7 +29,7 @@ const AWAY_US: u64 = 400_000;
 const RESUBMIT_US: u64 = 3_000_000;
 
 /// The wall clock at the start of every run.
-const EPOCH_MS: u64 = 1_800_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_800_000_000_000;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -158,6 +158,7 @@ impl World {
         mutation: Option<Mutation>,
     ) -> Self {
         let people = People::draw(&mut rng, count);
+        let mutated = mutation.map(|_| people.node_id(0));
         let machines = (0..count)
             .map(|at| Machine::new(&people, at, seed, mutation.filter(|_| at == 0)))
             .collect();
@@ -178,7 +179,7 @@ impl World {
             next_handle: 0,
             calls: BTreeMap::new(),
             healing: false,
-            invariants: Invariants::default(),
+            invariants: Invariants::new(mutated),
             trace: Vec::new(),
         };
         world.plan(threshold, signatures);
@@ -260,8 +261,12 @@ impl World {
         let limit = self.now_us + 300_000_000;
         while !self.is_quiet() {
             if self.now_us > limit || !self.step(&mut steps)? {
-                let open = self.operations.iter().filter(|o| !o.done).count();
-                let detail = format!("{open} commands never end after all faults stopped");
+                let open: Vec<_> = self.operations.iter().filter(|o| !o.done).collect();
+                let last = open.first().and_then(|operation| operation.answers.last());
+                let detail = format!(
+                    "{} commands never end after all faults stopped; the last answer is {last:?}",
+                    open.len()
+                );
                 return Err(self.violation("I8", detail, steps));
             }
         }
@@ -447,7 +452,11 @@ impl World {
     }
 
     fn submit(&mut self, operation: usize) {
-        if self.operations[operation].done || self.coordinator.is_none() {
+        if self.operations[operation].done {
+            return;
+        }
+        if self.coordinator.is_none() {
+            self.after(RESUBMIT_US, Happening::Submit { operation });
             return;
         }
         self.operations[operation].submitted += 1;

@@ -6,10 +6,7 @@ mod list;
 mod show;
 
 use clap::Subcommand;
-use quorate_client::{
-    CertifiedKey,
-    model::{KeyRecord, KeyState, Purposes},
-};
+use quorate_client::{ListedKey, model::Purposes};
 use serde_json::{Value, json};
 
 use crate::{context::Context, error::CliError};
@@ -39,17 +36,14 @@ impl Key {
 }
 
 /// What is verified of a key, for programs.
-fn record_json(record: &KeyRecord, state: KeyState) -> Value {
-    let nodes: Vec<_> = record
-        .participants
-        .iter()
-        .map(|p| p.node.as_str())
-        .collect();
+fn key_json(key: &ListedKey) -> Value {
+    let record = key.record();
+    let nodes: Vec<_> = record.participants.iter().map(|p| p.node.as_str()).collect();
     json!({
         "name": record.name,
         "scheme": record.scheme,
         "purpose": record.purposes,
-        "state": state.as_str(),
+        "state": key.state().as_str(),
         "epoch": record.epoch,
         "threshold": record.threshold,
         "nodes": nodes,
@@ -57,19 +51,13 @@ fn record_json(record: &KeyRecord, state: KeyState) -> Value {
     })
 }
 
-/// A certified key with the evidence for it, for programs.
-fn key_json(key: &CertifiedKey) -> Value {
-    let mut value = record_json(key.record(), KeyState::Active);
+/// The same with the evidence for it, which anybody can verify who has the roster.
+fn evident_json(key: &ListedKey) -> Value {
+    let mut value = key_json(key);
     if let Some(object) = value.as_object_mut() {
-        object.insert(
-            "certificate".to_owned(),
-            hex::encode(key.certificate()).into(),
-        );
-        object.insert(
-            "certificate_hash".to_owned(),
-            key.record().certificate.to_string().into(),
-        );
-        object.insert("proof".to_owned(), hex::encode(key.proof()).into());
+        object.insert("certificate".to_owned(), hex::encode(key.certificate()).into());
+        object.insert("certificate_hash".to_owned(), key.record().certificate.to_string().into());
+        object.insert("proof".to_owned(), key.proof().map(hex::encode).into());
     }
     value
 }

@@ -207,9 +207,10 @@ fn read_finished(root: &Path) -> Result<Option<Finished>, DevError> {
         })
 }
 
+/// A lock file alone is what an earlier try left behind that was refused.
 fn is_unused(root: &Path) -> Result<bool, DevError> {
-    let mut entries = fs::read_dir(root).map_err(DevError::file("read", root))?;
-    Ok(entries.next().is_none())
+    let entries = fs::read_dir(root).map_err(DevError::file("read", root))?;
+    Ok(entries.flatten().all(|entry| entry.file_name() == "lock"))
 }
 
 fn lock(root: &Path) -> Result<File, DevError> {

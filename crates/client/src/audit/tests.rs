@@ -276,7 +276,7 @@ fn chain(number: u8) -> Vec<Vec<u8>> {
 
 fn append(chain: &mut Vec<Vec<u8>>, entry: Entry) {
     let previous = chain.last().map_or(Digest::ZERO, |last| record_hash(last));
-    let sequence = chain.len() as u64 + 1;
+    let sequence = (chain.len() as u64).saturating_add(1);
     let record = Record {
         sequence,
         previous,

@@ -193,9 +193,15 @@ impl Commands {
     }
 }
 
-/// A failure may be tried again; everything else stands.
+/// What succeeded stands, and so does a refusal that is final; everything else is judged afresh
+/// (P8).
 fn over(view: Arc<CommandView>) -> Lookup {
-    if view.state == CommandState::Failed { Lookup::Fresh } else { Lookup::Over(view) }
+    let again = match view.state {
+        CommandState::Failed => true,
+        CommandState::Denied => view.error.as_ref().is_none_or(|error| !error.reason.is_final()),
+        _ => false,
+    };
+    if again { Lookup::Fresh } else { Lookup::Over(view) }
 }
 
 /// A command as it begins.

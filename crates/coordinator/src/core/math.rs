@@ -12,6 +12,7 @@ use quorate_model::{
 use quorate_protocol::{
     evidence::{BadShare, Evidence},
     frost::{AggregateError, PublicKeys, SigningSet, Tweak, aggregate, verify_share},
+    possession,
 };
 
 /// One message to sign.
@@ -87,30 +88,16 @@ pub(super) fn share_holds(
     verify_share(keys, set, &message.bytes, message.tweak, signer, share).is_ok()
 }
 
-/// Checks a proof of possession whole: who took part, every single share, and the signature.
+/// Whether a proof of possession holds: who took part, every single share, and the signature.
 pub(super) fn proof_holds(
     pinned: &PinnedRoster,
     record: &KeyRecord,
     keys: &PublicKeys,
     proof: &[u8],
 ) -> bool {
-    let Ok(proof) = PossessionProof::from_bytes(proof) else {
-        return false;
-    };
-    let Ok(shares) = proof.verify_receipts(pinned, record) else {
-        return false;
-    };
-    let Ok(set) = SigningSet::from_received(record.scheme, &proof.set) else {
-        return false;
-    };
-    let message = Message::possession(&record.certificate);
-    let every_share = record.participants.iter().zip(&shares).all(|(participant, share)| {
-        verify_share(keys, &set, &message.bytes, message.tweak, participant.index, share).is_ok()
-    });
-    let signature = keys
-        .verifier(Tweak::None)
-        .is_some_and(|verifier| verifier.verify(&message.bytes, &proof.signature).is_ok());
-    every_share && signature
+    PossessionProof::from_bytes(proof)
+        .and_then(|proof| possession::verify(pinned, record, keys, &proof))
+        .is_ok()
 }
 
 /// The evidence that a signed share does not hold.

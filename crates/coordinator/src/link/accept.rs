@@ -81,9 +81,14 @@ pub async fn accept_nodes(
                 }
             },
             Some(_) = connections.join_next() => {}
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
         }
     }
+}
+
+/// Ends when the coordinator goes down, also when whoever would say so is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Takes the next connection once it may take a place among the half-open ones.

@@ -311,14 +311,14 @@ fn a_file_that_is_cut_before_the_last_is_refused() {
     let inside = disk.fork();
     inside.truncate(&second, length - 1).unwrap();
     let whole_record = disk.fork();
-    whole_record.truncate(&second, 100).unwrap();
+    whole_record.truncate(&second, new_disk().length(FIRST).unwrap()).unwrap();
+    let inside_start = disk.fork();
+    inside_start.truncate(&second, 20).unwrap();
 
     assert_eq!(broken(&inside).fault, BrokenFault::EndsEarly);
     assert_eq!(broken(&inside).sequence, 2);
-    assert!(matches!(
-        broken(&whole_record).fault,
-        BrokenFault::EndsEarly | BrokenFault::Gap { .. }
-    ));
+    assert_eq!(broken(&whole_record).fault, BrokenFault::Gap { expected: 2 });
+    assert_eq!(broken(&inside_start).fault, BrokenFault::Header);
 }
 
 #[test]

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     abort::Fault,
-    envelope::{Envelope, Header, ProtocolId, SessionSecretKey, SignedHeader, is_session_key, open},
+    envelope::{
+        Envelope, Header, ProtocolId, SessionSecretKey, SignedHeader, is_session_key, open,
+    },
     sharing::{Commitment, CommitmentError, SecretScalar, decode_share},
     suite::Suite,
 };
@@ -62,7 +64,11 @@ pub(crate) fn check_echo(
 ) -> Result<Vec<SignedHeader>, Fault> {
     let Echo { seen } = decode(echo.header.round, &echo.body).ok_or(Fault::Malformed)?;
     let seen_round = echo.header.round.checked_sub(1).ok_or(Fault::Malformed)?;
-    if !seen.iter().map(|header| header.header.sender).eq(terms.parties()) {
+    if !seen
+        .iter()
+        .map(|header| header.header.sender)
+        .eq(terms.parties())
+    {
         return Err(Fault::FalseEcho);
     }
     for statement in &seen {
@@ -73,7 +79,10 @@ pub(crate) fn check_echo(
             return Err(Fault::FalseEcho);
         }
     }
-    let digests: Vec<_> = seen.iter().map(|statement| statement.header.digest()).collect();
+    let digests: Vec<_> = seen
+        .iter()
+        .map(|statement| statement.header.digest())
+        .collect();
     if view(&terms.session, seen_round, &digests) != echo.header.previous {
         return Err(Fault::FalseEcho);
     }
@@ -97,7 +106,11 @@ pub(crate) fn check_reveal<C: Suite>(
         return Err(Fault::FalseReveal);
     }
     let polynomial = read_polynomial(terms, &read)?;
-    if !read.package.proof.holds(&terms.session, dealer, &polynomial) {
+    if !read
+        .package
+        .proof
+        .holds(&terms.session, dealer, &polynomial)
+    {
         return Err(Fault::BadProof);
     }
     Ok(polynomial)
@@ -134,8 +147,11 @@ pub(crate) fn check_share<C: Suite>(
     share: &Envelope,
     read: &Share,
 ) -> Result<SecretScalar<C>, Fault> {
-    let opened =
-        open(key, &share.header.slot(), &read.sealed).map_err(|_| Fault::BadSubShare)?;
+    let opened = open(key, &share.header.slot(), &read.sealed).map_err(|_| Fault::BadSubShare)?;
     let share = decode_share::<C>(&opened).ok_or(Fault::BadSubShare)?;
-    if polynomial.fits(recipient, &share) { Ok(share) } else { Err(Fault::BadSubShare) }
+    if polynomial.fits(recipient, &share) {
+        Ok(share)
+    } else {
+        Err(Fault::BadSubShare)
+    }
 }

@@ -39,7 +39,11 @@ impl<C: Suite> Round for AwaitCommits<C> {
         inbox: Inbox<Envelope>,
         _: &mut dyn CryptoRngCore,
     ) -> Result<Self::Next, Abort> {
-        let Self { polynomial, keys, reveal } = self;
+        let Self {
+            polynomial,
+            keys,
+            reveal,
+        } = self;
         let hellos = party.view(round::HELLO)?;
         for (_, envelope) in inbox.iter() {
             check_commit(envelope).map_err(|_| party.malformed(envelope))?;
@@ -50,8 +54,17 @@ impl<C: Suite> Round for AwaitCommits<C> {
             }
         }
         party.keep(round::COMMIT, inbox);
-        let echo = Echo { seen: party.headers(round::COMMIT)? };
+        let echo = Echo {
+            seen: party.headers(round::COMMIT)?,
+        };
         let draft = party.broadcast(round::COMMIT_ECHO, &echo)?;
-        Ok((AwaitCommitEchoes { polynomial, keys, reveal }, draft))
+        Ok((
+            AwaitCommitEchoes {
+                polynomial,
+                keys,
+                reveal,
+            },
+            draft,
+        ))
     }
 }

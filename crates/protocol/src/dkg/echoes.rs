@@ -42,7 +42,11 @@ impl<C: Suite> Round for AwaitCommitEchoes<C> {
         inbox: Inbox<Envelope>,
         _: &mut dyn CryptoRngCore,
     ) -> Result<Self::Next, Abort> {
-        let Self { polynomial, keys, reveal } = self;
+        let Self {
+            polynomial,
+            keys,
+            reveal,
+        } = self;
         compare(party, round::COMMIT, &inbox)?;
         party.keep(round::COMMIT_ECHO, inbox);
         let draft = party.broadcast(round::REVEAL, &reveal)?;
@@ -68,7 +72,11 @@ impl<C: Suite> Round for AwaitRevealEchoes<C> {
         inbox: Inbox<Envelope>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<Self::Next, Abort> {
-        let Self { polynomial, keys, commitments } = self;
+        let Self {
+            polynomial,
+            keys,
+            commitments,
+        } = self;
         compare(party, round::REVEAL, &inbox)?;
         party.keep(round::REVEAL_ECHO, inbox);
         let mut drafts = Vec::with_capacity(keys.theirs.len());
@@ -82,7 +90,14 @@ impl<C: Suite> Round for AwaitRevealEchoes<C> {
             drafts.push(Draft { slot, body });
         }
         let own = polynomial.evaluate(party.me);
-        Ok((AwaitShares { own, keys: keys.own, commitments }, drafts))
+        Ok((
+            AwaitShares {
+                own,
+                keys: keys.own,
+                commitments,
+            },
+            drafts,
+        ))
     }
 }
 
@@ -98,8 +113,10 @@ fn compare(party: &Party, seen_round: u8, echoes: &Inbox<Envelope>) -> Result<()
             continue;
         }
         let theirs = check_echo(party.terms()?, &party.keys, envelope).map_err(|fault| {
-            let evidence =
-                Evidence::FalseEcho { session: party.preimage(), echo: envelope.clone() };
+            let evidence = Evidence::FalseEcho {
+                session: party.preimage(),
+                echo: envelope.clone(),
+            };
             Abort::proven(sender, fault, evidence)
         })?;
         return Err(equivocation(party, ours, theirs));
@@ -108,12 +125,18 @@ fn compare(party: &Party, seen_round: u8, echoes: &Inbox<Envelope>) -> Result<()
 }
 
 fn same_statements(theirs: &[SignedHeader], ours: &[SignedHeader]) -> bool {
-    theirs.iter().map(|statement| &statement.header).eq(ours.iter().map(|own| &own.header))
+    theirs
+        .iter()
+        .map(|statement| &statement.header)
+        .eq(ours.iter().map(|own| &own.header))
 }
 
 /// Two whole views of one round that differ: the first sender in both whose statements differ.
 fn equivocation(party: &Party, ours: Vec<SignedHeader>, theirs: Vec<SignedHeader>) -> Abort {
-    let differing = ours.into_iter().zip(theirs).find(|(own, their)| own.header != their.header);
+    let differing = ours
+        .into_iter()
+        .zip(theirs)
+        .find(|(own, their)| own.header != their.header);
     let Some((first, second)) = differing else {
         return Abort::Invariant("views that differ have a statement that differs");
     };
@@ -121,6 +144,10 @@ fn equivocation(party: &Party, ours: Vec<SignedHeader>, theirs: Vec<SignedHeader
     if culprit == party.me {
         return Abort::blameless(Fault::Impersonated);
     }
-    let evidence = Evidence::Equivocation { session: party.preimage(), first, second };
+    let evidence = Evidence::Equivocation {
+        session: party.preimage(),
+        first,
+        second,
+    };
     Abort::proven(culprit, Fault::Equivocation, evidence)
 }

@@ -47,10 +47,23 @@ impl<C: Suite> AwaitHellos<C> {
             .filter(|sender| **sender != party.me)
             .map(|sender| (*sender, SessionSecretKey::generate(&mut *rng)))
             .collect();
-        let session_keys = own.iter().map(|(sender, key)| (*sender, key.public())).collect();
+        let session_keys = own
+            .iter()
+            .map(|(sender, key)| (*sender, key.public()))
+            .collect();
         let polynomial = Polynomial::random(party.binding.threshold, rng);
-        let keys = SessionKeys { own, theirs: BTreeMap::new() };
-        (Self { polynomial, keys }, Hello { nonce: Nonce32(nonce), session_keys, state })
+        let keys = SessionKeys {
+            own,
+            theirs: BTreeMap::new(),
+        };
+        (
+            Self { polynomial, keys },
+            Hello {
+                nonce: Nonce32(nonce),
+                session_keys,
+                state,
+            },
+        )
     }
 }
 
@@ -65,12 +78,18 @@ impl<C: Suite> Round for AwaitHellos<C> {
         inbox: Inbox<Envelope>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<Self::Next, Abort> {
-        let Self { polynomial, mut keys } = self;
+        let Self {
+            polynomial,
+            mut keys,
+        } = self;
         let mut hellos = Vec::new();
         for (sender, envelope) in inbox.iter() {
-            let hello = check_hello(&party.binding, envelope)
-                .map_err(|_| party.malformed(envelope))?;
-            let for_us = hello.session_keys.iter().find(|(from, _)| *from == party.me);
+            let hello =
+                check_hello(&party.binding, envelope).map_err(|_| party.malformed(envelope))?;
+            let for_us = hello
+                .session_keys
+                .iter()
+                .find(|(from, _)| *from == party.me);
             if let Some((_, key)) = for_us {
                 keys.theirs.insert(sender, *key);
             }
@@ -81,17 +100,29 @@ impl<C: Suite> Round for AwaitHellos<C> {
         party.keep(round::HELLO, inbox);
 
         let session = party.terms()?.session;
-        let commitments = polynomial
-            .commit()
-            .encode()
-            .ok_or(Abort::Invariant("no coefficient of a fresh polynomial is zero"))?;
-        let proof = ProofOfKnowledge::prove(&session, party.me, &polynomial, rng)
-            .ok_or(Abort::Invariant("a constant term that is not zero can be proven"))?;
+        let commitments = polynomial.commit().encode().ok_or(Abort::Invariant(
+            "no coefficient of a fresh polynomial is zero",
+        ))?;
+        let proof = ProofOfKnowledge::prove(&session, party.me, &polynomial, rng).ok_or(
+            Abort::Invariant("a constant term that is not zero can be proven"),
+        )?;
         let mut opening = [0; 32];
         rng.fill_bytes(&mut opening);
-        let reveal = Reveal { package: Package { commitments, proof }, opening };
-        let commit = Commit { commitment: reveal.commitment(&session, party.me) };
+        let reveal = Reveal {
+            package: Package { commitments, proof },
+            opening,
+        };
+        let commit = Commit {
+            commitment: reveal.commitment(&session, party.me),
+        };
         let draft = party.broadcast(round::COMMIT, &commit)?;
-        Ok((AwaitCommits { polynomial, keys, reveal }, draft))
+        Ok((
+            AwaitCommits {
+                polynomial,
+                keys,
+                reveal,
+            },
+            draft,
+        ))
     }
 }

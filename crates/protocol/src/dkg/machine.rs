@@ -257,10 +257,16 @@ impl Machine {
         let inbox = match self.collect(inbound) {
             Ok(inbox) => inbox,
             Err(Uncollected::Rejected(rejected)) => {
-                return Advance::Refused { machine: self, rejected };
+                return Advance::Refused {
+                    machine: self,
+                    rejected,
+                };
             }
             Err(Uncollected::Abort(abort)) => {
-                return Advance::Aborted { abort, outgoing: Vec::new() };
+                return Advance::Aborted {
+                    abort,
+                    outgoing: Vec::new(),
+                };
             }
         };
         let Self { mut party, run, .. } = self;
@@ -325,10 +331,20 @@ impl Machine {
             .map_err(|source| Rejected::Unreadable { position, source })?;
         let header = &envelope.header;
         let sender = header.sender;
-        let key = self.party.keys.get(&sender).ok_or(Rejected::Stranger(sender))?;
-        envelope.verify(key).map_err(|_| Rejected::BadSignature(sender))?;
+        let key = self
+            .party
+            .keys
+            .get(&sender)
+            .ok_or(Rejected::Stranger(sender))?;
+        envelope
+            .verify(key)
+            .map_err(|_| Rejected::BadSignature(sender))?;
         let round = self.round();
-        let recipient = if round == round::SHARE { Some(self.party.me) } else { None };
+        let recipient = if round == round::SHARE {
+            Some(self.party.me)
+        } else {
+            None
+        };
         if header.recipient != recipient {
             return Err(Rejected::NotForMe(sender).into());
         }
@@ -337,7 +353,11 @@ impl Machine {
             return Err(Rejected::OtherSession(sender).into());
         }
         if !stands_in(header, &session, round, recipient) {
-            return Err(Rejected::OtherRound { sender, round: header.round }.into());
+            return Err(Rejected::OtherRound {
+                sender,
+                round: header.round,
+            }
+            .into());
         }
         if sender == self.party.me && self.sent != Some(envelope.digest()) {
             return Err(self.not_mine(round));
@@ -405,9 +425,19 @@ fn conclude<C: Suite>(
                 .iter()
                 .find(|envelope| envelope.header.recipient.is_none())
                 .map(Envelope::digest);
-            Advance::Running { machine: Machine { party, run: run(state), sent }, outgoing }
+            Advance::Running {
+                machine: Machine {
+                    party,
+                    run: run(state),
+                    sent,
+                },
+                outgoing,
+            }
         }
-        Ok(Step::Done(output)) => Advance::Finished { output, outgoing: Vec::new() },
+        Ok(Step::Done(output)) => Advance::Finished {
+            output,
+            outgoing: Vec::new(),
+        },
         Err(abort) => {
             let outgoing = complaint(&party, &abort, key).into_iter().collect();
             Advance::Aborted { abort, outgoing }
@@ -417,7 +447,9 @@ fn conclude<C: Suite>(
 
 /// The envelope that carries a complaint to everybody (P21).
 fn complaint(party: &Party, abort: &Abort, key: &SigningKey) -> Option<Envelope> {
-    let evidence = abort.evidence().filter(|evidence| evidence.is_complaint())?;
+    let evidence = abort
+        .evidence()
+        .filter(|evidence| evidence.is_complaint())?;
     let slot: Slot = party.slot(round::COMPLAINT, None).ok()?;
     Some(Envelope::sign(slot, evidence.to_bytes().ok()?, key))
 }

@@ -65,7 +65,10 @@ pub(crate) struct Reveal {
 impl Reveal {
     /// H(session, dealer, package, r).
     pub(crate) fn commitment(&self, session: &Digest, dealer: PartyIndex) -> Digest {
-        let Self { package: Package { commitments, proof }, opening } = self;
+        let Self {
+            package: Package { commitments, proof },
+            opening,
+        } = self;
         Tagged::new(Tag::Commitment)
             .digest(session)
             .number(u64::from(dealer.number()))
@@ -86,10 +89,9 @@ pub(crate) struct Share {
 /// The longest body of a round, in bytes: what 32 parties with threshold 32 need, rounded up.
 fn body_limit(round: u8) -> usize {
     match round {
-        round::HELLO => 2 * 1024,
+        round::HELLO | round::REVEAL => 2 * 1024,
         round::COMMIT => 64,
-        round::COMMIT_ECHO | round::REVEAL_ECHO => 16 * 1024,
-        round::REVEAL => 2 * 1024,
+        round::COMMIT_ECHO | round::REVEAL_ECHO => 8 * 1024,
         round::SHARE => 128,
         _ => 0,
     }
@@ -114,7 +116,10 @@ mod tests {
     #[test]
     fn a_body_over_the_limit_of_its_round_is_not_read() {
         let sealed = |length| Share {
-            sealed: Sealed { encapsulated: [0; 32], ciphertext: vec![0; length] },
+            sealed: Sealed {
+                encapsulated: [0; 32],
+                ciphertext: vec![0; length],
+            },
         };
         let fits = encode(&sealed(48)).unwrap();
         let exceeds = encode(&sealed(128)).unwrap();

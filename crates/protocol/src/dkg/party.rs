@@ -43,11 +43,20 @@ impl Party {
         binding: SessionBinding,
     ) -> Self {
         let (states, said) = (BTreeMap::new(), BTreeMap::new());
-        Self { me, keys, binding, terms: None, states, said }
+        Self {
+            me,
+            keys,
+            binding,
+            terms: None,
+            states,
+            said,
+        }
     }
 
     pub(super) fn terms(&self) -> Result<&Terms, Abort> {
-        self.terms.as_ref().ok_or(Abort::Invariant("a round after the hellos has a session"))
+        self.terms
+            .as_ref()
+            .ok_or(Abort::Invariant("a round after the hellos has a session"))
     }
 
     /// The id that messages of a round carry.
@@ -61,7 +70,10 @@ impl Party {
     /// Opens the session with everybody's nonce.
     pub(super) fn open_session(&mut self, hellos: &[Hello]) -> Result<(), Abort> {
         let nonces = hellos.iter().map(|hello| hello.nonce).collect();
-        let preimage = SessionPreimage { binding: self.binding.clone(), nonces };
+        let preimage = SessionPreimage {
+            binding: self.binding.clone(),
+            nonces,
+        };
         self.terms =
             Some(Terms::new(preimage).ok_or(Abort::Invariant("a checked setup has terms"))?);
         Ok(())
@@ -111,11 +123,7 @@ impl Party {
     }
 
     /// The place of a message of this party.
-    pub(super) fn slot(
-        &self,
-        round: u8,
-        recipient: Option<PartyIndex>,
-    ) -> Result<Slot, Abort> {
+    pub(super) fn slot(&self, round: u8, recipient: Option<PartyIndex>) -> Result<Slot, Abort> {
         Ok(Slot {
             session: self.session_in(round)?,
             protocol: ProtocolId::Dkg,
@@ -133,26 +141,38 @@ impl Party {
         body: &T,
     ) -> Result<Draft, Abort> {
         let body = encode(body).map_err(|_| Abort::Invariant("a body is encodable"))?;
-        Ok(Draft { slot: self.slot(round, None)?, body })
+        Ok(Draft {
+            slot: self.slot(round, None)?,
+            body,
+        })
     }
 
     /// The signed headers of a round that is over.
     pub(super) fn headers(&self, round: u8) -> Result<Vec<SignedHeader>, Abort> {
-        Ok(self.said(round)?.iter().map(Envelope::signed_header).collect())
+        Ok(self
+            .said(round)?
+            .iter()
+            .map(Envelope::signed_header)
+            .collect())
     }
 
     /// Everything that the id is the hash of; without nonces before everybody has said hello.
     pub(super) fn preimage(&self) -> SessionPreimage {
         self.terms.as_ref().map_or_else(
-            || SessionPreimage { binding: self.binding.clone(), nonces: Vec::new() },
+            || SessionPreimage {
+                binding: self.binding.clone(),
+                nonces: Vec::new(),
+            },
             |terms| terms.preimage.clone(),
         )
     }
 
     /// Blames the sender of a message that is not what its round demands.
     pub(super) fn malformed(&self, envelope: &Envelope) -> Abort {
-        let evidence =
-            Evidence::Malformed { session: self.preimage(), envelope: envelope.clone() };
+        let evidence = Evidence::Malformed {
+            session: self.preimage(),
+            envelope: envelope.clone(),
+        };
         Abort::proven(envelope.header.sender, Fault::Malformed, evidence)
     }
 
@@ -170,8 +190,8 @@ impl Party {
     pub(super) fn chain_code(&self) -> Result<[u8; 32], Abort> {
         let digest = Tagged::new(Tag::ChainCode)
             .digest(&self.terms()?.session)
-            .list(&self.digests(round::COMMIT)?, |tagged, digest| tagged.digest(digest))
-            .list(&self.digests(round::REVEAL)?, |tagged, digest| tagged.digest(digest))
+            .list(&self.digests(round::COMMIT)?, Tagged::digest)
+            .list(&self.digests(round::REVEAL)?, Tagged::digest)
             .finish();
         Ok(*digest.as_bytes())
     }

@@ -44,9 +44,18 @@ impl<C: Suite> Round for AwaitReveals<C> {
         }
         refuse_equal(&commitments)?;
         party.keep(round::REVEAL, inbox);
-        let echo = Echo { seen: party.headers(round::REVEAL)? };
+        let echo = Echo {
+            seen: party.headers(round::REVEAL)?,
+        };
         let draft = party.broadcast(round::REVEAL_ECHO, &echo)?;
-        Ok((AwaitRevealEchoes { polynomial, keys, commitments }, draft))
+        Ok((
+            AwaitRevealEchoes {
+                polynomial,
+                keys,
+                commitments,
+            },
+            draft,
+        ))
     }
 }
 
@@ -65,11 +74,7 @@ fn check_package<C: Suite>(party: &Party, reveal: &Envelope) -> Result<Commitmen
 }
 
 /// Blames whoever names another past than in its own echo.
-pub(super) fn check_follows(
-    party: &Party,
-    echo_round: u8,
-    later: &Envelope,
-) -> Result<(), Abort> {
+pub(super) fn check_follows(party: &Party, echo_round: u8, later: &Envelope) -> Result<(), Abort> {
     let echo = party.said_by(echo_round, later.header.sender)?;
     if follows(&echo.header, &later.header) {
         return Ok(());
@@ -79,7 +84,11 @@ pub(super) fn check_follows(
         echo: echo.signed_header(),
         later: later.signed_header(),
     };
-    Err(Abort::proven(later.header.sender, Fault::Contradiction, evidence))
+    Err(Abort::proven(
+        later.header.sender,
+        Fault::Contradiction,
+        evidence,
+    ))
 }
 
 /// Refuses equal constant terms (P18).
@@ -88,8 +97,10 @@ pub(super) fn check_follows(
 /// So they act together, or two machines drew the same randomness; neither can be named alone.
 fn refuse_equal<C: Suite>(commitments: &[Commitment<C>]) -> Result<(), Abort> {
     for (at, one) in commitments.iter().enumerate() {
-        let repeated =
-            commitments.iter().skip(at + 1).any(|other| other.constant() == one.constant());
+        let repeated = commitments
+            .iter()
+            .skip(at + 1)
+            .any(|other| other.constant() == one.constant());
         if repeated {
             return Err(Abort::blameless(Fault::EqualCommitments));
         }

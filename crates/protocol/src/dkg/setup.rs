@@ -73,8 +73,11 @@ impl Setup {
         if self.roster_key_of.get(&self.me) != Some(own_key) {
             return Err(SetupError::NotParticipant);
         }
-        let distinct: BTreeSet<_> =
-            self.roster_key_of.values().map(VerifyingKey::to_bytes).collect();
+        let distinct: BTreeSet<_> = self
+            .roster_key_of
+            .values()
+            .map(VerifyingKey::to_bytes)
+            .collect();
         if !self.roster_key_of.keys().copied().eq(parties(binding))
             || distinct.len() != self.roster_key_of.len()
             || self.roster_key_of.values().any(VerifyingKey::is_weak)

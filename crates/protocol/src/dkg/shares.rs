@@ -40,7 +40,11 @@ impl<C: Suite> Round for AwaitShares<C> {
         inbox: Inbox<Envelope>,
         _: &mut dyn CryptoRngCore,
     ) -> Result<DkgOutput, Abort> {
-        let Self { own: mut sum, mut keys, commitments } = self;
+        let Self {
+            own: mut sum,
+            mut keys,
+            commitments,
+        } = self;
         let dealers: BTreeMap<_, _> = party.terms()?.parties().zip(&commitments).collect();
         for (dealer, envelope) in inbox.iter() {
             check_follows(party, round::REVEAL_ECHO, envelope)?;
@@ -58,19 +62,16 @@ impl<C: Suite> Round for AwaitShares<C> {
             .reduce(|sum, next| sum.plus(&next))
             .ok_or(Abort::Invariant("a session has dealers"))?;
         if !combined.fits(party.me, &sum) {
-            return Err(Abort::Invariant("the sum of shares fits the sum of commitments"));
+            return Err(Abort::Invariant(
+                "the sum of shares fits the sum of commitments",
+            ));
         }
         output(party, &combined, &sum)
     }
 }
 
 /// A complaint reveals the session key for the accused dealer, and that key only (P21).
-fn complain(
-    party: &Party,
-    fault: Fault,
-    key: SessionSecretKey,
-    share: &Envelope,
-) -> Abort {
+fn complain(party: &Party, fault: Fault, key: SessionSecretKey, share: &Envelope) -> Abort {
     let dealer = share.header.sender;
     let complaint = || -> Result<Complaint, Abort> {
         Ok(Complaint {
@@ -84,9 +85,7 @@ fn complain(
         })
     };
     match complaint() {
-        Ok(complaint) => {
-            Abort::proven(dealer, fault, Evidence::BadSubShare(Box::new(complaint)))
-        }
+        Ok(complaint) => Abort::proven(dealer, fault, Evidence::BadSubShare(Box::new(complaint))),
         Err(abort) => abort,
     }
 }
@@ -108,8 +107,13 @@ fn output<C: Suite>(
     if own == C::Group::identity() || own != combined.evaluate(party.me) {
         return Err(Abort::Invariant("a share makes its verifying share"));
     }
-    check_public_sharing(terms.scheme, terms.threshold(), &group_key, &verifying_shares)
-        .map_err(|_| Abort::Invariant("verifying shares interpolate to the group key"))?;
+    check_public_sharing(
+        terms.scheme,
+        terms.threshold(),
+        &group_key,
+        &verifying_shares,
+    )
+    .map_err(|_| Abort::Invariant("verifying shares interpolate to the group key"))?;
     Ok(DkgOutput {
         share: SigningShare::from_bytes(*sum.to_bytes()),
         scheme: terms.scheme,

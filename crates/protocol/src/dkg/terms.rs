@@ -26,7 +26,10 @@ pub(crate) fn scheme_of(binding: &SessionBinding) -> Option<Scheme> {
 /// Whether participants are exactly the indices 1..=n in order and the threshold fits them.
 pub(crate) fn is_well_shaped(binding: &SessionBinding) -> bool {
     let count = binding.participants.len();
-    let indices = binding.participants.iter().map(|participant| participant.index.number());
+    let indices = binding
+        .participants
+        .iter()
+        .map(|participant| participant.index.number());
     (2..=MAX_PARTIES).contains(&count)
         && indices.eq((1..).take(count))
         && binding.threshold >= 1
@@ -35,7 +38,10 @@ pub(crate) fn is_well_shaped(binding: &SessionBinding) -> bool {
 
 /// The indices of all participants in order.
 pub(crate) fn parties(binding: &SessionBinding) -> impl Iterator<Item = PartyIndex> + '_ {
-    binding.participants.iter().map(|participant| participant.index)
+    binding
+        .participants
+        .iter()
+        .map(|participant| participant.index)
 }
 
 /// A well-shaped session with its id.
@@ -57,7 +63,12 @@ impl Terms {
             return None;
         }
         let session = preimage.id();
-        Some(Self { scheme, curve, preimage, session })
+        Some(Self {
+            scheme,
+            curve,
+            preimage,
+            session,
+        })
     }
 
     pub(crate) fn threshold(&self) -> u16 {
@@ -76,7 +87,7 @@ pub(crate) fn view(session: &Digest, round: u8, digests: &[Digest]) -> Digest {
         .text("view")
         .digest(session)
         .number(u64::from(round))
-        .list(digests, |tagged, digest| tagged.digest(digest))
+        .list(digests, Tagged::digest)
         .finish()
 }
 

@@ -71,7 +71,9 @@ impl SessionSecretKey {
 
 /// Whether bytes are a public key that can be sealed to: not a point of small order.
 pub fn is_session_key(bytes: &[u8; 32]) -> bool {
-    StaticSecret::from([8; 32]).diffie_hellman(&PublicKey::from(*bytes)).was_contributory()
+    StaticSecret::from([8; 32])
+        .diffie_hellman(&PublicKey::from(*bytes))
+        .was_contributory()
 }
 
 /// Seals a body for the place that it goes to.
@@ -81,8 +83,8 @@ pub fn seal(
     plaintext: &[u8],
     mut rng: &mut dyn CryptoRngCore,
 ) -> Result<Sealed, SealError> {
-    let recipient = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(recipient)
-        .map_err(|_| SealError)?;
+    let recipient =
+        <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(recipient).map_err(|_| SealError)?;
     let (encapsulated, ciphertext) =
         single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256, _>(
             &OpModeS::Base,
@@ -93,7 +95,10 @@ pub fn seal(
             &mut rng,
         )
         .map_err(|_| SealError)?;
-    Ok(Sealed { encapsulated: encapsulated.to_bytes().into(), ciphertext })
+    Ok(Sealed {
+        encapsulated: encapsulated.to_bytes().into(),
+        ciphertext,
+    })
 }
 
 /// Opens a body that came in the place that it was sealed for.
@@ -105,8 +110,9 @@ pub fn open(
     let bytes = Zeroizing::new(key.0.to_bytes());
     let key = <X25519HkdfSha256 as hpke::Kem>::PrivateKey::from_bytes(bytes.as_ref())
         .map_err(|_| OpenError)?;
-    let encapsulated = <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated)
-        .map_err(|_| OpenError)?;
+    let encapsulated =
+        <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated)
+            .map_err(|_| OpenError)?;
     single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
         &OpModeR::Base,
         &key,

@@ -17,12 +17,27 @@ fn slot() -> Slot {
 /// Every way in which a place differs from [`slot`] in one field; the protocol has one value.
 fn other_slots() -> Vec<Slot> {
     vec![
-        Slot { session: Digest::new([9; 32]), ..slot() },
+        Slot {
+            session: Digest::new([9; 32]),
+            ..slot()
+        },
         Slot { round: 4, ..slot() },
-        Slot { sender: PartyIndex::new(3).unwrap(), ..slot() },
-        Slot { recipient: PartyIndex::new(3), ..slot() },
-        Slot { recipient: None, ..slot() },
-        Slot { previous: Digest::new([9; 32]), ..slot() },
+        Slot {
+            sender: PartyIndex::new(3).unwrap(),
+            ..slot()
+        },
+        Slot {
+            recipient: PartyIndex::new(3),
+            ..slot()
+        },
+        Slot {
+            recipient: None,
+            ..slot()
+        },
+        Slot {
+            previous: Digest::new([9; 32]),
+            ..slot()
+        },
     ]
 }
 
@@ -39,7 +54,11 @@ fn an_envelope_survives_the_wire_and_its_signature_holds() {
 
     assert_eq!(read, envelope);
     assert!(read.verify(&identity(1).verifying_key()).is_ok());
-    assert!(read.signed_header().verify(&identity(1).verifying_key()).is_ok());
+    assert!(
+        read.signed_header()
+            .verify(&identity(1).verifying_key())
+            .is_ok()
+    );
     assert!(read.verify(&identity(2).verifying_key()).is_err());
 }
 
@@ -50,16 +69,30 @@ fn changing_any_field_breaks_the_signature() {
 
     for other in other_slots() {
         let mut changed = envelope.clone();
-        changed.header = Header { body_hash: envelope.header.body_hash, ..Header::of(other, b"") };
+        changed.header = Header {
+            body_hash: envelope.header.body_hash,
+            ..Header::of(other, b"")
+        };
         assert!(changed.verify(&key.verifying_key()).is_err(), "{other:?}");
-        assert!(changed.signed_header().verify(&key.verifying_key()).is_err(), "{other:?}");
+        assert!(
+            changed
+                .signed_header()
+                .verify(&key.verifying_key())
+                .is_err(),
+            "{other:?}"
+        );
     }
     let mut changed = envelope.clone();
     changed.body = b"yaddy".to_vec();
     assert!(changed.verify(&key.verifying_key()).is_err());
     let mut changed = envelope;
     changed.header.body_hash = Digest::ZERO;
-    assert!(changed.signed_header().verify(&key.verifying_key()).is_err());
+    assert!(
+        changed
+            .signed_header()
+            .verify(&key.verifying_key())
+            .is_err()
+    );
 }
 
 #[test]
@@ -69,14 +102,20 @@ fn another_body_under_an_honest_header_is_refused() {
 
     envelope.body = b"evil".to_vec();
 
-    assert!(envelope.signed_header().verify(&key.verifying_key()).is_ok());
+    assert!(
+        envelope
+            .signed_header()
+            .verify(&key.verifying_key())
+            .is_ok()
+    );
     assert!(envelope.verify(&key.verifying_key()).is_err());
 }
 
 #[test]
 fn an_oversized_envelope_is_not_read() {
-    let mut bytes =
-        Envelope::sign(slot(), vec![0; MAX_ENVELOPE_BYTES], &identity(1)).to_bytes().unwrap();
+    let mut bytes = Envelope::sign(slot(), vec![0; MAX_ENVELOPE_BYTES], &identity(1))
+        .to_bytes()
+        .unwrap();
 
     assert_eq!(Envelope::from_bytes(&bytes), Err(WireError::Malformed));
     bytes.truncate(40);
@@ -91,7 +130,11 @@ fn a_sealed_body_opens_with_its_key_in_its_place_only() {
 
     assert_eq!(open(&key, &slot(), &sealed).unwrap().as_slice(), b"secret");
     for other in other_slots() {
-        assert_eq!(open(&key, &other, &sealed).unwrap_err(), OpenError, "{other:?}");
+        assert_eq!(
+            open(&key, &other, &sealed).unwrap_err(),
+            OpenError,
+            "{other:?}"
+        );
     }
     let stranger = SessionSecretKey::generate(&mut rng);
     assert_eq!(open(&stranger, &slot(), &sealed).unwrap_err(), OpenError);
@@ -123,7 +166,9 @@ fn points_of_small_order_are_no_session_keys() {
         assert!(!is_session_key(&bytes));
         assert_eq!(seal(&bytes, &slot(), b"secret", &mut rng), Err(SealError));
     }
-    assert!(is_session_key(&SessionSecretKey::generate(&mut rng).public()));
+    assert!(is_session_key(
+        &SessionSecretKey::generate(&mut rng).public()
+    ));
 }
 
 #[test]
@@ -132,7 +177,10 @@ fn a_revealed_key_is_the_same_key() {
     let key = SessionSecretKey::generate(&mut rng);
     let public = key.public();
 
-    assert_eq!(SessionSecretKey::from_revealed(key.reveal()).public(), public);
+    assert_eq!(
+        SessionSecretKey::from_revealed(key.reveal()).public(),
+        public
+    );
 }
 
 #[test]

@@ -57,7 +57,12 @@ impl Session {
     }
 
     fn share_fault<C: Suite>(&self, complaint: &Complaint) -> Result<Fault, NotProven> {
-        let Complaint { commit, reveal, share, .. } = complaint;
+        let Complaint {
+            commit,
+            reveal,
+            share,
+            ..
+        } = complaint;
         let dealer = share.header.sender;
         let accuser = share.header.recipient.ok_or(NotProven::Statement)?;
 
@@ -66,8 +71,12 @@ impl Session {
         self.signed_header(commit)?;
         self.broadcast(reveal, round::REVEAL)?;
         self.stands(&commit.header, round::COMMIT)?;
-        if !stands_in(&share.header, &self.terms.session, round::SHARE, Some(accuser))
-            || commit.header.sender != dealer
+        if !stands_in(
+            &share.header,
+            &self.terms.session,
+            round::SHARE,
+            Some(accuser),
+        ) || commit.header.sender != dealer
             || reveal.header.sender != dealer
         {
             return Err(NotProven::Statement);
@@ -75,8 +84,8 @@ impl Session {
         let key = self.revealed_key(complaint)?;
 
         let read = check_sealed(share).map_err(|_| NotProven::Statement)?;
-        let polynomial = committed_polynomial::<C>(&self.terms, reveal)
-            .map_err(|_| NotProven::Statement)?;
+        let polynomial =
+            committed_polynomial::<C>(&self.terms, reveal).map_err(|_| NotProven::Statement)?;
         match check_share(&key, accuser, &polynomial, share, &read) {
             Ok(_) => Err(NotProven::NoFault),
             Err(fault) => Ok(fault),
@@ -85,7 +94,14 @@ impl Session {
 
     /// The session key that the accuser made for the dealer, as the dealer saw it.
     fn revealed_key(&self, complaint: &Complaint) -> Result<SessionSecretKey, NotProven> {
-        let Complaint { hellos, hello, commit, share, revealed, .. } = complaint;
+        let Complaint {
+            hellos,
+            hello,
+            commit,
+            share,
+            revealed,
+            ..
+        } = complaint;
         let (dealer, accuser) = (share.header.sender, share.header.recipient);
         super::signed(&self.keys, hello)?;
         let binding = &self.terms.preimage.binding;
@@ -96,9 +112,8 @@ impl Session {
             return Err(NotProven::Statement);
         }
         let mut named = self.terms.parties().zip(hellos);
-        let is_named = named.any(|(party, digest)| {
-            Some(party) == accuser && *digest == hello.header.digest()
-        });
+        let is_named =
+            named.any(|(party, digest)| Some(party) == accuser && *digest == hello.header.digest());
         if !is_named || view(&provisional, round::HELLO, hellos) != commit.header.previous {
             return Err(NotProven::Statement);
         }

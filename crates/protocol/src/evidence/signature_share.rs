@@ -1,13 +1,13 @@
 //! A signature share that does not hold (P25), with the node's signed statement around it.
 //!
-//! The statement names the command and the position of the share in it, not the message. What the
-//! message is follows from the command, and the verifier must derive it from there by itself: a
-//! message that came along with the evidence could be any message, and every honest share is wrong
-//! for another one.
+//! The statement names the command, the position of the share in it, and the hash of the message.
+//! The verifier derives the message from the command by itself, so that evidence carries nothing
+//! that its verifier would have to believe; the hash keeps a verifier that decodes otherwise than
+//! the signer did from blaming an honest share for it.
 
 use quorate_model::{
     Digest, Epoch, KeyName, Participant,
-    share::{SetOfSigners, ShareReceipt},
+    share::{SetOfSigners, ShareReceipt, signed_message_hash},
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,13 +71,18 @@ impl BadShare {
             .iter()
             .find(|participant| participant.node == statement.node)
             .ok_or(NotProven::UnknownParticipant)?;
-        let identity =
-            (facts.identity_of)(&statement.node).ok_or(NotProven::UnknownParticipant)?;
-        self.receipt.verify(&identity).map_err(|_| NotProven::Statement)?;
+        let identity = (facts.identity_of)(&statement.node).ok_or(NotProven::UnknownParticipant)?;
+        self.receipt
+            .verify(&identity)
+            .map_err(|_| NotProven::Statement)?;
 
         let position = usize::try_from(self.item).map_err(|_| NotProven::Statement)?;
         let item = statement.items.get(position).ok_or(NotProven::Statement)?;
         let (message, tweak) = signing.messages.get(position).ok_or(NotProven::Statement)?;
+        // A statement about another message is judged by other facts, never by these.
+        if item.message != signed_message_hash(message, *tweak == Tweak::TaprootKeyPath) {
+            return Err(NotProven::OtherFacts);
+        }
         if item.signing_set != self.set.digest() {
             return Err(NotProven::Statement);
         }

@@ -48,8 +48,14 @@ pub enum AggregateError {
 
 /// A round on the curve of the key.
 enum Round<'a> {
-    Secp { forms: &'a secp::Forms, form: &'a secp::Form, round: secp::Round },
-    Edwards { round: edwards::Round },
+    Secp {
+        forms: &'a secp::Forms,
+        form: &'a secp::Form,
+        round: secp::Round,
+    },
+    Edwards {
+        round: edwards::Round,
+    },
 }
 
 impl<'a> Round<'a> {
@@ -109,16 +115,22 @@ impl<'a> Round<'a> {
         };
         let entry = (signer, commitments);
         match (self, &keys.points) {
-            (Self::Secp { forms, form, round }, Points::Secp { verifying_shares, .. }) => {
-                at(verifying_shares, signer).is_some_and(|verifying_share| {
-                    secp::share_holds(forms, form, round, entry, verifying_share, share)
-                })
-            }
-            (Self::Edwards { round }, Points::Edwards { verifying_shares, .. }) => {
-                at(verifying_shares, signer).is_some_and(|verifying_share| {
-                    edwards::share_holds(round, entry, verifying_share, share)
-                })
-            }
+            (
+                Self::Secp { forms, form, round },
+                Points::Secp {
+                    verifying_shares, ..
+                },
+            ) => at(verifying_shares, signer).is_some_and(|verifying_share| {
+                secp::share_holds(forms, form, round, entry, verifying_share, share)
+            }),
+            (
+                Self::Edwards { round },
+                Points::Edwards {
+                    verifying_shares, ..
+                },
+            ) => at(verifying_shares, signer).is_some_and(|verifying_share| {
+                edwards::share_holds(round, entry, verifying_share, share)
+            }),
             (Self::Secp { .. }, Points::Edwards { .. })
             | (Self::Edwards { .. }, Points::Secp { .. }) => false,
         }
@@ -128,9 +140,15 @@ impl<'a> Round<'a> {
 fn check_signers(keys: &PublicKeys, set: &SigningSet) -> Result<(), AggregateError> {
     let threshold = keys.threshold();
     if set.len() < usize::from(threshold) {
-        return Err(AggregateError::TooFewSigners { signers: set.len(), threshold });
+        return Err(AggregateError::TooFewSigners {
+            signers: set.len(),
+            threshold,
+        });
     }
-    match set.signers().find(|signer| usize::from(signer.number()) > keys.count()) {
+    match set
+        .signers()
+        .find(|signer| usize::from(signer.number()) > keys.count())
+    {
         Some(stranger) => Err(AggregateError::Stranger(stranger)),
         None => Ok(()),
     }
@@ -150,7 +168,9 @@ pub fn aggregate(
         return Err(AggregateError::OtherShares);
     }
     let round = Round::new(keys, set, message, tweak)?;
-    let verifier = keys.verifier(tweak).ok_or(AggregateError::TweakUnsupported)?;
+    let verifier = keys
+        .verifier(tweak)
+        .ok_or(AggregateError::TweakUnsupported)?;
     if let Some(signature) = round.signature(shares)
         && verifier.verify(message, &signature).is_ok()
     {
@@ -162,7 +182,9 @@ pub fn aggregate(
         .map(|(signer, _)| *signer)
         .collect();
     if culprits.is_empty() {
-        return Err(AggregateError::Invariant("shares that hold make a signature that holds"));
+        return Err(AggregateError::Invariant(
+            "shares that hold make a signature that holds",
+        ));
     }
     Err(AggregateError::Cheaters { culprits })
 }
@@ -184,6 +206,8 @@ pub fn verify_share(
     if round.share_holds(keys, set, signer, share) {
         Ok(())
     } else {
-        Err(AggregateError::Cheaters { culprits: BTreeSet::from([signer]) })
+        Err(AggregateError::Cheaters {
+            culprits: BTreeSet::from([signer]),
+        })
     }
 }

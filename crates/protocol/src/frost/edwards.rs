@@ -48,16 +48,23 @@ impl Round {
         }
         let commitment = sum.compress().to_bytes();
         let challenge = Edwards::H2(&[&commitment, key.as_slice(), message].concat());
-        Some(Self { signers, factors, commitment, challenge })
+        Some(Self {
+            signers,
+            factors,
+            commitment,
+            challenge,
+        })
     }
 
     fn factor_of(&self, signer: PartyIndex) -> Option<&Scalar> {
         let mut pairs = self.signers.iter().zip(&self.factors);
-        pairs.find(|(index, _)| **index == signer).map(|(_, factor)| factor)
+        pairs
+            .find(|(index, _)| **index == signer)
+            .map(|(_, factor)| factor)
     }
 }
 
-/// rho_i = H1(key, H4(message), H5(commitments), i).
+/// `rho_i = H1(key, H4(message), H5(commitments), i)`.
 fn binding_factors(key: &[u8; 32], set: &SigningSet, message: &[u8]) -> Vec<Scalar> {
     let mut encoded = Vec::with_capacity(96 * set.len());
     for (signer, commitments) in set.entries() {
@@ -85,12 +92,14 @@ fn encode_index(index: PartyIndex) -> [u8; 32] {
 
 fn edwards_points(commitments: &NonceCommitments) -> Option<(&EdwardsPoint, &EdwardsPoint)> {
     match &commitments.0 {
-        Points::Edwards { hiding, binding, .. } => Some((hiding, binding)),
+        Points::Edwards {
+            hiding, binding, ..
+        } => Some((hiding, binding)),
         Points::Secp { .. } => None,
     }
 }
 
-/// z_i = d_i + e_i·rho_i + lambda_i·s_i·c.
+/// `z_i = d_i + e_i·rho_i + lambda_i·s_i·c`.
 pub(super) fn share(
     round: &Round,
     signer: PartyIndex,
@@ -104,7 +113,7 @@ pub(super) fn share(
     Some(z.to_bytes())
 }
 
-/// Checks z_i·G = D_i + rho_i·E_i + lambda_i·c·Y_i.
+/// Checks `z_i·G = D_i + rho_i·E_i + lambda_i·c·Y_i`.
 pub(super) fn share_holds(
     round: &Round,
     (signer, commitments): (PartyIndex, &NonceCommitments),

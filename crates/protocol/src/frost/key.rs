@@ -33,8 +33,14 @@ pub enum KeyShareError {
 }
 
 pub(super) enum Inner {
-    Secp { share: SecretScalar<Secp>, forms: Forms },
-    Edwards { share: SecretScalar<Edwards>, group_key: [u8; 32] },
+    Secp {
+        share: SecretScalar<Secp>,
+        forms: Forms,
+    },
+    Edwards {
+        share: SecretScalar<Edwards>,
+        group_key: [u8; 32],
+    },
 }
 
 /// One party's share of a key, checked against what is public. Zeroized when dropped.
@@ -81,12 +87,18 @@ impl SigningKeyShare {
             }
             Curve::Edwards => {
                 let share = read::<Edwards>(share, group_key, verifying_share)?;
-                let group_key =
-                    group_key.try_into().map_err(|_| KeyShareError::BadGroupKey)?;
+                let group_key = group_key
+                    .try_into()
+                    .map_err(|_| KeyShareError::BadGroupKey)?;
                 Inner::Edwards { share, group_key }
             }
         };
-        Ok(Self { scheme, index, threshold, inner })
+        Ok(Self {
+            scheme,
+            index,
+            threshold,
+            inner,
+        })
     }
 
     /// The scheme.

@@ -66,8 +66,14 @@ impl std::fmt::Debug for Hedge {
 }
 
 pub(super) enum Scalars {
-    Secp { hiding: SecretScalar<Secp>, binding: SecretScalar<Secp> },
-    Edwards { hiding: SecretScalar<Edwards>, binding: SecretScalar<Edwards> },
+    Secp {
+        hiding: SecretScalar<Secp>,
+        binding: SecretScalar<Secp>,
+    },
+    Edwards {
+        hiding: SecretScalar<Edwards>,
+        binding: SecretScalar<Edwards>,
+    },
 }
 
 /// The nonces (d, e) of one signature share. Zeroized when dropped.
@@ -93,7 +99,10 @@ impl NoncePair {
             Curve::Secp => {
                 let hiding = draw::<Secp>(scheme, hedge, rng);
                 let binding = draw::<Secp>(scheme, hedge, rng);
-                let points = [Secp::mul_base(hiding.expose()), Secp::mul_base(binding.expose())];
+                let points = [
+                    Secp::mul_base(hiding.expose()),
+                    Secp::mul_base(binding.expose()),
+                ];
                 let [first, second] =
                     <ProjectivePoint as BatchNormalize<_>>::batch_normalize(&points);
                 secp_pair(hiding, binding, &first, &second)
@@ -117,7 +126,9 @@ pub fn generate_batch(
 ) -> Result<Vec<(NoncePair, NonceCommitments)>, NonceError> {
     match Curve::of(scheme)? {
         Curve::Secp => secp_batch(scheme, count, hedge, rng),
-        Curve::Edwards => Ok((0..count).map(|_| edwards_pair(scheme, hedge, rng)).collect()),
+        Curve::Edwards => Ok((0..count)
+            .map(|_| edwards_pair(scheme, hedge, rng))
+            .collect()),
     }
 }
 
@@ -125,16 +136,15 @@ pub fn generate_batch(
 ///
 /// RFC 9591 section 4.1 hashes randomness with the signing share; here the node secret stands in
 /// for it, because pairs are made before it is known which key they serve.
-fn draw<C: Suite>(
-    scheme: Scheme,
-    hedge: &Hedge,
-    rng: &mut dyn CryptoRngCore,
-) -> SecretScalar<C> {
+fn draw<C: Suite>(scheme: Scheme, hedge: &Hedge, rng: &mut dyn CryptoRngCore) -> SecretScalar<C> {
     loop {
         let mut random = Zeroizing::new([0; 32]);
         rng.fill_bytes(random.as_mut());
         let nonce = hash_to_scalar::<C>(Tag::Hedge, |tagged| {
-            tagged.text(scheme.as_str()).bytes(random.as_ref()).bytes(hedge.0.as_ref())
+            tagged
+                .text(scheme.as_str())
+                .bytes(random.as_ref())
+                .bytes(hedge.0.as_ref())
         });
         if nonce != zero::<C>() {
             return SecretScalar::new(nonce);
@@ -148,8 +158,17 @@ fn secp_batch(
     hedge: &Hedge,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<Vec<(NoncePair, NonceCommitments)>, NonceError> {
+    // The curve library panics on an empty batch.
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let nonces: Vec<_> = (0..count)
-        .map(|_| (draw::<Secp>(scheme, hedge, rng), draw::<Secp>(scheme, hedge, rng)))
+        .map(|_| {
+            (
+                draw::<Secp>(scheme, hedge, rng),
+                draw::<Secp>(scheme, hedge, rng),
+            )
+        })
         .collect();
     let points: Vec<_> = nonces
         .iter()
@@ -196,11 +215,21 @@ fn edwards_pair(
     let binding = draw::<Edwards>(scheme, hedge, rng);
     let [first, second] = [&hiding, &binding].map(|d| EdwardsPoint::mul_base(d.expose()));
     let encoded = [first, second].map(|point| point.compress().to_bytes());
-    let points = Points::Edwards { encoded, hiding: first, binding: second };
+    let points = Points::Edwards {
+        encoded,
+        hiding: first,
+        binding: second,
+    };
     pair(Scalars::Edwards { hiding, binding }, points)
 }
 
 fn pair(scalars: Scalars, points: Points) -> (NoncePair, NonceCommitments) {
     let commitments = NonceCommitments(points);
-    (NoncePair { scalars, commitments: commitments.clone() }, commitments)
+    (
+        NoncePair {
+            scalars,
+            commitments: commitments.clone(),
+        },
+        commitments,
+    )
 }

@@ -36,8 +36,14 @@ pub enum PublicKeysError {
 }
 
 pub(super) enum Points {
-    Secp { forms: Forms, verifying_shares: Vec<secp256k1::PublicKey> },
-    Edwards { group_key: [u8; 32], verifying_shares: Vec<EdwardsPoint> },
+    Secp {
+        forms: Forms,
+        verifying_shares: Vec<secp256k1::PublicKey>,
+    },
+    Edwards {
+        group_key: [u8; 32],
+        verifying_shares: Vec<EdwardsPoint>,
+    },
 }
 
 /// The public side of a key: group key and verifying shares with all that signing derives from
@@ -87,12 +93,24 @@ impl PublicKeys {
         } else {
             None
         };
-        Ok(Self { scheme, threshold, points, untweaked, taproot })
+        Ok(Self {
+            scheme,
+            threshold,
+            points,
+            untweaked,
+            taproot,
+        })
     }
 
     /// Reads the public keys of a certified key.
     pub fn of_record(record: &KeyRecord) -> Result<Self, PublicKeysError> {
-        let KeyRecord { scheme, threshold, group_key, verifying_shares, .. } = record;
+        let KeyRecord {
+            scheme,
+            threshold,
+            group_key,
+            verifying_shares,
+            ..
+        } = record;
         Self::new(*scheme, *threshold, group_key, verifying_shares)
     }
 
@@ -109,8 +127,12 @@ impl PublicKeys {
     /// How many shares there are.
     pub fn count(&self) -> usize {
         match &self.points {
-            Points::Secp { verifying_shares, .. } => verifying_shares.len(),
-            Points::Edwards { verifying_shares, .. } => verifying_shares.len(),
+            Points::Secp {
+                verifying_shares, ..
+            } => verifying_shares.len(),
+            Points::Edwards {
+                verifying_shares, ..
+            } => verifying_shares.len(),
         }
     }
 
@@ -133,13 +155,24 @@ fn secp_points(scheme: Scheme, group_key: &[u8], shares: &[Vec<u8>]) -> Option<P
         secp256k1::PublicKey::from_byte_array_compressed(bytes.try_into().ok()?).ok()
     };
     let forms = Forms::new(Flavor::of(scheme), &read(group_key)?)?;
-    let verifying_shares = shares.iter().map(|share| read(share)).collect::<Option<_>>()?;
-    Some(Points::Secp { forms, verifying_shares })
+    let verifying_shares = shares
+        .iter()
+        .map(|share| read(share))
+        .collect::<Option<_>>()?;
+    Some(Points::Secp {
+        forms,
+        verifying_shares,
+    })
 }
 
 fn edwards_points(group_key: &[u8], shares: &[Vec<u8>]) -> Option<Points> {
     decode_element::<Edwards>(group_key)?;
-    let verifying_shares =
-        shares.iter().map(|share| decode_element::<Edwards>(share)).collect::<Option<_>>()?;
-    Some(Points::Edwards { group_key: group_key.try_into().ok()?, verifying_shares })
+    let verifying_shares = shares
+        .iter()
+        .map(|share| decode_element::<Edwards>(share))
+        .collect::<Option<_>>()?;
+    Some(Points::Edwards {
+        group_key: group_key.try_into().ok()?,
+        verifying_shares,
+    })
 }

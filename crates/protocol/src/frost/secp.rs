@@ -32,7 +32,11 @@ pub(super) enum Flavor {
 
 impl Flavor {
     pub(super) fn of(scheme: Scheme) -> Self {
-        if scheme == Scheme::Bip340 { Self::Bip340 } else { Self::Rfc9591 }
+        if scheme == Scheme::Bip340 {
+            Self::Bip340
+        } else {
+            Self::Rfc9591
+        }
     }
 
     /// H1: binding factors.
@@ -86,23 +90,45 @@ const EVEN: u8 = 2;
 impl Form {
     fn rfc9591(group_key: &PublicKey) -> Self {
         let encoded = group_key.serialize();
-        Self { encoded, negate_before: false, tweak: None, negate_after: false }
+        Self {
+            encoded,
+            negate_before: false,
+            tweak: None,
+            negate_after: false,
+        }
     }
 
     fn bip340(group_key: &PublicKey) -> Self {
         let mut encoded = group_key.serialize();
         let negate_before = take_sign(&mut encoded);
-        Self { encoded, negate_before, tweak: None, negate_after: false }
+        Self {
+            encoded,
+            negate_before,
+            tweak: None,
+            negate_after: false,
+        }
     }
 
-    /// BIP-341 without scripts: Q = P + H_TapTweak(x(P))·G for the even P.
+    /// BIP-341 without scripts: `Q = P + H_TapTweak(x(P))·G` for the even P.
     fn taproot_key_path(group_key: &PublicKey) -> Option<Self> {
-        let Self { encoded: even, negate_before, .. } = Self::bip340(group_key);
+        let Self {
+            encoded: even,
+            negate_before,
+            ..
+        } = Self::bip340(group_key);
         let tweak = tap_tweak(&even);
         let internal = PublicKey::from_byte_array_compressed(even).ok()?;
-        let mut encoded = internal.add_exp_tweak(&tweak_scalar(&tweak)?).ok()?.serialize();
+        let mut encoded = internal
+            .add_exp_tweak(&tweak_scalar(&tweak)?)
+            .ok()?
+            .serialize();
         let negate_after = take_sign(&mut encoded);
-        Some(Self { encoded, negate_before, tweak: Some(tweak), negate_after })
+        Some(Self {
+            encoded,
+            negate_before,
+            tweak: Some(tweak),
+            negate_after,
+        })
     }
 
     /// The share of the key that signs.
@@ -129,7 +155,11 @@ impl Form {
         if let Some(tweak) = &self.tweak {
             share = share.add_exp_tweak(&tweak_scalar(tweak)?).ok()?;
         }
-        Some(if self.negate_after { share.negate() } else { share })
+        Some(if self.negate_after {
+            share.negate()
+        } else {
+            share
+        })
     }
 }
 
@@ -145,7 +175,11 @@ fn take_sign(encoded: &mut [u8; 33]) -> bool {
 fn tap_tweak(even: &[u8; 33]) -> Scalar {
     let [_, x @ ..] = even;
     let tag = Sha256::digest(b"TapTweak");
-    let hash = Sha256::new().chain_update(tag).chain_update(tag).chain_update(x).finalize();
+    let hash = Sha256::new()
+        .chain_update(tag)
+        .chain_update(tag)
+        .chain_update(x)
+        .finalize();
     <Scalar as Reduce<U256>>::reduce_bytes(&hash)
 }
 
@@ -160,9 +194,11 @@ pub(super) struct Forms {
 impl Forms {
     pub(super) fn new(flavor: Flavor, group_key: &PublicKey) -> Option<Self> {
         Some(match flavor {
-            Flavor::Rfc9591 => {
-                Self { flavor, untweaked: Form::rfc9591(group_key), taproot: None }
-            }
+            Flavor::Rfc9591 => Self {
+                flavor,
+                untweaked: Form::rfc9591(group_key),
+                taproot: None,
+            },
             Flavor::Bip340 => Self {
                 flavor,
                 untweaked: Form::bip340(group_key),
@@ -216,7 +252,12 @@ impl Round {
         let points: Vec<_> = points.iter().collect();
         let commitment = PublicKey::combine_keys(&points).ok()?.serialize();
         let challenge = challenge(flavor, &commitment, &form.encoded, message);
-        Some(Self { signers, factors, commitment, challenge })
+        Some(Self {
+            signers,
+            factors,
+            commitment,
+            challenge,
+        })
     }
 
     /// Whether the nonces are negated: BIP-340 signs for the even one of R and -R.
@@ -227,17 +268,14 @@ impl Round {
 
     fn factor_of(&self, signer: PartyIndex) -> Option<&Scalar> {
         let mut pairs = self.signers.iter().zip(&self.factors);
-        pairs.find(|(index, _)| **index == signer).map(|(_, factor)| factor)
+        pairs
+            .find(|(index, _)| **index == signer)
+            .map(|(_, factor)| factor)
     }
 }
 
-/// rho_i = H1(key, H4(message), H5(commitments), i).
-fn binding_factors(
-    flavor: Flavor,
-    form: &Form,
-    set: &SigningSet,
-    message: &[u8],
-) -> Vec<Scalar> {
+/// `rho_i = H1(key, H4(message), H5(commitments), i)`.
+fn binding_factors(flavor: Flavor, form: &Form, set: &SigningSet, message: &[u8]) -> Vec<Scalar> {
     let mut encoded = Vec::with_capacity(98 * set.len());
     for (signer, commitments) in set.entries() {
         encoded.extend_from_slice(&encode_index(*signer));
@@ -274,12 +312,14 @@ fn challenge(flavor: Flavor, commitment: &[u8; 33], key: &[u8; 33], message: &[u
 
 fn secp_points(commitments: &NonceCommitments) -> Option<(&PublicKey, &PublicKey)> {
     match &commitments.0 {
-        Points::Secp { hiding, binding, .. } => Some((hiding, binding)),
+        Points::Secp {
+            hiding, binding, ..
+        } => Some((hiding, binding)),
         Points::Edwards { .. } => None,
     }
 }
 
-/// z_i = d_i + e_i·rho_i + lambda_i·s_i·c, with the nonces negated where R is odd under BIP-340.
+/// `z_i = d_i + e_i·rho_i + lambda_i·s_i·c`, with the nonces negated where R is odd under BIP-340.
 pub(super) fn share(
     forms: &Forms,
     form: &Form,
@@ -299,7 +339,7 @@ pub(super) fn share(
     Some(z.to_bytes().into())
 }
 
-/// Checks z_i·G = D_i + rho_i·E_i + lambda_i·c·Y_i.
+/// Checks `z_i·G = D_i + rho_i·E_i + lambda_i·c·Y_i`.
 pub(super) fn share_holds(
     forms: &Forms,
     form: &Form,
@@ -318,7 +358,10 @@ pub(super) fn share_holds(
         }
         let lambda = lagrange::<Secp>(&round.signers, signer)?;
         let factor = tweak_scalar(&(lambda * round.challenge))?;
-        let share = form.verifying_share(verifying_share)?.mul_tweak(&factor).ok()?;
+        let share = form
+            .verifying_share(verifying_share)?
+            .mul_tweak(&factor)
+            .ok()?;
         let rest = share.negate().add_exp_tweak(&tweak_scalar(&z)?).ok()?;
         Some(rest == nonce)
     };

@@ -34,8 +34,16 @@ pub enum SetError {
 
 #[derive(Clone)]
 pub(super) enum Points {
-    Secp { encoded: [[u8; 33]; 2], hiding: secp256k1::PublicKey, binding: secp256k1::PublicKey },
-    Edwards { encoded: [[u8; 32]; 2], hiding: EdwardsPoint, binding: EdwardsPoint },
+    Secp {
+        encoded: [[u8; 33]; 2],
+        hiding: secp256k1::PublicKey,
+        binding: secp256k1::PublicKey,
+    },
+    Edwards {
+        encoded: [[u8; 32]; 2],
+        hiding: EdwardsPoint,
+        binding: EdwardsPoint,
+    },
 }
 
 /// The commitments (D, E) to one nonce pair: points of the group, neither the identity. Parsed once.
@@ -63,12 +71,20 @@ impl NonceCommitments {
             Curve::Secp => {
                 let (first, hiding) = secp_point(hiding)?;
                 let (second, binding) = secp_point(binding)?;
-                Points::Secp { encoded: [first, second], hiding, binding }
+                Points::Secp {
+                    encoded: [first, second],
+                    hiding,
+                    binding,
+                }
             }
             Curve::Edwards => {
                 let (first, hiding) = edwards_point(hiding)?;
                 let (second, binding) = edwards_point(binding)?;
-                Points::Edwards { encoded: [first, second], hiding, binding }
+                Points::Edwards {
+                    encoded: [first, second],
+                    hiding,
+                    binding,
+                }
             }
         }))
     }
@@ -80,22 +96,37 @@ impl NonceCommitments {
 
     /// The form in which commitments travel.
     pub fn to_received(&self) -> Commitments {
-        Commitments { hiding: self.hiding().to_vec(), binding: self.binding().to_vec() }
+        Commitments {
+            hiding: self.hiding().to_vec(),
+            binding: self.binding().to_vec(),
+        }
     }
 
     /// D, encoded.
     pub fn hiding(&self) -> &[u8] {
         match &self.0 {
-            Points::Secp { encoded: [hiding, _], .. } => hiding,
-            Points::Edwards { encoded: [hiding, _], .. } => hiding,
+            Points::Secp {
+                encoded: [hiding, _],
+                ..
+            } => hiding,
+            Points::Edwards {
+                encoded: [hiding, _],
+                ..
+            } => hiding,
         }
     }
 
     /// E, encoded.
     pub fn binding(&self) -> &[u8] {
         match &self.0 {
-            Points::Secp { encoded: [_, binding], .. } => binding,
-            Points::Edwards { encoded: [_, binding], .. } => binding,
+            Points::Secp {
+                encoded: [_, binding],
+                ..
+            } => binding,
+            Points::Edwards {
+                encoded: [_, binding],
+                ..
+            } => binding,
         }
     }
 
@@ -177,6 +208,9 @@ impl SigningSet {
 
     /// The commitments of a signer.
     pub fn commitments(&self, signer: PartyIndex) -> Option<&NonceCommitments> {
-        self.entries.iter().find(|(index, _)| *index == signer).map(|(_, found)| found)
+        self.entries
+            .iter()
+            .find(|(index, _)| *index == signer)
+            .map(|(_, found)| found)
     }
 }

@@ -37,7 +37,7 @@ pub enum SignError {
     IdentityCommitment,
 }
 
-/// Makes this signer's share z_i of a signature over a message.
+/// Makes this signer's share `z_i` of a signature over a message.
 ///
 /// # Security
 ///
@@ -52,7 +52,10 @@ pub fn sign_share(
 ) -> Result<ShareBytes, SignError> {
     let threshold = key.threshold();
     if set.len() < usize::from(threshold) {
-        return Err(SignError::TooFewSigners { signers: set.len(), threshold });
+        return Err(SignError::TooFewSigners {
+            signers: set.len(),
+            threshold,
+        });
     }
     let in_set = set.commitments(key.index()).ok_or(SignError::NotInSet)?;
     if in_set != nonces.commitments() {

@@ -1,4 +1,5 @@
 mod conformance;
 mod dealt;
 mod refusals;
+mod speed;
 mod vectors;

@@ -57,7 +57,10 @@ impl ProofOfKnowledge {
         let commitment = encode_element::<C>(&C::mul_base(nonce.expose()))?;
         let c = challenge::<C>(session, dealer, &constant, &commitment);
         let response = encode_scalar::<C>(&(*nonce.expose() + c * *secret.expose()));
-        Some(Self { commitment, response })
+        Some(Self {
+            commitment,
+            response,
+        })
     }
 
     /// Checks the proof against the commitment to the constant term: z·G = R + c·A.

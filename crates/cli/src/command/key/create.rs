@@ -13,7 +13,7 @@ use quorate_client::{
     },
 };
 
-use super::{key_json, purposes_text};
+use super::{evident_json, purposes_text};
 use crate::{
     args::Submission,
     command::{self, command::print_view},
@@ -81,7 +81,7 @@ impl Create {
             "created and verified in {:.0} ms",
             start.elapsed().as_secs_f64() * 1000.0
         ));
-        let mut value = key_json(&key);
+        let mut value = evident_json(&key.listed());
         if let Some(object) = value.as_object_mut() {
             object.insert(
                 "command_id".to_owned(),

@@ -4,7 +4,7 @@ use clap::Args;
 use quorate_client::ListedKey;
 use serde_json::Value;
 
-use super::{purposes_text, record_json};
+use super::{key_json, purposes_text};
 use crate::{
     context::Context,
     error::CliError,
@@ -16,16 +16,12 @@ use crate::{
 pub(crate) struct List {}
 
 impl List {
-    #[expect(
-        clippy::unused_self,
-        reason = "every verb is a method of its arguments"
-    )]
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
         let keys = client.list_keys().await?;
         let value: Value = keys
             .iter()
-            .map(|key| record_json(key.record(), key.state()))
+            .map(key_json)
             .collect();
         let mut table =
             Table::with_header(&["NAME", "SCHEME", "PURPOSE", "STATE", "T", "N", "PUBLIC KEY"]);

@@ -3,14 +3,14 @@
 use clap::Args;
 use quorate_client::model::KeyName;
 
-use super::{key_json, purposes_text};
+use super::{evident_json, purposes_text};
 use crate::{
     context::Context,
     error::CliError,
     output::{self, Table},
 };
 
-/// Show a key, after verifying its certificate.
+/// Show a key, after verifying its certificate, and its proof of possession if it is active.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// Name of the key
@@ -20,7 +20,7 @@ pub(crate) struct Show {
 impl Show {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
-        let key = client.key(&self.name).await?;
+        let key = client.look_up(&self.name).await?;
         let record = key.record();
         let nodes: Vec<_> = record
             .participants
@@ -31,7 +31,7 @@ impl Show {
         table.pair("name", &record.name);
         table.pair("scheme", record.scheme);
         table.pair("purpose", purposes_text(&record.purposes));
-        table.pair("state", "ACTIVE");
+        table.pair("state", key.state());
         table.pair("epoch", record.epoch);
         table.pair(
             "threshold",
@@ -40,6 +40,6 @@ impl Show {
         table.pair("nodes", nodes.join(", "));
         table.pair("public key", hex::encode(&record.group_key));
         table.pair("certificate", format!("{} (verified)", record.certificate));
-        output::print(context.format(), &key_json(&key), &table)
+        output::print(context.format(), &evident_json(&key), &table)
     }
 }

@@ -15,10 +15,6 @@ use crate::{
 pub(crate) struct List {}
 
 impl List {
-    #[expect(
-        clippy::unused_self,
-        reason = "every verb is a method of its arguments"
-    )]
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
         let nodes = client.list_nodes().await?;

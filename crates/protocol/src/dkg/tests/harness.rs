@@ -43,7 +43,10 @@ pub(crate) fn identity_of(name: &NodeId) -> Option<IdentityKey> {
 }
 
 pub(crate) fn facts() -> Facts<'static> {
-    Facts { identity_of: &identity_of, signing: None }
+    Facts {
+        identity_of: &identity_of,
+        signing: None,
+    }
 }
 
 pub(crate) fn binding(scheme: Scheme, threshold: u16, count: u16) -> SessionBinding {
@@ -56,7 +59,10 @@ pub(crate) fn binding(scheme: Scheme, threshold: u16, count: u16) -> SessionBind
         target_epoch: Epoch(1),
         threshold,
         participants: PartyIndex::first(count)
-            .map(|index| Participant { index, node: node(index) })
+            .map(|index| Participant {
+                index,
+                node: node(index),
+            })
             .collect(),
         command: Digest::new([3; 32]),
         payload_index: 0,
@@ -111,8 +117,13 @@ impl Cluster {
         };
         for me in PartyIndex::first(count) {
             let setup = setup(scheme, threshold, count, me);
-            let (machine, hello) =
-                start(setup, state(me.number().into()), &identity(me), &mut cluster.rng).unwrap();
+            let (machine, hello) = start(
+                setup,
+                state(me.number().into()),
+                &identity(me),
+                &mut cluster.rng,
+            )
+            .unwrap();
             assert_eq!(machine.round(), round::HELLO);
             cluster.machines.insert(me, machine);
             cluster.outgoing.insert(me, vec![hello]);
@@ -138,26 +149,38 @@ impl Cluster {
     }
 
     pub(crate) fn parties(&self) -> Vec<PartyIndex> {
-        self.binding.participants.iter().map(|participant| participant.index).collect()
+        self.binding
+            .participants
+            .iter()
+            .map(|participant| participant.index)
+            .collect()
     }
 
     /// The honest parties.
     pub(crate) fn honest(&self) -> Vec<PartyIndex> {
-        self.parties().into_iter().filter(|index| !self.puppets.contains(index)).collect()
+        self.parties()
+            .into_iter()
+            .filter(|index| !self.puppets.contains(index))
+            .collect()
     }
 
     pub(crate) fn session(&self) -> Digest {
-        self.machines.values().next().unwrap().session().unwrap()
+        self.machines.values().find_map(Machine::session).unwrap()
     }
 
     pub(crate) fn preimage(&self) -> SessionPreimage {
         let nonces = self.history[&round::HELLO]
             .iter()
             .map(|hello| {
-                super::super::messages::decode::<super::super::Hello>(0, &hello.body).unwrap().nonce
+                super::super::messages::decode::<super::super::Hello>(0, &hello.body)
+                    .unwrap()
+                    .nonce
             })
             .collect();
-        SessionPreimage { binding: self.binding.clone(), nonces }
+        SessionPreimage {
+            binding: self.binding.clone(),
+            nonces,
+        }
     }
 
     /// The envelopes that a relay brings to a party.
@@ -165,14 +188,21 @@ impl Cluster {
         self.outgoing
             .values()
             .flatten()
-            .filter(|envelope| envelope.header.recipient.is_none_or(|recipient| recipient == to))
+            .filter(|envelope| {
+                envelope
+                    .header
+                    .recipient
+                    .is_none_or(|recipient| recipient == to)
+            })
             .cloned()
             .collect()
     }
 
     pub(crate) fn deliver(&mut self, to: PartyIndex, envelopes: &[Envelope]) -> Advance {
-        let bytes: Vec<_> =
-            envelopes.iter().map(|envelope| envelope.to_bytes().unwrap()).collect();
+        let bytes: Vec<_> = envelopes
+            .iter()
+            .map(|envelope| envelope.to_bytes().unwrap())
+            .collect();
         self.deliver_bytes(to, &bytes)
     }
 
@@ -193,14 +223,21 @@ impl Cluster {
                     self.machines.insert(to, machine);
                     next.insert(to, outgoing);
                 }
-                other => panic!("party {to} in round {}: {other:?}", self.round),
+                other @ (Advance::Finished { .. }
+                | Advance::Aborted { .. }
+                | Advance::Refused { .. }) => {
+                    panic!("party {to} in round {}: {other:?}", self.round)
+                }
             }
         }
         self.enter(next);
     }
 
     fn enter(&mut self, next: BTreeMap<PartyIndex, Vec<Envelope>>) {
-        let said = std::mem::replace(&mut self.outgoing, next).into_values().flatten().collect();
+        let said = std::mem::replace(&mut self.outgoing, next)
+            .into_values()
+            .flatten()
+            .collect();
         self.history.insert(self.round, said);
         self.round += 1;
     }
@@ -209,7 +246,10 @@ impl Cluster {
     pub(crate) fn end(&mut self) -> BTreeMap<PartyIndex, Advance> {
         let parties = self.honest();
         let envelopes: Vec<_> = parties.iter().map(|to| (*to, self.inbound(*to))).collect();
-        envelopes.into_iter().map(|(to, inbound)| (to, self.deliver(to, &inbound))).collect()
+        envelopes
+            .into_iter()
+            .map(|(to, inbound)| (to, self.deliver(to, &inbound)))
+            .collect()
     }
 
     pub(crate) fn finish(mut self) -> Vec<DkgOutput> {
@@ -223,16 +263,17 @@ impl Cluster {
                     assert!(outgoing.is_empty());
                     output
                 }
-                other => panic!("{other:?}"),
+                other @ (Advance::Running { .. }
+                | Advance::Aborted { .. }
+                | Advance::Refused { .. }) => panic!("{other:?}"),
             })
             .collect()
     }
 
     /// What an honest message of the awaited round says about the round before.
     pub(crate) fn previous(&self) -> Digest {
-        let digests = |round: u8| -> Vec<_> {
-            self.history[&round].iter().map(Envelope::digest).collect()
-        };
+        let digests =
+            |round: u8| -> Vec<_> { self.history[&round].iter().map(Envelope::digest).collect() };
         let seen = |round| view(&self.session(), round, &digests(round));
         match self.round {
             round::HELLO => Digest::ZERO,
@@ -245,8 +286,11 @@ impl Cluster {
     }
 
     pub(crate) fn slot(&self, sender: PartyIndex, recipient: Option<PartyIndex>) -> Slot {
-        let session =
-            if self.round == 0 { self.binding.provisional_id() } else { self.session() };
+        let session = if self.round == 0 {
+            self.binding.provisional_id()
+        } else {
+            self.session()
+        };
         Slot {
             session,
             protocol: ProtocolId::Dkg,
@@ -268,7 +312,10 @@ impl Cluster {
 
     /// The signed headers of a round that is over.
     pub(crate) fn seen(&self, round: u8) -> Vec<SignedHeader> {
-        self.history[&round].iter().map(Envelope::signed_header).collect()
+        self.history[&round]
+            .iter()
+            .map(Envelope::signed_header)
+            .collect()
     }
 
     /// An honest echo of a puppet.
@@ -278,19 +325,19 @@ impl Cluster {
     }
 
     /// Lets puppets commit to and reveal packages of their own; the reveals are out afterwards.
-    pub(crate) fn play_dealers(&mut self, dealers: Vec<(u16, Reveal)>) {
+    pub(crate) fn play_dealers(&mut self, dealers: &[(u16, Reveal)]) {
         assert_eq!(self.round, round::COMMIT);
         let session = self.session();
-        for (puppet, reveal) in &dealers {
+        for (puppet, reveal) in dealers {
             let commitment = reveal.commitment(&session, party(*puppet));
             self.play(*puppet, &Commit { commitment });
         }
         self.step();
-        for (puppet, _) in &dealers {
+        for (puppet, _) in dealers {
             self.play_echo(*puppet);
         }
         self.step();
-        for (puppet, reveal) in &dealers {
+        for (puppet, reveal) in dealers {
             self.play(*puppet, reveal);
         }
     }
@@ -316,13 +363,19 @@ pub(crate) fn assert_all_blame(
 
 /// The run ended by blaming this party for this, with evidence that others confirm.
 pub(crate) fn assert_blames(outcome: Advance, culprit: u16, fault: Fault) -> Evidence {
-    let Advance::Aborted { abort, outgoing } = outcome else { panic!("{outcome:?}") };
+    let Advance::Aborted { abort, outgoing } = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(abort.fault(), Some(fault));
     assert_eq!(abort.culprits(), BTreeSet::from([party(culprit)]));
     let evidence = abort.evidence().unwrap().clone();
     let read = Evidence::from_bytes(&evidence.to_bytes().unwrap()).unwrap();
     assert_eq!(read, evidence);
-    let blamed = Blamed { node: node(party(culprit)), party: party(culprit), fault };
+    let blamed = Blamed {
+        node: node(party(culprit)),
+        party: party(culprit),
+        fault,
+    };
     assert_eq!(read.verify(&facts()), Ok(blamed));
     assert_eq!(evidence.is_complaint(), fault == Fault::BadSubShare);
     assert_eq!(outgoing.len(), usize::from(fault == Fault::BadSubShare));
@@ -334,7 +387,12 @@ pub(crate) fn assert_blames(outcome: Advance, culprit: u16, fault: Fault) -> Evi
 fn assert_needs_the_roster(evidence: &Evidence) {
     let other = |_: &NodeId| Some(IdentityKey::of(&SigningKey::from_bytes(&[99; 32])));
     let nobody = |_: &NodeId| None;
-    let under = |identity_of| evidence.verify(&Facts { identity_of, signing: None });
+    let under = |identity_of| {
+        evidence.verify(&Facts {
+            identity_of,
+            signing: None,
+        })
+    };
 
     assert_eq!(under(&other), Err(NotProven::Statement));
     assert_eq!(under(&nobody), Err(NotProven::UnknownParticipant));
@@ -342,7 +400,9 @@ fn assert_needs_the_roster(evidence: &Evidence) {
 
 /// The run ended, and nobody is named.
 pub(crate) fn assert_blameless(outcome: Advance, fault: Fault) {
-    let Advance::Aborted { abort, outgoing } = outcome else { panic!("{outcome:?}") };
+    let Advance::Aborted { abort, outgoing } = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(abort.fault(), Some(fault));
     assert!(abort.culprits().is_empty());
     assert!(abort.evidence().is_none());
@@ -352,7 +412,9 @@ pub(crate) fn assert_blameless(outcome: Advance, fault: Fault) {
 
 /// The round was not taken, and the machine still waits for it.
 pub(crate) fn assert_refused(outcome: Advance, expected: &Rejected) -> Machine {
-    let Advance::Refused { machine, rejected } = outcome else { panic!("{outcome:?}") };
+    let Advance::Refused { machine, rejected } = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(rejected, *expected);
     machine
 }

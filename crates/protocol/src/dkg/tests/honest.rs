@@ -40,7 +40,10 @@ fn sign(outputs: &[DkgOutput], signers: &[PartyIndex], message: &[u8]) -> Vec<u8
                 &output.verifying_shares[usize::from(signer.number()) - 1],
             )
             .unwrap();
-            (*signer, sign_share(&key, nonces, &set, message, Tweak::None).unwrap())
+            (
+                *signer,
+                sign_share(&key, nonces, &set, message, Tweak::None).unwrap(),
+            )
         })
         .collect();
     let keys = PublicKeys::new(
@@ -65,13 +68,20 @@ fn check_shape(scheme: Scheme, threshold: u16, count: u16, seed: u64) {
         assert_eq!(output.session, first.session);
         assert_eq!(output.transcript, first.transcript);
     }
-    let DkgOutput { group_key, verifying_shares, .. } = first;
-    assert_eq!(check_public_sharing(scheme, threshold, group_key, verifying_shares), Ok(()));
-    let last: Vec<_> = PartyIndex::first(count).skip(usize::from(count - threshold)).collect();
-    let signature = sign(&outputs, &last, b"a message");
-    assert!(
-        verify::signature(scheme, group_key, b"a message", Tweak::None, &signature).is_ok()
+    let DkgOutput {
+        group_key,
+        verifying_shares,
+        ..
+    } = first;
+    assert_eq!(
+        check_public_sharing(scheme, threshold, group_key, verifying_shares),
+        Ok(())
     );
+    let last: Vec<_> = PartyIndex::first(count)
+        .skip(usize::from(count - threshold))
+        .collect();
+    let signature = sign(&outputs, &last, b"a message");
+    assert!(verify::signature(scheme, group_key, b"a message", Tweak::None, &signature).is_ok());
 }
 
 proptest! {
@@ -98,8 +108,9 @@ fn two_of_three_and_the_largest_shape_make_keys() {
 
 #[test]
 fn bip340_keys_come_in_both_parities() {
-    let parities: std::collections::BTreeSet<_> =
-        (0..16).map(|seed| Cluster::small(seed).finish()[0].group_key[0]).collect();
+    let parities: std::collections::BTreeSet<_> = (0..16)
+        .map(|seed| Cluster::small(seed).finish()[0].group_key[0])
+        .collect();
 
     assert_eq!(parities, [2, 3].into());
 }
@@ -139,7 +150,10 @@ fn everybody_learns_where_the_others_stand() {
 
     let states = cluster.machines[&party(1)].states();
 
-    let sequences: Vec<_> = states.values().map(|state| state.journal_sequence).collect();
+    let sequences: Vec<_> = states
+        .values()
+        .map(|state| state.journal_sequence)
+        .collect();
     assert_eq!(sequences, [1, 2, 3]);
 }
 

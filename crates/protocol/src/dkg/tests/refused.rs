@@ -25,23 +25,38 @@ fn check(round: u8, change: impl Fn(&Cluster, &mut Vec<Envelope>), expected: &Re
     cluster.machines.insert(me, machine);
     let inbound = cluster.inbound(me);
     let outcome = cluster.deliver(me, &inbound);
-    assert!(matches!(outcome, Advance::Running { .. } | Advance::Finished { .. }));
+    assert!(matches!(
+        outcome,
+        Advance::Running { .. } | Advance::Finished { .. }
+    ));
 }
 
 #[test]
 fn an_incomplete_round_is_refused() {
-    let expected = Rejected::Incomplete { missing: vec![party(3)] };
+    let expected = Rejected::Incomplete {
+        missing: vec![party(3)],
+    };
     for round in round::HELLO..=round::REVEAL_ECHO {
         check(round, |_, inbound| drop(inbound.remove(2)), &expected);
     }
-    check(round::SHARE, |_, inbound| drop(inbound.remove(1)), &expected);
+    check(
+        round::SHARE,
+        |_, inbound| drop(inbound.remove(1)),
+        &expected,
+    );
 }
 
 #[test]
 fn a_round_without_the_own_broadcast_is_refused() {
-    let expected = Rejected::Incomplete { missing: vec![party(1)] };
+    let expected = Rejected::Incomplete {
+        missing: vec![party(1)],
+    };
 
-    check(round::COMMIT, |_, inbound| drop(inbound.remove(0)), &expected);
+    check(
+        round::COMMIT,
+        |_, inbound| drop(inbound.remove(0)),
+        &expected,
+    );
 }
 
 #[test]
@@ -164,11 +179,15 @@ fn an_old_hello_of_a_peer_lets_nobody_finish_and_blames_nobody() {
     let mut inbound = cluster.inbound(party(1));
     inbound[1] = other.inbound(party(1))[1].clone();
     let outcome = cluster.deliver(party(1), &inbound);
-    let Advance::Running { machine, outgoing } = outcome else { panic!("{outcome:?}") };
+    let Advance::Running { machine, outgoing } = outcome else {
+        panic!("{outcome:?}")
+    };
     cluster.machines.insert(party(1), machine);
     for to in [party(2), party(3)] {
         let inbound = cluster.inbound(to);
-        let Advance::Running { machine, .. } = cluster.deliver(to, &inbound) else { panic!() };
+        let Advance::Running { machine, .. } = cluster.deliver(to, &inbound) else {
+            panic!()
+        };
         cluster.machines.insert(to, machine);
     }
 
@@ -179,7 +198,10 @@ fn an_old_hello_of_a_peer_lets_nobody_finish_and_blames_nobody() {
 
 #[test]
 fn an_envelope_of_another_round_is_refused() {
-    let expected = Rejected::OtherRound { sender: party(2), round: round::COMMIT };
+    let expected = Rejected::OtherRound {
+        sender: party(2),
+        round: round::COMMIT,
+    };
 
     check(
         round::REVEAL,
@@ -215,7 +237,10 @@ fn bytes_that_are_no_envelope_are_refused() {
 
         let outcome = cluster.deliver_bytes(party(1), &bytes);
 
-        let expected = Rejected::Unreadable { position: 1, source };
+        let expected = Rejected::Unreadable {
+            position: 1,
+            source,
+        };
         let machine = assert_refused(outcome, &expected);
         cluster.machines.insert(party(1), machine);
     }

@@ -48,7 +48,12 @@ fn a_revealed_session_key_opens_the_share_of_its_sender_and_no_other() {
     let mut bad = cluster.outgoing[&party(2)][0].clone();
     assert_eq!(bad.header.recipient, Some(party(1)));
     let hello: Hello = decode(0, &cluster.history[&round::HELLO][0].body).unwrap();
-    let to = hello.session_keys.iter().find(|(from, _)| *from == party(2)).unwrap().1;
+    let to = hello
+        .session_keys
+        .iter()
+        .find(|(from, _)| *from == party(2))
+        .unwrap()
+        .1;
     let sealed = crate::envelope::seal(&to, &slot, &[1; 32], &mut cluster.rng).unwrap();
     let body = super::super::messages::encode(&Share { sealed }).unwrap();
     bad = Envelope::sign(bad.header.slot(), body, &identity(party(2)));
@@ -59,14 +64,19 @@ fn a_revealed_session_key_opens_the_share_of_its_sender_and_no_other() {
     let outcome = cluster.deliver(party(1), &inbound);
 
     let evidence = super::harness::assert_blames(outcome, 2, crate::Fault::BadSubShare);
-    let crate::evidence::Evidence::BadSubShare(complaint) = evidence else { panic!() };
+    let crate::evidence::Evidence::BadSubShare(complaint) = evidence else {
+        panic!()
+    };
     let opened: BTreeMap<_, _> = shares
         .iter()
         .map(|envelope| {
             let share: Share = decode(round::SHARE, &envelope.body).unwrap();
             let key = SessionSecretKey::from_revealed(complaint.revealed);
             let place = (envelope.header.sender, envelope.header.recipient.unwrap());
-            (place, open(&key, &envelope.header.slot(), &share.sealed).is_ok())
+            (
+                place,
+                open(&key, &envelope.header.slot(), &share.sealed).is_ok(),
+            )
         })
         .collect();
     assert!(opened[&(party(2), party(1))]);
@@ -100,6 +110,9 @@ struct DkgOutputParts {
 
 impl DkgOutputParts {
     fn of(output: &crate::dkg::DkgOutput) -> Self {
-        Self { key: output.group_key.clone(), shares: output.verifying_shares.clone() }
+        Self {
+            key: output.group_key.clone(),
+            shares: output.verifying_shares.clone(),
+        }
     }
 }

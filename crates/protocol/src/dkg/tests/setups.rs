@@ -17,15 +17,30 @@ fn a_binding_of_another_protocol_or_scheme_is_refused() {
     let other = binding(Scheme::FrostSecp256k1, 2, 3);
 
     assert_eq!(refusal(|setup| setup.binding = other), SetupError::Protocol);
-    assert_eq!(refusal(|setup| setup.binding.protocol = "dkg/2".into()), SetupError::Protocol);
+    assert_eq!(
+        refusal(|setup| setup.binding.protocol = "dkg/2".into()),
+        SetupError::Protocol
+    );
 }
 
 #[test]
 fn impossible_shapes_are_refused() {
-    assert_eq!(refusal(|setup| setup.binding.threshold = 0), SetupError::Shape);
-    assert_eq!(refusal(|setup| setup.binding.threshold = 4), SetupError::Shape);
-    assert_eq!(refusal(|setup| setup.binding.participants.truncate(1)), SetupError::Shape);
-    assert_eq!(refusal(|setup| setup.binding.participants.reverse()), SetupError::Shape);
+    assert_eq!(
+        refusal(|setup| setup.binding.threshold = 0),
+        SetupError::Shape
+    );
+    assert_eq!(
+        refusal(|setup| setup.binding.threshold = 4),
+        SetupError::Shape
+    );
+    assert_eq!(
+        refusal(|setup| setup.binding.participants.truncate(1)),
+        SetupError::Shape
+    );
+    assert_eq!(
+        refusal(|setup| setup.binding.participants.reverse()),
+        SetupError::Shape
+    );
     assert_eq!(
         refusal(|setup| setup.binding = binding(Scheme::Bip340, 2, 33)),
         SetupError::Shape
@@ -40,30 +55,49 @@ fn impossible_shapes_are_refused() {
 fn a_binding_of_another_key_is_refused() {
     assert_eq!(refusal(|setup| setup.threshold = 3), SetupError::Binding);
     assert_eq!(refusal(|setup| setup.count = 2), SetupError::Binding);
-    assert_eq!(refusal(|setup| setup.binding.source_epoch = Some(Epoch(1))), SetupError::Binding);
-    assert_eq!(refusal(|setup| setup.binding.payload_index = 1), SetupError::Binding);
+    assert_eq!(
+        refusal(|setup| setup.binding.source_epoch = Some(Epoch(1))),
+        SetupError::Binding
+    );
+    assert_eq!(
+        refusal(|setup| setup.binding.payload_index = 1),
+        SetupError::Binding
+    );
 }
 
 #[test]
 fn a_party_that_does_not_take_part_is_refused() {
-    assert_eq!(refusal(|setup| setup.me = party(2)), SetupError::NotParticipant);
-    assert_eq!(refusal(|setup| setup.me = party(4)), SetupError::NotParticipant);
+    assert_eq!(
+        refusal(|setup| setup.me = party(2)),
+        SetupError::NotParticipant
+    );
+    assert_eq!(
+        refusal(|setup| setup.me = party(4)),
+        SetupError::NotParticipant
+    );
 }
 
 #[test]
 fn missing_foreign_and_repeated_identity_keys_are_refused() {
     let expected = SetupError::IdentityKeys;
 
-    assert_eq!(refusal(|setup| setup.roster_key_of.retain(|index, _| *index != party(3))), expected);
+    assert_eq!(
+        refusal(|setup| setup.roster_key_of.retain(|index, _| *index != party(3))),
+        expected
+    );
     assert_eq!(
         refusal(|setup| {
-            setup.roster_key_of.insert(party(4), identity(party(4)).verifying_key());
+            setup
+                .roster_key_of
+                .insert(party(4), identity(party(4)).verifying_key());
         }),
         expected
     );
     assert_eq!(
         refusal(|setup| {
-            setup.roster_key_of.insert(party(3), identity(party(2)).verifying_key());
+            setup
+                .roster_key_of
+                .insert(party(3), identity(party(2)).verifying_key());
         }),
         expected
     );

@@ -6,6 +6,7 @@ use quorate_model::{
     key::Participant,
     share::{
         SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareStatement, share_batch_digest,
+        signed_message_hash,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -15,9 +16,7 @@ use super::super::{BadShare, Evidence, Facts, NotProven, SigningFacts};
 use crate::{
     Fault,
     dkg::tests::harness::{Cluster, identity, identity_of, node, party},
-    frost::{
-        Hedge, NoncePair, PublicKeys, SigningKeyShare, SigningSet, Tweak, sign_share,
-    },
+    frost::{Hedge, NoncePair, PublicKeys, SigningKeyShare, SigningSet, Tweak, sign_share},
 };
 
 /// A signing of two messages by parties 1 and 3, with the receipt of party 1.
@@ -66,11 +65,17 @@ fn signing() -> Signing {
             ticket: TicketId([0; 16]),
             commitments: commitments.to_received(),
         };
-        let set =
-            SetOfSigners { entries: vec![entry(party(1), &own), entry(party(3), &other)] };
+        let set = SetOfSigners {
+            entries: vec![entry(party(1), &own), entry(party(3), &other)],
+        };
         let parsed = SigningSet::from_received(Scheme::Bip340, &set).unwrap();
         let share = sign_share(&share_key, nonces, &parsed, message, *tweak).unwrap();
-        items.push(ShareItem { signing_set: set.digest(), share });
+        let message = signed_message_hash(message, *tweak == Tweak::TaprootKeyPath);
+        items.push(ShareItem {
+            signing_set: set.digest(),
+            message,
+            share,
+        });
         sets.push(set);
     }
     let statement = ShareStatement {
@@ -93,16 +98,23 @@ fn signing() -> Signing {
 }
 
 impl Signing {
-    fn receipt(&self, statement: ShareStatement, signer: u16) -> ShareReceipt {
+    fn receipt(statement: ShareStatement, signer: u16) -> ShareReceipt {
         let batch = vec![Digest::ZERO, statement.digest()];
-        let signature =
-            sign_digest(&identity(party(signer)), &share_batch_digest(&batch));
-        ShareReceipt { statement, batch, signature }
+        let signature = sign_digest(&identity(party(signer)), &share_batch_digest(&batch));
+        ShareReceipt {
+            statement,
+            batch,
+            signature,
+        }
     }
 
     fn evidence(&self, statement: ShareStatement, item: u32) -> BadShare {
         let at = usize::try_from(item).unwrap().min(1);
-        BadShare { receipt: self.receipt(statement, 1), item, set: self.sets[at].clone() }
+        BadShare {
+            receipt: Self::receipt(statement, 1),
+            item,
+            set: self.sets[at].clone(),
+        }
     }
 
     fn facts(&self) -> SigningFacts<'_> {
@@ -125,7 +137,10 @@ fn verify(
     let read = Evidence::from_bytes(&evidence.to_bytes().unwrap()).unwrap();
     assert_eq!(read, evidence);
     assert_eq!(read.session(), None);
-    let facts = Facts { identity_of: &identity_of, signing: facts };
+    let facts = Facts {
+        identity_of: &identity_of,
+        signing: facts,
+    };
     read.verify(&facts).map(|blamed| {
         assert_eq!(blamed.node, node(blamed.party));
         (blamed.party, blamed.fault)
@@ -158,7 +173,10 @@ fn a_good_share_blames_nobody() {
     for item in [0, 1] {
         let evidence = signing.evidence(signing.statement.clone(), item);
 
-        assert_eq!(verify(evidence, Some(signing.facts())), Err(NotProven::NoFault));
+        assert_eq!(
+            verify(evidence, Some(signing.facts())),
+            Err(NotProven::NoFault)
+        );
     }
 }
 
@@ -171,15 +189,44 @@ fn a_share_is_not_judged_without_facts_or_by_those_of_something_else() {
 
     assert_eq!(verify(evidence(), None), Err(NotProven::FactsMissing));
     let others = [
-        SigningFacts { key: &other_key, ..signing.facts() },
-        SigningFacts { epoch: Epoch(2), ..signing.facts() },
-        SigningFacts { command: Digest::ZERO, ..signing.facts() },
-        SigningFacts { messages: &signing.messages[..1], ..signing.facts() },
+        SigningFacts {
+            key: &other_key,
+            ..signing.facts()
+        },
+        SigningFacts {
+            epoch: Epoch(2),
+            ..signing.facts()
+        },
+        SigningFacts {
+            command: Digest::ZERO,
+            ..signing.facts()
+        },
+        SigningFacts {
+            messages: &signing.messages[..1],
+            ..signing.facts()
+        },
     ];
     for facts in others {
         assert_eq!(judge(facts), Err(NotProven::OtherFacts));
     }
-    let facts = SigningFacts { participants: &signing.participants[1..], ..signing.facts() };
+    let mut messages = signing.messages.clone();
+    messages[0].0.push(0);
+    let facts = SigningFacts {
+        messages: &messages,
+        ..signing.facts()
+    };
+    assert_eq!(judge(facts), Err(NotProven::OtherFacts));
+    let mut messages = signing.messages.clone();
+    messages[0].1 = Tweak::TaprootKeyPath;
+    let facts = SigningFacts {
+        messages: &messages,
+        ..signing.facts()
+    };
+    assert_eq!(judge(facts), Err(NotProven::OtherFacts));
+    let facts = SigningFacts {
+        participants: &signing.participants[1..],
+        ..signing.facts()
+    };
     assert_eq!(judge(facts), Err(NotProven::UnknownParticipant));
 }
 
@@ -188,11 +235,13 @@ fn a_share_under_another_signature_set_or_place_blames_nobody() {
     let signing = signing();
     let facts = || Some(signing.facts());
     let forged = BadShare {
-        receipt: signing.receipt(bad(&signing, 0), 2),
+        receipt: Signing::receipt(bad(&signing, 0), 2),
         ..signing.evidence(bad(&signing, 0), 0)
     };
-    let other_set =
-        BadShare { set: signing.sets[1].clone(), ..signing.evidence(bad(&signing, 0), 0) };
+    let other_set = BadShare {
+        set: signing.sets[1].clone(),
+        ..signing.evidence(bad(&signing, 0), 0)
+    };
     let nowhere = signing.evidence(bad(&signing, 0), 2);
     let mut unsigned = signing.evidence(signing.statement.clone(), 0);
     unsigned.receipt.statement.items[0].share[31] ^= 1;
@@ -211,7 +260,14 @@ fn a_set_that_no_honest_node_signs_for_blames_nobody() {
     set.entries.truncate(1);
     statement.items[0].signing_set = set.digest();
 
-    let evidence = BadShare { receipt: signing.receipt(statement, 1), item: 0, set };
+    let evidence = BadShare {
+        receipt: Signing::receipt(statement, 1),
+        item: 0,
+        set,
+    };
 
-    assert_eq!(verify(evidence, Some(signing.facts())), Err(NotProven::Statement));
+    assert_eq!(
+        verify(evidence, Some(signing.facts())),
+        Err(NotProven::Statement)
+    );
 }

@@ -54,7 +54,13 @@ fn pair_of<C: Ciphersuite>(
             binding: SecretScalar::new(decode_scalar::<Secp>(&binding).unwrap()),
         }
     };
-    (Pair { scalars, commitments: commitments.clone() }, commitments)
+    (
+        Pair {
+            scalars,
+            commitments: commitments.clone(),
+        },
+        commitments,
+    )
 }
 
 struct Reference<C: Ciphersuite> {
@@ -72,8 +78,7 @@ fn reference<C: Ciphersuite>(dealt: &Dealt) -> Reference<C> {
         let verifying_share = VerifyingShare::deserialize(public).unwrap();
         verifying_shares.insert(id, verifying_share);
         let share = SigningShare::deserialize(share).unwrap();
-        let package =
-            KeyPackage::new(id, share, verifying_share, verifying_key, dealt.threshold);
+        let package = KeyPackage::new(id, share, verifying_share, verifying_key, dealt.threshold);
         packages.insert(index, package);
     }
     let public = PublicKeyPackage::new(verifying_shares, verifying_key, Some(dealt.threshold));
@@ -119,7 +124,10 @@ fn compare<C: Ciphersuite>(
         let expected = sign(&package, nonces, &packages[index]);
         assert_eq!(share.as_slice(), expected.serialize());
         let keys = dealt.keys();
-        assert_eq!(verify_share(&keys, &set, message, tweak, *index, &share), Ok(()));
+        assert_eq!(
+            verify_share(&keys, &set, message, tweak, *index, &share),
+            Ok(())
+        );
         shares.push((*index, share));
         reference_shares.insert(identifier::<C>(*index), expected);
     }
@@ -147,7 +155,9 @@ fn compare_kind(dealt: &mut Dealt, signers: &[u16], message: &[u8], tweak: Tweak
                     .unwrap()
             },
         ),
-        (Scheme::Bip340, Tweak::None) => compare_plain::<Secp256K1Sha256TR>(dealt, signers, message),
+        (Scheme::Bip340, Tweak::None) => {
+            compare_plain::<Secp256K1Sha256TR>(dealt, signers, message);
+        }
         (Scheme::FrostSecp256k1, Tweak::None) => compare_plain::<Secp>(dealt, signers, message),
         (Scheme::Ed25519, Tweak::None) => compare_plain::<Edwards>(dealt, signers, message),
         other => panic!("{other:?}"),
@@ -162,7 +172,10 @@ fn compare_plain<C: Ciphersuite>(dealt: &mut Dealt, signers: &[u16], message: &[
         Tweak::None,
         |package, nonces, key| round2::sign(package, nonces, key).unwrap(),
         |package, shares, public| {
-            frost_core::aggregate(package, shares, public).unwrap().serialize().unwrap()
+            frost_core::aggregate(package, shares, public)
+                .unwrap()
+                .serialize()
+                .unwrap()
         },
     );
 }
@@ -215,16 +228,26 @@ fn a_taproot_signature_holds_for_the_output_key_and_not_for_the_internal_one() {
     let mut dealt = deal(Scheme::Bip340, 2, 3, 6);
     let (set, shares) = dealt.sign(&[1, 2], &[3; 32], Tweak::TaprootKeyPath);
 
-    let signature =
-        aggregate(&dealt.keys(), &set, &[3; 32], Tweak::TaprootKeyPath, &shares).unwrap();
+    let signature = aggregate(
+        &dealt.keys(),
+        &set,
+        &[3; 32],
+        Tweak::TaprootKeyPath,
+        &shares,
+    )
+    .unwrap();
 
     let output = verify::taproot_output_key(&dealt.group_key).unwrap();
     let output = secp256k1::XOnlyPublicKey::from_byte_array(output).unwrap();
-    let parsed = secp256k1::schnorr::Signature::from_byte_array(
-        signature.as_slice().try_into().unwrap(),
-    );
+    let parsed =
+        secp256k1::schnorr::Signature::from_byte_array(signature.as_slice().try_into().unwrap());
     assert!(secp256k1::schnorr::verify(&parsed, &[3; 32], &output).is_ok());
-    let untweaked =
-        verify::signature(Scheme::Bip340, &dealt.group_key, &[3; 32], Tweak::None, &signature);
+    let untweaked = verify::signature(
+        Scheme::Bip340,
+        &dealt.group_key,
+        &[3; 32],
+        Tweak::None,
+        &signature,
+    );
     assert!(untweaked.is_err());
 }

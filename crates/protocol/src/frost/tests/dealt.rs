@@ -5,8 +5,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use super::super::{
-    Hedge, NonceCommitments, NoncePair, PublicKeys, ShareBytes, SigningKeyShare, SigningSet,
-    Tweak, sign_share,
+    Hedge, NonceCommitments, NoncePair, PublicKeys, ShareBytes, SigningKeyShare, SigningSet, Tweak,
+    sign_share,
 };
 use crate::{
     sharing::{Polynomial, SigningShare},
@@ -66,7 +66,13 @@ impl Dealt {
     }
 
     pub(super) fn keys(&self) -> PublicKeys {
-        let Self { scheme, threshold, group_key, verifying_shares, .. } = self;
+        let Self {
+            scheme,
+            threshold,
+            group_key,
+            verifying_shares,
+            ..
+        } = self;
         PublicKeys::new(*scheme, *threshold, group_key, verifying_shares).unwrap()
     }
 

@@ -29,7 +29,9 @@ fn one_bad_share_names_its_signer_and_no_other() {
             let outcome = aggregate(&keys, &set, MESSAGE, tweak, &shares);
 
             let (culprit, share) = shares[at];
-            let expected = AggregateError::Cheaters { culprits: BTreeSet::from([culprit]) };
+            let expected = AggregateError::Cheaters {
+                culprits: BTreeSet::from([culprit]),
+            };
             assert_eq!(outcome, Err(expected.clone()));
             let alone = verify_share(&keys, &set, MESSAGE, tweak, culprit, &share);
             assert_eq!(alone, Err(expected));
@@ -110,8 +112,14 @@ fn a_share_for_another_message_tweak_or_set_does_not_hold() {
     let mut dealt = deal(Scheme::Bip340, 2, 3, 5);
     let (set, shares) = dealt.sign(&[1, 2], MESSAGE, Tweak::None);
     let (signer, share) = shares[0];
-    let other =
-        verify_share(&dealt.keys(), &set, MESSAGE, Tweak::TaprootKeyPath, signer, &share);
+    let other = verify_share(
+        &dealt.keys(),
+        &set,
+        MESSAGE,
+        Tweak::TaprootKeyPath,
+        signer,
+        &share,
+    );
     assert!(other.is_err());
 }
 
@@ -126,7 +134,10 @@ fn shares_that_are_not_those_of_the_set_are_refused() {
     assert_eq!(check(&[one]), AggregateError::OtherShares);
     assert_eq!(check(&[two, one]), AggregateError::OtherShares);
     assert_eq!(check(&[one, one]), AggregateError::OtherShares);
-    assert_eq!(check(&[one, two, (party(3), two.1)]), AggregateError::OtherShares);
+    assert_eq!(
+        check(&[one, two, (party(3), two.1)]),
+        AggregateError::OtherShares
+    );
     assert_eq!(
         verify_share(&keys, &set, MESSAGE, Tweak::None, party(3), &one.1),
         Err(AggregateError::OtherShares)
@@ -161,11 +172,17 @@ fn fewer_signers_than_the_threshold_are_refused_by_signer_and_aggregator() {
 
         assert_eq!(
             sign_share(&dealt.key(party(1)), nonces, &set, MESSAGE, Tweak::None),
-            Err(SignError::TooFewSigners { signers: 2, threshold: 3 })
+            Err(SignError::TooFewSigners {
+                signers: 2,
+                threshold: 3
+            })
         );
         assert_eq!(
             aggregate(&dealt.keys(), &set, MESSAGE, Tweak::None, &shares),
-            Err(AggregateError::TooFewSigners { signers: 2, threshold: 3 })
+            Err(AggregateError::TooFewSigners {
+                signers: 2,
+                threshold: 3
+            })
         );
     }
 }
@@ -199,8 +216,14 @@ fn other_commitments_than_those_of_the_nonces_are_refused() {
         let key = dealt.key(party(1));
 
         let expected = Err(SignError::ForeignCommitments);
-        assert_eq!(sign_share(&key, nonces, &half, MESSAGE, Tweak::None), expected);
-        assert_eq!(sign_share(&key, more_nonces, &set, MESSAGE, Tweak::None), expected);
+        assert_eq!(
+            sign_share(&key, nonces, &half, MESSAGE, Tweak::None),
+            expected
+        );
+        assert_eq!(
+            sign_share(&key, more_nonces, &set, MESSAGE, Tweak::None),
+            expected
+        );
     }
 }
 
@@ -227,8 +250,10 @@ fn only_bip340_keys_take_the_taproot_tweak() {
 
 #[test]
 fn nonces_of_another_curve_are_refused() {
-    let (mut secp, mut edwards) =
-        (deal(Scheme::Bip340, 2, 3, 12), deal(Scheme::Ed25519, 2, 3, 12));
+    let (mut secp, mut edwards) = (
+        deal(Scheme::Bip340, 2, 3, 12),
+        deal(Scheme::Ed25519, 2, 3, 12),
+    );
     let (nonces, set) = secp.set(&[1, 2]);
     let nonces = nonces.into_iter().next().unwrap();
     assert_eq!(
@@ -277,8 +302,10 @@ fn points_that_are_none_are_no_commitments() {
 
 #[test]
 fn unordered_repeated_empty_oversized_and_mixed_sets_are_refused() {
-    let (mut secp, mut edwards) =
-        (deal(Scheme::Bip340, 2, 3, 15), deal(Scheme::Ed25519, 2, 3, 15));
+    let (mut secp, mut edwards) = (
+        deal(Scheme::Bip340, 2, 3, 15),
+        deal(Scheme::Ed25519, 2, 3, 15),
+    );
     let mut entry = |index| (party(index), secp.nonces().1);
     let (one, two) = (entry(1), entry(2));
     let many: Vec<_> = (1..=33).map(entry).collect();
@@ -309,15 +336,27 @@ fn bytes_that_are_no_share_of_the_key_are_refused() {
             )
             .map(|_| ())
         };
-        let (share, key, public) =
-            (dealt.shares[0], &dealt.group_key, &dealt.verifying_shares[0]);
+        let (share, key, public) = (
+            dealt.shares[0],
+            &dealt.group_key,
+            &dealt.verifying_shares[0],
+        );
 
         assert_eq!(check(2, share, key, public), Ok(()));
         assert_eq!(check(0, share, key, public), Err(KeyShareError::Threshold));
         assert_eq!(check(2, [0; 32], key, public), Err(KeyShareError::BadShare));
-        assert_eq!(check(2, [0xff; 32], key, public), Err(KeyShareError::BadShare));
-        assert_eq!(check(2, share, &key[1..], public), Err(KeyShareError::BadGroupKey));
-        assert_eq!(check(2, other.shares[0], key, public), Err(KeyShareError::Mismatch));
+        assert_eq!(
+            check(2, [0xff; 32], key, public),
+            Err(KeyShareError::BadShare)
+        );
+        assert_eq!(
+            check(2, share, &key[1..], public),
+            Err(KeyShareError::BadGroupKey)
+        );
+        assert_eq!(
+            check(2, other.shares[0], key, public),
+            Err(KeyShareError::Mismatch)
+        );
         assert_eq!(
             check(2, share, key, &dealt.verifying_shares[1]),
             Err(KeyShareError::Mismatch)
@@ -336,10 +375,18 @@ fn public_keys_of_the_wrong_shape_or_with_a_bad_point_are_refused() {
         let bad = vec![shares[0].clone(), vec![0; key.len()], shares[2].clone()];
 
         assert_eq!(check(2, key, shares), Ok(()));
-        let shape = |threshold| Err(PublicKeysError::Shape { threshold, count: 3 });
+        let shape = |threshold| {
+            Err(PublicKeysError::Shape {
+                threshold,
+                count: 3,
+            })
+        };
         assert_eq!(check(0, key, shares), shape(0));
         assert_eq!(check(4, key, shares), shape(4));
-        assert_eq!(check(2, &vec![0; key.len()], shares), Err(PublicKeysError::BadPoint));
+        assert_eq!(
+            check(2, &vec![0; key.len()], shares),
+            Err(PublicKeysError::BadPoint)
+        );
         assert_eq!(check(2, key, &bad), Err(PublicKeysError::BadPoint));
     }
 }

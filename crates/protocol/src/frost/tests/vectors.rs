@@ -112,15 +112,23 @@ fn verifying_share<C: Suite>(share: &str) -> Vec<u8> {
 }
 
 fn check<C: Suite>(vector: &Vector, scalars: impl Fn(SecretScalar<C>, SecretScalar<C>) -> Scalars) {
-    let Vector { scheme, group_key, signers, third_share, signature } = vector;
+    let Vector {
+        scheme,
+        group_key,
+        signers,
+        third_share,
+        signature,
+    } = vector;
     let group_key = bytes(group_key);
     let [one, three] = signers;
     let verifying_shares = [one.share, third_share, three.share].map(verifying_share::<C>);
     let entries = signers
         .iter()
         .map(|signer| {
-            let (hiding, binding) =
-                (bytes(signer.hiding_commitment), bytes(signer.binding_commitment));
+            let (hiding, binding) = (
+                bytes(signer.hiding_commitment),
+                bytes(signer.binding_commitment),
+            );
             let commitments = NonceCommitments::from_bytes(*scheme, &hiding, &binding).unwrap();
             (party(signer.index), commitments)
         })
@@ -144,7 +152,10 @@ fn check<C: Suite>(vector: &Vector, scalars: impl Fn(SecretScalar<C>, SecretScal
                 scalars: scalars(secret(signer.hiding_nonce), secret(signer.binding_nonce)),
                 commitments: set.commitments(index).unwrap().clone(),
             };
-            (index, sign_share(&key, nonces, &set, MESSAGE, Tweak::None).unwrap())
+            (
+                index,
+                sign_share(&key, nonces, &set, MESSAGE, Tweak::None).unwrap(),
+            )
         })
         .collect();
 
@@ -158,6 +169,12 @@ fn check<C: Suite>(vector: &Vector, scalars: impl Fn(SecretScalar<C>, SecretScal
 
 #[test]
 fn the_vectors_of_rfc_9591_are_met() {
-    check::<Edwards>(&ED25519, |hiding, binding| Scalars::Edwards { hiding, binding });
-    check::<Secp>(&SECP256K1, |hiding, binding| Scalars::Secp { hiding, binding });
+    check::<Edwards>(&ED25519, |hiding, binding| Scalars::Edwards {
+        hiding,
+        binding,
+    });
+    check::<Secp>(&SECP256K1, |hiding, binding| Scalars::Secp {
+        hiding,
+        binding,
+    });
 }

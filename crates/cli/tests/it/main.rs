@@ -1,0 +1,11 @@
+//! The command line as scripts see it: what is said, where, and with which exit code. Nothing here
+//! needs a cluster.
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "all of this crate is tests"
+)]
+
+mod audit;
+mod ceremony;
+mod usage;
+mod workspace;

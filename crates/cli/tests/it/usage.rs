@@ -1,0 +1,153 @@
+//! Exit codes and messages of calls that go wrong before any machine is asked.
+
+use crate::workspace::Workspace;
+
+#[test]
+fn calls_that_make_no_sense_exit_with_2_and_say_why() {
+    let workspace = Workspace::new();
+    for (arguments, expected) in [
+        ("", "Usage"),
+        ("frobnicate", "unrecognized subcommand"),
+        ("key create", "NAME"),
+        ("key create Bad_Name --scheme bip340", "2 to 63 of a-z"),
+        ("key create hot", "--scheme"),
+        ("key create hot --scheme rsa", "is not a scheme"),
+        (
+            "key create hot --scheme bip340 --purpose fun",
+            "is not a purpose",
+        ),
+        (
+            "key create hot --scheme bip340 --threshold 0",
+            "--threshold",
+        ),
+        (
+            "key create hot --scheme bip340 --command-id 7",
+            "is no UUID",
+        ),
+        ("key address hot --network mars", "--network"),
+        ("sign message hot", "--file <FILE>|--text <TEXT>"),
+        ("sign message hot --text a --file b", "cannot be used with"),
+        ("sign digest hot --hex abcd", "64 hex digits"),
+        ("sign psbt hot --in a", "--out"),
+        ("verify hot --file f --signature xyz", "--signature"),
+        ("command show 7", "is no UUID"),
+        ("audit verify", "<FILE>"),
+        ("audit verify f --roster r", "--hash"),
+        ("key list --timeout 1h", "is no time"),
+        ("key list -o yaml", "yaml"),
+        ("dev --nodes 2", "expected 3 to 32"),
+        ("dev --threshold 3", "expected 2 to 2"),
+        ("dev --threshold 1", "expected 2 to 2"),
+        ("dev --listen 0.0.0.0", "not a loopback address"),
+        ("cluster init roster.json", "--name"),
+        ("identity new ann", "--role"),
+    ] {
+        let run = workspace.run(arguments);
+
+        assert_eq!(run.code, 2, "{arguments}: {}{}", run.out, run.err);
+        assert!(run.err.contains(expected), "{arguments}: {}", run.err);
+        assert_eq!(run.out, "", "{arguments}");
+    }
+}
+
+#[test]
+fn a_command_without_a_profile_says_how_to_get_one() {
+    let workspace = Workspace::new();
+    for arguments in [
+        "key list",
+        "node list",
+        "sign message hot --text a",
+        "key show hot",
+    ] {
+        let run = workspace.run(arguments);
+
+        assert_eq!(run.code, 1, "{arguments}");
+        assert!(run.err.contains("no profile in"), "{}", run.err);
+        assert!(run.err.contains("cluster pin"), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_coordinator_that_is_not_there_exits_with_5() {
+    let workspace = Workspace::new();
+    workspace.cluster();
+
+    let run = workspace.run("key list --timeout 5");
+
+    assert_eq!(run.code, 5, "{}", run.err);
+    assert!(run.err.contains("127.0.0.1:1"), "{}", run.err);
+}
+
+#[test]
+fn a_wrong_passphrase_is_named_and_opens_nothing() {
+    let workspace = Workspace::new();
+    workspace.cluster();
+    workspace.write("other", "battery staple");
+
+    let run = workspace.run_with("key list", &workspace.path("other"));
+
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("the passphrase is wrong"), "{}", run.err);
+    assert!(!run.err.contains("battery"));
+}
+
+#[test]
+fn an_identity_that_the_roster_does_not_list_is_denied() {
+    let workspace = Workspace::new();
+    workspace.cluster();
+    workspace.succeed("identity new eve --role client");
+
+    let run = workspace.run("sign message hot --text pay --identity eve");
+
+    assert_eq!(run.code, 3, "{}", run.err);
+    assert!(
+        run.err.contains("\"eve\" is not in the pinned roster"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn results_have_the_form_that_was_asked_for() {
+    let workspace = Workspace::new();
+
+    let table = workspace.succeed("version");
+    let json = workspace.succeed("version -o json");
+    let script = workspace.succeed("completion bash");
+
+    assert!(table.out.starts_with("quorate "));
+    assert!(json.json()["version"].is_string());
+    assert!(script.out.contains("_quorate"));
+}
+
+#[test]
+fn nothing_is_colored_when_nobody_looks() {
+    let workspace = Workspace::new();
+
+    for arguments in ["--help", "key --help", "frobnicate"] {
+        let run = workspace.run(arguments);
+
+        assert!(
+            !run.out.contains('\u{1b}') && !run.err.contains('\u{1b}'),
+            "{arguments}"
+        );
+    }
+}
+
+#[test]
+fn no_secret_can_be_given_as_an_argument() {
+    let workspace = Workspace::new();
+    for command in [
+        "",
+        "key create",
+        "sign message",
+        "identity new",
+        "node init",
+        "dev",
+    ] {
+        let help = workspace.run(&format!("{command} --help"));
+
+        assert!(!help.out.contains("--passphrase "), "{command}");
+        assert!(!help.out.contains("--secret"), "{command}");
+    }
+}

@@ -1,0 +1,522 @@
+//! A node that answers as a real one does, without journal and gate, and misbehaves on request.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::SigningKey;
+use quorate_intent::{ItemTweak, KeyFacts, decode_all};
+use quorate_model::{
+    Digest, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature, TicketId,
+    bytes::Nonce32,
+    certificate::{
+        CommitCertificate, PossessionProof, PreparedStatement, participants_of,
+        verifying_shares_hash,
+    },
+    command::CommandBody,
+    identity::sign_digest,
+    ids::UnixMillis,
+    node_api::{
+        ActivationReceipt, AttemptId, CeremonyReply, ClockState, KeyListing, NodeReply,
+        NodeRequest, NodeStatus, Prepared, ShareBatch, TimeAttestation,
+    },
+    payload::pop_message,
+    roster::PinnedRoster,
+    session::SessionBinding,
+    share::{
+        SetOfSigners, ShareItem, ShareReceipt, ShareStatement, Ticket, TicketBatch,
+        share_batch_digest, signed_message_hash,
+    },
+};
+use quorate_protocol::{
+    dkg::{self, Advance, HelloState, Machine, Setup, protocol_name},
+    envelope::Envelope,
+    frost::{Hedge, NoncePair, SigningKeyShare, SigningSet, Tweak, generate_batch, sign_share},
+    sharing::SigningShare,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+/// How a node misbehaves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Manners {
+    /// Refuses every share request.
+    pub(super) refuses_shares: Option<Refusal>,
+    /// Refuses every request of a ceremony.
+    pub(super) refuses_rounds: Option<Refusal>,
+    /// Refuses to validate.
+    pub(super) refuses_validation: Option<Refusal>,
+    /// Flips a bit of every share.
+    pub(super) false_shares: bool,
+    /// Signs batches with a key of its own.
+    pub(super) false_signature: bool,
+    /// Answers for another command.
+    pub(super) false_statement: bool,
+    /// Hands out the same ticket ids again.
+    pub(super) repeats_tickets: bool,
+    /// Ends a ceremony at this round without naming anybody.
+    pub(super) aborts_at: Option<u8>,
+    /// Does not trust its clock until others confirm it.
+    pub(super) clock: Option<Nonce32>,
+}
+
+struct Held {
+    certificate: Option<Vec<u8>>,
+    proof: Option<Vec<u8>>,
+    epoch: quorate_model::Epoch,
+    prepared: u32,
+    scheme: Scheme,
+    threshold: u16,
+    share: Option<SigningShare>,
+    group_key: Vec<u8>,
+    verifying_share: Vec<u8>,
+}
+
+pub(super) struct FakeNode {
+    pub(super) id: NodeId,
+    pub(super) key: SigningKey,
+    pub(super) boot: [u8; 16],
+    pub(super) manners: Manners,
+    pub(super) evidence: Vec<Vec<u8>>,
+    pub(super) confirmed_by: Vec<NodeId>,
+    pinned: PinnedRoster,
+    rng: ChaCha20Rng,
+    tickets: BTreeMap<TicketId, NoncePair>,
+    last_tickets: Option<TicketBatch>,
+    sessions: BTreeMap<AttemptId, (Machine, quorate_model::command::SignedCommand, u32)>,
+    keys: BTreeMap<KeyName, Held>,
+    sequence: u64,
+}
+
+impl FakeNode {
+    pub(super) fn new(id: &NodeId, key: SigningKey, pinned: PinnedRoster, seed: u64) -> Self {
+        Self {
+            id: id.clone(),
+            key,
+            boot: [u8::try_from(seed).unwrap(); 16],
+            manners: Manners::default(),
+            evidence: Vec::new(),
+            confirmed_by: Vec::new(),
+            pinned,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            tickets: BTreeMap::new(),
+            last_tickets: None,
+            sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    /// The process dies and starts again: tickets and ceremonies are gone, keys are not.
+    pub(super) fn restart(&mut self) {
+        self.boot[0] = self.boot[0].wrapping_add(100);
+        self.tickets.clear();
+        self.sessions.clear();
+    }
+
+    /// Forgets that a key was activated, as if the proof had never come.
+    pub(super) fn forget_proof(&mut self, key: &KeyName) {
+        self.keys.get_mut(key).unwrap().proof = None;
+    }
+
+    pub(super) fn is_active(&self, key: &KeyName) -> bool {
+        self.keys.get(key).is_some_and(|held| held.proof.is_some())
+    }
+
+    pub(super) fn certificate(&self, key: &KeyName) -> Option<Vec<u8>> {
+        self.keys.get(key)?.certificate.clone()
+    }
+
+    /// Lists a certificate that does not hold.
+    pub(super) fn damage_certificate(&mut self, key: &KeyName) {
+        let held = self.keys.get_mut(key).unwrap();
+        let mut certificate = CommitCertificate::from_bytes(held.certificate.as_ref().unwrap()).unwrap();
+        certificate.signatures[0].signature = Signature([1; 64]);
+        held.certificate = Some(certificate.to_bytes().unwrap());
+    }
+
+    pub(super) fn handle(&mut self, request: &NodeRequest) -> Result<NodeReply, Refusal> {
+        match request.clone() {
+            NodeRequest::Status { nonce } => Ok(self.status(nonce)),
+            NodeRequest::ListKeys { after, limit } => Ok(self.list(after.as_ref(), limit)),
+            NodeRequest::MakeTickets { scheme, count } => Ok(self.make_tickets(scheme, count)),
+            NodeRequest::SignShares { requests } => {
+                let mut outcomes = Vec::new();
+                for request in requests {
+                    outcomes.push(self.sign(&request));
+                }
+                let mut batch = ShareBatch { outcomes, signature: Signature([0; 64]) };
+                let other = SigningKey::from_bytes(&[99; 32]);
+                let key = if self.manners.false_signature { &other } else { &self.key };
+                batch.signature = sign_digest(key, &share_batch_digest(&batch.batch()));
+                Ok(NodeReply::Shares(batch))
+            }
+            NodeRequest::Validate { .. } => match &self.manners.refuses_validation {
+                Some(refusal) => Err(refusal.clone()),
+                None => Ok(NodeReply::Done),
+            },
+            NodeRequest::BeginCeremony { attempt, command, epoch } => {
+                self.begin(attempt, &command, epoch)
+            }
+            NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
+                self.advance(attempt, round, &envelopes)
+            }
+            NodeRequest::ProveKey { certificate, set } => self.prove(&certificate, &set),
+            NodeRequest::ActivateKey { key, epoch, proof } => {
+                let held = self.keys.get_mut(&key).unwrap();
+                let (_, record) = quorate_proto::certificate::verify(
+                    held.certificate.as_ref().unwrap(),
+                    &self.pinned,
+                )?;
+                PossessionProof::from_bytes(&proof)?.verify_receipts(&self.pinned, &record)?;
+                held.proof = Some(proof);
+                let mut receipt = ActivationReceipt {
+                    node: self.id.clone(),
+                    key,
+                    epoch,
+                    certificate: record.certificate,
+                    sequence: 1,
+                    signature: Signature([0; 64]),
+                };
+                receipt.signature = sign_digest(&self.key, &receipt.digest());
+                Ok(NodeReply::Activated(receipt))
+            }
+            NodeRequest::RecordEvidence { evidence } => {
+                self.evidence.push(evidence);
+                Ok(NodeReply::Done)
+            }
+            NodeRequest::AttestTime { challenge } => {
+                let mut attestation = TimeAttestation {
+                    node: self.id.clone(),
+                    challenge,
+                    time: UnixMillis(1),
+                    signature: Signature([0; 64]),
+                };
+                attestation.signature = sign_digest(&self.key, &attestation.digest());
+                Ok(NodeReply::Time(attestation))
+            }
+            NodeRequest::ConfirmTime { attestations } => {
+                self.manners.clock = None;
+                self.confirmed_by = attestations.into_iter().map(|a| a.node).collect();
+                Ok(NodeReply::Done)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn status(&self, nonce: Nonce32) -> NodeReply {
+        let clock = match self.manners.clock {
+            Some(challenge) => ClockState::Suspect { challenge },
+            None => ClockState::Confirmed,
+        };
+        let mut status = NodeStatus {
+            node: self.id.clone(),
+            nonce,
+            boot: self.boot,
+            version: "test".to_owned(),
+            pid: 7,
+            roster: self.pinned.hash(),
+            journal_sequence: self.sequence,
+            journal_head: Digest::ZERO,
+            time: UnixMillis(1),
+            clock,
+            signature: Signature([0; 64]),
+        };
+        status.signature = sign_digest(&self.key, &status.digest());
+        NodeReply::Status(status)
+    }
+
+    fn list(&self, after: Option<&KeyName>, limit: u32) -> NodeReply {
+        let listings = self
+            .keys
+            .iter()
+            .filter(|(name, _)| after.is_none_or(|after| *name > after))
+            .take(limit as usize)
+            .map(|(name, held)| KeyListing {
+                key: name.clone(),
+                state: if held.proof.is_some() { KeyState::Active } else { KeyState::PreActive },
+                epoch: held.epoch,
+                certificate: held.certificate.clone(),
+                proof: held.proof.clone(),
+            })
+            .collect();
+        NodeReply::Keys(listings)
+    }
+
+    fn make_tickets(&mut self, scheme: Scheme, count: u32) -> NodeReply {
+        if self.manners.repeats_tickets
+            && let Some(last) = &self.last_tickets
+        {
+            return NodeReply::Tickets(last.clone());
+        }
+        let hedge = Hedge::new([3; 32]);
+        let pairs = generate_batch(scheme, count as usize, &hedge, &mut self.rng).unwrap();
+        let mut tickets = Vec::new();
+        for (pair, commitments) in pairs {
+            let mut id = [0; 16];
+            self.rng.fill_bytes(&mut id);
+            let commitments = commitments.to_received();
+            tickets.push(Ticket { id: TicketId(id), commitments });
+            self.tickets.insert(TicketId(id), pair);
+        }
+        let mut batch = TicketBatch {
+            node: self.id.clone(),
+            coordinator: "coordinator-1".parse().unwrap(),
+            scheme,
+            boot: self.boot,
+            tickets,
+            signature: Signature([0; 64]),
+        };
+        batch.signature = sign_digest(&self.key, &batch.digest());
+        self.last_tickets = Some(batch.clone());
+        NodeReply::Tickets(batch)
+    }
+
+    fn sign(
+        &mut self,
+        request: &quorate_model::share::ShareRequest,
+    ) -> Result<ShareStatement, Refusal> {
+        if let Some(refusal) = &self.manners.refuses_shares {
+            return Err(refusal.clone());
+        }
+        let command = quorate_proto::command::decode(&request.command.bytes)?;
+        let CommandBody::Sign(sign) = command.body else { panic!("not a sign command") };
+        let held = self.keys.get(&request.key).unwrap();
+        let (_, record) =
+            quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
+        let facts = KeyFacts {
+            scheme: record.scheme,
+            purposes: &record.purposes,
+            group_key: &record.group_key,
+        };
+        let messages: Vec<(Vec<u8>, Tweak)> = decode_all(&sign.payloads, &facts)
+            .unwrap()
+            .into_iter()
+            .flat_map(|one| one.items)
+            .map(|item| match item.tweak {
+                ItemTweak::None => (item.message, Tweak::None),
+                ItemTweak::TaprootKeyPath => (item.message, Tweak::TaprootKeyPath),
+            })
+            .collect();
+        let items = self.shares(&request.key, &messages, &request.items)?;
+        let command = if self.manners.false_statement {
+            Digest::ZERO
+        } else {
+            request.command.digest()
+        };
+        Ok(self.statement(command, &request.key, items))
+    }
+
+    fn statement(&mut self, command: Digest, key: &KeyName, items: Vec<ShareItem>) -> ShareStatement {
+        self.sequence += 1;
+        ShareStatement {
+            node: self.id.clone(),
+            sequence: self.sequence,
+            record: Digest::new([7; 32]),
+            command,
+            key: key.clone(),
+            epoch: self.keys[key].epoch,
+            items,
+        }
+    }
+
+    fn shares(
+        &mut self,
+        key: &KeyName,
+        messages: &[(Vec<u8>, Tweak)],
+        sets: &[SetOfSigners],
+    ) -> Result<Vec<ShareItem>, Refusal> {
+        assert_eq!(messages.len(), sets.len());
+        let held = &self.keys[key];
+        let (_, record) =
+            quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
+        let me = record.index_of(&self.id).unwrap();
+        let share = SigningKeyShare::new(
+            held.scheme,
+            me,
+            held.threshold,
+            held.share.as_ref().unwrap(),
+            &held.group_key,
+            &held.verifying_share,
+        )
+        .unwrap();
+        let mut items = Vec::new();
+        for ((message, tweak), set) in messages.iter().zip(sets) {
+            let ticket = set.entry(me).unwrap().ticket;
+            let Some(nonces) = self.tickets.remove(&ticket) else {
+                return Err(Refusal::new(Reason::TicketUnknown, "no such ticket"));
+            };
+            let parsed = SigningSet::from_received(record.scheme, set).unwrap();
+            let mut made = sign_share(&share, nonces, &parsed, message, *tweak).unwrap();
+            if self.manners.false_shares {
+                made[10] ^= 1;
+            }
+            items.push(ShareItem {
+                signing_set: set.digest(),
+                message: signed_message_hash(message, *tweak == Tweak::TaprootKeyPath),
+                share: made,
+            });
+        }
+        Ok(items)
+    }
+
+    fn begin(
+        &mut self,
+        attempt: AttemptId,
+        command: &quorate_model::command::SignedCommand,
+        epoch: quorate_model::Epoch,
+    ) -> Result<NodeReply, Refusal> {
+        if let Some(refusal) = &self.manners.refuses_rounds {
+            return Err(refusal.clone());
+        }
+        let decoded = quorate_proto::command::decode(&command.bytes)?;
+        if command.rejected() {
+            return Err(Refusal::new(Reason::CommandRejected, "rejected"));
+        }
+        let CommandBody::CreateKey(create) = decoded.body else { panic!("not a creation") };
+        if let Some(held) = self.keys.get(&create.key) {
+            if held.certificate.is_some() {
+                return Err(Refusal::new(Reason::KeyExists, "the key exists"));
+            }
+            if epoch.0 <= held.prepared {
+                return Err(Refusal::new(Reason::EpochTaken, "the epoch is taken")
+                    .with("next_epoch", held.prepared + 1));
+            }
+        }
+        let participants = participants_of(&create.nodes);
+        let setup = Setup {
+            me: participants.iter().find(|p| p.node == self.id).unwrap().index,
+            roster_key_of: participants
+                .iter()
+                .map(|p| {
+                    let card = self.pinned.roster().node(&p.node).unwrap();
+                    (p.index, card.identity_key.parse().unwrap())
+                })
+                .collect(),
+            threshold: create.threshold,
+            count: u16::try_from(participants.len()).unwrap(),
+            scheme: create.scheme,
+            binding: SessionBinding {
+                protocol: protocol_name(create.scheme).unwrap().to_owned(),
+                cluster: self.pinned.cluster(),
+                roster: self.pinned.hash(),
+                key: create.key.clone(),
+                source_epoch: None,
+                target_epoch: epoch,
+                threshold: create.threshold,
+                participants,
+                command: command.digest(),
+                payload_index: 0,
+            },
+        };
+        let state = HelloState {
+            journal_sequence: 0,
+            journal_head: Digest::ZERO,
+            boot_id: self.boot,
+            policy: Digest::ZERO,
+        };
+        let (machine, hello) = dkg::start(setup, state, &self.key, &mut self.rng).unwrap();
+        self.sessions.clear();
+        self.sessions.insert(attempt, (machine, command.clone(), epoch.0));
+        Ok(NodeReply::Ceremony(reply(0, &[hello])))
+    }
+
+    fn advance(
+        &mut self,
+        attempt: AttemptId,
+        round: u8,
+        envelopes: &[Vec<u8>],
+    ) -> Result<NodeReply, Refusal> {
+        if let Some(refusal) = &self.manners.refuses_rounds {
+            return Err(refusal.clone());
+        }
+        let Some((machine, command, epoch)) = self.sessions.remove(&attempt) else {
+            return Err(Refusal::new(Reason::SessionUnknown, "no such session"));
+        };
+        assert_eq!(machine.round(), round);
+        if self.manners.aborts_at == Some(round) {
+            self.manners.aborts_at = None;
+            let mut ended = reply(round, &[]);
+            ended.aborted = Some(quorate_model::node_api::Aborted {
+                message: "split view".to_owned(),
+                culprits: vec![],
+                evidence: None,
+            });
+            return Ok(NodeReply::Ceremony(ended));
+        }
+        match machine.advance(envelopes, &self.key, &mut self.rng) {
+            Advance::Running { machine, outgoing } => {
+                let next = reply(machine.round(), &outgoing);
+                self.sessions.insert(attempt, (machine, command, epoch));
+                Ok(NodeReply::Ceremony(next))
+            }
+            Advance::Finished { output, .. } => {
+                let decoded = quorate_proto::command::decode(&command.bytes)?;
+                let CommandBody::CreateKey(create) = decoded.body else { panic!() };
+                let me = participants_of(&create.nodes)
+                    .iter()
+                    .position(|p| p.node == self.id)
+                    .unwrap();
+                let statement = PreparedStatement {
+                    session: output.session.id(),
+                    roster: self.pinned.hash(),
+                    command: command.digest(),
+                    key: create.key.clone(),
+                    scheme: create.scheme,
+                    purposes: create.purposes.clone(),
+                    epoch: quorate_model::Epoch(epoch),
+                    source: None,
+                    threshold: create.threshold,
+                    participants: output.session.binding.participants.clone(),
+                    group_key: output.group_key.clone(),
+                    verifying_shares: verifying_shares_hash(&output.verifying_shares),
+                    chain_code: output.chain_code,
+                    transcript: output.transcript,
+                };
+                self.keys.insert(
+                    create.key,
+                    Held {
+                        certificate: None,
+                        proof: None,
+                        epoch: quorate_model::Epoch(epoch),
+                        prepared: epoch,
+                        scheme: create.scheme,
+                        threshold: create.threshold,
+                        share: Some(output.share),
+                        group_key: output.group_key,
+                        verifying_share: output.verifying_shares[me].clone(),
+                    },
+                );
+                let mut last = reply(round + 1, &[]);
+                last.prepared = Some(Prepared {
+                    signature: statement.sign(&self.key),
+                    session: output.session,
+                    statement,
+                    verifying_shares: output.verifying_shares,
+                });
+                Ok(NodeReply::Ceremony(last))
+            }
+            Advance::Aborted { abort, .. } => panic!("aborted: {abort}"),
+            Advance::Refused { rejected, .. } => panic!("refused: {rejected}"),
+        }
+    }
+
+    fn prove(&mut self, certificate: &[u8], set: &SetOfSigners) -> Result<NodeReply, Refusal> {
+        let (parsed, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        let held = self.keys.get_mut(&record.name).unwrap();
+        held.certificate = Some(certificate.to_vec());
+        let message = (pop_message(&parsed.hash()), Tweak::None);
+        let items = self.shares(&record.name, &[message], std::slice::from_ref(set))?;
+        let statement = self.statement(parsed.hash(), &record.name, items);
+        let batch = vec![statement.digest()];
+        let signature = sign_digest(&self.key, &share_batch_digest(&batch));
+        Ok(NodeReply::Proved(ShareReceipt { statement, batch, signature }))
+    }
+}
+
+fn reply(round: u8, envelopes: &[Envelope]) -> CeremonyReply {
+    CeremonyReply {
+        round,
+        envelopes: envelopes.iter().map(|e| e.to_bytes().unwrap()).collect(),
+        prepared: None,
+        aborted: None,
+    }
+}

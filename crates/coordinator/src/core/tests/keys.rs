@@ -1,0 +1,111 @@
+//! What the coordinator knows of keys, and how it knows it again.
+
+use quorate_model::{KeyState, Scheme, operation::CommandState};
+
+use super::{
+    super::{Notice, StoreItem},
+    world::World,
+};
+
+fn keys_of(world: &World) -> Vec<StoreItem> {
+    world.store.iter().filter(|item| matches!(item, StoreItem::Key(_))).cloned().collect()
+}
+
+#[test]
+fn a_coordinator_that_lost_everything_learns_its_keys_from_the_nodes() {
+    let mut world = World::new(3);
+    for name in ["one-key", "two-key", "vault"] {
+        world.key(name, Scheme::Bip340, 2);
+    }
+    let before = world.core.keys(None, 10);
+    world.store.clear();
+
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+
+    assert_eq!(world.core.keys(None, 10), before);
+    assert_eq!(keys_of(&world).len(), 3, "what was learned is stored again");
+    assert!(world.notices.contains(&Notice::KeyLearned { key: "vault".parse().unwrap() }));
+    let signed = world.signature("vault", &["a"]);
+    let handle = world.submit(&signed);
+    world.run();
+    world.pass(50);
+    world.signed(handle, &["a"]);
+}
+
+#[test]
+fn stored_keys_are_there_before_any_node_is() {
+    let mut world = World::new(3);
+    world.key("vault", Scheme::Bip340, 2);
+    let stored = keys_of(&world);
+    (0..3).for_each(|index| world.silence(index));
+
+    world.restart_coordinator(stored);
+
+    let key = world.core.key(&"vault".parse().unwrap()).unwrap();
+    assert_eq!(key.state, KeyState::Active);
+}
+
+#[test]
+fn a_stored_key_that_does_not_verify_is_not_believed() {
+    let mut world = World::new(3);
+    world.key("vault", Scheme::Bip340, 2);
+    let mut stored = keys_of(&world);
+    for item in &mut stored {
+        let StoreItem::Key(key) = item else { continue };
+        let last = key.certificate.len() - 1;
+        key.certificate[last] ^= 1;
+    }
+    (0..3).for_each(|index| world.silence(index));
+
+    world.restart_coordinator(stored);
+
+    assert!(world.core.key(&"vault".parse().unwrap()).is_none());
+}
+
+#[test]
+fn a_false_certificate_is_told_and_does_not_hide_the_true_one() {
+    let mut world = World::new(3);
+    let key = world.key("vault", Scheme::Bip340, 2);
+    world.node(0).damage_certificate(&key);
+
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+
+    assert!(world.notices.contains(&Notice::FalseKey { node: world.id(0), key: key.clone() }));
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Active);
+}
+
+#[test]
+fn keys_are_listed_in_pages() {
+    let mut world = World::new(2);
+    for name in ["aa", "bb", "cc"] {
+        world.key(name, Scheme::Ed25519, 2);
+    }
+
+    let first = world.core.keys(None, 2);
+    let second = world.core.keys(Some(&first[1].record.name), 2);
+
+    let names: Vec<String> =
+        first.iter().chain(&second).map(|key| key.record.name.to_string()).collect();
+    assert_eq!(names, ["aa", "bb", "cc"]);
+    assert_eq!(world.core.key_count(), 3);
+}
+
+#[test]
+fn a_creation_whose_outcome_was_lost_is_found_done() {
+    let mut world = World::new(3);
+    let signed = world.creation("vault", Scheme::Bip340, 2);
+    world.submit(&signed);
+    world.run();
+    world.pass(50);
+    world.store.clear();
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+
+    let again = world.submit(&signed);
+    world.run();
+    world.pass(50);
+
+    assert_eq!(world.view(again).state, CommandState::Succeeded);
+}

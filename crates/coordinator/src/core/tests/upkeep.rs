@@ -1,0 +1,117 @@
+//! Status, tickets ahead, and clocks in doubt.
+
+use quorate_model::{Scheme, bytes::Nonce32, node_api::NodeRequest};
+
+use super::{super::Notice, world::World};
+
+fn is_status(request: &NodeRequest) -> bool {
+    matches!(request, NodeRequest::Status { .. })
+}
+
+fn is_tickets(request: &NodeRequest) -> bool {
+    matches!(request, NodeRequest::MakeTickets { .. })
+}
+
+#[test]
+fn nodes_are_asked_where_they_stand_about_once_a_second_under_fresh_nonces() {
+    let mut world = World::new(2);
+
+    world.pass(10_000);
+
+    let asked = world.count(0, is_status);
+    assert!((9..=12).contains(&asked), "{asked}");
+    let nonces: std::collections::BTreeSet<Nonce32> = world
+        .requests
+        .iter()
+        .filter_map(|(_, request)| match request {
+            NodeRequest::Status { nonce } => Some(*nonce),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(nonces.len(), world.count(0, is_status) + world.count(1, is_status));
+}
+
+#[test]
+fn the_view_of_a_node_says_what_is_known() {
+    let mut world = World::new(2);
+    world.disconnect(1);
+
+    let nodes = world.core.nodes();
+
+    assert!(nodes[0].connected && nodes[0].clock_confirmed);
+    assert_eq!((nodes[0].version.as_str(), nodes[0].pid), ("test", 7));
+    assert!(!nodes[1].connected);
+    assert_eq!((nodes[1].version.as_str(), nodes[1].pid), ("test", 0));
+}
+
+#[test]
+fn a_status_that_is_signed_by_somebody_else_leaves_the_node_out() {
+    let mut world = World::new(3);
+    world.node(0).key = super::world::signing_key(77);
+
+    world.pass(1_500);
+
+    assert!(world.notices.contains(&Notice::Misbehaved {
+        node: world.id(0),
+        what: "signed another status",
+        proven: false,
+    }));
+}
+
+#[test]
+fn few_tickets_are_kept_while_idle_and_more_while_busy() {
+    let mut world = World::new(3);
+    world.key("vault", Scheme::Bip340, 2);
+    world.pass(5_000);
+    let counts = |world: &World| -> Vec<u32> {
+        world
+            .requests
+            .iter()
+            .filter_map(|(_, request)| match request {
+                NodeRequest::MakeTickets { count, .. } => Some(*count),
+                _ => None,
+            })
+            .collect()
+    };
+    assert!(counts(&world).iter().all(|count| *count <= 8));
+    let before = counts(&world).len();
+
+    for number in 0..10 {
+        for other in 0..30 {
+            let signed = world.signature("vault", &[&format!("{number} {other}")]);
+            world.submit(&signed);
+        }
+        world.run();
+        world.pass(30);
+    }
+
+    let busy = counts(&world)[before..].iter().copied().max().unwrap();
+    assert!((16..=512).contains(&busy), "{busy}");
+    world.assert_no_ticket_is_used_twice();
+    assert_eq!(world.answers.len(), 301);
+}
+
+#[test]
+fn an_idle_cluster_asks_for_tickets_seldom() {
+    let mut world = World::new(3);
+    world.key("vault", Scheme::Bip340, 2);
+    world.pass(1_000);
+    let before = world.count(0, is_tickets);
+
+    world.pass(40_000);
+
+    assert_eq!(world.count(0, is_tickets), before);
+}
+
+#[test]
+fn a_node_that_doubts_its_clock_is_given_the_word_of_its_peers() {
+    let mut world = World::new(3);
+    world.node(1).manners.clock = Some(Nonce32([9; 32]));
+
+    world.pass(2_500);
+
+    assert!(world.notices.contains(&Notice::ClockSuspect { node: world.id(1) }));
+    let expected = [world.id(0), world.id(2)];
+    assert_eq!(world.node(1).confirmed_by, expected);
+    assert!(world.core.nodes()[1].clock_confirmed);
+}

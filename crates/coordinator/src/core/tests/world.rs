@@ -1,0 +1,470 @@
+//! A core, its nodes, its store and its clock in one place; everything happens when a test says so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use ed25519_dalek::SigningKey;
+use quorate_model::{
+    Digest, IdentityKey, KeyName, KeyPurpose, NodeId, Payload, Purposes, Refusal, Scheme, TicketId,
+    command::{Command, CommandBody, CreateKey, EndorsementKind, Sign, SignedCommand},
+    ids::{CommandId, UnixMillis},
+    node_api::NodeRequest,
+    operation::{CommandOutcome, CommandState, CommandView, SignOutcome},
+    roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+use super::{
+    super::{
+        Action, Admitted, CallFailure, CallId, Core, CoreConfig, Event, Handle, Limits, Notice,
+        Now, StoreItem, StoredCommand, admit,
+    },
+    fake_node::FakeNode,
+};
+
+pub(super) const WALL: u64 = 1_700_000_000_000;
+
+pub(super) fn signing_key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn node_id(index: usize) -> NodeId {
+    format!("node-{}", char::from(b'a' + u8::try_from(index).unwrap())).parse().unwrap()
+}
+
+fn pinned(nodes: usize) -> PinnedRoster {
+    let cards = (0..nodes).map(|index| {
+        let seed = u8::try_from(index + 1).unwrap();
+        NodeCard {
+            id: node_id(index),
+            identity_key: IdentityKey::of(&signing_key(seed)),
+            tls_key_hash: Digest::new([seed; 32]),
+            region: "region".to_owned(),
+            organisation: "org".to_owned(),
+        }
+    });
+    let principal = |id: &str, seed: u8, role| Principal {
+        id: id.parse().unwrap(),
+        person: id.to_owned(),
+        roles: vec![role],
+        identity_key: IdentityKey::of(&signing_key(seed)),
+        tls_key_hash: Digest::new([seed; 32]),
+    };
+    let roster = Roster {
+        format: 1,
+        version: 1,
+        cluster_name: "test".to_owned(),
+        parents: vec![],
+        nodes: cards.collect(),
+        coordinators: vec![CoordinatorCard {
+            id: "coordinator-1".parse().unwrap(),
+            tls_key_hash: Digest::new([200; 32]),
+        }],
+        principals: vec![
+            principal("ada", 101, Role::Admin),
+            principal("wallet", 102, Role::Client),
+        ],
+        admin_quorum: 1,
+        lifecycle_quorum: 1,
+        policy_hash: Digest::ZERO,
+    };
+    let mut signed = SignedRoster::unsigned(&roster).unwrap();
+    signed.sign(&"ada".parse().unwrap(), &signing_key(101));
+    signed.verify_first().unwrap()
+}
+
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) pinned: PinnedRoster,
+    pub(super) nodes: BTreeMap<NodeId, FakeNode>,
+    pub(super) now_us: u64,
+    /// Nodes whose calls are kept unanswered.
+    pub(super) silent: BTreeSet<NodeId>,
+    pub(super) held_calls: Vec<(CallId, NodeId, NodeRequest, u64)>,
+    /// Whether writes become durable at once.
+    pub(super) stores: bool,
+    pub(super) unstored: Vec<Event>,
+    pub(super) store: Vec<StoreItem>,
+    pub(super) answers: BTreeMap<Handle, Result<Arc<CommandView>, Refusal>>,
+    pub(super) progress: Vec<CommandView>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) requests: Vec<(NodeId, NodeRequest)>,
+    /// From the first request of this kind on, no request reaches a node.
+    loses: Option<fn(&NodeRequest) -> bool>,
+    losing: bool,
+    events: VecDeque<Event>,
+    rng: ChaCha20Rng,
+    next_handle: Handle,
+    next_command: u128,
+}
+
+impl World {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self::with_limits(nodes, Limits::default())
+    }
+
+    pub(super) fn with_limits(count: usize, limits: Limits) -> Self {
+        let pinned = pinned(count);
+        let nodes = (0..count)
+            .map(|index| {
+                let seed = u8::try_from(index + 1).unwrap();
+                let id = node_id(index);
+                let node =
+                    FakeNode::new(&id, signing_key(seed), pinned.clone(), u64::from(seed));
+                (id, node)
+            })
+            .collect();
+        let config = CoreConfig { id: "coordinator-1".parse().unwrap(), limits };
+        let mut world = Self {
+            core: Core::new(config, pinned.clone(), vec![]),
+            pinned,
+            nodes,
+            now_us: 1_000_000,
+            silent: BTreeSet::new(),
+            held_calls: Vec::new(),
+            stores: true,
+            unstored: Vec::new(),
+            store: Vec::new(),
+            answers: BTreeMap::new(),
+            progress: Vec::new(),
+            notices: Vec::new(),
+            requests: Vec::new(),
+            loses: None,
+            losing: false,
+            events: VecDeque::new(),
+            rng: ChaCha20Rng::seed_from_u64(5),
+            next_handle: 0,
+            next_command: 0,
+        };
+        for id in world.ids() {
+            world.push(Event::LinkUp { node: id });
+        }
+        world.run();
+        world
+    }
+
+    /// The coordinator starts again with what its store holds, or with nothing.
+    pub(super) fn restart_coordinator(&mut self, restored: Vec<StoreItem>) {
+        let config =
+            CoreConfig { id: "coordinator-1".parse().unwrap(), limits: Limits::default() };
+        self.core = Core::new(config, self.pinned.clone(), restored);
+        self.held_calls.clear();
+        self.events.clear();
+        for id in self.ids() {
+            if !self.silent.contains(&id) {
+                self.push(Event::LinkUp { node: id });
+            }
+        }
+        self.run();
+    }
+
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    pub(super) fn id(&self, index: usize) -> NodeId {
+        node_id(index)
+    }
+
+    pub(super) fn node(&mut self, index: usize) -> &mut FakeNode {
+        self.nodes.get_mut(&node_id(index)).unwrap()
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Takes events until nothing more follows from them.
+    pub(super) fn run(&mut self) {
+        while !self.events.is_empty() {
+            let now = Now { mono_us: self.now_us, wall: UnixMillis(WALL + self.now_us / 1_000) };
+            let events: Vec<Event> = self.events.drain(..).collect();
+            let actions = self.core.handle_all(now, events, &mut self.rng);
+            for action in actions {
+                self.act(action);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Call { call, node, request, timeout_ms } => {
+                self.losing |= self.loses.is_some_and(|loses| loses(&request));
+                if self.losing {
+                    return;
+                }
+                self.requests.push((node.clone(), request.clone()));
+                if self.silent.contains(&node) {
+                    let deadline = self.now_us + timeout_ms * 1_000;
+                    self.held_calls.push((call, node, request, deadline));
+                } else {
+                    self.answer_call(call, &node, &request);
+                }
+            }
+            Action::Persist { batch, writes } => {
+                self.store.extend(writes);
+                if self.stores {
+                    self.push(Event::Stored { batch });
+                } else {
+                    self.unstored.push(Event::Stored { batch });
+                }
+            }
+            Action::Answer { handle, result } => {
+                assert!(self.answers.insert(handle, result).is_none(), "answered twice");
+            }
+            Action::Progress(view) => self.progress.push(CommandView::clone(&view)),
+            Action::Notice(notice) => self.notices.push(notice),
+            Action::WakeAt(_) => {}
+        }
+    }
+
+    fn answer_call(&mut self, call: CallId, node: &NodeId, request: &NodeRequest) {
+        let reply = self.nodes.get_mut(node).unwrap().handle(request);
+        self.push(Event::Reply { call, result: reply.map_err(CallFailure::Refused) });
+    }
+
+    /// Lets time pass in steps of 10 ms; calls that nobody answers time out.
+    pub(super) fn pass(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            self.now_us += 10_000;
+            let now_us = self.now_us;
+            let (late, held) =
+                std::mem::take(&mut self.held_calls).into_iter().partition(|c| c.3 <= now_us);
+            self.held_calls = held;
+            let late: Vec<(CallId, NodeId, NodeRequest, u64)> = late;
+            for (call, ..) in late {
+                self.push(Event::Reply { call, result: Err(CallFailure::TimedOut) });
+            }
+            self.push(Event::Tick);
+            self.run();
+        }
+    }
+
+    /// A node answers again, also to what it was asked before.
+    pub(super) fn speak(&mut self, index: usize) {
+        let id = node_id(index);
+        self.silent.remove(&id);
+        let (mine, rest) =
+            std::mem::take(&mut self.held_calls).into_iter().partition(|c| c.1 == id);
+        self.held_calls = rest;
+        let mine: Vec<(CallId, NodeId, NodeRequest, u64)> = mine;
+        for (call, node, request, _) in mine {
+            self.answer_call(call, &node, &request);
+        }
+        self.run();
+    }
+
+    /// Loses every request from the first of a kind on.
+    pub(super) fn lose_from(&mut self, loses: fn(&NodeRequest) -> bool) {
+        self.loses = Some(loses);
+    }
+
+    /// Loses nothing any more.
+    pub(super) fn lose_none(&mut self) {
+        self.loses = None;
+        self.losing = false;
+    }
+
+    pub(super) fn silence(&mut self, index: usize) {
+        self.silent.insert(node_id(index));
+    }
+
+    pub(super) fn disconnect(&mut self, index: usize) {
+        let id = node_id(index);
+        self.silent.insert(id.clone());
+        self.push(Event::LinkDown { node: id });
+        self.run();
+    }
+
+    pub(super) fn connect(&mut self, index: usize) {
+        let id = node_id(index);
+        self.silent.remove(&id);
+        self.held_calls.retain(|call| call.1 != id);
+        self.push(Event::LinkUp { node: id });
+        self.run();
+    }
+
+    pub(super) fn command(&mut self, body: CommandBody) -> (Command, SignedCommand) {
+        self.next_command += 1;
+        let created = UnixMillis(WALL + self.now_us / 1_000);
+        let command = Command {
+            cluster: self.pinned.cluster(),
+            roster: self.pinned.hash(),
+            id: CommandId(uuid::Uuid::from_u128(self.next_command)),
+            created,
+            expires: created.plus(600_000),
+            body,
+        };
+        let signed = self.endorsed(&command);
+        (command, signed)
+    }
+
+    pub(super) fn endorsed(&self, command: &Command) -> SignedCommand {
+        let (principal, seed) = match command.body.role() {
+            Role::Admin => ("ada", 101),
+            _ => ("wallet", 102),
+        };
+        SignedCommand::propose(
+            quorate_proto::command::encode(command),
+            &self.pinned.cluster(),
+            &principal.parse().unwrap(),
+            command.body.role(),
+            &signing_key(seed),
+        )
+    }
+
+    pub(super) fn rejection(&self, signed: &SignedCommand) -> quorate_model::command::Endorsement {
+        let mut rejected = signed.clone();
+        rejected.endorse(
+            &self.pinned.cluster(),
+            EndorsementKind::Reject,
+            &"ada".parse().unwrap(),
+            Role::Admin,
+            &signing_key(101),
+        );
+        rejected.endorsements.pop().unwrap()
+    }
+
+    pub(super) fn creation(&mut self, name: &str, scheme: Scheme, threshold: u16) -> SignedCommand {
+        let create = CreateKey {
+            key: name.parse().unwrap(),
+            scheme,
+            threshold,
+            nodes: self.ids(),
+            purposes: Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
+            accept_fragile: true,
+        };
+        self.command(CommandBody::CreateKey(create)).1
+    }
+
+    pub(super) fn signature(&mut self, key: &str, messages: &[&str]) -> SignedCommand {
+        let sign = Sign {
+            key: key.parse().unwrap(),
+            payloads: messages.iter().map(|m| Payload::message(m.as_bytes())).collect(),
+        };
+        self.command(CommandBody::Sign(sign)).1
+    }
+
+    pub(super) fn admitted(&self, signed: &SignedCommand) -> Admitted {
+        admit(&self.pinned, signed.clone()).unwrap()
+    }
+
+    fn handle(&mut self) -> Handle {
+        self.next_handle += 1;
+        self.next_handle
+    }
+
+    /// Hands a command in, with what the store remembers of it.
+    pub(super) fn submit(&mut self, signed: &SignedCommand) -> Handle {
+        let handle = self.handle();
+        let command = self.admitted(signed);
+        let id = command.command().id;
+        let remembered = self.remembered(id).map(Box::new);
+        self.push(Event::Submit { handle, command, validate_only: false, remembered });
+        handle
+    }
+
+    pub(super) fn validate(&mut self, signed: &SignedCommand) -> Handle {
+        let handle = self.handle();
+        let command = self.admitted(signed);
+        self.push(Event::Submit { handle, command, validate_only: true, remembered: None });
+        handle
+    }
+
+    pub(super) fn endorse(
+        &mut self,
+        id: CommandId,
+        endorsement: quorate_model::command::Endorsement,
+    ) -> Handle {
+        let handle = self.handle();
+        let remembered = self.remembered(id).map(Box::new);
+        self.push(Event::Endorse { handle, id, endorsement, remembered });
+        handle
+    }
+
+    fn remembered(&self, id: CommandId) -> Option<StoredCommand> {
+        self.store.iter().rev().find_map(|item| match item {
+            StoreItem::Command(stored) if stored.view.id == id => Some(stored.clone()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn view(&self, handle: Handle) -> &CommandView {
+        self.answers.get(&handle).expect("no answer").as_ref().expect("refused")
+    }
+
+    pub(super) fn refusal(&self, handle: Handle) -> &Refusal {
+        self.answers.get(&handle).expect("no answer").as_ref().expect_err("not refused")
+    }
+
+    /// Creates a key and expects that it works.
+    pub(super) fn key(&mut self, name: &str, scheme: Scheme, threshold: u16) -> KeyName {
+        let signed = self.creation(name, scheme, threshold);
+        let handle = self.submit(&signed);
+        self.run();
+        self.pass(50);
+        assert_eq!(self.view(handle).state, CommandState::Succeeded, "{:?}", self.view(handle));
+        name.parse().unwrap()
+    }
+
+    /// The signatures that a command came to, each verified under the key.
+    pub(super) fn signed(&mut self, handle: Handle, messages: &[&str]) -> SignOutcome {
+        let view = self.view(handle).clone();
+        assert_eq!(view.state, CommandState::Succeeded, "{:?}", view.error);
+        let Some(CommandOutcome::Signed(outcome)) = view.outcome else {
+            panic!("no signatures");
+        };
+        let record = self.core.key(&outcome.key).unwrap().record;
+        assert_eq!(outcome.signatures.len(), messages.len());
+        for (message, signature) in messages.iter().zip(&outcome.signatures) {
+            quorate_protocol::verify::signature(
+                record.scheme,
+                &record.group_key,
+                message.as_bytes(),
+                quorate_protocol::frost::Tweak::None,
+                signature,
+            )
+            .unwrap();
+        }
+        assert_eq!(outcome.signers.len(), usize::from(record.threshold));
+        for (signer, receipt) in outcome.signers.iter().zip(&outcome.receipts) {
+            let card = self.pinned.roster().node(signer).unwrap();
+            assert_eq!(&receipt.statement.node, signer);
+            receipt.verify(&card.identity_key).unwrap();
+        }
+        self.assert_no_ticket_is_used_twice();
+        outcome
+    }
+
+    /// Over everything that was ever asked: a ticket stands in one signing set only.
+    pub(super) fn assert_no_ticket_is_used_twice(&self) {
+        let mut sets: BTreeMap<TicketId, Digest> = BTreeMap::new();
+        let mut asked: BTreeSet<(NodeId, TicketId)> = BTreeSet::new();
+        for (node, request) in &self.requests {
+            let items = match request {
+                NodeRequest::SignShares { requests } => {
+                    requests.iter().flat_map(|r| r.items.clone()).collect()
+                }
+                NodeRequest::ProveKey { set, .. } => vec![set.clone()],
+                _ => continue,
+            };
+            for set in items {
+                for entry in &set.entries {
+                    let digest = *sets.entry(entry.ticket).or_insert(set.digest());
+                    assert_eq!(digest, set.digest(), "a ticket stands in two sets");
+                    let once = asked.insert((node.clone(), entry.ticket));
+                    assert!(once, "a node is asked twice for one ticket");
+                }
+            }
+        }
+    }
+
+    /// How many requests of a kind went to a node.
+    pub(super) fn count(&self, index: usize, kind: fn(&NodeRequest) -> bool) -> usize {
+        let id = node_id(index);
+        self.requests.iter().filter(|(node, request)| *node == id && kind(request)).count()
+    }
+}

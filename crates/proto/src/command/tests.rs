@@ -1,0 +1,247 @@
+use proptest::prelude::*;
+use quorate_model::{CommandId, Digest, KeyPurpose, Scheme, UnixMillis};
+use uuid::Uuid;
+
+use super::*;
+use crate::arbitrary;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_command_survives_its_bytes(command in arbitrary::command()) {
+        let bytes = encode(&command);
+
+        prop_assert_eq!(decode(&bytes), Ok(command));
+    }
+
+    #[test]
+    fn other_bytes_never_stand_for_the_same_command(
+        command in arbitrary::command(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+    ) {
+        let bytes = encode(&command);
+        let mut other = bytes.clone();
+        let at = at.index(other.len());
+        other[at] ^= 1 << bit;
+
+        prop_assert_ne!(decode(&other), Ok(command));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_are_the_one_encoding(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        if let Ok(command) = decode(&bytes) {
+            prop_assert_eq!(encode(&command), bytes);
+        }
+    }
+}
+
+fn create() -> Command {
+    Command {
+        cluster: Digest::new([1; 32]),
+        roster: Digest::new([2; 32]),
+        id: CommandId(Uuid::from_bytes([3; 16])),
+        created: UnixMillis(1_700_000_000_123),
+        expires: UnixMillis(1_700_000_060_000),
+        body: CommandBody::CreateKey(CreateKey {
+            key: "treasury".parse().unwrap(),
+            scheme: Scheme::Bip340,
+            threshold: 2,
+            nodes: ["node-a", "node-b", "node-c"].map(|id| id.parse().unwrap()).to_vec(),
+            purposes: Purposes::new(vec![KeyPurpose::Transactions, KeyPurpose::Messages]).unwrap(),
+            accept_fragile: false,
+        }),
+    }
+}
+
+fn sign() -> Command {
+    let payloads = vec![Payload::message(*b"hello"), Payload::message(Vec::new())];
+    let key = "treasury".parse().unwrap();
+    Command { body: CommandBody::Sign(Sign { key, payloads }), ..create() }
+}
+
+#[test]
+fn the_bytes_of_a_command_stay_as_they_are() {
+    let mut expected = Vec::new();
+    expected.extend([0x0a, 32]);
+    expected.extend([1; 32]);
+    expected.extend([0x12, 32]);
+    expected.extend([2; 32]);
+    expected.extend([0x1a, 36]);
+    expected.extend(b"03030303-0303-0303-0303-030303030303");
+    expected.extend([0x22, 11, 0x08, 0x80, 0xe2, 0xcf, 0xaa, 0x06, 0x10, 0xc0, 0xa9, 0xd3, 0x3a]);
+    expected.extend([0x2a, 6, 0x08, 0xbc, 0xe2, 0xcf, 0xaa, 0x06]);
+    expected.extend([0x5a, 25, 0x0a, 8]);
+    expected.extend(b"treasury");
+    expected.extend([0x12, 9, 0x08, 0x01, 0x12, 5]);
+    expected.extend(b"hello");
+    expected.extend([0x12, 2, 0x08, 0x01]);
+
+    assert_eq!(hex(&encode(&sign())), hex(&expected));
+}
+
+#[test]
+fn an_unknown_field_is_refused_wherever_it_stands() {
+    let mut at_top = encode(&create());
+    // Field 15, varint 1: past everything that this version knows.
+    at_top.extend([0x78, 1]);
+    let mut wire = v1::Command::from(&create());
+    let body = wire.body.take().unwrap();
+    let v1::command::Body::CreateKey(body) = body else { panic!("the body is a create-key") };
+    let mut inside = wire.encode_to_vec();
+    let mut body = body.encode_to_vec();
+    body.extend([0x78, 1]);
+    inside.extend([0x52, u8::try_from(body.len()).unwrap()]);
+    inside.extend(body);
+
+    for bytes in [at_top, inside] {
+        assert!(v1::Command::decode(bytes.as_slice()).is_ok(), "a lenient reader takes it");
+        let refused = decode(&bytes).unwrap_err();
+        assert_eq!(refused.reason, Reason::CommandUndecodable);
+        assert!(refused.message.contains("does not know"), "{refused}");
+    }
+}
+
+#[test]
+fn fields_in_another_order_are_refused() {
+    let bytes = encode(&sign());
+    let mut turned = bytes[34..68].to_vec();
+    turned.extend(&bytes[..34]);
+    turned.extend(&bytes[68..]);
+
+    assert!(v1::Command::decode(turned.as_slice()).is_ok());
+    assert_eq!(decode(&turned).unwrap_err().reason, Reason::CommandUndecodable);
+}
+
+#[test]
+fn a_field_that_stands_twice_is_refused() {
+    let mut bytes = encode(&sign());
+    let first: Vec<u8> = bytes[..34].to_vec();
+    bytes.splice(0..0, first);
+
+    assert!(v1::Command::decode(bytes.as_slice()).is_ok());
+    assert_eq!(decode(&bytes).unwrap_err().reason, Reason::CommandUndecodable);
+}
+
+#[test]
+fn two_bodies_are_refused_although_a_lenient_reader_takes_the_last() {
+    let mut bytes = encode(&create());
+    let body_only = v1::Command {
+        body: body_to_wire(&sign().body),
+        ..v1::Command::default()
+    };
+    bytes.extend(body_only.encode_to_vec());
+
+    assert!(v1::Command::decode(bytes.as_slice()).is_ok());
+    assert_eq!(decode(&bytes).unwrap_err().reason, Reason::CommandUndecodable);
+}
+
+#[test]
+fn a_number_longer_than_needed_is_refused() {
+    // threshold: field 3 of the body, 2 as two bytes.
+    let bytes = encode(&create());
+    let at = bytes.windows(2).rposition(|pair| pair == [0x18, 2]).unwrap();
+    let mut longer = bytes.clone();
+    longer.splice(at + 1..at + 2, [0x82, 0x00]);
+    let body = longer.iter().position(|byte| *byte == 0x52).unwrap();
+    longer[body + 1] += 1;
+
+    assert!(v1::Command::decode(longer.as_slice()).is_ok());
+    assert_eq!(decode(&longer).unwrap_err().reason, Reason::CommandUndecodable);
+}
+
+#[test]
+fn each_malformed_field_is_named() {
+    let check = |field: &str, change: &dyn Fn(&mut v1::Command)| {
+        let mut wire = v1::Command::from(&create());
+        change(&mut wire);
+        let refused = decode(&wire.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.reason, Reason::CommandUndecodable, "{field}");
+        assert_eq!(refused.get("field"), Some(field), "{refused}");
+    };
+    let create = |wire: &mut v1::Command, change: &dyn Fn(&mut v1::CreateKey)| match &mut wire.body
+    {
+        Some(v1::command::Body::CreateKey(create)) => change(create),
+        Some(v1::command::Body::Sign(_)) | None => panic!("the body is a create-key"),
+    };
+
+    check("cluster", &|wire| wire.cluster.truncate(31));
+    check("roster", &|wire| wire.roster.push(0));
+    check("command_id", &|wire| wire.command_id = wire.command_id.replace('-', ""));
+    check("command_id", &|wire| wire.command_id = "x".to_owned());
+    check("create_time", &|wire| wire.create_time = None);
+    check("create_time", &|wire| wire.create_time.as_mut().unwrap().nanos += 1);
+    check("create_time", &|wire| wire.create_time.as_mut().unwrap().nanos = 1_000_000_000);
+    check("expire_time", &|wire| wire.expire_time.as_mut().unwrap().seconds = -1);
+    check("expire_time", &|wire| wire.expire_time.as_mut().unwrap().seconds = i64::MAX);
+    check("body", &|wire| wire.body = None);
+    check("create_key.key", &|wire| create(wire, &|body| body.key = "A".to_owned()));
+    check("create_key.scheme", &|wire| create(wire, &|body| body.scheme = 0));
+    check("create_key.scheme", &|wire| create(wire, &|body| body.scheme = 99));
+    check("create_key.threshold", &|wire| create(wire, &|body| body.threshold = 65_536));
+    check("create_key.nodes", &|wire| create(wire, &|body| body.nodes.push(String::new())));
+    check("create_key.nodes", &|wire| {
+        create(wire, &|body| body.nodes = vec!["aa".to_owned(); MAX_NODES + 1]);
+    });
+    check("create_key.purposes", &|wire| create(wire, &|body| body.purposes.clear()));
+    check("create_key.purposes", &|wire| create(wire, &|body| body.purposes = vec![1, 1]));
+    check("create_key.purposes", &|wire| create(wire, &|body| body.purposes.push(7)));
+}
+
+#[test]
+fn each_malformed_payload_is_refused() {
+    let check = |field: &str, change: &dyn Fn(&mut v1::Sign)| {
+        let mut wire = v1::Command::from(&sign());
+        match &mut wire.body {
+            Some(v1::command::Body::Sign(sign)) => change(sign),
+            Some(v1::command::Body::CreateKey(_)) | None => panic!("the body is a sign"),
+        }
+        let refused = decode(&wire.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.get("field"), Some(field), "{refused}");
+    };
+
+    check("sign.key", &|sign| sign.key.clear());
+    check("sign.payloads", &|sign| sign.payloads.clear());
+    check("sign.payloads", &|sign| {
+        let payload = sign.payloads[0].clone();
+        sign.payloads = vec![payload; MAX_PAYLOADS + 1];
+    });
+    check("sign.payloads.kind", &|sign| sign.payloads[0].kind = 0);
+    check("sign.payloads.content", &|sign| {
+        sign.payloads[0].content = vec![0; MAX_PAYLOAD_BYTES + 1];
+    });
+}
+
+#[test]
+fn purposes_out_of_order_are_refused() {
+    let mut wire = v1::Command::from(&create());
+    let Some(v1::command::Body::CreateKey(create)) = &mut wire.body else {
+        panic!("the body is a create-key")
+    };
+    create.purposes.reverse();
+
+    let refused = decode(&wire.encode_to_vec()).unwrap_err();
+
+    assert_eq!(refused.reason, Reason::CommandUndecodable);
+}
+
+#[test]
+fn a_command_above_the_limit_is_refused_before_it_is_read() {
+    let refused = decode(&vec![0xff; MAX_COMMAND_BYTES + 1]).unwrap_err();
+
+    assert_eq!(refused.reason, Reason::TooLarge);
+}
+
+#[test]
+fn garbage_and_nothing_are_no_commands() {
+    for bytes in [&b"garbage"[..], &[], &[0x0a, 0xff]] {
+        assert_eq!(decode(bytes).unwrap_err().reason, Reason::CommandUndecodable);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,342 @@
+//! One node's machine: a disk that knows what is durable, and a process that comes and goes.
+
+use std::sync::Arc;
+
+use quorate_coordinator::core::Now;
+use quorate_model::{
+    CoordinatorId, Digest, NodeId, Refusal, UnixMillis,
+    audit::{Record, verify_chain},
+    certificate::CommitCertificate,
+    identity::IdentityKey,
+    node_api::{NodeReply, NodeRequest},
+    roster::SignedRoster,
+};
+use quorate_node::{
+    core::{Context, NodeCore, Outcome, Reading, TrueShares},
+    disk::{Disk, DiskError, MemoryDisk, Survival},
+    host::{self, FoundIndex, Setting},
+    index::{IndexKey, MemoryIndex, MemoryRows},
+    sealing::{HedgeSecret, Kek, LocalKek, NodeIdentity, TlsKey},
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+use zeroize::Zeroizing;
+
+use crate::{invariants::Invariants, people::People};
+
+/// A rule that one node breaks on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// The same randomness after every start, so that nonces come again (P23).
+    OldRandomness,
+    /// A journal that says durable without an fsync (P37).
+    NoFsync,
+}
+
+/// A simulated disk that may lie about fsync.
+#[derive(Clone)]
+pub(crate) struct SimulatedDisk {
+    disk: MemoryDisk,
+    lies: bool,
+}
+
+impl Disk for SimulatedDisk {
+    fn read(&self, path: &str, offset: u64, limit: usize) -> Result<Vec<u8>, DiskError> {
+        self.disk.read(path, offset, limit)
+    }
+
+    fn length(&self, path: &str) -> Result<u64, DiskError> {
+        self.disk.length(path)
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.disk.write(path, bytes)
+    }
+
+    fn append(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.disk.append(path, bytes)
+    }
+
+    fn truncate(&self, path: &str, length: u64) -> Result<(), DiskError> {
+        self.disk.truncate(path, length)
+    }
+
+    fn sync_file(&self, path: &str) -> Result<(), DiskError> {
+        if self.lies && path.starts_with("journal") { Ok(()) } else { self.disk.sync_file(path) }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.disk.rename(from, to)
+    }
+
+    fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
+        self.disk.sync_directory(path)
+    }
+
+    fn create_directory(&self, path: &str) -> Result<(), DiskError> {
+        self.disk.create_directory(path)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
+        self.disk.list(path)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), DiskError> {
+        self.disk.remove(path)
+    }
+
+    fn exists(&self, path: &str) -> Result<bool, DiskError> {
+        self.disk.exists(path)
+    }
+}
+
+/// What came of asking a node.
+pub(crate) enum Answer {
+    /// Nothing runs there.
+    Down,
+    /// The machine died on it.
+    Died,
+    /// An answer.
+    Said(Result<NodeReply, Refusal>),
+}
+
+/// One node's machine.
+pub(crate) struct Machine {
+    id: NodeId,
+    disk: SimulatedDisk,
+    kek: Arc<LocalKek>,
+    seed: u64,
+    rng: ChaCha20Rng,
+    running: Option<Arc<NodeCore<SimulatedDisk>>>,
+    boots: u32,
+    started_us: u64,
+    mutation: Option<Mutation>,
+    /// Whether the coordinator has a link to it.
+    pub(crate) linked: bool,
+}
+
+impl Machine {
+    /// Sets a machine up: identity made, roster pinned, not started.
+    pub(crate) fn new(people: &People, at: usize, seed: u64, mutation: Option<Mutation>) -> Self {
+        let id = people.node_id(at);
+        let seed = seed.wrapping_mul(1_000).wrapping_add(at as u64);
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let disk = SimulatedDisk { disk: MemoryDisk::new(), lies: false };
+        let kek = Arc::new(LocalKek::generate(&mut rng));
+        let mut hedge = [0; 32];
+        rng.fill_bytes(&mut hedge);
+        let identity = NodeIdentity {
+            node: id.clone(),
+            identity: people.nodes[at].clone(),
+            tls_key: TlsKey::new(Zeroizing::new(Vec::new())),
+            tls_certificate: Vec::new(),
+            hedge: HedgeSecret::new(&hedge),
+        };
+        let reading = Reading { wall: UnixMillis(crate::world::EPOCH_MS), monotonic_ms: 0 };
+        identity
+            .create(&disk, &*kek, &mut rng)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| {
+                let signed: &SignedRoster = &people.signed;
+                host::pin_with(&disk, signed, &people.pinned, &id, &*kek, reading, &mut rng)
+            })
+            .unwrap_or_else(|error| unreachable!("a fresh machine can be set up: {error:#}"));
+        let disk = SimulatedDisk { lies: mutation == Some(Mutation::NoFsync), ..disk };
+        Self {
+            id,
+            disk,
+            kek,
+            seed,
+            rng,
+            running: None,
+            boots: 0,
+            started_us: 0,
+            mutation,
+            linked: false,
+        }
+    }
+
+    /// The run that is under way.
+    pub(crate) fn boot(&self) -> Option<u32> {
+        self.running.as_ref().map(|_| self.boots)
+    }
+
+    /// Whether this run is under way.
+    pub(crate) fn is_up(&self, boot: u32) -> bool {
+        self.boot() == Some(boot)
+    }
+
+    fn reading(&self, now: Now) -> Reading {
+        Reading {
+            wall: now.wall,
+            monotonic_ms: now.mono_us.saturating_sub(self.started_us) / 1_000,
+        }
+    }
+
+    /// Starts the process; every record that a share left under must have survived (I7).
+    pub(crate) fn start(&mut self, people: &People, now: Now, invariants: &mut Invariants) -> u32 {
+        self.boots += 1;
+        self.started_us = now.mono_us;
+        if self.mutation == Some(Mutation::OldRandomness) {
+            self.rng = ChaCha20Rng::seed_from_u64(self.seed);
+        }
+        let open_index = |hedge: &HedgeSecret| {
+            let (index, image) = MemoryIndex::open(MemoryRows::new(), IndexKey::derive(hedge))?;
+            Ok(FoundIndex { index: Arc::new(index), image, reset: None })
+        };
+        let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
+        let setting = Setting {
+            kek,
+            open_index: Box::new(open_index),
+            reading: self.reading(now),
+            confirm_clock: false,
+            shares: Box::new(TrueShares),
+            pid: self.boots,
+        };
+        match host::open_on(self.disk.clone(), self.id.clone(), setting, &mut self.rng) {
+            Ok(opened) => {
+                let core = opened.core;
+                let durable = |sequence| recorded(&core, sequence);
+                invariants.survived(&self.id, &durable);
+                self.running = Some(core);
+            }
+            Err(error) => {
+                let node = &self.id;
+                invariants.breaks("I1", format!("{node} does not start again: {error:#}"));
+            }
+        }
+        let _ = people;
+        self.boots
+    }
+
+    /// Kills the process and, half of the time, takes the machine's power away.
+    pub(crate) fn crash(&mut self, rng: &mut impl rand_core::RngCore) -> bool {
+        if self.running.take().is_none() {
+            return false;
+        }
+        let survival = match rng.next_u32() % 3 {
+            0 => Survival::Nothing,
+            1 => Survival::Everything,
+            _ => Survival::Torn(rng.next_u64()),
+        };
+        self.disk.disk.crash(survival);
+        true
+    }
+
+    /// Takes a checkpoint if one is due; false when this run is over.
+    pub(crate) fn tick(&mut self, boot: u32, now: Now) -> bool {
+        if !self.is_up(boot) {
+            return false;
+        }
+        let reading = self.reading(now);
+        let Some(core) = &self.running else {
+            return false;
+        };
+        let ticked = core.tick(reading).is_ok();
+        if ticked && let Ok(appended) = core.checkpoint_now(reading) {
+            return core.journal().commit(&appended).is_ok();
+        }
+        ticked
+    }
+
+    /// Asks the node. `dies` kills the machine after the record was appended and before the answer
+    /// leaves, with the record durable or not.
+    pub(crate) fn answer(
+        &mut self,
+        caller: &CoordinatorId,
+        request: NodeRequest,
+        now: Now,
+        dies: bool,
+        invariants: &mut Invariants,
+    ) -> Answer {
+        let Some(core) = self.running.clone() else {
+            return Answer::Down;
+        };
+        let reading = self.reading(now);
+        let mut context = Context { caller, reading, rng: &mut self.rng };
+        let outcome = match core.handle(&mut context, request) {
+            Ok(outcome) => outcome,
+            Err(fatal) => {
+                invariants.breaks("I1", format!("{} stops: {fatal}", self.id));
+                return Answer::Down;
+            }
+        };
+        let reply = match outcome {
+            Outcome::Ready(reply) => reply,
+            Outcome::Pending(pending) if dies => {
+                if self.rng.next_u32().is_multiple_of(2) {
+                    let _committed = core.journal().commit(pending.appended());
+                }
+                drop(pending);
+                let mut rng = self.rng.clone();
+                self.crash(&mut rng);
+                return Answer::Died;
+            }
+            Outcome::Pending(pending) => match core.journal().commit(pending.appended()) {
+                Ok(committed) => pending.release(&committed),
+                Err(error) => {
+                    invariants.breaks("I1", format!("{} cannot write: {error}", self.id));
+                    return Answer::Down;
+                }
+            },
+        };
+        if let Ok(reply) = &reply {
+            let durable = |sequence| recorded(&core, sequence);
+            invariants.said(reply, &durable);
+            if matches!(reply, NodeReply::Activated(_)) {
+                self.show_group_keys(caller, now, invariants);
+            }
+        }
+        Answer::Said(reply)
+    }
+
+    fn show_group_keys(&mut self, caller: &CoordinatorId, now: Now, invariants: &mut Invariants) {
+        let Some(core) = self.running.clone() else {
+            return;
+        };
+        let reading = self.reading(now);
+        let mut context = Context { caller, reading, rng: &mut self.rng };
+        let request = NodeRequest::ListKeys { after: None, limit: 100 };
+        let Ok(Outcome::Ready(Ok(NodeReply::Keys(keys)))) = core.handle(&mut context, request)
+        else {
+            return;
+        };
+        for key in keys {
+            let certificate = key.proof.and(key.certificate);
+            let parsed = certificate.map(|bytes| CommitCertificate::from_bytes(&bytes));
+            if let Some(Ok(certificate)) = parsed {
+                invariants.group_key(&key.key, &certificate.statement.group_key);
+            }
+        }
+    }
+
+    /// Verifies the whole chain as an auditor does (I7).
+    pub(crate) fn check_chain(&mut self, people: &People, now: Now, invariants: &mut Invariants) {
+        let Some(core) = self.running.clone() else {
+            return;
+        };
+        if let Ok(appended) = core.checkpoint_now(self.reading(now)) {
+            let _committed = core.journal().commit(&appended);
+        }
+        let identity = people
+            .node_at(&self.id)
+            .and_then(|at| people.nodes.get(at))
+            .map(IdentityKey::of);
+        let records = core.journal().read_range(1, usize::MAX, usize::MAX).unwrap_or_default();
+        let verified = identity.map(|identity| {
+            verify_chain(records.iter().map(|record| record.bytes.as_slice()), &identity)
+        });
+        if !matches!(verified, Some(Ok(_))) {
+            invariants.breaks("I7", format!("the chain of {} does not verify", self.id));
+        }
+        let durable = |sequence| recorded(&core, sequence);
+        invariants.survived(&self.id, &durable);
+    }
+}
+
+/// The hash of a durable record.
+fn recorded(core: &NodeCore<SimulatedDisk>, sequence: u64) -> Option<Digest> {
+    let records = core.journal().read_range(sequence, 1, usize::MAX).ok()?;
+    let record = records.into_iter().next().filter(|record| record.sequence == sequence)?;
+    Record::from_bytes(&record.bytes).ok().map(|_| record.hash)
+}
