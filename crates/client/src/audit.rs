@@ -11,7 +11,9 @@ mod verifier;
 
 pub use cross::Matched;
 pub use file::{AuditFileError, FileKind, JournalWriter, write_evidence, write_signatures};
-pub use verifier::{EvidenceReport, FileReport, JournalReport, SignaturesReport, Verifier};
+pub use verifier::{
+    EvidenceReport, FileReport, JournalReport, SignaturesReport, Verifier, key_of_evidence,
+};
 
 #[cfg(test)]
 mod tests;

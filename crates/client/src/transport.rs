@@ -132,7 +132,7 @@ impl Transport {
 
     fn unexpected(&self, status: &Status) -> ClientError {
         let code = status.code();
-        if matches!(code, tonic::Code::DeadlineExceeded | tonic::Code::Cancelled) {
+        if code == tonic::Code::DeadlineExceeded {
             return ClientError::TimedOut(self.timeout);
         }
         ClientError::Call {
@@ -358,12 +358,14 @@ impl Transport {
 }
 
 /// Whether a status says that the connection is at fault and not the request. What coordinators
-/// refuse carries a reason and is told apart before.
+/// refuse carries a reason and is told apart before. A connection that dies under a call shows as
+/// any of the first three, or as an error of HTTP/2.
 fn is_broken(status: &Status) -> bool {
+    let code = status.code();
     matches!(
-        status.code(),
-        tonic::Code::Unavailable | tonic::Code::Unknown
-    )
+        code,
+        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled
+    ) || (code == tonic::Code::Internal && status.message().starts_with("h2 protocol error"))
 }
 
 fn submission(

@@ -234,7 +234,10 @@ pub struct ItemRecord {
 
 /// The hash by which records name a message to sign.
 pub fn message_hash(message: &[u8]) -> Digest {
-    Tagged::new(Tag::Audit).text("message").bytes(message).finish()
+    Tagged::new(Tag::Audit)
+        .text("message")
+        .bytes(message)
+        .finish()
 }
 
 /// A signed point of a chain.

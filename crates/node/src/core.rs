@@ -81,6 +81,7 @@ pub enum Fatal {
 
 /// What a request comes to.
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "an outcome is moved once, to whoever answers")]
 pub enum Outcome {
     /// An answer that rests on nothing that must still become durable.
     Ready(Result<NodeReply, Refusal>),
@@ -256,7 +257,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             NodeRequest::SignShares { requests } => self.sign_shares(context, requests),
             NodeRequest::Validate { command } => self.validate(context, &command),
             NodeRequest::BeginCeremony { attempt, command, epoch } => {
-                self.begin_ceremony(context, attempt, command, epoch)
+                self.begin_ceremony(context, attempt, &command, epoch)
             }
             NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
                 self.advance_ceremony(context, attempt, round, &envelopes)

@@ -135,7 +135,11 @@ pub enum DiskError {
 
 impl DiskError {
     pub(crate) fn io(operation: &'static str, path: &str, source: io::Error) -> Self {
-        Self::Io { operation, path: path.to_owned(), source: Arc::new(source) }
+        Self::Io {
+            operation,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
     }
 
     /// Whether the file or directory does not exist.
@@ -154,15 +158,24 @@ pub(crate) fn parent(path: &str) -> &str {
 
 /// Refuses paths that are absolute, climb, or have empty parts.
 fn check_path(path: &str) -> Result<(), DiskError> {
-    if path.split('/').any(|part| matches!(part, "" | "." | "..") || part.contains(['\\', '\0'])) {
-        return Err(DiskError::Path { path: path.to_owned() });
+    if path
+        .split('/')
+        .any(|part| matches!(part, "" | "." | "..") || part.contains(['\\', '\0']))
+    {
+        return Err(DiskError::Path {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
 
 /// Refuses what [`check_path`] refuses, and allows the root.
 fn check_directory(path: &str) -> Result<(), DiskError> {
-    if path.is_empty() { Ok(()) } else { check_path(path) }
+    if path.is_empty() {
+        Ok(())
+    } else {
+        check_path(path)
+    }
 }
 
 /// Refuses a rename that leaves its directory.
@@ -172,7 +185,9 @@ fn check_rename(from: &str, to: &str) -> Result<(), DiskError> {
     if parent(from) == parent(to) {
         Ok(())
     } else {
-        Err(DiskError::Path { path: to.to_owned() })
+        Err(DiskError::Path {
+            path: to.to_owned(),
+        })
     }
 }
 
@@ -183,9 +198,11 @@ pub(crate) fn read_whole(
     limit: usize,
 ) -> Result<Option<Vec<u8>>, DiskError> {
     match disk.read(path, 0, limit.saturating_add(1)) {
-        Ok(bytes) if bytes.len() > limit => {
-            Err(DiskError::io("read", path, io::Error::other("file is larger than it can be")))
-        }
+        Ok(bytes) if bytes.len() > limit => Err(DiskError::io(
+            "read",
+            path,
+            io::Error::other("file is larger than it can be"),
+        )),
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),

@@ -46,7 +46,10 @@ pub(crate) fn push(buffer: &mut Vec<u8>, body: &[u8], hash: &Digest) {
 }
 
 fn check_of(length: [u8; LENGTH]) -> [u8; CHECK] {
-    let digest = Sha256::new().chain_update(b"quorate/v1/frame").chain_update(length).finalize();
+    let digest = Sha256::new()
+        .chain_update(b"quorate/v1/frame")
+        .chain_update(length)
+        .finalize();
     let mut check = [0; CHECK];
     for (to, from) in check.iter_mut().zip(digest) {
         *to = from;
@@ -110,7 +113,16 @@ impl<'a> FrameReader<'a> {
         hash: fn(&[u8]) -> Digest,
     ) -> Result<Self, DiskError> {
         let length = disk.length(path)?;
-        Ok(Self { disk, path, limit, hash, length, offset, buffer: Vec::new(), used: 0 })
+        Ok(Self {
+            disk,
+            path,
+            limit,
+            hash,
+            length,
+            offset,
+            buffer: Vec::new(),
+            used: 0,
+        })
     }
 
     /// The offset of the frame that [`Self::next`] looks at.
@@ -126,10 +138,10 @@ impl<'a> FrameReader<'a> {
             return Ok(Found::End);
         }
         let Some((length, after)) = rest.split_first_chunk::<LENGTH>() else {
-            return self.torn();
+            return Ok(self.torn());
         };
         let Some(check) = after.first_chunk::<CHECK>() else {
-            return self.torn();
+            return Ok(self.torn());
         };
         if check_of(*length) != *check {
             return self.torn_header_or(Damage::Length);
@@ -141,16 +153,19 @@ impl<'a> FrameReader<'a> {
         let whole = size.saturating_add(OVERHEAD);
         self.fill(whole)?;
         let Some(frame) = self.rest().get(..whole) else {
-            return self.torn();
+            return Ok(self.torn());
         };
         let Some((body, hash, end)) = split(frame) else {
-            return self.torn();
+            return Ok(self.torn());
         };
         let computed = (self.hash)(body);
         if computed != hash || end != END {
-            let end_at = self.position().saturating_add(whole as u64).saturating_sub(1);
+            let end_at = self
+                .position()
+                .saturating_add(whole as u64)
+                .saturating_sub(1);
             if self.is_zero_from(end_at)? {
-                return self.torn();
+                return Ok(self.torn());
             }
             return Ok(Found::Damaged(Damage::Hash));
         }
@@ -183,8 +198,8 @@ impl<'a> FrameReader<'a> {
         Ok(())
     }
 
-    fn torn(&self) -> Result<Found, DiskError> {
-        Ok(Found::Torn(self.length.saturating_sub(self.position())))
+    fn torn(&self) -> Found {
+        Found::Torn(self.length.saturating_sub(self.position()))
     }
 
     /// A header that does not hold is torn if no whole frame fits behind it, or if zeros begin
@@ -192,9 +207,12 @@ impl<'a> FrameReader<'a> {
     /// zero.
     fn torn_header_or(&self, damage: Damage) -> Result<Found, DiskError> {
         let left = self.length.saturating_sub(self.position());
-        let last_of_header = self.position().saturating_add(HEADER as u64).saturating_sub(1);
+        let last_of_header = self
+            .position()
+            .saturating_add(HEADER as u64)
+            .saturating_sub(1);
         if left < OVERHEAD as u64 || self.is_zero_from(last_of_header)? {
-            return self.torn();
+            return Ok(self.torn());
         }
         Ok(Found::Damaged(damage))
     }
@@ -250,7 +268,14 @@ mod tests {
             let kept = usize::from(cut >= first);
             let left = cut - kept * first;
             assert_eq!(found.len(), kept, "cut at {cut}");
-            assert_eq!(end, if left == 0 { Found::End } else { Found::Torn(left as u64) });
+            assert_eq!(
+                end,
+                if left == 0 {
+                    Found::End
+                } else {
+                    Found::Torn(left as u64)
+                }
+            );
         }
     }
 
@@ -266,7 +291,11 @@ mod tests {
                 let (found, end) = read(&bytes);
 
                 assert_eq!(found.len(), 1);
-                assert_eq!(end, Found::Torn((bytes.len() - first) as u64), "{cut} + {zeros}");
+                assert_eq!(
+                    end,
+                    Found::Torn((bytes.len() - first) as u64),
+                    "{cut} + {zeros}"
+                );
             }
         }
     }
@@ -282,7 +311,10 @@ mod tests {
                 let (found, end) = read(&bytes);
 
                 assert_eq!(found.len(), usize::from(byte >= 10 + OVERHEAD));
-                assert!(matches!(end, Found::Damaged(_)), "byte {byte} bit {bit}: {end:?}");
+                assert!(
+                    matches!(end, Found::Damaged(_)),
+                    "byte {byte} bit {bit}: {end:?}"
+                );
             }
         }
     }
@@ -310,7 +342,7 @@ mod tests {
         loop {
             match reader.next().unwrap() {
                 Found::Frame { body, .. } => found.push(body),
-                end => return (found, end),
+                end @ (Found::End | Found::Torn(_) | Found::Damaged(_)) => return (found, end),
             }
         }
     }

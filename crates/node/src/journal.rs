@@ -53,7 +53,10 @@ pub struct JournalLimits {
 
 impl Default for JournalLimits {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1024 * 1024, waiting_bytes: 64 * 1024 * 1024 }
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            waiting_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -88,7 +91,9 @@ pub struct Journal<D: Disk> {
 
 impl<D: Disk> Clone for Journal<D> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -150,12 +155,14 @@ impl<D: Disk> Journal<D> {
         }
         let scan = segment::scan(&disk, &firsts, &config.identity, &mut visit)?;
         if let Some(torn) = &scan.torn {
-            disk.truncate(&torn.segment, torn.offset).map_err(JournalError::Disk)?;
+            disk.truncate(&torn.segment, torn.offset)
+                .map_err(JournalError::Disk)?;
         }
         if let Some(last) = scan.segments.last() {
             disk.sync_file(&last.path()).map_err(JournalError::Disk)?;
         }
-        disk.sync_directory(segment::DIRECTORY).map_err(JournalError::Disk)?;
+        disk.sync_directory(segment::DIRECTORY)
+            .map_err(JournalError::Disk)?;
         let head = scan.summary.head;
         let report = OpenReport {
             head,
@@ -171,26 +178,37 @@ impl<D: Disk> Journal<D> {
             failed: None,
             stopped: false,
         };
-        let progress = Progress { durable: head, failed: None, stopped: false };
+        let progress = Progress {
+            durable: head,
+            failed: None,
+            stopped: false,
+        };
         let shared = Shared {
             disk,
             limits: config.limits,
             queue: Mutex::new(queue),
             work: Condvar::new(),
-            files: Mutex::new(Files { segments: scan.segments, spare: Batch::default() }),
+            files: Mutex::new(Files {
+                segments: scan.segments,
+                spare: Batch::default(),
+            }),
             progress: watch::Sender::new(progress),
         };
-        Ok((Self { shared: Arc::new(shared) }, report))
+        Ok((
+            Self {
+                shared: Arc::new(shared),
+            },
+            report,
+        ))
     }
 
     /// Gives records their places in the chain, all or none, without waiting for the disk. Times
     /// that lie before the last record's are moved up to it.
-    pub fn append(
-        &self,
-        time: UnixMillis,
-        entries: Vec<Entry>,
-    ) -> Result<Appended, JournalError> {
-        if entries.iter().any(|entry| matches!(entry, Entry::Checkpoint(_))) {
+    pub fn append(&self, time: UnixMillis, entries: Vec<Entry>) -> Result<Appended, JournalError> {
+        if entries
+            .iter()
+            .any(|entry| matches!(entry, Entry::Checkpoint(_)))
+        {
             return Err(JournalError::PlainCheckpoint);
         }
         let appended = lock(&self.shared.queue).append(time, entries)?;
@@ -207,12 +225,8 @@ impl<D: Disk> Journal<D> {
         index_sequence: u64,
         index_digest: Digest,
     ) -> Result<Appended, JournalError> {
-        let appended = lock(&self.shared.queue).append_checkpoint(
-            time,
-            key,
-            index_sequence,
-            index_digest,
-        )?;
+        let appended =
+            lock(&self.shared.queue).append_checkpoint(time, key, index_sequence, index_digest)?;
         self.shared.work.notify_one();
         Ok(appended)
     }
@@ -242,9 +256,7 @@ impl<D: Disk> Journal<D> {
         async move {
             origin?;
             let reached = progress
-                .wait_for(|now| {
-                    now.failed.is_some() || now.stopped || now.durable.sequence >= last
-                })
+                .wait_for(|now| now.failed.is_some() || now.stopped || now.durable.sequence >= last)
                 .await
                 .map_err(|_| JournalError::Stopped)?;
             if let Some(error) = &reached.failed {
@@ -277,10 +289,17 @@ impl<D: Disk> Journal<D> {
     ) -> Result<Vec<StoredRecord>, JournalError> {
         lock(&self.shared.queue).check_health()?;
         let last = self.durable().sequence();
-        let mut page = Page { records: Vec::new(), bytes: 0, max_records, max_bytes };
+        let mut page = Page {
+            records: Vec::new(),
+            bytes: 0,
+            max_records,
+            max_bytes,
+        };
         let mut next = from.max(1);
         while next <= last && !page.is_full() {
-            let Some((segment, place)) = self.locate(next) else { break };
+            let Some((segment, place)) = self.locate(next) else {
+                break;
+            };
             let before = next;
             next = self.read_segment(&segment, place, next, last, &mut page)?;
             if next == before {
@@ -310,7 +329,9 @@ impl<D: Disk> Journal<D> {
     /// The file that holds a record, and a place in it at or before the record.
     fn locate(&self, sequence: u64) -> Option<(Segment, (u64, u64))> {
         let files = lock(&self.shared.files);
-        let after = files.segments.partition_point(|segment| segment.first <= sequence);
+        let after = files
+            .segments
+            .partition_point(|segment| segment.first <= sequence);
         let segment = files.segments.get(after.checked_sub(1)?)?;
         let place = segment.place_before(sequence)?;
         Some((segment.without_marks(), place))
@@ -346,7 +367,12 @@ impl<D: Disk> Journal<D> {
                 Found::Damaged(damage) => BrokenFault::Frame(damage),
                 Found::End | Found::Torn(_) => BrokenFault::EndsEarly,
             };
-            return Err(segment::broken(segment.first, at, sequence.saturating_sub(1), fault));
+            return Err(segment::broken(
+                segment.first,
+                at,
+                sequence.saturating_sub(1),
+                fault,
+            ));
         }
         Ok(sequence)
     }
@@ -374,7 +400,11 @@ impl Page {
             return false;
         }
         self.bytes = sum;
-        self.records.push(StoredRecord { sequence, hash, bytes });
+        self.records.push(StoredRecord {
+            sequence,
+            hash,
+            bytes,
+        });
         true
     }
 }
@@ -391,10 +421,12 @@ impl<D: Disk> Shared<D> {
         if let Some(last) = batch.last {
             if let Err(error) = self.write(files, &batch) {
                 lock(&self.queue).failed = Some(error.clone());
-                self.progress.send_modify(|progress| progress.failed = Some(error.clone()));
+                self.progress
+                    .send_modify(|progress| progress.failed = Some(error.clone()));
                 return Err(JournalError::Poisoned(error));
             }
-            self.progress.send_modify(|progress| progress.durable = last);
+            self.progress
+                .send_modify(|progress| progress.durable = last);
         }
         batch.clear();
         files.spare = batch;
@@ -407,7 +439,9 @@ impl<D: Disk> Shared<D> {
             .last()
             .is_none_or(|segment| segment.length >= self.limits.segment_bytes);
         if full {
-            files.segments.push(segment::create(&self.disk, batch.first(), &batch.previous)?);
+            files
+                .segments
+                .push(segment::create(&self.disk, batch.first(), &batch.previous)?);
         }
         let Some(segment) = files.segments.last_mut() else {
             return Ok(());

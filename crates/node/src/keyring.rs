@@ -135,7 +135,12 @@ impl<D: Disk> Keyring<D> {
         }
         disk.sync_file(PATH)?;
         disk.sync_directory("")?;
-        let keyring = Self { disk, node, kek, state: Mutex::new(state) };
+        let keyring = Self {
+            disk,
+            node,
+            kek,
+            state: Mutex::new(state),
+        };
         Ok((keyring, torn.map(|(_, bytes)| bytes)))
     }
 
@@ -173,7 +178,10 @@ impl<D: Disk> Keyring<D> {
             rows.push((share.clone(), wrapped));
             keys.push(key);
         }
-        let written = self.disk.append(PATH, &bytes).and_then(|()| self.disk.sync_file(PATH));
+        let written = self
+            .disk
+            .append(PATH, &bytes)
+            .and_then(|()| self.disk.sync_file(PATH));
         state.settle(written)?;
         state.wrapped.extend(rows);
         Ok(keys)
@@ -224,7 +232,11 @@ impl<D: Disk> Keyring<D> {
 
 impl State {
     fn check(&self) -> Result<(), KeyringError> {
-        if self.poisoned { Err(KeyringError::Poisoned) } else { Ok(()) }
+        if self.poisoned {
+            Err(KeyringError::Poisoned)
+        } else {
+            Ok(())
+        }
     }
 
     /// After a failed write the file and the memory may differ.
@@ -251,25 +263,40 @@ fn read(
         }
         // The first frame is put in place whole.
         Found::End | Found::Torn(_) => {
-            return Err(KeyringError::Damaged { offset: 0, damage: None });
+            return Err(KeyringError::Damaged {
+                offset: 0,
+                damage: None,
+            });
         }
         Found::Damaged(damage) => {
-            return Err(KeyringError::Damaged { offset: 0, damage: Some(damage) });
+            return Err(KeyringError::Damaged {
+                offset: 0,
+                damage: Some(damage),
+            });
         }
     };
-    let mut state = State { table, wrapped: BTreeMap::new(), poisoned: false };
+    let mut state = State {
+        table,
+        wrapped: BTreeMap::new(),
+        poisoned: false,
+    };
     loop {
         let offset = reader.position();
         match reader.next()? {
             Found::Frame { body, .. } => {
-                let row: Row = wire::decode(&body)
-                    .map_err(|_| KeyringError::Damaged { offset, damage: None })?;
+                let row: Row = wire::decode(&body).map_err(|_| KeyringError::Damaged {
+                    offset,
+                    damage: None,
+                })?;
                 state.wrapped.insert((row.key, row.epoch), row.wrapped);
             }
             Found::End => return Ok((state, None)),
             Found::Torn(bytes) => return Ok((state, Some((offset, bytes)))),
             Found::Damaged(damage) => {
-                return Err(KeyringError::Damaged { offset, damage: Some(damage) });
+                return Err(KeyringError::Damaged {
+                    offset,
+                    damage: Some(damage),
+                });
             }
         }
     }
@@ -293,7 +320,11 @@ fn header(
 
 fn push_row(bytes: &mut Vec<u8>, share: &ShareId, wrapped: &[u8]) -> Result<(), KeyringError> {
     let (key, epoch) = share.clone();
-    let row = Row { key, epoch, wrapped: wrapped.to_vec() };
+    let row = Row {
+        key,
+        epoch,
+        wrapped: wrapped.to_vec(),
+    };
     let body = wire::encode(&row).map_err(|_| KeyringError::Unwritable)?;
     frame::push(bytes, &body, &hash_of(&body));
     Ok(())
@@ -306,7 +337,9 @@ fn wrap(
     key: &SealKey,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<Vec<u8>, KeyringError> {
-    table.seal(key.expose(), row_of(node, share), rng).map_err(|_| KeyringError::Unwritable)
+    table
+        .seal(key.expose(), row_of(node, share), rng)
+        .map_err(|_| KeyringError::Unwritable)
 }
 
 fn unwrap(
@@ -319,19 +352,34 @@ fn unwrap(
         .open(wrapped, row_of(node, share))
         .ok()
         .and_then(|key| SealKey::from_slice(&key))
-        .ok_or_else(|| KeyringError::TamperedKey { key: share.0.clone(), epoch: share.1 })
+        .ok_or_else(|| KeyringError::TamperedKey {
+            key: share.0.clone(),
+            epoch: share.1,
+        })
 }
 
 fn table_of(node: &NodeId) -> Associated<'_> {
-    Associated { kind: SealedKind::TableKey, node, share: None, public: &[] }
+    Associated {
+        kind: SealedKind::TableKey,
+        node,
+        share: None,
+        public: &[],
+    }
 }
 
 fn row_of<'a>(node: &'a NodeId, share: &'a ShareId) -> Associated<'a> {
-    Associated { kind: SealedKind::DataKey, node, share: Some((&share.0, share.1)), public: &[] }
+    Associated {
+        kind: SealedKind::DataKey,
+        node,
+        share: Some((&share.0, share.1)),
+        public: &[],
+    }
 }
 
 fn hash_of(body: &[u8]) -> Digest {
-    let hash = Sha256::new().chain_update(b"quorate/v1/keyring-frame").chain_update(body);
+    let hash = Sha256::new()
+        .chain_update(b"quorate/v1/keyring-frame")
+        .chain_update(body);
     Digest::new(hash.finalize().into())
 }
 

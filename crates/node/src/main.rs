@@ -189,15 +189,14 @@ fn source(unseal: &Unseal, twice: bool) -> Result<KekSource> {
     if let Some(path) = &unseal.key_file {
         return Ok(KekSource::key_file(KeyFile::read(path)?));
     }
-    let passphrase = match &unseal.passphrase_file {
-        Some(path) => first_line(path)?,
-        None => {
-            let typed = Zeroizing::new(rpassword::prompt_password("Passphrase: ")?);
-            if twice && *typed != rpassword::prompt_password("Again: ")? {
-                bail!("the passphrases differ");
-            }
-            Zeroizing::new(typed.as_bytes().to_vec())
+    let passphrase = if let Some(path) = &unseal.passphrase_file {
+        first_line(path)?
+    } else {
+        let typed = Zeroizing::new(rpassword::prompt_password("Passphrase: ")?);
+        if twice && *typed != rpassword::prompt_password("Again: ")? {
+            bail!("the passphrases differ");
         }
+        Zeroizing::new(typed.as_bytes().to_vec())
     };
     if passphrase.is_empty() {
         bail!("the passphrase is empty");

@@ -23,7 +23,9 @@ use rand_core::CryptoRngCore;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use identity::{HedgeSecret, IdentityFileError, NodeIdentity, TlsKey};
-pub use kek::{ArgonCost, Kek, KekError, KekSource, LocalKek, Passphrase, create_kek, node_of, open_kek};
+pub use kek::{
+    ArgonCost, Kek, KekError, KekSource, LocalKek, Passphrase, create_kek, node_of, open_kek,
+};
 pub use key_file::{KeyFile, KeyFileError};
 
 const KEY: usize = 32;
@@ -139,9 +141,13 @@ impl SealKey {
         rng.fill_bytes(&mut sealed);
         let cipher = XChaCha20Poly1305::new((&self.0).into());
         let aad = associated.to_bytes();
-        let payload = Payload { msg: plain, aad: &aad };
-        let ciphertext =
-            cipher.encrypt(XNonce::from_slice(&sealed), payload).map_err(|_| BadSeal)?;
+        let payload = Payload {
+            msg: plain,
+            aad: &aad,
+        };
+        let ciphertext = cipher
+            .encrypt(XNonce::from_slice(&sealed), payload)
+            .map_err(|_| BadSeal)?;
         sealed.extend_from_slice(&ciphertext);
         Ok(sealed)
     }
@@ -155,8 +161,14 @@ impl SealKey {
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE).ok_or(BadSeal)?;
         let cipher = XChaCha20Poly1305::new((&self.0).into());
         let aad = associated.to_bytes();
-        let payload = Payload { msg: ciphertext, aad: &aad };
-        cipher.decrypt(XNonce::from_slice(nonce), payload).map(Zeroizing::new).map_err(|_| BadSeal)
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &aad,
+        };
+        cipher
+            .decrypt(XNonce::from_slice(nonce), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| BadSeal)
     }
 }
 

@@ -35,12 +35,11 @@ pub async fn serve(address: Option<SocketAddr>) -> Result<Option<SocketAddr>> {
     let Some(address) = address else {
         return Ok(None);
     };
-    let handle = match RECORDER.get() {
-        Some(handle) => handle.clone(),
-        None => {
-            let handle = PrometheusBuilder::new().install_recorder().context("collect metrics")?;
-            RECORDER.get_or_init(|| handle).clone()
-        }
+    let handle = if let Some(handle) = RECORDER.get() {
+        handle.clone()
+    } else {
+        let handle = PrometheusBuilder::new().install_recorder().context("collect metrics")?;
+        RECORDER.get_or_init(|| handle).clone()
     };
     let listener = TcpListener::bind(address)
         .await

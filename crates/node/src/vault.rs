@@ -177,7 +177,15 @@ impl<D: Disk + Clone> Vault<D> {
     ) -> Result<(Self, Option<u64>), VaultError> {
         let (keyring, torn) = Keyring::open(disk.clone(), node.clone(), kek)?;
         let directories = Mutex::new(BTreeSet::new());
-        Ok((Self { disk, node, keyring, directories }, torn))
+        Ok((
+            Self {
+                disk,
+                node,
+                keyring,
+                directories,
+            },
+            torn,
+        ))
     }
 }
 
@@ -194,7 +202,9 @@ impl<D: Disk> Vault<D> {
         rng: &mut dyn CryptoRngCore,
     ) -> Result<Stored, VaultError> {
         let mut stored = self.store_all(std::slice::from_ref(record), rng)?;
-        stored.pop().ok_or_else(|| VaultError::ReadBack { path: path_of(record.key, record.epoch) })
+        stored.pop().ok_or_else(|| VaultError::ReadBack {
+            path: path_of(record.key, record.epoch),
+        })
     }
 
     /// Stores records with one write to the keyring.
@@ -234,8 +244,10 @@ impl<D: Disk> Vault<D> {
         let tampered = || VaultError::Tampered { path: path.clone() };
         let (clear, header, sealed) = parse(&bytes).ok_or_else(tampered)?;
         if header.node != self.node || header.key != *key || header.epoch != epoch {
-            let found =
-                format!("key {} epoch {} of node {}", header.key, header.epoch, header.node);
+            let found = format!(
+                "key {} epoch {} of node {}",
+                header.key, header.epoch, header.node
+            );
             return Err(VaultError::Swapped { path, found });
         }
         let data_key = self
@@ -245,7 +257,10 @@ impl<D: Disk> Vault<D> {
         let secret = data_key
             .open(sealed, associated(&self.node, key, epoch, clear))
             .map_err(|_| tampered())?;
-        Ok(VaultRecord { public: header.public, secret })
+        Ok(VaultRecord {
+            public: header.public,
+            secret,
+        })
     }
 
     /// Whether there is a file for a key and epoch.
@@ -290,7 +305,9 @@ impl<D: Disk> Vault<D> {
     }
 
     fn directories(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+        self.directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seals a record, puts it in place and reads it back.
@@ -301,7 +318,12 @@ impl<D: Disk> Vault<D> {
         directories: &mut BTreeSet<String>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<Stored, VaultError> {
-        let NewRecord { key, epoch, public, secret } = *record;
+        let NewRecord {
+            key,
+            epoch,
+            public,
+            secret,
+        } = *record;
         let path = path_of(key, epoch);
         let directory = disk::parent(&path);
         if !directories.contains(directory) {
@@ -324,7 +346,10 @@ impl<D: Disk> Vault<D> {
         if !bool::from(back.secret.ct_eq(secret)) || back.public != public {
             return Err(VaultError::ReadBack { path });
         }
-        Ok(Stored { key: key.clone(), epoch })
+        Ok(Stored {
+            key: key.clone(),
+            epoch,
+        })
     }
 }
 
@@ -365,7 +390,12 @@ fn associated<'a>(
     epoch: Epoch,
     clear: &'a [u8],
 ) -> Associated<'a> {
-    Associated { kind: SealedKind::VaultRecord, node, share: Some((key, epoch)), public: clear }
+    Associated {
+        kind: SealedKind::VaultRecord,
+        node,
+        share: Some((key, epoch)),
+        public: clear,
+    }
 }
 
 #[cfg(test)]

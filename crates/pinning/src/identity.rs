@@ -55,7 +55,11 @@ impl TlsIdentity {
     pub fn from_der(certificate: Vec<u8>, key: Zeroizing<Vec<u8>>) -> Result<Self, PinningError> {
         let certificate = CertificateDer::from(certificate);
         let hash = key_hash_of(&certificate).map_err(PinningError::Unusable)?;
-        let identity = Self { certificate, key, hash };
+        let identity = Self {
+            certificate,
+            key,
+            hash,
+        };
         identity.certified_key()?;
         Ok(identity)
     }
@@ -105,8 +109,15 @@ impl TlsIdentity {
 
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { certificate: _, key: _, hash } = self;
-        f.debug_struct("TlsIdentity").field("key_hash", hash).field("key", &"redacted").finish()
+        let Self {
+            certificate: _,
+            key: _,
+            hash,
+        } = self;
+        f.debug_struct("TlsIdentity")
+            .field("key_hash", hash)
+            .field("key", &"redacted")
+            .finish()
     }
 }
 
@@ -128,14 +139,23 @@ mod tests {
         assert_eq!(stored.key_hash(), identity.key_hash());
         assert_eq!(stored.key_der(), identity.key_der());
         assert_eq!(parts.key_hash(), identity.key_hash());
-        assert_eq!(spki_hash(identity.certificate_der()).unwrap(), identity.key_hash());
+        assert_eq!(
+            spki_hash(identity.certificate_der()).unwrap(),
+            identity.key_hash()
+        );
     }
 
     #[test]
     fn the_hash_is_that_of_the_key_and_not_of_the_certificate() {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let one = CertificateParams::new(["one".to_owned()]).unwrap().self_signed(&pair).unwrap();
-        let two = CertificateParams::new(["two".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let one = CertificateParams::new(["one".to_owned()])
+            .unwrap()
+            .self_signed(&pair)
+            .unwrap();
+        let two = CertificateParams::new(["two".to_owned()])
+            .unwrap()
+            .self_signed(&pair)
+            .unwrap();
         let expected: [u8; 32] =
             Sha256::digest(rcgen::PublicKeyData::subject_public_key_info(&pair)).into();
 
@@ -159,8 +179,14 @@ mod tests {
 
     #[test]
     fn garbage_is_no_identity() {
-        assert!(matches!(TlsIdentity::from_bytes(b"\x01garbage"), Err(PinningError::Read(_))));
-        assert!(matches!(spki_hash(b"garbage"), Err(PinningError::Unusable(_))));
+        assert!(matches!(
+            TlsIdentity::from_bytes(b"\x01garbage"),
+            Err(PinningError::Read(_))
+        ));
+        assert!(matches!(
+            spki_hash(b"garbage"),
+            Err(PinningError::Unusable(_))
+        ));
     }
 
     #[test]
@@ -170,6 +196,9 @@ mod tests {
         let shown = format!("{identity:?}");
 
         let short = identity.key_hash().short();
-        assert_eq!(shown, format!("TlsIdentity {{ key_hash: Digest({short}), key: \"redacted\" }}"));
+        assert_eq!(
+            shown,
+            format!("TlsIdentity {{ key_hash: Digest({short}), key: \"redacted\" }}")
+        );
     }
 }

@@ -8,7 +8,9 @@
 mod config;
 mod identity;
 
-pub use config::{ALPN, Allowed, UnpinnedKey, allow, client_config, peer_key_hash, server_config, server_name};
+pub use config::{
+    ALPN, Allowed, UnpinnedKey, allow, client_config, peer_key_hash, server_config, server_name,
+};
 pub use identity::{TlsIdentity, spki_hash};
 
 /// Why a TLS identity or configuration cannot be made.

@@ -9,8 +9,8 @@ use proptest::{
 };
 use quorate_model::{
     CommandId, CoordinatorId, Digest, Epoch, KeyName, KeyPurpose, KeyRecord, KeyState, NodeId,
-    Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId, Purposes, Reason,
-    Refusal, Scheme, SessionBinding, SessionPreimage, Signature, TicketId, UnixMillis,
+    Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId, Purposes, Reason, Refusal,
+    Scheme, SessionBinding, SessionPreimage, Signature, TicketId, UnixMillis,
     certificate::{KeyEvidence, PreparedStatement},
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     node_api::{
@@ -23,8 +23,8 @@ use quorate_model::{
     },
     roster::{Role, RosterSignature, SignedRoster},
     share::{
-        Commitments, SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareRequest,
-        ShareStatement, Ticket, TicketBatch,
+        Commitments, SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareRequest, ShareStatement,
+        Ticket, TicketBatch,
     },
 };
 use uuid::Uuid;
@@ -82,27 +82,49 @@ fn command_id() -> impl Strategy<Value = CommandId> {
 
 pub(crate) fn refusal() -> impl Strategy<Value = Refusal> {
     let metadata = vec(("[a-z_]{1,8}", ".{0,12}"), 0..4);
-    (select(Reason::ALL.to_vec()), ".{0,40}", metadata)
-        .prop_map(|(reason, message, metadata)| Refusal { reason, message, metadata })
+    (select(Reason::ALL.to_vec()), ".{0,40}", metadata).prop_map(|(reason, message, metadata)| {
+        Refusal {
+            reason,
+            message,
+            metadata,
+        }
+    })
 }
 
 fn endorsement() -> impl Strategy<Value = Endorsement> {
-    let kinds =
-        vec![EndorsementKind::Propose, EndorsementKind::Approve, EndorsementKind::Reject];
+    let kinds = vec![
+        EndorsementKind::Propose,
+        EndorsementKind::Approve,
+        EndorsementKind::Reject,
+    ];
     let roles = vec![Role::Admin, Role::Client];
-    (select(kinds), named::<PrincipalId>(), select(roles), signature()).prop_map(
-        |(kind, principal, role, signature)| Endorsement { kind, principal, role, signature },
+    (
+        select(kinds),
+        named::<PrincipalId>(),
+        select(roles),
+        signature(),
     )
+        .prop_map(|(kind, principal, role, signature)| Endorsement {
+            kind,
+            principal,
+            role,
+            signature,
+        })
 }
 
 pub(crate) fn signed_command() -> impl Strategy<Value = SignedCommand> {
-    (bytes(), vec(endorsement(), 0..4))
-        .prop_map(|(bytes, endorsements)| SignedCommand { bytes, endorsements })
+    (bytes(), vec(endorsement(), 0..4)).prop_map(|(bytes, endorsements)| SignedCommand {
+        bytes,
+        endorsements,
+    })
 }
 
 pub(crate) fn signed_roster() -> impl Strategy<Value = SignedRoster> {
-    let signed = (named::<PrincipalId>(), signature())
-        .prop_map(|(principal, signature)| RosterSignature { principal, signature });
+    let signed =
+        (named::<PrincipalId>(), signature()).prop_map(|(principal, signature)| RosterSignature {
+            principal,
+            signature,
+        });
     (".{0,80}", vec(signed, 0..4))
         .prop_map(|(roster, signatures)| SignedRoster { roster, signatures })
 }
@@ -116,18 +138,25 @@ fn body() -> impl Strategy<Value = CommandBody> {
         purposes(),
         any::<bool>(),
     )
-        .prop_map(|(key, scheme, threshold, nodes, purposes, accept_fragile)| {
-            CommandBody::CreateKey(CreateKey {
-                key,
-                scheme,
-                threshold,
-                nodes,
-                purposes,
-                accept_fragile,
-            })
-        });
-    let payload = (select(PayloadKind::ALL.to_vec()), bytes(), any::<bool>())
-        .prop_map(|(kind, bytes, allow_high_fee)| Payload { kind, bytes, allow_high_fee });
+        .prop_map(
+            |(key, scheme, threshold, nodes, purposes, accept_fragile)| {
+                CommandBody::CreateKey(CreateKey {
+                    key,
+                    scheme,
+                    threshold,
+                    nodes,
+                    purposes,
+                    accept_fragile,
+                })
+            },
+        );
+    let payload = (select(PayloadKind::ALL.to_vec()), bytes(), any::<bool>()).prop_map(
+        |(kind, bytes, allow_high_fee)| Payload {
+            kind,
+            bytes,
+            allow_high_fee,
+        },
+    );
     let sign = (named::<KeyName>(), vec(payload, 1..5))
         .prop_map(|(key, payloads)| CommandBody::Sign(Sign { key, payloads }));
     prop_oneof![create, sign]
@@ -155,14 +184,24 @@ fn ticket_id() -> impl Strategy<Value = TicketId> {
 }
 
 fn set() -> impl Strategy<Value = SetOfSigners> {
-    let entry = (index(), ticket_id(), commitments())
-        .prop_map(|(signer, ticket, commitments)| SetEntry { signer, ticket, commitments });
+    let entry =
+        (index(), ticket_id(), commitments()).prop_map(|(signer, ticket, commitments)| SetEntry {
+            signer,
+            ticket,
+            commitments,
+        });
     vec(entry, 0..4).prop_map(|entries| SetOfSigners { entries })
 }
 
 fn statement() -> impl Strategy<Value = ShareStatement> {
-    let item = (digest(), digest(), uniform32(any::<u8>()))
-        .prop_map(|(signing_set, message, share)| ShareItem { signing_set, message, share });
+    let item =
+        (digest(), digest(), uniform32(any::<u8>())).prop_map(|(signing_set, message, share)| {
+            ShareItem {
+                signing_set,
+                message,
+                share,
+            }
+        });
     (
         named::<NodeId>(),
         any::<u64>(),
@@ -172,25 +211,37 @@ fn statement() -> impl Strategy<Value = ShareStatement> {
         epoch(),
         vec(item, 0..3),
     )
-        .prop_map(|(node, sequence, record, command, key, epoch, items)| ShareStatement {
-            node,
-            sequence,
-            record,
-            command,
-            key,
-            epoch,
-            items,
-        })
+        .prop_map(
+            |(node, sequence, record, command, key, epoch, items)| ShareStatement {
+                node,
+                sequence,
+                record,
+                command,
+                key,
+                epoch,
+                items,
+            },
+        )
 }
 
 fn receipt() -> impl Strategy<Value = ShareReceipt> {
-    (statement(), vec(digest(), 0..3), signature())
-        .prop_map(|(statement, batch, signature)| ShareReceipt { statement, batch, signature })
+    (statement(), vec(digest(), 0..3), signature()).prop_map(|(statement, batch, signature)| {
+        ShareReceipt {
+            statement,
+            batch,
+            signature,
+        }
+    })
 }
 
 fn attestation() -> impl Strategy<Value = TimeAttestation> {
     (named::<NodeId>(), nonce(), time(), signature()).prop_map(
-        |(node, challenge, time, signature)| TimeAttestation { node, challenge, time, signature },
+        |(node, challenge, time, signature)| TimeAttestation {
+            node,
+            challenge,
+            time,
+            signature,
+        },
     )
 }
 
@@ -199,8 +250,18 @@ fn attempt() -> impl Strategy<Value = [u8; 16]> {
 }
 
 pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
-    let share = (signed_command(), named::<KeyName>(), epoch(), vec(set(), 0..3))
-        .prop_map(|(command, key, epoch, items)| ShareRequest { command, key, epoch, items });
+    let share = (
+        signed_command(),
+        named::<KeyName>(),
+        epoch(),
+        vec(set(), 0..3),
+    )
+        .prop_map(|(command, key, epoch, items)| ShareRequest {
+            command,
+            key,
+            epoch,
+            items,
+        });
     prop_oneof![
         nonce().prop_map(|nonce| NodeRequest::Status { nonce }),
         (option::of(named()), any::<u32>())
@@ -210,29 +271,47 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
         vec(share, 0..3).prop_map(|requests| NodeRequest::SignShares { requests }),
         signed_command().prop_map(|command| NodeRequest::Validate { command }),
         (attempt(), signed_command(), epoch()).prop_map(|(attempt, command, epoch)| {
-            NodeRequest::BeginCeremony { attempt, command, epoch }
+            NodeRequest::BeginCeremony {
+                attempt,
+                command,
+                epoch,
+            }
         }),
         (attempt(), any::<u8>(), vec(bytes(), 0..4)).prop_map(|(attempt, round, envelopes)| {
-            NodeRequest::AdvanceCeremony { attempt, round, envelopes }
+            NodeRequest::AdvanceCeremony {
+                attempt,
+                round,
+                envelopes,
+            }
         }),
         (bytes(), set()).prop_map(|(certificate, set)| NodeRequest::ProveKey { certificate, set }),
-        (named(), epoch(), bytes())
-            .prop_map(|(key, epoch, proof)| NodeRequest::ActivateKey { key, epoch, proof }),
+        (named(), epoch(), bytes()).prop_map(|(key, epoch, proof)| NodeRequest::ActivateKey {
+            key,
+            epoch,
+            proof
+        }),
         bytes().prop_map(|evidence| NodeRequest::RecordEvidence { evidence }),
         (any::<u64>(), any::<u32>())
             .prop_map(|(from, limit)| NodeRequest::ReadAudit { from, limit }),
         nonce().prop_map(|challenge| NodeRequest::AttestTime { challenge }),
-        vec(attestation(), 0..3)
-            .prop_map(|attestations| NodeRequest::ConfirmTime { attestations }),
+        vec(attestation(), 0..3).prop_map(|attestations| NodeRequest::ConfirmTime { attestations }),
     ]
 }
 
 fn status() -> impl Strategy<Value = NodeStatus> {
     let clock = option::of(nonce()).prop_map(|challenge| {
-        challenge.map_or(ClockState::Confirmed, |challenge| ClockState::Suspect { challenge })
+        challenge.map_or(ClockState::Confirmed, |challenge| ClockState::Suspect {
+            challenge,
+        })
     });
     (
-        (named::<NodeId>(), nonce(), attempt(), ".{0,10}", any::<u32>()),
+        (
+            named::<NodeId>(),
+            nonce(),
+            attempt(),
+            ".{0,10}",
+            any::<u32>(),
+        ),
         (digest(), any::<u64>(), digest(), time(), clock, signature()),
     )
         .prop_map(|((node, nonce, boot, version, pid), rest)| {
@@ -264,56 +343,89 @@ fn tickets() -> impl Strategy<Value = TicketBatch> {
         vec(ticket, 0..4),
         signature(),
     )
-        .prop_map(|(node, coordinator, scheme, boot, tickets, signature)| TicketBatch {
-            node,
-            coordinator,
-            scheme,
-            boot,
-            tickets,
-            signature,
-        })
+        .prop_map(
+            |(node, coordinator, scheme, boot, tickets, signature)| TicketBatch {
+                node,
+                coordinator,
+                scheme,
+                boot,
+                tickets,
+                signature,
+            },
+        )
 }
 
 fn participants() -> impl Strategy<Value = Vec<Participant>> {
-    vec((index(), named()).prop_map(|(index, node)| Participant { index, node }), 0..4)
+    vec(
+        (index(), named()).prop_map(|(index, node)| Participant { index, node }),
+        0..4,
+    )
 }
 
 fn prepared() -> impl Strategy<Value = Prepared> {
     let binding = (
-        (".{0,8}", digest(), digest(), named::<KeyName>(), option::of(epoch()), epoch()),
+        (
+            ".{0,8}",
+            digest(),
+            digest(),
+            named::<KeyName>(),
+            option::of(epoch()),
+            epoch(),
+        ),
         (any::<u16>(), participants(), digest(), any::<u32>()),
     )
-        .prop_map(|((protocol, cluster, roster, key, source_epoch, target_epoch), rest)| {
-            let (threshold, participants, command, payload_index) = rest;
-            SessionBinding {
-                protocol,
-                cluster,
-                roster,
-                key,
-                source_epoch,
-                target_epoch,
-                threshold,
-                participants,
-                command,
-                payload_index,
-            }
-        });
+        .prop_map(
+            |((protocol, cluster, roster, key, source_epoch, target_epoch), rest)| {
+                let (threshold, participants, command, payload_index) = rest;
+                SessionBinding {
+                    protocol,
+                    cluster,
+                    roster,
+                    key,
+                    source_epoch,
+                    target_epoch,
+                    threshold,
+                    participants,
+                    command,
+                    payload_index,
+                }
+            },
+        );
     let session = (binding, vec(nonce(), 0..4))
         .prop_map(|(binding, nonces)| SessionPreimage { binding, nonces });
-    (session, prepared_statement(), vec(bytes(), 0..4), signature()).prop_map(
-        |(session, statement, verifying_shares, signature)| Prepared {
-            session,
-            statement,
-            verifying_shares,
-            signature,
-        },
+    (
+        session,
+        prepared_statement(),
+        vec(bytes(), 0..4),
+        signature(),
     )
+        .prop_map(
+            |(session, statement, verifying_shares, signature)| Prepared {
+                session,
+                statement,
+                verifying_shares,
+                signature,
+            },
+        )
 }
 
 fn prepared_statement() -> impl Strategy<Value = PreparedStatement> {
     (
-        (digest(), digest(), digest(), named::<KeyName>(), scheme(), purposes(), epoch()),
-        (option::of((epoch(), digest())), any::<u16>(), participants(), bytes()),
+        (
+            digest(),
+            digest(),
+            digest(),
+            named::<KeyName>(),
+            scheme(),
+            purposes(),
+            epoch(),
+        ),
+        (
+            option::of((epoch(), digest())),
+            any::<u16>(),
+            participants(),
+            bytes(),
+        ),
         (digest(), uniform32(any::<u8>()), digest()),
     )
         .prop_map(|(first, second, third)| {
@@ -341,46 +453,69 @@ fn prepared_statement() -> impl Strategy<Value = PreparedStatement> {
 
 fn ceremony() -> impl Strategy<Value = CeremonyReply> {
     let aborted = (".{0,20}", vec(named::<NodeId>(), 0..3), option::of(bytes())).prop_map(
-        |(message, culprits, evidence)| Aborted { message, culprits, evidence },
+        |(message, culprits, evidence)| Aborted {
+            message,
+            culprits,
+            evidence,
+        },
     );
-    (any::<u8>(), vec(bytes(), 0..4), option::of(prepared()), option::of(aborted)).prop_map(
-        |(round, envelopes, prepared, aborted)| CeremonyReply {
+    (
+        any::<u8>(),
+        vec(bytes(), 0..4),
+        option::of(prepared()),
+        option::of(aborted),
+    )
+        .prop_map(|(round, envelopes, prepared, aborted)| CeremonyReply {
             round,
             envelopes,
             prepared,
             aborted,
-        },
-    )
+        })
 }
 
 pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
-    let listing = (named(), state(), epoch(), option::of(bytes()), option::of(bytes())).prop_map(
-        |(key, state, epoch, certificate, proof)| KeyListing {
+    let listing = (
+        named(),
+        state(),
+        epoch(),
+        option::of(bytes()),
+        option::of(bytes()),
+    )
+        .prop_map(|(key, state, epoch, certificate, proof)| KeyListing {
             key,
             state,
             epoch,
             certificate,
             proof,
-        },
-    );
-    let outcome =
-        prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
-    let activation =
-        (named::<NodeId>(), named::<KeyName>(), epoch(), digest(), any::<u64>(), signature())
-            .prop_map(|(node, key, epoch, certificate, sequence, signature)| ActivationReceipt {
+        });
+    let outcome = prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
+    let activation = (
+        named::<NodeId>(),
+        named::<KeyName>(),
+        epoch(),
+        digest(),
+        any::<u64>(),
+        signature(),
+    )
+        .prop_map(
+            |(node, key, epoch, certificate, sequence, signature)| ActivationReceipt {
                 node,
                 key,
                 epoch,
                 certificate,
                 sequence,
                 signature,
-            });
+            },
+        );
     prop_oneof![
         status().prop_map(NodeReply::Status),
         vec(listing, 0..3).prop_map(NodeReply::Keys),
         tickets().prop_map(NodeReply::Tickets),
         (vec(outcome, 0..4), signature()).prop_map(|(outcomes, signature)| {
-            NodeReply::Shares(ShareBatch { outcomes, signature })
+            NodeReply::Shares(ShareBatch {
+                outcomes,
+                signature,
+            })
         }),
         Just(NodeReply::Done),
         ceremony().prop_map(NodeReply::Ceremony),
@@ -428,11 +563,28 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
         CommandState::Cancelled,
     ];
     let kinds = vec![CommandKind::CreateKey, CommandKind::Sign];
-    let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>())
-        .prop_map(|(step, awaited, percent)| Progress { step, awaited, percent });
+    let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
+        |(step, awaited, percent)| Progress {
+            step,
+            awaited,
+            percent,
+        },
+    );
     (
-        (command_id(), digest(), select(kinds), named::<KeyName>(), select(states)),
-        (time(), time(), option::of(progress), option::of(outcome()), option::of(refusal())),
+        (
+            command_id(),
+            digest(),
+            select(kinds),
+            named::<KeyName>(),
+            select(states),
+        ),
+        (
+            time(),
+            time(),
+            option::of(progress),
+            option::of(outcome()),
+            option::of(refusal()),
+        ),
     )
         .prop_map(|((id, digest, kind, key, state), rest)| {
             let (created, expires, progress, outcome, error) = rest;
@@ -453,29 +605,47 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
 
 pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
     let record = (
-        (named::<KeyName>(), scheme(), purposes(), epoch(), any::<u16>(), participants()),
-        (bytes(), vec(bytes(), 0..4), uniform32(any::<u8>()), digest(), digest()),
+        (
+            named::<KeyName>(),
+            scheme(),
+            purposes(),
+            epoch(),
+            any::<u16>(),
+            participants(),
+        ),
+        (
+            bytes(),
+            vec(bytes(), 0..4),
+            uniform32(any::<u8>()),
+            digest(),
+            digest(),
+        ),
     )
-        .prop_map(|((name, scheme, purposes, epoch, threshold, participants), rest)| {
-            let (group_key, verifying_shares, chain_code, command, certificate) = rest;
-            KeyRecord {
-                name,
-                scheme,
-                purposes,
-                epoch,
-                threshold,
-                participants,
-                group_key,
-                verifying_shares,
-                chain_code,
-                command,
-                certificate,
-            }
-        });
+        .prop_map(
+            |((name, scheme, purposes, epoch, threshold, participants), rest)| {
+                let (group_key, verifying_shares, chain_code, command, certificate) = rest;
+                KeyRecord {
+                    name,
+                    scheme,
+                    purposes,
+                    epoch,
+                    threshold,
+                    participants,
+                    group_key,
+                    verifying_shares,
+                    chain_code,
+                    command,
+                    certificate,
+                }
+            },
+        );
     let evidence = (bytes(), option::of(bytes()))
         .prop_map(|(certificate, proof)| KeyEvidence { certificate, proof });
-    (record, state(), evidence)
-        .prop_map(|(record, state, evidence)| KeyView { record, state, evidence })
+    (record, state(), evidence).prop_map(|(record, state, evidence)| KeyView {
+        record,
+        state,
+        evidence,
+    })
 }
 
 pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {

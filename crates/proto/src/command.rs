@@ -30,8 +30,10 @@ pub fn encode(command: &Command) -> Vec<u8> {
 /// is no command or not in its one encoding.
 pub fn decode(bytes: &[u8]) -> Result<Command, Refusal> {
     if bytes.len() > MAX_COMMAND_BYTES {
-        let message =
-            format!("the command has {} bytes, expected at most {MAX_COMMAND_BYTES}", bytes.len());
+        let message = format!(
+            "the command has {} bytes, expected at most {MAX_COMMAND_BYTES}",
+            bytes.len()
+        );
         return Err(Refusal::new(Reason::TooLarge, message).with("bytes", bytes.len()));
     }
     let wire = v1::Command::decode(bytes).map_err(|_| undecodable("it is no protobuf message"))?;
@@ -47,8 +49,11 @@ pub fn decode(bytes: &[u8]) -> Result<Command, Refusal> {
 }
 
 fn undecodable(problem: &str) -> Refusal {
-    Refusal::new(Reason::CommandUndecodable, format!("the command is not readable: {problem}"))
-        .with("problem", problem)
+    Refusal::new(
+        Reason::CommandUndecodable,
+        format!("the command is not readable: {problem}"),
+    )
+    .with("problem", problem)
 }
 
 impl From<&Command> for v1::Command {
@@ -144,12 +149,18 @@ fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
 }
 
 pub(crate) fn purposes(field: &'static str, wire: Vec<i32>) -> Result<Purposes, Malformed> {
-    let purposes = list(field, wire, 16, |number| known::<v1::KeyPurpose, _>(field, number))?;
+    let purposes = list(field, wire, 16, |number| {
+        known::<v1::KeyPurpose, _>(field, number)
+    })?;
     Purposes::new(purposes).map_err(|error| Malformed::new(field, error.to_string()))
 }
 
 pub(crate) fn purposes_to_wire(purposes: &Purposes) -> Vec<i32> {
-    purposes.as_slice().iter().map(|purpose| v1::KeyPurpose::from(*purpose).into()).collect()
+    purposes
+        .as_slice()
+        .iter()
+        .map(|purpose| v1::KeyPurpose::from(*purpose).into())
+        .collect()
 }
 
 #[cfg(test)]

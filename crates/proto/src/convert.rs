@@ -14,7 +14,11 @@ pub(crate) struct Malformed {
 
 impl Malformed {
     pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into(), reason: Reason::RequestInvalid }
+        Self {
+            field,
+            problem: problem.into(),
+            reason: Reason::RequestInvalid,
+        }
     }
 
     fn too_large(field: &'static str, found: usize, limit: usize, what: &str) -> Self {
@@ -28,7 +32,11 @@ impl Malformed {
 
 impl From<Malformed> for Refusal {
     fn from(malformed: Malformed) -> Self {
-        let Malformed { field, problem, reason } = malformed;
+        let Malformed {
+            field,
+            problem,
+            reason,
+        } = malformed;
         Self::new(reason, format!("{field}: {problem}"))
             .with("field", field)
             .with("problem", problem)
@@ -188,4 +196,3 @@ pub(crate) const fn duration_of_micros(micros: u64) -> Duration {
         nanos: ((micros % 1_000_000) as i32).saturating_mul(1000),
     }
 }
-

@@ -5,11 +5,7 @@ use uuid::Uuid;
 
 use crate::convert::{Malformed, name};
 
-fn within<'a>(
-    field: &'static str,
-    text: &'a str,
-    collection: &str,
-) -> Result<&'a str, Malformed> {
+fn within<'a>(field: &'static str, text: &'a str, collection: &str) -> Result<&'a str, Malformed> {
     text.strip_prefix(collection)
         .and_then(|rest| rest.strip_prefix('/'))
         .ok_or_else(|| Malformed::new(field, format!("expected {collection}/ID")))
@@ -123,8 +119,14 @@ mod tests {
         assert_eq!(parse_nodes(&node(&alpha)).unwrap(), Some(alpha));
         assert_eq!(parse_nodes("nodes/-").unwrap(), None);
         assert_eq!(parse_command(&command(&id)).unwrap(), id);
-        assert_eq!(parse_roster("rosters/current").unwrap(), RosterVersion::Current);
-        assert_eq!(parse_roster("rosters/12").unwrap(), RosterVersion::Number(12));
+        assert_eq!(
+            parse_roster("rosters/current").unwrap(),
+            RosterVersion::Current
+        );
+        assert_eq!(
+            parse_roster("rosters/12").unwrap(),
+            RosterVersion::Number(12)
+        );
     }
 
     #[test]

@@ -55,17 +55,22 @@ fn outcome_to_wire(outcome: CommandOutcome) -> Result<v1::command_view::Outcome,
                 epoch: epoch.0,
             }))
         }
-        CommandOutcome::Signed(signed) => {
-            Ok(v1::command_view::Outcome::Signed(v1::Signed {
-                key: names::key(&signed.key),
-                epoch: signed.epoch.0,
-                scheme: v1::Scheme::from(signed.scheme).into(),
-                signers: signed.signers.into_iter().map(Into::into).collect(),
-                signatures: signed.signatures,
-                receipts: signed.receipts.iter().map(store).collect::<Result<_, _>>()?,
-            }))
-        }
-        _ => Err(Refusal::new(Reason::Invariant, "the outcome has no wire form")),
+        CommandOutcome::Signed(signed) => Ok(v1::command_view::Outcome::Signed(v1::Signed {
+            key: names::key(&signed.key),
+            epoch: signed.epoch.0,
+            scheme: v1::Scheme::from(signed.scheme).into(),
+            signers: signed.signers.into_iter().map(Into::into).collect(),
+            signatures: signed.signatures,
+            receipts: signed
+                .receipts
+                .iter()
+                .map(store)
+                .collect::<Result<_, _>>()?,
+        })),
+        _ => Err(Refusal::new(
+            Reason::Invariant,
+            "the outcome has no wire form",
+        )),
     }
 }
 
@@ -117,9 +122,12 @@ fn sign_outcome(wire: v1::Signed) -> Result<SignOutcome, Malformed> {
         epoch: Epoch(wire.epoch),
         scheme: known::<v1::Scheme, _>("signed.scheme", wire.scheme)?,
         signers: node_ids("signed.signers", wire.signers)?,
-        signatures: list("signed.signatures", wire.signatures, MAX_SIGNING_ITEMS, |signature| {
-            bounded("signed.signatures", signature, MAX_SIGNATURE_BYTES)
-        })?,
+        signatures: list(
+            "signed.signatures",
+            wire.signatures,
+            MAX_SIGNING_ITEMS,
+            |signature| bounded("signed.signatures", signature, MAX_SIGNATURE_BYTES),
+        )?,
         receipts: list("signed.receipts", wire.receipts, MAX_NODES, |bytes| {
             stored::<ShareReceipt>("signed.receipts", &bytes)
         })?,
@@ -132,7 +140,11 @@ fn node_ids(field: &'static str, ids: Vec<String>) -> Result<Vec<NodeId>, Malfor
 
 impl From<KeyView> for v1::Key {
     fn from(view: KeyView) -> Self {
-        let KeyView { record, state, evidence } = view;
+        let KeyView {
+            record,
+            state,
+            evidence,
+        } = view;
         let participant = |participant: Participant| v1::Participant {
             index: participant.index.number().into(),
             node: participant.node.into(),
@@ -178,29 +190,48 @@ fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
         purposes: purposes("purposes", wire.purposes)?,
         epoch: Epoch(wire.epoch),
         threshold: small("threshold", wire.threshold)?,
-        participants: list("participants", wire.participants, MAX_NODES, |participant| {
-            Ok(Participant {
-                index: index("participants.index", participant.index)?,
-                node: name("participants.node", participant.node)?,
-            })
-        })?,
+        participants: list(
+            "participants",
+            wire.participants,
+            MAX_NODES,
+            |participant| {
+                Ok(Participant {
+                    index: index("participants.index", participant.index)?,
+                    node: name("participants.node", participant.node)?,
+                })
+            },
+        )?,
         group_key: point("group_key", wire.group_key)?,
-        verifying_shares: list("verifying_shares", wire.verifying_shares, MAX_NODES, |share| {
-            point("verifying_shares", share)
-        })?,
+        verifying_shares: list(
+            "verifying_shares",
+            wire.verifying_shares,
+            MAX_NODES,
+            |share| point("verifying_shares", share),
+        )?,
         chain_code: array("chain_code", &wire.chain_code)?,
         command: digest("command_digest", &wire.command_digest)?,
         certificate: digest("certificate_hash", &wire.certificate_hash)?,
     };
-    Ok(KeyView { record, state: known::<v1::KeyState, _>("state", wire.state)?, evidence })
+    Ok(KeyView {
+        record,
+        state: known::<v1::KeyState, _>("state", wire.state)?,
+        evidence,
+    })
 }
 
 impl From<NodeView> for v1::Node {
     fn from(view: NodeView) -> Self {
         use v1::node::{ClockState, LinkState};
-        let link = if view.connected { LinkState::Connected } else { LinkState::Disconnected };
-        let clock =
-            if view.clock_confirmed { ClockState::Confirmed } else { ClockState::Suspect };
+        let link = if view.connected {
+            LinkState::Connected
+        } else {
+            LinkState::Disconnected
+        };
+        let clock = if view.clock_confirmed {
+            ClockState::Confirmed
+        } else {
+            ClockState::Suspect
+        };
         Self {
             name: names::node(&view.id),
             region: view.region,

@@ -35,7 +35,10 @@ impl TryFrom<v1::Roster> for SignedRoster {
                 signature: signature("signatures.signature", &signed.signature)?,
             })
         })?;
-        Ok(Self { roster: wire.text, signatures })
+        Ok(Self {
+            roster: wire.text,
+            signatures,
+        })
     }
 }
 
@@ -59,9 +62,14 @@ mod tests {
 
     #[test]
     fn a_signature_of_another_length_is_refused() {
-        let signed =
-            v1::RosterSignature { principal: "admin".to_owned(), signature: vec![0; 63] };
-        let wire = v1::Roster { text: String::new(), signatures: vec![signed] };
+        let signed = v1::RosterSignature {
+            principal: "admin".to_owned(),
+            signature: vec![0; 63],
+        };
+        let wire = v1::Roster {
+            text: String::new(),
+            signatures: vec![signed],
+        };
 
         let refused = SignedRoster::try_from(wire).unwrap_err();
 

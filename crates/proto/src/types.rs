@@ -95,7 +95,12 @@ impl From<SignedCommand> for v1::SignedCommand {
 pub(crate) fn signed_command(wire: v1::SignedCommand) -> Result<SignedCommand, Malformed> {
     Ok(SignedCommand {
         bytes: bounded("command", wire.command, MAX_COMMAND_BYTES)?,
-        endorsements: list("endorsements", wire.endorsements, MAX_ENDORSEMENTS, endorsement)?,
+        endorsements: list(
+            "endorsements",
+            wire.endorsements,
+            MAX_ENDORSEMENTS,
+            endorsement,
+        )?,
     })
 }
 
@@ -109,8 +114,15 @@ impl TryFrom<v1::SignedCommand> for SignedCommand {
 impl TryFrom<v1::SubmitCommandRequest> for SignedCommand {
     type Error = Refusal;
     fn try_from(wire: v1::SubmitCommandRequest) -> Result<Self, Refusal> {
-        let v1::SubmitCommandRequest { command, endorsements, .. } = wire;
-        Ok(signed_command(v1::SignedCommand { command, endorsements })?)
+        let v1::SubmitCommandRequest {
+            command,
+            endorsements,
+            ..
+        } = wire;
+        Ok(signed_command(v1::SignedCommand {
+            command,
+            endorsements,
+        })?)
     }
 }
 
@@ -131,7 +143,11 @@ pub(crate) fn refusal(wire: v1::Refusal) -> Result<Refusal, Malformed> {
     Ok(Refusal {
         reason,
         message: wire.message,
-        metadata: wire.metadata.into_iter().map(|part| (part.name, part.value)).collect(),
+        metadata: wire
+            .metadata
+            .into_iter()
+            .map(|part| (part.name, part.value))
+            .collect(),
     })
 }
 
@@ -161,7 +177,10 @@ mod tests {
 
     #[test]
     fn a_reason_outside_the_catalogue_is_refused() {
-        let wire = v1::Refusal { reason: "NO_SUCH_REASON".to_owned(), ..Default::default() };
+        let wire = v1::Refusal {
+            reason: "NO_SUCH_REASON".to_owned(),
+            ..Default::default()
+        };
 
         let refused = Refusal::try_from(wire).unwrap_err();
 
@@ -172,7 +191,10 @@ mod tests {
     #[test]
     fn more_endorsements_than_allowed_are_refused_as_too_large() {
         let endorsements = vec![v1::Endorsement::default(); MAX_ENDORSEMENTS + 1];
-        let wire = v1::SignedCommand { command: vec![1], endorsements };
+        let wire = v1::SignedCommand {
+            command: vec![1],
+            endorsements,
+        };
 
         let refused = SignedCommand::try_from(wire).unwrap_err();
 
@@ -183,9 +205,15 @@ mod tests {
     #[test]
     fn a_command_larger_than_allowed_is_refused_as_too_large() {
         let command = vec![0; MAX_COMMAND_BYTES + 1];
-        let wire = v1::SignedCommand { command, endorsements: Vec::new() };
+        let wire = v1::SignedCommand {
+            command,
+            endorsements: Vec::new(),
+        };
 
-        assert_eq!(SignedCommand::try_from(wire).unwrap_err().reason, Reason::TooLarge);
+        assert_eq!(
+            SignedCommand::try_from(wire).unwrap_err().reason,
+            Reason::TooLarge
+        );
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use quorate_model::{
     roster::PinnedRoster,
 };
 
-use crate::frost::{PublicKeys, SigningSet, Tweak, aggregate, verify_share};
+use crate::frost::{PublicKeys, ShareBytes, SigningSet, Tweak, verify_share};
 
 /// Checks a proof whole: who took part, every share, and the signature.
 ///
@@ -22,32 +22,31 @@ pub fn verify(
     keys: &PublicKeys,
     proof: &PossessionProof,
 ) -> Result<(), Refusal> {
-    let fails = |what: String| {
-        Refusal::new(
-            Reason::ProtocolViolation,
-            format!("proof of possession fails: {what}"),
-        )
-    };
     let shares = proof.verify_receipts(pinned, record)?;
+    verify_shares(record, keys, proof, &shares)
+}
+
+/// Checks the mathematics of a proof whose receipts hold: `shares` are those of all holders.
+fn verify_shares(
+    record: &KeyRecord,
+    keys: &PublicKeys,
+    proof: &PossessionProof,
+    shares: &[ShareBytes],
+) -> Result<(), Refusal> {
+    let fails = |what: String| {
+        Refusal::new(Reason::ProtocolViolation, format!("proof of possession fails: {what}"))
+    };
     let set = SigningSet::from_received(record.scheme, &proof.set)
         .map_err(|error| fails(error.to_string()))?;
     let message = pop_message(&record.certificate);
-    let mut named = Vec::with_capacity(shares.len());
     for (participant, share) in record.participants.iter().zip(shares) {
-        verify_share(keys, &set, &message, Tweak::None, participant.index, &share).map_err(
-            |_| {
-                fails(format!(
-                    "the share of node {} does not hold",
-                    participant.node
-                ))
-            },
-        )?;
-        named.push((participant.index, share));
+        verify_share(keys, &set, &message, Tweak::None, participant.index, share)
+            .map_err(|_| fails(format!("the share of node {} does not hold", participant.node)))?;
     }
-    let signature = aggregate(keys, &set, &message, Tweak::None, &named)
-        .map_err(|error| fails(error.to_string()))?;
-    if signature != proof.signature {
-        return Err(fails("its signature is another one".to_owned()));
-    }
-    Ok(())
+    let verifier = keys
+        .verifier(Tweak::None)
+        .ok_or_else(|| fails("there is no verifier of its scheme".to_owned()))?;
+    verifier
+        .verify(&message, &proof.signature)
+        .map_err(|_| fails("its signature does not hold".to_owned()))
 }

@@ -4,6 +4,8 @@
 //! BIP-340 keys and RFC 9591 keys on secp256k1 share one group and one generation protocol; they
 //! part only when they sign.
 
+use std::sync::LazyLock;
+
 use curve25519_dalek::EdwardsPoint;
 use frost_core::{Ciphersuite, Element, Field, Group, Scalar};
 use k256::elliptic_curve::{bigint::U512, ops::MulByGenerator as _, ops::Reduce};
@@ -53,6 +55,9 @@ pub trait Suite: Ciphersuite {
     /// A small number as a scalar.
     fn number(number: u64) -> Scalar<Self>;
 
+    /// The inverses of 1, 2, 3 and so on, for as many as a party index can differ from another.
+    fn small_inverses() -> &'static [Scalar<Self>];
+
     /// Overwrites a scalar with zero.
     fn wipe(scalar: &mut Scalar<Self>);
 }
@@ -70,6 +75,11 @@ impl Suite for Secp {
 
     fn number(number: u64) -> Scalar<Self> {
         k256::Scalar::from(number)
+    }
+
+    fn small_inverses() -> &'static [Scalar<Self>] {
+        static INVERSES: LazyLock<Vec<k256::Scalar>> = LazyLock::new(inverses::<Secp>);
+        &INVERSES
     }
 
     fn wipe(scalar: &mut Scalar<Self>) {
@@ -90,6 +100,12 @@ impl Suite for Edwards {
 
     fn number(number: u64) -> Scalar<Self> {
         curve25519_dalek::Scalar::from(number)
+    }
+
+    fn small_inverses() -> &'static [Scalar<Self>] {
+        static INVERSES: LazyLock<Vec<curve25519_dalek::Scalar>> =
+            LazyLock::new(inverses::<Edwards>);
+        &INVERSES
     }
 
     fn wipe(scalar: &mut Scalar<Self>) {
@@ -174,38 +190,59 @@ pub(crate) fn small_multiple<C: Suite>(element: Element<C>, number: u16) -> Elem
     sum
 }
 
+/// Indices above this are inverted one by one.
+const INVERSES: u64 = 32;
+
+fn inverses<C: Suite>() -> Vec<Scalar<C>> {
+    (1..=INVERSES)
+        .filter_map(|number| FieldOf::<C>::invert(&C::number(number)).ok())
+        .collect()
+}
+
+/// The inverse of a small number that is not zero.
+fn small_inverse<C: Suite>(number: u16) -> Option<Scalar<C>> {
+    let known = C::small_inverses().get(usize::from(number.checked_sub(1)?));
+    known
+        .copied()
+        .or_else(|| FieldOf::<C>::invert(&C::number(u64::from(number))).ok())
+}
+
 /// The Lagrange coefficient at zero of `index` among `all`; none if `index` is not among them or
 /// one stands twice.
 pub(crate) fn lagrange<C: Suite>(all: &[PartyIndex], index: PartyIndex) -> Option<Scalar<C>> {
     lagrange_at::<C>(all, index, 0)
 }
 
-/// The Lagrange coefficient of `index` among `all` at the point `at`.
+/// The Lagrange coefficient of `index` among `all` at the point `at`: the product of
+/// `(x - at) / (x - index)` over all others. All of it is public.
 pub(crate) fn lagrange_at<C: Suite>(
     all: &[PartyIndex],
     index: PartyIndex,
     at: u16,
 ) -> Option<Scalar<C>> {
-    let at = C::number(u64::from(at));
-    let own = scalar_of::<C>(index);
-    let (mut numerator, mut denominator) = (one::<C>(), one::<C>());
+    let own = index.number();
+    let mut coefficient = one::<C>();
+    let mut negative = false;
     let mut found = false;
-    for other in all {
-        if *other == index {
+    for x in all.iter().map(|other| other.number()) {
+        if x == own {
             if found {
                 return None;
             }
             found = true;
             continue;
         }
-        let x = scalar_of::<C>(*other);
-        numerator = numerator * (x - at);
-        denominator = denominator * (x - own);
+        negative ^= (x < at) != (x < own);
+        coefficient = coefficient
+            * C::number(u64::from(x.abs_diff(at)))
+            * small_inverse::<C>(x.abs_diff(own))?;
     }
-    if !found {
-        return None;
-    }
-    Some(numerator * FieldOf::<C>::invert(&denominator).ok()?)
+    let signed = if negative {
+        zero::<C>() - coefficient
+    } else {
+        coefficient
+    };
+    found.then_some(signed)
 }
 
 #[cfg(test)]
@@ -275,5 +312,24 @@ mod tests {
         assert!(lagrange::<Edwards>(&all, PartyIndex::new(6).unwrap()).is_none());
         assert!(lagrange::<Edwards>(&[all[0], all[0]], all[0]).is_none());
         assert!(lagrange::<Edwards>(&[all[0], all[1], all[1]], all[1]).is_none());
+    }
+
+    /// A polynomial through given values is met at every other point.
+    #[test]
+    fn lagrange_coefficients_interpolate_at_any_point_for_near_and_far_indices() {
+        for indices in [[1, 2, 3], [2, 5, 9], [1, 33, 34], [7, 1000, u16::MAX]] {
+            let all = indices.map(|index| PartyIndex::new(index).unwrap());
+            let value = |x: u16| {
+                let x = Secp::number(x.into());
+                Secp::number(5) + Secp::number(7) * x + Secp::number(11) * x * x
+            };
+            for at in [0, 1, 4, 33, 500, u16::MAX] {
+                let sum = all.iter().fold(zero::<Secp>(), |sum, index| {
+                    let lambda = lagrange_at::<Secp>(&all, *index, at).unwrap();
+                    sum + lambda * value(index.number())
+                });
+                assert_eq!(sum, value(at), "{indices:?} at {at}");
+            }
+        }
     }
 }

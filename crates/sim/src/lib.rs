@@ -6,7 +6,9 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
-    clippy::use_debug,
+    clippy::unused_self,
+    clippy::wildcard_enum_match_arm,
+    clippy::large_enum_variant,
     reason = "a simulator that panics on its own mistakes is right to"
 )]
 

@@ -174,7 +174,7 @@ impl Machine {
     }
 
     /// Starts the process; every record that a share left under must have survived (I7).
-    pub(crate) fn start(&mut self, people: &People, now: Now, invariants: &mut Invariants) -> u32 {
+    pub(crate) fn start(&mut self, now: Now, invariants: &mut Invariants) -> u32 {
         self.boots += 1;
         self.started_us = now.mono_us;
         if self.mutation == Some(Mutation::OldRandomness) {
@@ -205,7 +205,6 @@ impl Machine {
                 invariants.breaks("I1", format!("{node} does not start again: {error:#}"));
             }
         }
-        let _ = people;
         self.boots
     }
 

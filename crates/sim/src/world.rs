@@ -343,7 +343,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::ToNode { life, node, call, request } => {
-                self.to_node(life, node, call, *request);
+                self.reach_node(life, node, call, *request);
             }
             Happening::ToCoordinator { life, call, result } => {
                 if life == self.coordinator_life && self.calls.remove(&(life, call)).is_some() {
@@ -409,7 +409,7 @@ impl World {
 
     fn start_node(&mut self, node: usize) {
         let reading = self.now();
-        let boot = self.machines[node].start(&self.people, reading, &mut self.invariants);
+        let boot = self.machines[node].start(reading, &mut self.invariants);
         let life = self.coordinator_life;
         self.after(30_000, Happening::LinkUp { life, node, boot });
         self.after(250_000, Happening::TickNode { node, boot });
@@ -502,7 +502,7 @@ impl World {
                 let timed_out = Box::new(Err(CallFailure::TimedOut));
                 let result = Happening::ToCoordinator { life, call, result: timed_out };
                 self.after(timeout_ms * 1_000, result);
-                self.send(life, node, call, request);
+                self.send(life, node, call, &request);
             }
             Action::Persist { batch, writes } => {
                 let delay = 100 + below(&mut self.rng, 5_000);
@@ -519,7 +519,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, life: u32, node: usize, call: CallId, request: NodeRequest) {
+    fn send(&mut self, life: u32, node: usize, call: CallId, request: &NodeRequest) {
         let copies = 1 + u32::from(happens(&mut self.rng, self.faults.doubled));
         for _ in 0..copies {
             if happens(&mut self.rng, self.faults.lost) {
@@ -537,7 +537,7 @@ impl World {
         if happens(&mut self.rng, self.faults.stalled) { delay * 10 } else { delay }
     }
 
-    fn to_node(&mut self, life: u32, node: usize, call: CallId, request: NodeRequest) {
+    fn reach_node(&mut self, life: u32, node: usize, call: CallId, request: NodeRequest) {
         let reading = self.now();
         let dies = happens(&mut self.rng, self.faults.crash_before_answer);
         let caller = self.people.coordinator_id();

@@ -38,7 +38,11 @@ impl Key {
 /// What is verified of a key, for programs.
 fn key_json(key: &ListedKey) -> Value {
     let record = key.record();
-    let nodes: Vec<_> = record.participants.iter().map(|p| p.node.as_str()).collect();
+    let nodes: Vec<_> = record
+        .participants
+        .iter()
+        .map(|p| p.node.as_str())
+        .collect();
     json!({
         "name": record.name,
         "scheme": record.scheme,
@@ -55,8 +59,14 @@ fn key_json(key: &ListedKey) -> Value {
 fn evident_json(key: &ListedKey) -> Value {
     let mut value = key_json(key);
     if let Some(object) = value.as_object_mut() {
-        object.insert("certificate".to_owned(), hex::encode(key.certificate()).into());
-        object.insert("certificate_hash".to_owned(), key.record().certificate.to_string().into());
+        object.insert(
+            "certificate".to_owned(),
+            hex::encode(key.certificate()).into(),
+        );
+        object.insert(
+            "certificate_hash".to_owned(),
+            key.record().certificate.to_string().into(),
+        );
         object.insert("proof".to_owned(), key.proof().map(hex::encode).into());
     }
     value

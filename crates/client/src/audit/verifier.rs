@@ -411,3 +411,12 @@ fn does_not_hold(what: &str, message: impl std::fmt::Display) -> AuditFileError 
         message: message.to_string(),
     }
 }
+
+/// The key whose certificate evidence about a signature share is checked with; none for evidence
+/// that needs none.
+pub fn key_of_evidence(evidence: &[u8]) -> Option<KeyName> {
+    let Ok(Evidence::BadSignatureShare(bad)) = Evidence::from_bytes(evidence) else {
+        return None;
+    };
+    Some(bad.receipt.statement.key)
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_model::{
     Epoch, Reason, Refusal,
-    command::{CommandBody, Endorsement, SignedCommand},
+    command::{CommandBody, Endorsement, EndorsementKind, SignedCommand},
     ids::CommandId,
     node_api::NodeRequest,
     operation::{CommandState, CommandView},
@@ -44,6 +44,10 @@ impl Core {
         let mut more = SignedCommand::clone(&signed);
         let repeated = more.endorsements.contains(&endorsement);
         if !repeated {
+            // Whoever spoke for a command may still forbid it.
+            if endorsement.kind == EndorsementKind::Reject {
+                more.endorsements.retain(|earlier| earlier.principal != endorsement.principal);
+            }
             more.endorsements.push(endorsement);
         }
         if let Err(refusal) = admission::check_endorsements(&self.pinned, &more) {

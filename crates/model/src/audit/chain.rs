@@ -74,7 +74,11 @@ pub struct ChainPosition {
 
 impl ChainPosition {
     /// Before the first record.
-    pub const START: Self = Self { sequence: 0, hash: Digest::ZERO, time: UnixMillis(0) };
+    pub const START: Self = Self {
+        sequence: 0,
+        hash: Digest::ZERO,
+        time: UnixMillis(0),
+    };
 
     /// The sequence of the next record.
     pub const fn next_sequence(&self) -> u64 {
@@ -143,7 +147,8 @@ impl ChainVerifier {
     /// Takes the exact bytes of the next record.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(Record, Digest), ChainError> {
         let sequence = self.head.next_sequence();
-        self.check(bytes).map_err(|fault| ChainError { sequence, fault })
+        self.check(bytes)
+            .map_err(|fault| ChainError { sequence, fault })
     }
 
     /// The last record that was verified.
@@ -176,19 +181,28 @@ impl ChainVerifier {
         }
         let record = Record::from_bytes(bytes).map_err(ChainFault::Undecodable)?;
         if record.sequence != self.head.next_sequence() {
-            return Err(ChainFault::Sequence { found: record.sequence });
+            return Err(ChainFault::Sequence {
+                found: record.sequence,
+            });
         }
         if record.previous != self.head.hash {
             return Err(ChainFault::Previous);
         }
         if record.time < self.head.time {
-            return Err(ChainFault::Time { found: record.time.0, earlier: self.head.time.0 });
+            return Err(ChainFault::Time {
+                found: record.time.0,
+                earlier: self.head.time.0,
+            });
         }
         if let Entry::Checkpoint(checkpoint) = &record.entry {
             self.check_checkpoint(&record, checkpoint)?;
         }
         let hash = record_hash(bytes);
-        self.head = ChainPosition { sequence: record.sequence, hash, time: record.time };
+        self.head = ChainPosition {
+            sequence: record.sequence,
+            hash,
+            time: record.time,
+        };
         self.records = self.records.saturating_add(1);
         Ok((record, hash))
     }
@@ -199,7 +213,9 @@ impl ChainVerifier {
         checkpoint: &Checkpoint,
     ) -> Result<(), ChainFault> {
         if checkpoint.index_sequence >= record.sequence {
-            return Err(ChainFault::IndexAhead { index_sequence: checkpoint.index_sequence });
+            return Err(ChainFault::IndexAhead {
+                index_sequence: checkpoint.index_sequence,
+            });
         }
         let digest = checkpoint_digest(
             record.sequence,
@@ -226,8 +242,10 @@ pub fn verify_chain<B: AsRef<[u8]>>(
     records: impl IntoIterator<Item = B>,
     key: &IdentityKey,
 ) -> Result<ChainSummary, ChainError> {
-    let mut verifier = ChainVerifier::new(key, ChainPosition::START)
-        .map_err(|_| ChainError { sequence: FIRST_SEQUENCE, fault: ChainFault::Signature })?;
+    let mut verifier = ChainVerifier::new(key, ChainPosition::START).map_err(|_| ChainError {
+        sequence: FIRST_SEQUENCE,
+        fault: ChainFault::Signature,
+    })?;
     for bytes in records {
         verifier.push(bytes.as_ref())?;
     }

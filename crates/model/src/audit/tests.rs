@@ -31,7 +31,12 @@ fn every_kind_of_entry_survives_encoding_and_keeps_its_number() {
 
         assert_eq!(Record::from_bytes(&bytes).unwrap(), record);
         // Version, sequence, previous, time, boot, then the number of the variant.
-        assert_eq!(usize::from(bytes[1 + 1 + 32 + 1 + 16]), number, "{}", record.entry.kind());
+        assert_eq!(
+            usize::from(bytes[1 + 1 + 32 + 1 + 16]),
+            number,
+            "{}",
+            record.entry.kind()
+        );
     }
 }
 
@@ -46,9 +51,7 @@ fn a_flipped_bit_anywhere_is_found_at_or_before_the_next_record() {
             // The last record has no successor: its hash is what tells.
             let found = match verify_chain(&tampered, &identity()) {
                 Err(error) => error.sequence <= at as u64 + 2,
-                Ok(summary) => {
-                    at + 1 == chain.len() && summary.head.hash != record_hash(bytes)
-                }
+                Ok(summary) => at + 1 == chain.len() && summary.head.hash != record_hash(bytes),
             };
             assert!(found, "record {} byte {byte}", at + 1);
         }
@@ -86,7 +89,14 @@ fn time_that_goes_back_is_named() {
     writer.push(UnixMillis(50), boot_entry());
     writer.push(UnixMillis(49), boot_entry());
 
-    check(&writer.chain, 2, &ChainFault::Time { found: 49, earlier: 50 });
+    check(
+        &writer.chain,
+        2,
+        &ChainFault::Time {
+            found: 49,
+            earlier: 50,
+        },
+    );
 }
 
 #[test]
@@ -98,14 +108,18 @@ fn a_checkpoint_by_another_key_is_named_in_both_modes() {
 
     check(&writer.chain, 2, &ChainFault::Signature);
 
-    let mut quick =
-        ChainVerifier::new(&identity(), ChainPosition::START).unwrap().newest_signature_only();
+    let mut quick = ChainVerifier::new(&identity(), ChainPosition::START)
+        .unwrap()
+        .newest_signature_only();
     for bytes in &writer.chain {
         quick.push(bytes).unwrap();
     }
     assert_eq!(
         quick.finish().unwrap_err(),
-        ChainError { sequence: 2, fault: ChainFault::Signature }
+        ChainError {
+            sequence: 2,
+            fault: ChainFault::Signature
+        }
     );
 }
 
@@ -129,13 +143,21 @@ fn a_checkpoint_of_an_index_ahead_of_the_chain_is_named() {
     writer.push(UnixMillis(1), boot_entry());
     writer.checkpoint(UnixMillis(2), 2, &signer());
 
-    check(&writer.chain, 2, &ChainFault::IndexAhead { index_sequence: 2 });
+    check(
+        &writer.chain,
+        2,
+        &ChainFault::IndexAhead { index_sequence: 2 },
+    );
 }
 
 #[test]
 fn garbage_an_unknown_version_and_a_giant_are_named() {
     check(&[vec![]], 1, &ChainFault::Undecodable(WireError::Empty));
-    check(&[vec![9, 1]], 1, &ChainFault::Undecodable(WireError::UnknownVersion(9)));
+    check(
+        &[vec![9, 1]],
+        1,
+        &ChainFault::Undecodable(WireError::UnknownVersion(9)),
+    );
     check(
         &[vec![1; MAX_RECORD_BYTES + 1]],
         1,
@@ -158,7 +180,10 @@ fn verification_goes_on_from_a_known_position_only() {
     let mut lost = ChainVerifier::new(&identity(), ChainPosition::START).unwrap();
 
     assert_eq!(second.finish().unwrap().head.sequence, chain.len() as u64);
-    assert_eq!(lost.push(&chain[6]).unwrap_err().fault, ChainFault::Sequence { found: 7 });
+    assert_eq!(
+        lost.push(&chain[6]).unwrap_err().fault,
+        ChainFault::Sequence { found: 7 }
+    );
 }
 
 #[test]
@@ -181,7 +206,10 @@ fn identity() -> IdentityKey {
 }
 
 fn boot_entry() -> Entry {
-    Entry::Boot { version: "0.1.0".to_owned(), node: "node-a".parse().unwrap() }
+    Entry::Boot {
+        version: "0.1.0".to_owned(),
+        node: "node-a".parse().unwrap(),
+    }
 }
 
 struct Writer {
@@ -191,7 +219,10 @@ struct Writer {
 
 impl Writer {
     fn new() -> Self {
-        Self { chain: Vec::new(), head: ChainPosition::START }
+        Self {
+            chain: Vec::new(),
+            head: ChainPosition::START,
+        }
     }
 
     fn push(&mut self, time: UnixMillis, entry: Entry) {
@@ -203,8 +234,11 @@ impl Writer {
             entry,
         };
         let bytes = record.to_bytes().unwrap();
-        self.head =
-            ChainPosition { sequence: record.sequence, hash: record_hash(&bytes), time };
+        self.head = ChainPosition {
+            sequence: record.sequence,
+            hash: record_hash(&bytes),
+            time,
+        };
         self.chain.push(bytes);
     }
 
@@ -221,7 +255,11 @@ impl Writer {
         let signature = sign_digest(key, &digest);
         self.push(
             time,
-            Entry::Checkpoint(Checkpoint { index_sequence, index_digest, signature }),
+            Entry::Checkpoint(Checkpoint {
+                index_sequence,
+                index_digest,
+                signature,
+            }),
         );
     }
 }
@@ -229,7 +267,7 @@ impl Writer {
 fn chain_of(entries: &[Entry]) -> Vec<Vec<u8>> {
     let mut writer = Writer::new();
     for (at, entry) in entries.iter().enumerate() {
-        let time = UnixMillis(100 + at as u64 / 2);
+        let time = UnixMillis(100).plus(at as u64 / 2);
         if let Entry::Checkpoint(_) = entry {
             writer.checkpoint(time, 5, &signer());
         } else {
@@ -252,7 +290,9 @@ fn entries() -> Vec<Entry> {
     };
     vec![
         boot_entry(),
-        Entry::RosterPinned { roster: vec![1, 2, 3] },
+        Entry::RosterPinned {
+            roster: vec![1, 2, 3],
+        },
         Entry::Refused(Refused {
             command: Some(Digest::new([1; 32])),
             command_id: None,
@@ -270,7 +310,11 @@ fn entries() -> Vec<Entry> {
             session: Digest::new([5; 32]),
             statement: Digest::new([6; 32]),
         }),
-        Entry::KeyCertified { key: key.clone(), epoch: Epoch(1), certificate: vec![7; 40] },
+        Entry::KeyCertified {
+            key: key.clone(),
+            epoch: Epoch(1),
+            certificate: vec![7; 40],
+        },
         Entry::ShareReleased(ShareReleased {
             judgment,
             expires: UnixMillis(9),
@@ -282,10 +326,23 @@ fn entries() -> Vec<Entry> {
                 signing_set: Digest::new([8; 32]),
             }],
         }),
-        Entry::KeyActivated { key, epoch: Epoch(1), proof: vec![1] },
-        Entry::PeerBlamed { node: node.clone(), evidence: vec![2] },
-        Entry::ClockConfirmed { time: UnixMillis(4), witnesses: vec![node] },
-        Entry::ClockSuspect { expected: UnixMillis(4), observed: UnixMillis(5) },
+        Entry::KeyActivated {
+            key,
+            epoch: Epoch(1),
+            proof: vec![1],
+        },
+        Entry::PeerBlamed {
+            node: node.clone(),
+            evidence: vec![2],
+        },
+        Entry::ClockConfirmed {
+            time: UnixMillis(4),
+            witnesses: vec![node],
+        },
+        Entry::ClockSuspect {
+            expected: UnixMillis(4),
+            observed: UnixMillis(5),
+        },
         Entry::Checkpoint(Checkpoint {
             index_sequence: 0,
             index_digest: Digest::ZERO,

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::disk::Disk;
 
-fn refused(refusal: Refusal) -> Result<Outcome, Fatal> {
-    Ok(Outcome::Ready(Err(refusal)))
+fn refused(refusal: Refusal) -> Outcome {
+    Outcome::Ready(Err(refusal))
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
@@ -88,7 +88,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let again = ledger::key(&*state.index, &name)?;
         if let Err(refusal) = self.check_own(&parsed, &key.record, again.as_ref()) {
             self.refuse(&mut state, context.reading, subject, &refusal)?;
-            return refused(refusal);
+            return Ok(refused(refusal));
         }
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, entries)?;
@@ -252,10 +252,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let mut state = lock(&self.state);
         if !state.refusals.take(context.reading.monotonic_ms) {
-            return refused(Refusal::new(
+            return Ok(refused(Refusal::new(
                 Reason::Overloaded,
                 "too much evidence at once: try again later",
-            ));
+            )));
         }
         let time = state.clock.elapsed(context.reading);
         let entry = Entry::PeerBlamed { node: blamed, evidence };
@@ -271,6 +271,6 @@ impl<D: Disk + 'static> NodeCore<D> {
         refusal: Refusal,
     ) -> Result<Outcome, Fatal> {
         self.refuse(&mut lock(&self.state), context.reading, subject, &refusal)?;
-        refused(refusal)
+        Ok(refused(refusal))
     }
 }

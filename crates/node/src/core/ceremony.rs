@@ -82,7 +82,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         self: &Arc<Self>,
         context: &mut Context<'_>,
         attempt: AttemptId,
-        command: SignedCommand,
+        command: &SignedCommand,
         epoch: Epoch,
     ) -> Result<Outcome, Fatal> {
         let mut subject = Subject {
@@ -100,7 +100,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
         drop(state);
-        let admitted = match gate::admit(&self.pinned, &command, now) {
+        let admitted = match gate::admit(&self.pinned, command, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
@@ -483,7 +483,7 @@ fn aborted(
     let envelopes = outgoing.iter().map(encode).collect::<Result<_, _>>()?;
     let evidence = abort
         .evidence()
-        .map(|evidence| evidence.to_bytes())
+        .map(quorate_protocol::evidence::Evidence::to_bytes)
         .transpose()
         .map_err(|_| Refusal::new(Reason::Invariant, "evidence cannot be encoded"))?;
     Ok(CeremonyReply {

@@ -92,6 +92,10 @@ pub(super) fn admit(
     })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other fault is in the endorsement itself"
+)]
 fn endorsement_refusal(error: &EndorsementError) -> Refusal {
     let reason = match error {
         EndorsementError::UnknownPrincipal(_) => Reason::PrincipalUnknown,

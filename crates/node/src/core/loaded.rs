@@ -40,9 +40,9 @@ impl LoadedKeys {
     fn get(&self, name: &KeyName) -> Option<Arc<LoadedKey>> {
         let mut cache = lock(&self.0);
         cache.uses = cache.uses.saturating_add(1);
-        let uses = cache.uses;
-        let (used, key) = cache.keys.get_mut(name)?;
-        *used = uses;
+        let now = cache.uses;
+        let (last_use, key) = cache.keys.get_mut(name)?;
+        *last_use = now;
         Some(Arc::clone(key))
     }
 

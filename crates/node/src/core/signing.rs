@@ -159,7 +159,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             // Ids are checked again in one piece with the records that bind them: two requests
             // may have come for one id at the same moment.
             let permitted = match permitted {
-                Ok(permitted) => self.check_bound(&state, &mut bound, &permitted)?.map(|()| permitted),
+                Ok(permitted) => check_bound(&state, &mut bound, &permitted)?.map(|()| permitted),
                 Err(refusal) => Err(refusal),
             };
             match permitted {
@@ -222,7 +222,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         subject.command_id = Some(admitted.command().id);
         subject.endorsements = Some(admitted.endorsements());
-        if let Err(refusal) = self.check_id(&lock(&self.state), &admitted)? {
+        if let Err(refusal) = check_id(&lock(&self.state), &admitted)? {
             return Ok(Err(refusal));
         }
         Ok(nonces
@@ -417,45 +417,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
     }
 
-    /// Checks that the command id is free or bound to these bytes, and not rejected (P8).
-    pub(super) fn check_id(
-        &self,
-        state: &State,
-        admitted: &Admitted,
-    ) -> Result<Result<(), Refusal>, Fatal> {
-        let id = admitted.command().id;
-        let known = ledger::command(&*state.index, id)?;
-        if known.as_ref().is_some_and(|row| row.digest != admitted.digest()) {
-            return Ok(Err(reused(id)));
-        }
-        if admitted.is_rejected() || known.is_some_and(|row| row.rejected) {
-            return Ok(Err(rejected(id)));
-        }
-        Ok(Ok(()))
-    }
-
-    fn check_bound(
-        &self,
-        state: &State,
-        bound: &mut BTreeMap<CommandId, Digest>,
-        permitted: &Permitted,
-    ) -> Result<Result<(), Refusal>, Fatal> {
-        let Permitted { id, command, .. } = permitted;
-        let known = ledger::command(&*state.index, *id)?;
-        if known.as_ref().is_some_and(|row| row.rejected) {
-            return Ok(Err(rejected(*id)));
-        }
-        let first = *bound.entry(*id).or_insert(known.map_or(*command, |row| row.digest));
-        Ok(if first == *command { Ok(()) } else { Err(reused(*id)) })
-    }
-
     /// Judges a command without carrying it out.
     pub(super) fn judge_command(
         &self,
         state: &State,
         admitted: &Admitted,
     ) -> Result<Result<(), Refusal>, Fatal> {
-        if let Err(refusal) = self.check_id(state, admitted)? {
+        if let Err(refusal) = check_id(state, admitted)? {
             return Ok(Err(refusal));
         }
         match &admitted.command().body {
@@ -494,6 +462,36 @@ impl<D: Disk + 'static> NodeCore<D> {
             ))),
         }
     }
+}
+
+/// Checks that the command id is free or bound to these bytes, and not rejected (P8).
+fn check_id(
+    state: &State,
+    admitted: &Admitted,
+) -> Result<Result<(), Refusal>, Fatal> {
+    let id = admitted.command().id;
+    let known = ledger::command(&*state.index, id)?;
+    if known.as_ref().is_some_and(|row| row.digest != admitted.digest()) {
+        return Ok(Err(reused(id)));
+    }
+    if admitted.is_rejected() || known.is_some_and(|row| row.rejected) {
+        return Ok(Err(rejected(id)));
+    }
+    Ok(Ok(()))
+}
+
+fn check_bound(
+    state: &State,
+    bound: &mut BTreeMap<CommandId, Digest>,
+    permitted: &Permitted,
+) -> Result<Result<(), Refusal>, Fatal> {
+    let Permitted { id, command, .. } = permitted;
+    let known = ledger::command(&*state.index, *id)?;
+    if known.as_ref().is_some_and(|row| row.rejected) {
+        return Ok(Err(rejected(*id)));
+    }
+    let first = *bound.entry(*id).or_insert(known.map_or(*command, |row| row.digest));
+    Ok(if first == *command { Ok(()) } else { Err(reused(*id)) })
 }
 
 fn reused(id: CommandId) -> Refusal {

@@ -93,7 +93,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => Err(refusal),
         };
         drop(state);
-        Ok(Outcome::Ready(judged.map(|_| NodeReply::Done)))
+        Ok(Outcome::Ready(judged.map(|()| NodeReply::Done)))
     }
 
     /// States this machine's wall clock to a peer in doubt (P43).

@@ -54,7 +54,9 @@ impl MemoryDisk {
     /// A copy that goes its own way.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(self.state().clone())) }
+        Self {
+            state: Arc::new(Mutex::new(self.state().clone())),
+        }
     }
 
     /// Stops the machine, drops what does not survive, and starts it again without faults.
@@ -127,7 +129,9 @@ impl Disk for MemoryDisk {
         check_path(path)?;
         self.look("read", path, |state| {
             let data = &state.file(path)?.data;
-            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
+            let start = usize::try_from(offset)
+                .unwrap_or(usize::MAX)
+                .min(data.len());
             let end = start.saturating_add(limit).min(data.len());
             Ok(data.get(start..end).unwrap_or_default().to_vec())
         })
@@ -135,7 +139,9 @@ impl Disk for MemoryDisk {
 
     fn length(&self, path: &str) -> Result<u64, DiskError> {
         check_path(path)?;
-        self.look("measure", path, |state| Ok(state.file(path)?.data.len() as u64))
+        self.look("measure", path, |state| {
+            Ok(state.file(path)?.data.len() as u64)
+        })
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
@@ -148,7 +154,10 @@ impl Disk for MemoryDisk {
     fn append(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
         check_path(path)?;
         self.change("append to", path, bytes.len(), |state, count| {
-            state.file_mut(path)?.data.extend_from_slice(bytes.get(..count).unwrap_or_default());
+            state
+                .file_mut(path)?
+                .data
+                .extend_from_slice(bytes.get(..count).unwrap_or_default());
             Ok(())
         })
     }
@@ -156,7 +165,9 @@ impl Disk for MemoryDisk {
     fn truncate(&self, path: &str, length: u64) -> Result<(), DiskError> {
         check_path(path)?;
         self.change("truncate", path, 0, |state, _| {
-            state.file_mut(path)?.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            state
+                .file_mut(path)?
+                .truncate(usize::try_from(length).unwrap_or(usize::MAX));
             Ok(())
         })
     }
@@ -176,7 +187,9 @@ impl Disk for MemoryDisk {
 
     fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
         check_directory(path)?;
-        self.change("fsync directory", path, 0, |state, _| state.sync_directory(path))
+        self.change("fsync directory", path, 0, |state, _| {
+            state.sync_directory(path)
+        })
     }
 
     fn create_directory(&self, path: &str) -> Result<(), DiskError> {

@@ -49,7 +49,11 @@ impl RealDisk {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DiskError::InUse { path: shown }),
             Err(errno) => return Err(DiskError::io("lock", &shown, errno.into())),
         }
-        Ok(Self { root, open: Mutex::new(Vec::new()), _lock: lock })
+        Ok(Self {
+            root,
+            open: Mutex::new(Vec::new()),
+            _lock: lock,
+        })
     }
 
     /// The directory.
@@ -172,7 +176,9 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &str) -> Result<bool, DiskError> {
         check_directory(path)?;
-        self.at(path).try_exists().map_err(|source| DiskError::io("look for", path, source))
+        self.at(path)
+            .try_exists()
+            .map_err(|source| DiskError::io("look for", path, source))
     }
 }
 

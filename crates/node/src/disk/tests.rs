@@ -87,7 +87,16 @@ fn what_does_not_exist_is_not_found() {
 #[test]
 fn paths_that_leave_the_directory_are_refused() {
     check(|disk| {
-        for path in ["/etc/passwd", "../x", "a/../b", "a//b", ".", "", "a/", "a\\b"] {
+        for path in [
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            ".",
+            "",
+            "a/",
+            "a\\b",
+        ] {
             let refused = disk.write(path, b"").unwrap_err();
 
             assert!(matches!(refused, DiskError::Path { .. }), "{path}");
@@ -95,7 +104,10 @@ fn paths_that_leave_the_directory_are_refused() {
         disk.create_directory("a").unwrap();
         disk.write("file", b"").unwrap();
 
-        assert!(matches!(disk.rename("file", "a/file").unwrap_err(), DiskError::Path { .. }));
+        assert!(matches!(
+            disk.rename("file", "a/file").unwrap_err(),
+            DiskError::Path { .. }
+        ));
     });
 }
 
@@ -106,7 +118,9 @@ fn a_real_directory_is_used_by_one_process_at_a_time() {
     let first = RealDisk::open(directory.path()).unwrap();
     let second = RealDisk::open(directory.path());
 
-    let Err(error) = second else { panic!("opened twice") };
+    let Err(error) = second else {
+        panic!("opened twice")
+    };
     assert!(matches!(error, DiskError::InUse { .. }));
     assert!(error.to_string().contains("in use by another process"));
 
@@ -123,7 +137,11 @@ fn real_files_and_directories_are_open_to_their_owner_only() {
     disk.write("d/file", b"x").unwrap();
 
     let mode = |path: &str| {
-        std::fs::metadata(disk.root().join(path)).unwrap().permissions().mode() & 0o777
+        std::fs::metadata(disk.root().join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
     };
 
     assert_eq!(mode(""), 0o700);

@@ -100,8 +100,13 @@ impl RowSet {
     }
 
     pub(super) fn digest(&self, secret: &IndexKey) -> Digest {
-        let tagged = Tagged::new(Tag::IndexRow).bytes(&secret.0).text("set").number(self.count);
-        tagged.list(&self.sum.0, |tagged, word| tagged.number(*word)).finish()
+        let tagged = Tagged::new(Tag::IndexRow)
+            .bytes(&secret.0)
+            .text("set")
+            .number(self.count);
+        tagged
+            .list(&self.sum.0, |tagged, word| tagged.number(*word))
+            .finish()
     }
 }
 

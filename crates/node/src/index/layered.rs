@@ -8,9 +8,7 @@ use std::{
 
 use quorate_model::Digest;
 
-use super::{
-    Index, IndexError, IndexKey, IndexPosition, Row, RowChange, Table, digest::RowSet,
-};
+use super::{Index, IndexError, IndexKey, IndexPosition, Row, RowChange, Table, digest::RowSet};
 use crate::journal::Durable;
 
 /// Where the settled rows of an index are kept.
@@ -83,10 +81,22 @@ impl<S: RowStore> LayeredIndex<S> {
             }
         }
         let sequence = store.sequence()?;
-        let image = StoreImage { sequence, digest: rows.digest(&secret) };
-        let layers = Layers { recent: Layer::new(), frozen: None, sequence, rows };
-        let index =
-            Self { store, secret, layers: RwLock::new(layers), writing: Mutex::new(()) };
+        let image = StoreImage {
+            sequence,
+            digest: rows.digest(&secret),
+        };
+        let layers = Layers {
+            recent: Layer::new(),
+            frozen: None,
+            sequence,
+            rows,
+        };
+        let index = Self {
+            store,
+            secret,
+            layers: RwLock::new(layers),
+            writing: Mutex::new(()),
+        };
         Ok((index, image))
     }
 
@@ -122,7 +132,10 @@ impl Layers {
     }
 
     fn position(&self, secret: &IndexKey) -> IndexPosition {
-        IndexPosition { sequence: self.sequence, digest: self.rows.digest(secret) }
+        IndexPosition {
+            sequence: self.sequence,
+            digest: self.rows.digest(secret),
+        }
     }
 
     /// What the layers in memory say of the rows of a table after a key.
@@ -203,7 +216,10 @@ impl<S: RowStore> Index for LayeredIndex<S> {
         let mut layers = self.change();
         let expected = layers.sequence.saturating_add(1);
         if sequence != expected {
-            return Err(IndexError::OutOfOrder { expected, found: sequence });
+            return Err(IndexError::OutOfOrder {
+                expected,
+                found: sequence,
+            });
         }
         // Everything that can fail comes first, on copies. A row that changes twice counts as it
         // stood after the first change.
@@ -279,8 +295,12 @@ impl<S: RowStore> Index for LayeredIndex<S> {
         let _writing = self.writing();
         self.store.clear()?;
         let mut layers = self.change();
-        *layers =
-            Layers { recent: Layer::new(), frozen: None, sequence: 0, rows: RowSet::default() };
+        *layers = Layers {
+            recent: Layer::new(),
+            frozen: None,
+            sequence: 0,
+            rows: RowSet::default(),
+        };
         Ok(())
     }
 }

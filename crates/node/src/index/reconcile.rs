@@ -66,7 +66,11 @@ pub struct Reconciler {
 impl Reconciler {
     /// Starts with what the index held when it was opened.
     pub fn new(image: StoreImage) -> Self {
-        Self { image, covered: None, head: 0 }
+        Self {
+            image,
+            covered: None,
+            head: 0,
+        }
     }
 
     /// Sees one record of the journal; all are shown in order.
@@ -83,7 +87,10 @@ impl Reconciler {
     pub fn decide(&self) -> Decision {
         let at = self.image.sequence;
         if at > self.head {
-            return Decision::JournalLost { index: at, journal: self.head };
+            return Decision::JournalLost {
+                index: at,
+                journal: self.head,
+            };
         }
         if at == 0 {
             return Decision::Rebuild(RebuildReason::Empty);
@@ -94,7 +101,9 @@ impl Reconciler {
                 Decision::Rebuild(RebuildReason::Different)
             }
             Some(_) if at == self.head => Decision::Use,
-            Some(_) => Decision::CatchUp { from: at.saturating_add(1) },
+            Some(_) => Decision::CatchUp {
+                from: at.saturating_add(1),
+            },
         }
     }
 }
@@ -135,7 +144,9 @@ const SETTLE_EVERY: u64 = 10_000;
 
 /// Whether a record is a checkpoint over the index as it stands before the record.
 fn covers(record: &Record, index: &dyn Index) -> bool {
-    let Entry::Checkpoint(checkpoint) = &record.entry else { return false };
+    let Entry::Checkpoint(checkpoint) = &record.entry else {
+        return false;
+    };
     let at = index.position();
     checkpoint.index_sequence == at.sequence && checkpoint.index_digest == at.digest
 }

@@ -55,7 +55,10 @@ fn remove(path: &Path) -> Result<(), IndexError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
-    result.map_err(|source| IndexError::Replace { path: path.display().to_string(), source })
+    result.map_err(|source| IndexError::Replace {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 impl SledRows {

@@ -20,15 +20,27 @@ use crate::{
 #[test]
 fn rows_are_applied_record_by_record_in_order() {
     let (index, _) = memory(&MemoryRows::new());
-    index.apply(1, vec![put(Table::Keys, "a", "1"), put(Table::Meta, "a", "2")]).unwrap();
-    index.apply(2, vec![put(Table::Keys, "a", "3"), delete(Table::Meta, "a")]).unwrap();
+    index
+        .apply(
+            1,
+            vec![put(Table::Keys, "a", "1"), put(Table::Meta, "a", "2")],
+        )
+        .unwrap();
+    index
+        .apply(
+            2,
+            vec![put(Table::Keys, "a", "3"), delete(Table::Meta, "a")],
+        )
+        .unwrap();
 
     assert_eq!(get(&index, Table::Keys, "a").as_deref(), Some("3"));
     assert_eq!(get(&index, Table::Meta, "a"), None);
     assert_eq!(index.position().sequence, 2);
     for wrong in [2, 4] {
         assert!(matches!(
-            index.apply(wrong, vec![put(Table::Keys, "a", "x")]).unwrap_err(),
+            index
+                .apply(wrong, vec![put(Table::Keys, "a", "x")])
+                .unwrap_err(),
             IndexError::OutOfOrder { expected: 3, .. }
         ));
     }
@@ -47,8 +59,9 @@ fn nothing_is_written_before_its_checkpoint_is_durable() {
     assert!(!index.settle(&journal.durable()).unwrap());
     assert_eq!(rows.sequence().unwrap(), 0);
 
-    let checkpoint =
-        journal.append_checkpoint(UnixMillis(1), &signer(), at.sequence, at.digest).unwrap();
+    let checkpoint = journal
+        .append_checkpoint(UnixMillis(1), &signer(), at.sequence, at.digest)
+        .unwrap();
     assert!(!index.settle(&journal.durable()).unwrap());
     journal.commit(&checkpoint).unwrap();
 
@@ -62,26 +75,41 @@ fn rows_are_read_through_all_layers() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
     let index = &rig.index;
-    rig.apply(vec![put(Table::Keys, "a", "stored"), put(Table::Keys, "d", "stored")]);
+    rig.apply(&[
+        put(Table::Keys, "a", "stored"),
+        put(Table::Keys, "d", "stored"),
+    ]);
     rig.checkpoint();
     index.settle(&rig.journal.durable()).unwrap();
-    rig.apply(vec![put(Table::Keys, "b", "frozen"), delete(Table::Keys, "d")]);
+    rig.apply(&[put(Table::Keys, "b", "frozen"), delete(Table::Keys, "d")]);
     index.freeze();
-    rig.apply(vec![put(Table::Keys, "c", "recent"), put(Table::Keys, "a", "changed")]);
-    rig.apply(vec![put(Table::Commands, "z", "x"), put(Table::Meta, "a", "x")]);
+    rig.apply(&[
+        put(Table::Keys, "c", "recent"),
+        put(Table::Keys, "a", "changed"),
+    ]);
+    rig.apply(&[put(Table::Commands, "z", "x"), put(Table::Meta, "a", "x")]);
 
     assert_eq!(get(index, Table::Keys, "d"), None);
     let all = scan(index, Table::Keys, None, 10);
-    assert_eq!(all, [("a", "changed"), ("b", "frozen"), ("c", "recent")].map(owned));
-    assert_eq!(scan(index, Table::Keys, Some("a"), 1), [("b", "frozen")].map(owned));
-    assert_eq!(scan(index, Table::Keys, Some("c"), 5), [("", ""); 0].map(owned));
+    assert_eq!(
+        all,
+        [("a", "changed"), ("b", "frozen"), ("c", "recent")].map(owned)
+    );
+    assert_eq!(
+        scan(index, Table::Keys, Some("a"), 1),
+        [("b", "frozen")].map(owned)
+    );
+    assert_eq!(
+        scan(index, Table::Keys, Some("c"), 5),
+        [("", ""); 0].map(owned)
+    );
 }
 
 #[test]
 fn an_index_that_is_caught_up_is_used() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
-    rig.apply(vec![put(Table::Keys, "a", "1")]);
+    rig.apply(&[put(Table::Keys, "a", "1")]);
     rig.checkpoint();
     rig.index.settle(&rig.journal.durable()).unwrap();
 
@@ -94,11 +122,11 @@ fn an_index_that_is_caught_up_is_used() {
 fn an_index_that_is_behind_folds_the_rest() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
-    rig.apply(vec![put(Table::Keys, "a", "1")]);
+    rig.apply(&[put(Table::Keys, "a", "1")]);
     rig.checkpoint();
     rig.index.settle(&rig.journal.durable()).unwrap();
     for at in 0..3000 {
-        rig.apply(vec![put(Table::Keys, &format!("k{at}"), "2")]);
+        rig.apply(&[put(Table::Keys, &format!("k{at}"), "2")]);
     }
 
     assert_eq!(rig.decision(), Decision::CatchUp { from: 2 });
@@ -115,7 +143,7 @@ fn a_deleted_a_changed_and_an_added_row_lead_to_a_rebuild() {
     ] {
         let rows = MemoryRows::new();
         let rig = Rig::new(&rows);
-        rig.apply(vec![put(Table::Keys, "a", "1")]);
+        rig.apply(&[put(Table::Keys, "a", "1")]);
         rig.checkpoint();
         rig.index.settle(&rig.journal.durable()).unwrap();
         rows.tamper(tampering.clone());
@@ -133,7 +161,7 @@ fn a_deleted_a_changed_and_an_added_row_lead_to_a_rebuild() {
 fn an_empty_index_and_one_that_no_checkpoint_covers_are_rebuilt() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
-    rig.apply(vec![put(Table::Keys, "a", "1")]);
+    rig.apply(&[put(Table::Keys, "a", "1")]);
     rig.checkpoint();
     assert_eq!(rig.decision(), Decision::Rebuild(RebuildReason::Empty));
     rig.restart_and_compare();
@@ -147,13 +175,19 @@ fn an_empty_index_and_one_that_no_checkpoint_covers_are_rebuilt() {
 fn an_index_that_has_seen_more_than_the_journal_stops_the_node() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
-    rig.apply(vec![put(Table::Keys, "a", "1")]);
+    rig.apply(&[put(Table::Keys, "a", "1")]);
     rows.write(7, &[]).unwrap();
 
     let decision = rig.decision();
     let error = replay(decision, &rig.journal, &rig.index, fold).unwrap_err();
 
-    assert_eq!(decision, Decision::JournalLost { index: 7, journal: 1 });
+    assert_eq!(
+        decision,
+        Decision::JournalLost {
+            index: 7,
+            journal: 1
+        }
+    );
     assert!(matches!(error, ReplayError::JournalLost { .. }));
     assert!(error.to_string().contains("Restore the journal"));
 }
@@ -162,14 +196,17 @@ fn an_index_that_has_seen_more_than_the_journal_stops_the_node() {
 fn an_index_with_another_secret_is_rebuilt() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
-    rig.apply(vec![put(Table::Keys, "a", "1")]);
+    rig.apply(&[put(Table::Keys, "a", "1")]);
     rig.checkpoint();
     rig.index.settle(&rig.journal.durable()).unwrap();
 
     let other = IndexKey::derive(&HedgeSecret::new(&[8; 32]));
     let (_, image) = MemoryIndex::open(rows, other).unwrap();
 
-    assert_eq!(rig.decide(image), Decision::Rebuild(RebuildReason::Different));
+    assert_eq!(
+        rig.decide(image),
+        Decision::Rebuild(RebuildReason::Different)
+    );
 }
 
 #[test]
@@ -177,7 +214,7 @@ fn a_long_rebuild_writes_its_rows_as_it_goes() {
     let rows = MemoryRows::new();
     let rig = Rig::new(&rows);
     for at in 0..25_000_u32 {
-        rig.apply(vec![put(Table::Keys, &format!("k{}", at % 100), &at.to_string())]);
+        rig.apply(&[put(Table::Keys, &format!("k{}", at % 100), &at.to_string())]);
         if at % 1000 == 999 {
             rig.checkpoint();
         }
@@ -200,7 +237,10 @@ fn sled_holds_rows_over_restarts_and_a_deleted_directory_is_an_empty_index() {
     let (index, image, reason) = open_sled(&path);
     assert!(reason.is_none());
     assert_eq!(rig.decide(image), Decision::CatchUp { from: 60 });
-    assert_eq!(scan(&index, Table::Keys, None, 100), scan(&rig.index, Table::Keys, None, 100));
+    assert_eq!(
+        scan(&index, Table::Keys, None, 100),
+        scan(&rig.index, Table::Keys, None, 100)
+    );
     drop(index);
 
     std::fs::remove_dir_all(&path).unwrap();
@@ -257,7 +297,12 @@ fn sled_with_damaged_files_is_never_believed() {
         }
     }
 
-    assert!(outcomes.keys().any(|outcome| outcome.starts_with("Rebuild")), "{outcomes:?}");
+    assert!(
+        outcomes
+            .keys()
+            .any(|outcome| outcome.starts_with("Rebuild")),
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -286,18 +331,17 @@ proptest! {
         for (action, changes) in steps {
             let changes: Vec<RowChange> = changes
                 .into_iter()
-                .map(|(key, value)| match value {
-                    Some(value) => {
+                .map(|(key, value)| {
+                    if let Some(value) = value {
                         expected.insert(vec![key], vec![value]);
                         RowChange::Put { table: Table::Keys, key: vec![key], value: vec![value] }
-                    }
-                    None => {
+                    } else {
                         expected.remove(&vec![key]);
                         RowChange::Delete { table: Table::Keys, key: vec![key] }
                     }
                 })
                 .collect();
-            rig.apply(changes);
+            rig.apply(&changes);
             if action == 1 {
                 rig.checkpoint();
             }
@@ -334,11 +378,19 @@ impl Rig {
         Journal::create(&disk).unwrap();
         let (journal, _) = Journal::open(disk.clone(), &config(), |_, _| {}).unwrap();
         let twin = memory(&MemoryRows::new()).0;
-        Self { rows: rows.clone(), index: memory(rows).0, twin, journal, disk }
+        Self {
+            rows: rows.clone(),
+            index: memory(rows).0,
+            twin,
+            journal,
+            disk,
+        }
     }
 
-    fn apply(&self, changes: Vec<RowChange>) {
-        let entry = Entry::RosterPinned { roster: encode(&changes) };
+    fn apply(&self, changes: &[RowChange]) {
+        let entry = Entry::RosterPinned {
+            roster: encode(changes),
+        };
         let appended = self.journal.append(UnixMillis(1), vec![entry]).unwrap();
         self.journal.commit(&appended).unwrap();
         for record in appended.records() {
@@ -362,8 +414,10 @@ impl Rig {
 
     fn decide(&self, image: StoreImage) -> Decision {
         let mut reconciler = Reconciler::new(image);
-        Journal::open(self.disk.fork(), &config(), |record, _| reconciler.observe(record))
-            .unwrap();
+        Journal::open(self.disk.fork(), &config(), |record, _| {
+            reconciler.observe(record);
+        })
+        .unwrap();
         reconciler.decide()
     }
 
@@ -386,14 +440,16 @@ impl Rig {
     }
 }
 
+type EncodedRow = (u8, Vec<u8>, Option<Vec<u8>>);
+
 fn encode(changes: &[RowChange]) -> Vec<u8> {
-    let rows: Vec<(u8, &[u8], Option<&[u8]>)> = changes
+    let rows: Vec<EncodedRow> = changes
         .iter()
         .map(|change| match change {
             RowChange::Put { table, key, value } => {
-                (table.number(), key.as_slice(), Some(value.as_slice()))
+                (table.number(), key.clone(), Some(value.clone()))
             }
-            RowChange::Delete { table, key } => (table.number(), key.as_slice(), None),
+            RowChange::Delete { table, key } => (table.number(), key.clone(), None),
         })
         .collect();
     postcard::to_allocvec(&rows).unwrap()
@@ -406,11 +462,15 @@ fn fold(_: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
     if roster.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(u8, Vec<u8>, Option<Vec<u8>>)> = postcard::from_bytes(roster).unwrap();
+    let rows: Vec<EncodedRow> =
+        postcard::from_bytes(roster).map_err(|_| IndexError::MalformedRow)?;
     Ok(rows
         .into_iter()
         .map(|(number, key, value)| {
-            let table = Table::ALL.into_iter().find(|table| table.number() == number).unwrap();
+            let table = Table::ALL
+                .into_iter()
+                .find(|table| table.number() == number)
+                .unwrap();
             match value {
                 Some(value) => RowChange::Put { table, key, value },
                 None => RowChange::Delete { table, key },
@@ -422,7 +482,7 @@ fn fold(_: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
 fn fill_sled(path: &Path, rig: &Rig) {
     let (index, _, _) = open_sled(path);
     for at in 0..50 {
-        rig.apply(vec![put(Table::Keys, &format!("key-{at}"), &"value".repeat(50))]);
+        rig.apply(&[put(Table::Keys, &format!("key-{at}"), &"value".repeat(50))]);
         follow(&index, rig);
         if at % 5 == 4 {
             index.freeze();
@@ -435,7 +495,7 @@ fn fill_sled(path: &Path, rig: &Rig) {
 
 /// Folds what the journal holds beyond the index.
 fn follow(index: &dyn Index, rig: &Rig) {
-    let from = index.position().sequence + 1;
+    let from = index.position().sequence.saturating_add(1);
     replay(Decision::CatchUp { from }, &rig.journal, index, fold).unwrap();
 }
 
@@ -459,7 +519,10 @@ fn copy_directory(from: &Path, to: &Path) {
 
 fn append(journal: &Journal<MemoryDisk>, count: usize) {
     let node: NodeId = "node-a".parse().unwrap();
-    let entry = Entry::Boot { version: String::new(), node };
+    let entry = Entry::Boot {
+        version: String::new(),
+        node,
+    };
     let appended = journal.append(UnixMillis(1), vec![entry; count]).unwrap();
     journal.commit(&appended).unwrap();
 }
@@ -497,7 +560,12 @@ fn scan(
 ) -> Vec<(String, String)> {
     let rows = index.scan(table, after.map(str::as_bytes), limit).unwrap();
     rows.into_iter()
-        .map(|(key, value)| (String::from_utf8(key).unwrap(), String::from_utf8(value).unwrap()))
+        .map(|(key, value)| {
+            (
+                String::from_utf8(key).unwrap(),
+                String::from_utf8(value).unwrap(),
+            )
+        })
         .collect()
 }
 
@@ -506,9 +574,16 @@ fn owned((key, value): (&str, &str)) -> (String, String) {
 }
 
 fn put(table: Table, key: &str, value: &str) -> RowChange {
-    RowChange::Put { table, key: key.into(), value: value.into() }
+    RowChange::Put {
+        table,
+        key: key.into(),
+        value: value.into(),
+    }
 }
 
 fn delete(table: Table, key: &str) -> RowChange {
-    RowChange::Delete { table, key: key.into() }
+    RowChange::Delete {
+        table,
+        key: key.into(),
+    }
 }

@@ -23,7 +23,10 @@ impl Appended {
 
     /// The sequence and hash of each record, in order.
     pub fn positions(&self) -> impl ExactSizeIterator<Item = (u64, Digest)> + '_ {
-        self.records.iter().zip(&self.hashes).map(|(record, hash)| (record.sequence, *hash))
+        self.records
+            .iter()
+            .zip(&self.hashes)
+            .map(|(record, hash)| (record.sequence, *hash))
     }
 
     /// The first sequence, zero if there is no record.
@@ -37,7 +40,9 @@ impl Appended {
     }
 
     pub(super) fn committed(&self) -> Committed {
-        Committed { positions: self.positions().collect() }
+        Committed {
+            positions: self.positions().collect(),
+        }
     }
 }
 
@@ -71,7 +76,10 @@ impl Committed {
 
     /// The hash of the record with this sequence.
     pub fn hash_of(&self, sequence: u64) -> Option<Digest> {
-        self.positions.iter().find(|(at, _)| *at == sequence).map(|(_, hash)| *hash)
+        self.positions
+            .iter()
+            .find(|(at, _)| *at == sequence)
+            .map(|(_, hash)| *hash)
     }
 }
 

@@ -25,7 +25,12 @@ pub(super) struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { frames: Vec::new(), starts: Vec::new(), last: None, previous: Digest::ZERO }
+        Self {
+            frames: Vec::new(),
+            starts: Vec::new(),
+            last: None,
+            previous: Digest::ZERO,
+        }
     }
 }
 
@@ -58,7 +63,9 @@ pub(super) struct Queue {
 impl Queue {
     /// Refuses everything after a storage error.
     pub(super) fn check_health(&self) -> Result<(), JournalError> {
-        self.failed.as_ref().map_or(Ok(()), |error| Err(JournalError::Poisoned(error.clone())))
+        self.failed
+            .as_ref()
+            .map_or(Ok(()), |error| Err(JournalError::Poisoned(error.clone())))
     }
 
     /// Gives all entries their places, or none.
@@ -93,13 +100,18 @@ impl Queue {
                 return Err(JournalError::TooLarge(body.len()));
             }
             let hash = record_hash(&body);
-            head = ChainPosition { sequence: record.sequence, hash, time: record.time };
+            head = ChainPosition {
+                sequence: record.sequence,
+                hash,
+                time: record.time,
+            };
             appended.records.push(record);
             appended.hashes.push(hash);
             bodies.push(body);
         }
         let bytes = bodies.iter().fold(self.waiting.frames.len(), |sum, body| {
-            sum.saturating_add(body.len()).saturating_add(frame::OVERHEAD)
+            sum.saturating_add(body.len())
+                .saturating_add(frame::OVERHEAD)
         });
         if bytes > self.limit {
             return Err(JournalError::Backlog);
@@ -130,7 +142,11 @@ impl Queue {
             &index_digest,
         );
         let signature = sign_digest(key, &digest);
-        let checkpoint = Checkpoint { index_sequence, index_digest, signature };
+        let checkpoint = Checkpoint {
+            index_sequence,
+            index_digest,
+            signature,
+        };
         self.append(time, vec![Entry::Checkpoint(checkpoint)])
     }
 
@@ -142,7 +158,9 @@ impl Queue {
             self.waiting.previous = self.head.hash;
         }
         for ((sequence, hash), body) in appended.positions().zip(bodies) {
-            self.waiting.starts.push((sequence, self.waiting.frames.len()));
+            self.waiting
+                .starts
+                .push((sequence, self.waiting.frames.len()));
             frame::push(&mut self.waiting.frames, body, &hash);
         }
         self.waiting.last = Some(head);

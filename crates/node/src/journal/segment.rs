@@ -41,7 +41,11 @@ impl Segment {
 
     /// The file without its remembered places, cheap to hand out.
     pub(super) fn without_marks(&self) -> Self {
-        Self { first: self.first, length: self.length, marks: Vec::new() }
+        Self {
+            first: self.first,
+            length: self.length,
+            marks: Vec::new(),
+        }
     }
 
     /// Remembers where a record begins, if it is far enough from the place before.
@@ -57,7 +61,9 @@ impl Segment {
 
     /// The last remembered place at or before a record.
     pub(super) fn place_before(&self, sequence: u64) -> Option<(u64, u64)> {
-        let after = self.marks.partition_point(|(marked, _)| *marked <= sequence);
+        let after = self
+            .marks
+            .partition_point(|(marked, _)| *marked <= sequence);
         self.marks.get(after.checked_sub(1)?).copied()
     }
 }
@@ -67,18 +73,18 @@ fn path_of(first: u64) -> String {
 }
 
 /// Makes the file that begins with a record, such that a crash leaves all of it or nothing.
-pub(super) fn create(
-    disk: &dyn Disk,
-    first: u64,
-    previous: &Digest,
-) -> Result<Segment, DiskError> {
+pub(super) fn create(disk: &dyn Disk, first: u64, previous: &Digest) -> Result<Segment, DiskError> {
     let mut body = MAGIC.to_vec();
     body.extend_from_slice(&first.to_le_bytes());
     body.extend_from_slice(previous.as_bytes());
     let mut bytes = Vec::new();
     frame::push(&mut bytes, &body, &record_hash(&body));
     disk::replace(disk, &path_of(first), &bytes)?;
-    Ok(Segment { first, length: bytes.len() as u64, marks: Vec::new() })
+    Ok(Segment {
+        first,
+        length: bytes.len() as u64,
+        marks: Vec::new(),
+    })
 }
 
 /// The first sequences of the files that are there, ascending. Files that were not put in place
@@ -94,7 +100,8 @@ pub(super) fn list(disk: &dyn Disk) -> Result<Vec<u64>, JournalError> {
         if let Some(target) = name.strip_suffix(".tmp")
             && first_of(target).is_some()
         {
-            disk.remove(&format!("{DIRECTORY}/{name}")).map_err(JournalError::Disk)?;
+            disk.remove(&format!("{DIRECTORY}/{name}"))
+                .map_err(JournalError::Disk)?;
             continue;
         }
         firsts.push(first_of(&name).ok_or(JournalError::Unexpected { name })?);
@@ -149,30 +156,47 @@ pub(super) fn scan(
     let verifier = ChainVerifier::new(identity, ChainPosition::START)
         .map_err(|_| JournalError::Identity)?
         .newest_signature_only();
-    let mut scanner = Scanner { disk, verifier, checkpoint: None, visit };
+    let mut scanner = Scanner {
+        disk,
+        verifier,
+        checkpoint: None,
+        visit,
+    };
     let mut segments = Vec::new();
     let mut torn = None;
     for (at, first) in firsts.iter().enumerate() {
         let (segment, tail) = scanner.segment(*first)?;
         if let Some(tail) = tail {
             if at.saturating_add(1) != firsts.len() {
-                return Err(broken(*first, tail.offset, tail.after, BrokenFault::EndsEarly));
+                return Err(broken(
+                    *first,
+                    tail.offset,
+                    tail.after,
+                    BrokenFault::EndsEarly,
+                ));
             }
             torn = Some(tail);
         }
         segments.push(segment);
     }
     let checkpoint = scanner.checkpoint;
-    let summary = scanner.verifier.finish().map_err(|ChainError { sequence, fault }| {
-        let (first, offset) = checkpoint.unwrap_or_default();
-        JournalError::from(Box::new(Broken {
-            segment: path_of(first),
-            offset,
-            sequence,
-            fault: BrokenFault::Chain(fault),
-        }))
-    })?;
-    Ok(Scan { segments, summary, torn })
+    let summary = scanner
+        .verifier
+        .finish()
+        .map_err(|ChainError { sequence, fault }| {
+            let (first, offset) = checkpoint.unwrap_or_default();
+            JournalError::from(Box::new(Broken {
+                segment: path_of(first),
+                offset,
+                sequence,
+                fault: BrokenFault::Chain(fault),
+            }))
+        })?;
+    Ok(Scan {
+        segments,
+        summary,
+        torn,
+    })
 }
 
 struct Scanner<'a> {
@@ -189,13 +213,19 @@ impl Scanner<'_> {
         let path = path_of(first);
         let before = self.verifier.head();
         if first != before.next_sequence() {
-            let fault = BrokenFault::Gap { expected: before.next_sequence() };
+            let fault = BrokenFault::Gap {
+                expected: before.next_sequence(),
+            };
             return Err(broken(first, 0, before.sequence, fault));
         }
         let mut reader = FrameReader::open(self.disk, &path, 0, MAX_RECORD_BYTES, record_hash)
             .map_err(JournalError::Disk)?;
         self.header(&mut reader, first)?;
-        let mut segment = Segment { first, length: 0, marks: Vec::new() };
+        let mut segment = Segment {
+            first,
+            length: 0,
+            marks: Vec::new(),
+        };
         loop {
             let offset = reader.position();
             segment.length = offset;
@@ -213,7 +243,12 @@ impl Scanner<'_> {
                 }
                 Found::End => return Ok((segment, None)),
                 Found::Torn(bytes) => {
-                    let torn = TornTail { segment: path, offset, bytes, after: last };
+                    let torn = TornTail {
+                        segment: path,
+                        offset,
+                        bytes,
+                        after: last,
+                    };
                     return Ok((segment, Some(torn)));
                 }
                 Found::Damaged(damage) => {

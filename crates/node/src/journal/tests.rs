@@ -27,7 +27,10 @@ fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(seen, appended.positions().collect::<Vec<_>>());
     assert_eq!((appended.first(), appended.last()), (1, 3));
     assert_eq!(committed.hash_of(2), Some(seen[1].1));
-    assert_eq!(committed.last(), Some((report.head.sequence, report.head.hash)));
+    assert_eq!(
+        committed.last(),
+        Some((report.head.sequence, report.head.hash))
+    );
     assert_eq!(report.torn, None);
     assert_eq!(journal.head(), journal.durable().position());
 }
@@ -68,8 +71,9 @@ fn a_process_that_was_killed_leaves_its_written_records_durable_at_the_next_star
 fn many_records_share_one_write_and_one_fsync() {
     let disk = new_disk();
     let (journal, _) = open(&disk);
-    let all: Vec<_> =
-        (0..100).map(|_| journal.append(UnixMillis(5), entries(2)).unwrap()).collect();
+    let all: Vec<_> = (0..100)
+        .map(|_| journal.append(UnixMillis(5), entries(2)).unwrap())
+        .collect();
     let before = disk.operations();
 
     for appended in all.iter().rev() {
@@ -96,15 +100,15 @@ fn an_export_of_the_journal_verifies_offline() {
     let disk = new_disk();
     let (journal, _) = open(&disk);
     commit(&journal, 3);
-    let checkpoint =
-        journal.append_checkpoint(UnixMillis(9), &signer(), 3, Digest::new([1; 32])).unwrap();
+    let checkpoint = journal
+        .append_checkpoint(UnixMillis(9), &signer(), 3, Digest::new([1; 32]))
+        .unwrap();
     journal.commit(&checkpoint).unwrap();
     commit(&journal, 1);
 
     let records = journal.read_range(1, 100, 1 << 20).unwrap();
 
-    let summary =
-        verify_chain(records.iter().map(|record| &record.bytes), &identity()).unwrap();
+    let summary = verify_chain(records.iter().map(|record| &record.bytes), &identity()).unwrap();
     assert_eq!(summary.head, journal.head());
     assert_eq!(summary.last_checkpoint, Some(4));
     assert_eq!(open(&disk.fork()).1.last_checkpoint, Some(4));
@@ -160,7 +164,12 @@ fn long_files_are_read_from_a_remembered_place() {
     let disk = new_disk();
     let (journal, _) = open(&disk);
     for _ in 0..30 {
-        let big = vec![Entry::RosterPinned { roster: vec![1; 10_000] }; 3];
+        let big = vec![
+            Entry::RosterPinned {
+                roster: vec![1; 10_000]
+            };
+            3
+        ];
         let appended = journal.append(UnixMillis(1), big).unwrap();
         journal.commit(&appended).unwrap();
     }
@@ -243,7 +252,11 @@ fn every_flipped_bit_is_refused_with_its_record_named() {
 
                 assert_eq!(broken.segment, path, "offset {offset} bit {bit}");
                 assert!(broken.offset <= offset as u64);
-                assert!(matches!(broken.fault, BrokenFault::Frame(_)), "{:?}", broken.fault);
+                assert!(
+                    matches!(broken.fault, BrokenFault::Frame(_)),
+                    "{:?}",
+                    broken.fault
+                );
             }
         }
     }
@@ -256,14 +269,18 @@ fn a_broken_record_is_named_with_what_to_do() {
     commit(&journal, 2);
     let second = disk.length(FIRST).unwrap();
     commit(&journal, 2);
-    disk.flip(FIRST, usize::try_from(second).unwrap() + 40, 4).unwrap();
+    disk.flip(FIRST, usize::try_from(second).unwrap() + 40, 4)
+        .unwrap();
 
     let broken = broken(&disk);
 
     assert_eq!((broken.sequence, broken.offset), (3, second));
     let text = broken.to_string();
     assert!(text.contains("record 3") && text.contains(FIRST), "{text}");
-    assert!(text.contains("restore") && text.contains("resharing"), "{text}");
+    assert!(
+        text.contains("restore") && text.contains("resharing"),
+        "{text}"
+    );
     assert!(text.contains("never edit"), "{text}");
 }
 
@@ -294,7 +311,10 @@ fn a_missing_file_is_refused() {
         let disk = disk.fork();
         disk.remove(&format!("journal/{file}")).unwrap();
 
-        assert!(matches!(broken(&disk).fault, BrokenFault::Gap { .. }), "{file}");
+        assert!(
+            matches!(broken(&disk).fault, BrokenFault::Gap { .. }),
+            "{file}"
+        );
     }
 }
 
@@ -311,13 +331,18 @@ fn a_file_that_is_cut_before_the_last_is_refused() {
     let inside = disk.fork();
     inside.truncate(&second, length - 1).unwrap();
     let whole_record = disk.fork();
-    whole_record.truncate(&second, new_disk().length(FIRST).unwrap()).unwrap();
+    whole_record
+        .truncate(&second, new_disk().length(FIRST).unwrap())
+        .unwrap();
     let inside_start = disk.fork();
     inside_start.truncate(&second, 20).unwrap();
 
     assert_eq!(broken(&inside).fault, BrokenFault::EndsEarly);
     assert_eq!(broken(&inside).sequence, 2);
-    assert_eq!(broken(&whole_record).fault, BrokenFault::Gap { expected: 2 });
+    assert_eq!(
+        broken(&whole_record).fault,
+        BrokenFault::Gap { expected: 2 }
+    );
     assert_eq!(broken(&inside_start).fault, BrokenFault::Header);
 }
 
@@ -336,7 +361,10 @@ fn a_file_in_the_place_of_another_is_refused() {
 
     let broken = broken(&disk);
 
-    assert_eq!((broken.segment, broken.fault), (second, BrokenFault::Header));
+    assert_eq!(
+        (broken.segment, broken.fault),
+        (second, BrokenFault::Header)
+    );
 }
 
 #[test]
@@ -366,7 +394,9 @@ fn a_checkpoint_that_another_key_signed_is_refused() {
     let (journal, _) = open(&disk);
     commit(&journal, 1);
     let other = SigningKey::from_bytes(&[8; 32]);
-    let forged = journal.append_checkpoint(UnixMillis(9), &other, 1, Digest::ZERO).unwrap();
+    let forged = journal
+        .append_checkpoint(UnixMillis(9), &other, 1, Digest::ZERO)
+        .unwrap();
     journal.commit(&forged).unwrap();
     commit(&journal, 1);
 
@@ -381,13 +411,21 @@ fn a_checkpoint_that_another_key_signed_is_refused() {
 
 #[test]
 fn a_file_that_is_none_of_the_journals_is_refused() {
-    for name in ["1.segment", "notes.txt", "00000000000000000009.segment.bak", "x.tmp"] {
+    for name in [
+        "1.segment",
+        "notes.txt",
+        "00000000000000000009.segment.bak",
+        "x.tmp",
+    ] {
         let disk = new_disk();
         disk.write(&format!("journal/{name}"), b"x").unwrap();
 
         let error = Journal::open(disk, &config(1), |_, _| {}).err().unwrap();
 
-        assert!(matches!(error, JournalError::Unexpected { .. }), "{name}: {error}");
+        assert!(
+            matches!(error, JournalError::Unexpected { .. }),
+            "{name}: {error}"
+        );
     }
 }
 
@@ -396,19 +434,27 @@ fn a_journal_is_made_once_and_never_by_opening() {
     let disk = MemoryDisk::new();
     assert!(!Journal::exists(&disk).unwrap());
     assert!(matches!(
-        Journal::open(disk.clone(), &config(1), |_, _| {}).err().unwrap(),
+        Journal::open(disk.clone(), &config(1), |_, _| {})
+            .err()
+            .unwrap(),
         JournalError::Missing
     ));
 
     Journal::create(&disk).unwrap();
 
     assert!(Journal::exists(&disk).unwrap());
-    assert!(matches!(Journal::create(&disk).unwrap_err(), JournalError::Exists));
+    assert!(matches!(
+        Journal::create(&disk).unwrap_err(),
+        JournalError::Exists
+    ));
 }
 
 #[test]
 fn a_weak_identity_key_opens_no_journal() {
-    let weak = JournalConfig { identity: IdentityKey([0; 32]), ..config(1) };
+    let weak = JournalConfig {
+        identity: IdentityKey([0; 32]),
+        ..config(1)
+    };
 
     let error = Journal::open(new_disk(), &weak, |_, _| {}).err().unwrap();
 
@@ -417,10 +463,13 @@ fn a_weak_identity_key_opens_no_journal() {
 
 #[test]
 fn entries_that_cannot_stand_are_refused_and_leave_no_gap() {
-    let (journal, _) =
-        Journal::open(new_disk(), &limits(1 << 20, 2 << 20), |_, _| {}).unwrap();
-    let giant = Entry::RosterPinned { roster: vec![0; MAX_RECORD_BYTES] };
-    let large = Entry::RosterPinned { roster: vec![0; 900_000] };
+    let (journal, _) = Journal::open(new_disk(), &limits(1 << 20, 2 << 20), |_, _| {}).unwrap();
+    let giant = Entry::RosterPinned {
+        roster: vec![0; MAX_RECORD_BYTES],
+    };
+    let large = Entry::RosterPinned {
+        roster: vec![0; 900_000],
+    };
     let checkpoint = Entry::Checkpoint(quorate_model::audit::Checkpoint {
         index_sequence: 0,
         index_digest: Digest::ZERO,
@@ -428,11 +477,19 @@ fn entries_that_cannot_stand_are_refused_and_leave_no_gap() {
     });
     let refused = |entries| journal.append(UnixMillis(1), entries).unwrap_err();
 
-    assert!(matches!(refused(vec![boot(), giant]), JournalError::TooLarge(_)));
-    assert!(matches!(refused(vec![boot(), checkpoint]), JournalError::PlainCheckpoint));
+    assert!(matches!(
+        refused(vec![boot(), giant]),
+        JournalError::TooLarge(_)
+    ));
+    assert!(matches!(
+        refused(vec![boot(), checkpoint]),
+        JournalError::PlainCheckpoint
+    ));
     assert!(matches!(refused(vec![large; 3]), JournalError::Backlog));
     assert!(matches!(
-        journal.append_checkpoint(UnixMillis(1), &signer(), 1, Digest::ZERO).unwrap_err(),
+        journal
+            .append_checkpoint(UnixMillis(1), &signer(), 1, Digest::ZERO)
+            .unwrap_err(),
         JournalError::IndexAhead { index_sequence: 1 }
     ));
     assert_eq!(commit(&journal, 1).first().unwrap().0, 1);
@@ -445,7 +502,10 @@ fn the_records_of_another_journal_are_not_committed() {
     commit(&journal, 1);
     let appended = other.append(UnixMillis(1), entries(1)).unwrap();
 
-    assert!(matches!(journal.commit(&appended).unwrap_err(), JournalError::Foreign));
+    assert!(matches!(
+        journal.commit(&appended).unwrap_err(),
+        JournalError::Foreign
+    ));
 }
 
 #[test]
@@ -484,8 +544,12 @@ fn a_crash_at_every_operation_keeps_everything_that_was_acknowledged() {
         if let Ok((journal, _)) = Journal::open(disk.clone(), &small, |_, _| {}) {
             acknowledged = journal.durable().sequence();
             for round in 0..8 {
-                let Ok(appended) = journal.append(UnixMillis(round), entries(2)) else { break };
-                let Ok(committed) = journal.commit(&appended) else { break };
+                let Ok(appended) = journal.append(UnixMillis(round), entries(2)) else {
+                    break;
+                };
+                let Ok(committed) = journal.commit(&appended) else {
+                    break;
+                };
                 acknowledged = committed.last().unwrap().0;
             }
         }
@@ -522,7 +586,10 @@ fn the_writer_makes_records_of_many_tasks_durable() {
     Journal::create(&disk).unwrap();
     let (journal, _) = Journal::open(Arc::clone(&disk), &config(1), |_, _| {}).unwrap();
     let writer = journal.start_writer().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
 
     let sequences: BTreeSet<u64> = runtime.block_on(async {
         let tasks: Vec<_> = (0..64)
@@ -618,7 +685,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..60)
     ) {
         let disk = new_disk();
-        let mut boot = 0;
+        let mut boot = 0_u8;
         let mut journal = Journal::open(disk.clone(), &limits(600, 1 << 20), |_, _| {}).unwrap().0;
         let mut acknowledged: Vec<(u64, Digest)> = Vec::new();
         let mut waiting: Vec<Appended> = Vec::new();
@@ -640,25 +707,24 @@ proptest! {
                 }
                 Step::Commit => {
                     for appended in waiting.drain(..) {
-                        match journal.commit(&appended) {
-                            Ok(committed) => acknowledged.extend(committed.positions()),
-                            Err(_) => {
-                                failed = Some(next_crash);
-                                break;
-                            }
-                        }
+                        let Ok(committed) = journal.commit(&appended) else {
+                            failed = Some(next_crash);
+                            break;
+                        };
+                        acknowledged.extend(committed.positions());
                     }
                 }
                 Step::Crash(survival) => failed = Some(survival),
                 Step::StopAt(after, survival) => {
-                    disk.fail_at(disk.operations() + u64::from(after), Fault::Stop);
+                    let at = disk.operations().saturating_add(after.into());
+                    disk.fail_at(at, Fault::Stop);
                     next_crash = survival;
                 }
             }
             if let Some(survival) = failed {
                 waiting.clear();
                 disk.crash(survival);
-                boot += 1;
+                boot = boot.wrapping_add(1);
                 let mut found = Vec::new();
                 let config = JournalConfig { boot: [boot; 16], ..limits(600, 1 << 20) };
                 let opened = Journal::open(disk.clone(), &config, |record, hash| {
@@ -678,7 +744,9 @@ fn every_survival_is_tried() {
 }
 
 fn survivals() -> impl Iterator<Item = Survival> {
-    [Survival::Nothing, Survival::Everything].into_iter().chain((0..10).map(Survival::Torn))
+    [Survival::Nothing, Survival::Everything]
+        .into_iter()
+        .chain((0..10).map(Survival::Torn))
 }
 
 fn new_disk() -> MemoryDisk {
@@ -711,7 +779,10 @@ fn commit_appended(journal: &Journal<MemoryDisk>) -> Appended {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn config(boot: u8) -> JournalConfig {
@@ -723,7 +794,13 @@ fn config(boot: u8) -> JournalConfig {
 }
 
 fn limits(segment_bytes: u64, waiting_bytes: usize) -> JournalConfig {
-    JournalConfig { limits: JournalLimits { segment_bytes, waiting_bytes }, ..config(1) }
+    JournalConfig {
+        limits: JournalLimits {
+            segment_bytes,
+            waiting_bytes,
+        },
+        ..config(1)
+    }
 }
 
 fn signer() -> SigningKey {
@@ -740,5 +817,8 @@ fn entries(count: usize) -> Vec<Entry> {
 
 fn boot() -> Entry {
     let node: NodeId = "node-a".parse().unwrap();
-    Entry::Boot { version: "0.1.0".to_owned(), node }
+    Entry::Boot {
+        version: "0.1.0".to_owned(),
+        node,
+    }
 }

@@ -19,14 +19,18 @@ impl<D: Disk + 'static> Journal<D> {
     /// Starts the thread that makes records durable as they come.
     pub fn start_writer(&self) -> io::Result<Writer> {
         let shared = Arc::clone(&self.shared);
-        let thread =
-            thread::Builder::new().name("journal".to_owned()).spawn(move || shared.run())?;
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || shared.run())?;
         let shared = Arc::clone(&self.shared);
         let stop = Box::new(move || {
             lock(&shared.queue).stopped = true;
             shared.work.notify_all();
         });
-        Ok(Writer { stop, thread: Some(thread) })
+        Ok(Writer {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -57,7 +61,9 @@ struct Closing<'a, D: Disk>(&'a Shared<D>);
 impl<D: Disk> Drop for Closing<'_, D> {
     fn drop(&mut self) {
         lock(&self.0.queue).stopped = true;
-        self.0.progress.send_modify(|progress| progress.stopped = true);
+        self.0
+            .progress
+            .send_modify(|progress| progress.stopped = true);
     }
 }
 

@@ -3,7 +3,10 @@
 //! Identity key, TLS key and hedge secret are drawn apart and serve apart (P3).
 
 use ed25519_dalek::SigningKey;
-use quorate_model::{Digest, IdentityKey, NodeId, tagged::{Tag, Tagged}};
+use quorate_model::{
+    Digest, IdentityKey, NodeId,
+    tagged::{Tag, Tagged},
+};
 use rand_core::CryptoRngCore;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -33,7 +36,11 @@ impl HedgeSecret {
 
     /// A secret of its own for one purpose inside the node.
     pub(crate) fn derive(&self, purpose: &str) -> Digest {
-        Tagged::new(Tag::Hedge).text("derived").text(purpose).bytes(&self.0).finish()
+        Tagged::new(Tag::Hedge)
+            .text("derived")
+            .text(purpose)
+            .bytes(&self.0)
+            .finish()
     }
 }
 
@@ -80,7 +87,13 @@ pub struct NodeIdentity {
 
 impl std::fmt::Debug for NodeIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { node, identity, tls_key, tls_certificate, hedge } = self;
+        let Self {
+            node,
+            identity,
+            tls_key,
+            tls_certificate,
+            hedge,
+        } = self;
         f.debug_struct("NodeIdentity")
             .field("node", node)
             .field("identity", &IdentityKey::of(identity))
@@ -127,7 +140,13 @@ impl NodeIdentity {
         rng.fill_bytes(seed.as_mut_slice());
         let identity = SigningKey::from_bytes(&seed);
         rng.fill_bytes(seed.as_mut_slice());
-        Self { node, identity, tls_key, tls_certificate, hedge: HedgeSecret::new(&seed) }
+        Self {
+            node,
+            identity,
+            tls_key,
+            tls_certificate,
+            hedge: HedgeSecret::new(&seed),
+        }
     }
 
     /// The public identity key.
@@ -159,14 +178,11 @@ impl NodeIdentity {
     }
 
     /// Reads the identity of a node.
-    pub fn open(
-        disk: &dyn Disk,
-        node: &NodeId,
-        kek: &dyn Kek,
-    ) -> Result<Self, IdentityFileError> {
-        let bytes =
-            disk::read_whole(disk, PATH, MAX_BYTES)?.ok_or(IdentityFileError::Missing)?;
-        let sealed = bytes.strip_prefix(MAGIC).ok_or(IdentityFileError::Tampered)?;
+    pub fn open(disk: &dyn Disk, node: &NodeId, kek: &dyn Kek) -> Result<Self, IdentityFileError> {
+        let bytes = disk::read_whole(disk, PATH, MAX_BYTES)?.ok_or(IdentityFileError::Missing)?;
+        let sealed = bytes
+            .strip_prefix(MAGIC)
+            .ok_or(IdentityFileError::Tampered)?;
         let plain = kek
             .unwrap(sealed, associated(node))
             .map_err(|BadSeal| IdentityFileError::Tampered)?;
@@ -177,8 +193,12 @@ impl NodeIdentity {
     /// copy of a secret is left behind by growth.
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let seed = Zeroizing::new(self.identity.to_bytes());
-        let parts: [&[u8]; 4] =
-            [seed.as_slice(), self.hedge.expose(), self.tls_key.expose(), &self.tls_certificate];
+        let parts: [&[u8]; 4] = [
+            seed.as_slice(),
+            self.hedge.expose(),
+            self.tls_key.expose(),
+            &self.tls_certificate,
+        ];
         let size = parts.iter().fold(0_usize, |sum, part| {
             sum.saturating_add(part.len()).saturating_add(4)
         });
@@ -215,5 +235,10 @@ fn take(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn associated(node: &NodeId) -> Associated<'_> {
-    Associated { kind: SealedKind::Identity, node, share: None, public: &[] }
+    Associated {
+        kind: SealedKind::Identity,
+        node,
+        share: None,
+        public: &[],
+    }
 }

@@ -94,26 +94,50 @@ pub struct ArgonCost {
 
 impl ArgonCost {
     /// 64 MiB, three passes, one lane.
-    pub const STANDARD: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+    pub const STANDARD: Self = Self {
+        memory_kib: 64 * 1024,
+        passes: 3,
+        lanes: 1,
+    };
 
     /// The least that protects a passphrase: the lowest recommendation of OWASP.
-    const LEAST: Self = Self { memory_kib: 19 * 1024, passes: 2, lanes: 1 };
+    const LEAST: Self = Self {
+        memory_kib: 19 * 1024,
+        passes: 2,
+        lanes: 1,
+    };
 
     /// The most that a file can ask for, so that a tampered one cannot exhaust the machine.
-    const MOST: Self = Self { memory_kib: 4 * 1024 * 1024, passes: 64, lanes: 16 };
+    const MOST: Self = Self {
+        memory_kib: 4 * 1024 * 1024,
+        passes: 64,
+        lanes: 16,
+    };
 
     /// The least that Argon2 can do.
-    const INSECURE: Self = Self { memory_kib: 8, passes: 1, lanes: 1 };
+    const INSECURE: Self = Self {
+        memory_kib: 8,
+        passes: 1,
+        lanes: 1,
+    };
 
     /// A cost of one's own, within what is secure and what is possible.
     pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, KekError> {
-        let cost = Self { memory_kib, passes, lanes };
+        let cost = Self {
+            memory_kib,
+            passes,
+            lanes,
+        };
         cost.check(false)?;
         Ok(cost)
     }
 
     fn check(self, insecure_allowed: bool) -> Result<(), KekError> {
-        let least = if insecure_allowed { Self::INSECURE } else { Self::LEAST };
+        let least = if insecure_allowed {
+            Self::INSECURE
+        } else {
+            Self::LEAST
+        };
         let within = |value, least, most| (least..=most).contains(&value);
         if within(self.memory_kib, least.memory_kib, Self::MOST.memory_kib)
             && within(self.passes, least.passes, Self::MOST.passes)
@@ -136,7 +160,11 @@ pub struct KekSource(Source);
 
 #[derive(Debug)]
 enum Source {
-    Passphrase { passphrase: Passphrase, cost: ArgonCost, insecure_allowed: bool },
+    Passphrase {
+        passphrase: Passphrase,
+        cost: ArgonCost,
+        insecure_allowed: bool,
+    },
     KeyFile(KeyFile),
 }
 
@@ -148,7 +176,11 @@ impl KekSource {
 
     /// A passphrase, with a cost for a KEK that is made.
     pub fn passphrase_with_cost(passphrase: Passphrase, cost: ArgonCost) -> Self {
-        Self(Source::Passphrase { passphrase, cost, insecure_allowed: false })
+        Self(Source::Passphrase {
+            passphrase,
+            cost,
+            insecure_allowed: false,
+        })
     }
 
     /// A passphrase that is derived at next to no cost: for tests and throwaway clusters only. A
@@ -248,17 +280,29 @@ pub fn create_kek(
         return Err(KekError::Exists);
     }
     let (kind, kek) = match &source.0 {
-        Source::Passphrase { passphrase, cost, insecure_allowed } => {
+        Source::Passphrase {
+            passphrase,
+            cost,
+            insecure_allowed,
+        } => {
             cost.check(*insecure_allowed)?;
             let mut salt = [0; SALT];
             rng.fill_bytes(&mut salt);
-            (Kind::Passphrase { cost: *cost, salt }, derive(passphrase, *cost, &salt)?)
+            (
+                Kind::Passphrase { cost: *cost, salt },
+                derive(passphrase, *cost, &salt)?,
+            )
         }
         Source::KeyFile(key) => (Kind::KeyFile, copy(&key.0)?),
     };
-    let check =
-        kek.wrap(CHECK_TEXT, check_of(node), rng).map_err(|BadSeal| KekError::Derivation)?;
-    let header = Header { node: node.clone(), kind, check };
+    let check = kek
+        .wrap(CHECK_TEXT, check_of(node), rng)
+        .map_err(|BadSeal| KekError::Derivation)?;
+    let header = Header {
+        node: node.clone(),
+        kind,
+        check,
+    };
     let body = wire::encode(&header).map_err(|_| KekError::Derivation)?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&Sha256::digest(&body));
@@ -268,11 +312,7 @@ pub fn create_kek(
 }
 
 /// Opens the KEK of a node.
-pub fn open_kek(
-    disk: &dyn Disk,
-    node: &NodeId,
-    source: &KekSource,
-) -> Result<LocalKek, KekError> {
+pub fn open_kek(disk: &dyn Disk, node: &NodeId, source: &KekSource) -> Result<LocalKek, KekError> {
     let bytes = match disk::read_whole(disk, PATH, MAX_BYTES) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Err(KekError::Missing),
@@ -281,11 +321,18 @@ pub fn open_kek(
     let header = parse(&bytes).ok_or(KekError::Damaged)?;
     if header.node != *node {
         let found = header.node.to_string();
-        return Err(KekError::WrongNode { found, expected: node.clone() });
+        return Err(KekError::WrongNode {
+            found,
+            expected: node.clone(),
+        });
     }
     let (kek, wrong) = match (&source.0, &header.kind) {
         (
-            Source::Passphrase { passphrase, insecure_allowed, .. },
+            Source::Passphrase {
+                passphrase,
+                insecure_allowed,
+                ..
+            },
             Kind::Passphrase { cost, salt },
         ) => {
             cost.check(*insecure_allowed)?;
@@ -304,7 +351,9 @@ pub fn open_kek(
 /// The node that a directory was set up for.
 pub fn node_of(disk: &dyn Disk) -> Result<NodeId, KekError> {
     let bytes = disk::read_whole(disk, PATH, MAX_BYTES)?.ok_or(KekError::Missing)?;
-    parse(&bytes).map(|header| header.node).ok_or(KekError::Damaged)
+    parse(&bytes)
+        .map(|header| header.node)
+        .ok_or(KekError::Damaged)
 }
 
 fn parse(bytes: &[u8]) -> Option<Header> {
@@ -316,11 +365,18 @@ fn parse(bytes: &[u8]) -> Option<Header> {
 }
 
 fn check_of(node: &NodeId) -> Associated<'_> {
-    Associated { kind: SealedKind::KekCheck, node, share: None, public: &[] }
+    Associated {
+        kind: SealedKind::KekCheck,
+        node,
+        share: None,
+        public: &[],
+    }
 }
 
 fn copy(key: &SealKey) -> Result<LocalKek, KekError> {
-    SealKey::from_slice(key.expose()).map(LocalKek).ok_or(KekError::Derivation)
+    SealKey::from_slice(key.expose())
+        .map(LocalKek)
+        .ok_or(KekError::Derivation)
 }
 
 fn derive(passphrase: &Passphrase, cost: ArgonCost, salt: &[u8]) -> Result<LocalKek, KekError> {
@@ -332,13 +388,11 @@ fn derive(passphrase: &Passphrase, cost: ArgonCost, salt: &[u8]) -> Result<Local
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let mut memory = vec![Block::default(); argon.params().block_count()];
     let mut key = Zeroizing::new([0; KEY]);
-    let derived = argon.hash_password_into_with_memory(
-        &passphrase.0,
-        salt,
-        key.as_mut_slice(),
-        &mut memory,
-    );
+    let derived =
+        argon.hash_password_into_with_memory(&passphrase.0, salt, key.as_mut_slice(), &mut memory);
     memory.zeroize();
     derived.map_err(|_| KekError::Derivation)?;
-    SealKey::from_slice(key.as_slice()).map(LocalKek).ok_or(KekError::Derivation)
+    SealKey::from_slice(key.as_slice())
+        .map(LocalKek)
+        .ok_or(KekError::Derivation)
 }

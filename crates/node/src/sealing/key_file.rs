@@ -49,11 +49,17 @@ impl KeyFile {
     /// Reads a key file.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
         let shown = || path.display().to_string();
-        let read = |source| KeyFileError::Read { path: shown(), source };
+        let read = |source| KeyFileError::Read {
+            path: shown(),
+            source,
+        };
         let metadata = fs::metadata(path).map_err(read)?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & OTHERS != 0 {
-            return Err(KeyFileError::Exposed { path: shown(), mode });
+            return Err(KeyFileError::Exposed {
+                path: shown(),
+                mode,
+            });
         }
         if metadata.len() > MAX_BYTES as u64 {
             return Err(KeyFileError::Malformed);
@@ -81,7 +87,9 @@ impl KeyFile {
         if bytes.windows(2).all(|pair| pair.first() == pair.last()) {
             return Err(KeyFileError::Degenerate);
         }
-        SealKey::from_slice(bytes.as_slice()).map(Self).ok_or(KeyFileError::Malformed)
+        SealKey::from_slice(bytes.as_slice())
+            .map(Self)
+            .ok_or(KeyFileError::Malformed)
     }
 }
 

@@ -22,24 +22,50 @@ fn sealed_bytes_open_only_as_what_they_were_sealed_as() {
 
     assert_eq!(*key.open(&sealed, base).unwrap(), b"secret");
     for wrong in [
-        Associated { kind: SealedKind::DataKey, ..base },
-        Associated { node: &other, ..base },
-        Associated { share: Some((&other_name, Epoch(1))), ..base },
-        Associated { share: Some((&name, Epoch(2))), ..base },
-        Associated { share: None, ..base },
-        Associated { public: b"publik", ..base },
+        Associated {
+            kind: SealedKind::DataKey,
+            ..base
+        },
+        Associated {
+            node: &other,
+            ..base
+        },
+        Associated {
+            share: Some((&other_name, Epoch(1))),
+            ..base
+        },
+        Associated {
+            share: Some((&name, Epoch(2))),
+            ..base
+        },
+        Associated {
+            share: None,
+            ..base
+        },
+        Associated {
+            public: b"publik",
+            ..base
+        },
     ] {
         assert_eq!(key.open(&sealed, wrong).unwrap_err(), BadSeal, "{wrong:?}");
     }
-    assert!(SealKey::generate(&mut ChaCha20Rng::from_seed([2; 32])).open(&sealed, base).is_err());
+    assert!(
+        SealKey::generate(&mut ChaCha20Rng::from_seed([2; 32]))
+            .open(&sealed, base)
+            .is_err()
+    );
 }
 
 #[test]
 fn every_flipped_bit_and_every_cut_of_sealed_bytes_is_found() {
     let key = SealKey::generate(&mut rng());
     let [node, _] = nodes();
-    let associated =
-        Associated { kind: SealedKind::TableKey, node: &node, share: None, public: &[] };
+    let associated = Associated {
+        kind: SealedKind::TableKey,
+        node: &node,
+        share: None,
+        public: &[],
+    };
     let sealed = key.seal(b"secret", associated, &mut rng()).unwrap();
     assert_eq!(sealed.len(), 6 + SEAL_OVERHEAD);
 
@@ -58,8 +84,12 @@ fn a_passphrase_opens_what_it_sealed_and_another_is_told_to_be_wrong() {
     let disk = MemoryDisk::new();
     let [node, _] = nodes();
     let made = create_kek(&disk, &node, &passphrase("correct"), &mut rng()).unwrap();
-    let associated =
-        Associated { kind: SealedKind::TableKey, node: &node, share: None, public: &[] };
+    let associated = Associated {
+        kind: SealedKind::TableKey,
+        node: &node,
+        share: None,
+        public: &[],
+    };
     let wrapped = made.wrap(b"x", associated, &mut rng()).unwrap();
 
     let opened = open_kek(&disk, &node, &passphrase("correct")).unwrap();
@@ -164,7 +194,10 @@ fn a_node_that_was_made_at_no_cost_is_not_opened_as_a_real_one() {
 
     let real = KekSource::passphrase(Passphrase::new("x"));
 
-    assert!(matches!(open_kek(&disk, &node, &real).unwrap_err(), KekError::Cost { .. }));
+    assert!(matches!(
+        open_kek(&disk, &node, &real).unwrap_err(),
+        KekError::Cost { .. }
+    ));
 }
 
 #[test]
@@ -195,11 +228,23 @@ fn key_files_are_hex_or_base64_and_nothing_else() {
     let base64 = "ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=";
     let expected = hex::decode(hex).unwrap();
 
-    for text in [hex.to_owned(), format!("{hex}\n"), hex.to_uppercase(), format!(" {base64}\r\n")] {
+    for text in [
+        hex.to_owned(),
+        format!("{hex}\n"),
+        hex.to_uppercase(),
+        format!(" {base64}\r\n"),
+    ] {
         let key = KeyFile::parse(text.as_bytes()).unwrap();
         assert_eq!(key.0.expose().as_slice(), expected);
     }
-    for text in ["", &hex[2..], &base64[4..], "zz", &format!("{hex}00"), &hex.repeat(2)] {
+    for text in [
+        "",
+        &hex[2..],
+        &base64[4..],
+        "zz",
+        &format!("{hex}00"),
+        &hex.repeat(2),
+    ] {
         let error = KeyFile::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(error, KeyFileError::Malformed), "{text}");
     }
@@ -316,7 +361,11 @@ fn passphrase(text: &str) -> KekSource {
 fn key_file(seed: u8) -> KekSource {
     let text = format!("{seed:02x}{}", "ab".repeat(31));
     // A key of one value repeated is refused.
-    let text = if seed == 0xab { "cdab".repeat(16) } else { text };
+    let text = if seed == 0xab {
+        "cdab".repeat(16)
+    } else {
+        text
+    };
     KekSource::key_file(KeyFile::parse(text.as_bytes()).unwrap())
 }
 

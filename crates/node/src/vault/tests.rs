@@ -10,7 +10,7 @@ use crate::{
 #[test]
 fn a_stored_record_is_there_after_a_crash() {
     let rig = Rig::new();
-    let stored = rig.store(&rig.open(), "demo", 1).unwrap();
+    let stored = Rig::store(&rig.open(), "demo", 1).unwrap();
     assert_eq!((stored.key().as_str(), stored.epoch()), ("demo", Epoch(1)));
     rig.disk.crash(Survival::Nothing);
 
@@ -25,9 +25,12 @@ fn a_stored_record_is_there_after_a_crash() {
 #[test]
 fn no_secret_lies_on_the_disk_in_clear() {
     let rig = Rig::new();
-    let _ = rig.store(&rig.open(), "demo", 1).unwrap();
+    let _ = Rig::store(&rig.open(), "demo", 1).unwrap();
 
-    let bytes = rig.disk.read(&path_of(&name("demo"), Epoch(1)), 0, 1 << 20).unwrap();
+    let bytes = rig
+        .disk
+        .read(&path_of(&name("demo"), Epoch(1)), 0, 1 << 20)
+        .unwrap();
 
     let contains = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
     assert!(contains(b"public demo 1"));
@@ -44,7 +47,12 @@ fn many_records_share_one_write_to_the_keyring_and_are_listed() {
     let secret = Zeroizing::new(b"secret".to_vec());
     let records: Vec<_> = names
         .iter()
-        .map(|key| NewRecord { key, epoch: Epoch(1), public: b"", secret: &secret })
+        .map(|key| NewRecord {
+            key,
+            epoch: Epoch(1),
+            public: b"",
+            secret: &secret,
+        })
         .collect();
     let before = rig.disk.operations();
 
@@ -61,17 +69,25 @@ fn many_records_share_one_write_to_the_keyring_and_are_listed() {
 fn a_record_is_never_replaced() {
     let rig = Rig::new();
     let vault = rig.open();
-    let _ = rig.store(&vault, "demo", 1).unwrap();
+    let _ = Rig::store(&vault, "demo", 1).unwrap();
     let key = name("demo");
     let secret = Zeroizing::new(b"other".to_vec());
-    let twice = [1, 1].map(|_| NewRecord { key: &key, epoch: Epoch(2), public: b"", secret: &secret });
+    let twice = [1, 1].map(|_| NewRecord {
+        key: &key,
+        epoch: Epoch(2),
+        public: b"",
+        secret: &secret,
+    });
 
-    let again = rig.store(&vault, "demo", 1).unwrap_err();
+    let again = Rig::store(&vault, "demo", 1).unwrap_err();
     let both = vault.store_all(&twice, &mut rng()).unwrap_err();
 
     assert!(matches!(again, VaultError::Exists { .. }));
     assert!(matches!(both, VaultError::Exists { .. }));
-    assert_eq!(*vault.load(&key, Epoch(1)).unwrap().secret, b"secret demo 1");
+    assert_eq!(
+        *vault.load(&key, Epoch(1)).unwrap().secret,
+        b"secret demo 1"
+    );
 }
 
 #[test]
@@ -79,13 +95,18 @@ fn swapped_records_are_refused() {
     let rig = Rig::new();
     let vault = rig.open();
     for (key, epoch) in [("alpha", 1), ("beta", 1), ("alpha", 2)] {
-        let _ = rig.store(&vault, key, epoch).unwrap();
+        let _ = Rig::store(&vault, key, epoch).unwrap();
     }
 
     for (from, to) in [(("beta", 1), ("alpha", 1)), (("alpha", 2), ("alpha", 1))] {
         let rig = rig.fork();
-        let bytes = rig.disk.read(&path_of(&name(from.0), Epoch(from.1)), 0, 1 << 20).unwrap();
-        rig.disk.write(&path_of(&name(to.0), Epoch(to.1)), &bytes).unwrap();
+        let bytes = rig
+            .disk
+            .read(&path_of(&name(from.0), Epoch(from.1)), 0, 1 << 20)
+            .unwrap();
+        rig.disk
+            .write(&path_of(&name(to.0), Epoch(to.1)), &bytes)
+            .unwrap();
 
         let error = rig.open().load(&name(to.0), Epoch(to.1)).unwrap_err();
 
@@ -99,9 +120,13 @@ fn swapped_records_are_refused() {
 fn a_swapped_record_with_a_forged_label_is_refused() {
     let rig = Rig::new();
     let vault = rig.open();
-    let _ = rig.store(&vault, "alpha", 1).unwrap();
-    let _ = rig.store(&vault, "beta", 1).unwrap();
-    let read = |key| rig.disk.read(&path_of(&name(key), Epoch(1)), 0, 1 << 20).unwrap();
+    let _ = Rig::store(&vault, "alpha", 1).unwrap();
+    let _ = Rig::store(&vault, "beta", 1).unwrap();
+    let read = |key| {
+        rig.disk
+            .read(&path_of(&name(key), Epoch(1)), 0, 1 << 20)
+            .unwrap()
+    };
     let (alpha, beta) = (read("alpha"), read("beta"));
     let (clear, _, _) = parse(&alpha).unwrap();
     let (_, _, sealed) = parse(&beta).unwrap();
@@ -116,12 +141,15 @@ fn a_swapped_record_with_a_forged_label_is_refused() {
 #[test]
 fn a_record_of_another_node_is_refused() {
     let rig = Rig::new();
-    let _ = rig.store(&rig.open(), "demo", 1).unwrap();
+    let _ = Rig::store(&rig.open(), "demo", 1).unwrap();
     let other = Rig::named("node-b");
     let path = path_of(&name("demo"), Epoch(1));
     let vault = other.open();
-    let _ = other.store(&vault, "demo", 1).unwrap();
-    other.disk.write(&path, &rig.disk.read(&path, 0, 1 << 20).unwrap()).unwrap();
+    let _ = Rig::store(&vault, "demo", 1).unwrap();
+    other
+        .disk
+        .write(&path, &rig.disk.read(&path, 0, 1 << 20).unwrap())
+        .unwrap();
 
     let error = vault.load(&name("demo"), Epoch(1)).unwrap_err();
 
@@ -131,7 +159,7 @@ fn a_record_of_another_node_is_refused() {
 #[test]
 fn every_changed_byte_is_refused_with_the_file_named() {
     let rig = Rig::new();
-    let _ = rig.store(&rig.open(), "demo", 1).unwrap();
+    let _ = Rig::store(&rig.open(), "demo", 1).unwrap();
     let path = path_of(&name("demo"), Epoch(1));
     let length = usize::try_from(rig.disk.length(&path).unwrap()).unwrap();
     let vault = rig.open();
@@ -143,7 +171,10 @@ fn every_changed_byte_is_refused_with_the_file_named() {
             rig.disk.flip(&path, at, 1 << bit).unwrap();
 
             assert!(
-                matches!(error, VaultError::Tampered { .. } | VaultError::Swapped { .. }),
+                matches!(
+                    error,
+                    VaultError::Tampered { .. } | VaultError::Swapped { .. }
+                ),
                 "byte {at} bit {bit}: {error:?}"
             );
             assert!(error.to_string().contains(&path));
@@ -162,12 +193,14 @@ fn every_changed_byte_is_refused_with_the_file_named() {
 fn an_erased_share_is_gone_even_for_who_kept_its_file() {
     let rig = Rig::new();
     let vault = rig.open();
-    let _ = rig.store(&vault, "demo", 1).unwrap();
-    let _ = rig.store(&vault, "demo", 2).unwrap();
+    let _ = Rig::store(&vault, "demo", 1).unwrap();
+    let _ = Rig::store(&vault, "demo", 2).unwrap();
     let path = path_of(&name("demo"), Epoch(1));
     let kept = rig.disk.read(&path, 0, 1 << 20).unwrap();
 
-    vault.erase(&BTreeSet::from([(name("demo"), Epoch(1))]), &mut rng()).unwrap();
+    vault
+        .erase(&BTreeSet::from([(name("demo"), Epoch(1))]), &mut rng())
+        .unwrap();
     rig.disk.crash(Survival::Nothing);
 
     let vault = rig.open();
@@ -177,7 +210,9 @@ fn an_erased_share_is_gone_even_for_who_kept_its_file() {
     let erased = vault.load(&name("demo"), Epoch(1)).unwrap_err();
     assert!(matches!(erased, VaultError::Erased { .. }));
     assert!(vault.load(&name("demo"), Epoch(2)).is_ok());
-    vault.erase(&BTreeSet::from([(name("demo"), Epoch(1))]), &mut rng()).unwrap();
+    vault
+        .erase(&BTreeSet::from([(name("demo"), Epoch(1))]), &mut rng())
+        .unwrap();
     assert!(!vault.contains(&name("demo"), Epoch(1)).unwrap());
 }
 
@@ -186,7 +221,12 @@ fn a_record_that_is_too_large_is_refused() {
     let rig = Rig::new();
     let key = name("demo");
     let secret = Zeroizing::new(vec![0; MAX_RECORD_BYTES]);
-    let record = NewRecord { key: &key, epoch: Epoch(1), public: b"x", secret: &secret };
+    let record = NewRecord {
+        key: &key,
+        epoch: Epoch(1),
+        public: b"x",
+        secret: &secret,
+    };
 
     let error = rig.open().store(&record, &mut rng()).unwrap_err();
 
@@ -198,7 +238,7 @@ fn a_storage_error_at_any_operation_is_never_a_stored_share() {
     let whole = Rig::new();
     let vault = whole.open();
     let before = whole.disk.operations();
-    let _ = whole.store(&vault, "demo", 1).unwrap();
+    let _ = Rig::store(&vault, "demo", 1).unwrap();
     let operations = whole.disk.operations() - before;
     assert_eq!(operations, 2 + 2 + 4);
 
@@ -208,7 +248,7 @@ fn a_storage_error_at_any_operation_is_never_a_stored_share() {
             let vault = rig.open();
             rig.disk.fail_at(rig.disk.operations() + at, fault);
 
-            assert!(rig.store(&vault, "demo", 1).is_err(), "{at} {fault:?}");
+            assert!(Rig::store(&vault, "demo", 1).is_err(), "{at} {fault:?}");
         }
     }
 }
@@ -216,8 +256,10 @@ fn a_storage_error_at_any_operation_is_never_a_stored_share() {
 #[test]
 fn a_crash_at_every_operation_keeps_what_was_acknowledged_and_never_half_a_record() {
     let run = |rig: &Rig| -> usize {
-        let Ok((vault, _)) = rig.try_open() else { return 0 };
-        let done = |epoch| rig.store(&vault, "demo", epoch).is_ok();
+        let Ok((vault, _)) = rig.try_open() else {
+            return 0;
+        };
+        let done = |epoch| Rig::store(&vault, "demo", epoch).is_ok();
         (1..=3).take_while(|epoch| done(*epoch)).count()
     };
     let whole = Rig::new();
@@ -240,7 +282,7 @@ fn a_crash_at_every_operation_keeps_what_was_acknowledged_and_never_half_a_recor
                     }
                     Err(VaultError::Missing { .. }) => {
                         assert!(epoch as usize > done, "{at} {seed}");
-                        let _ = rig.store(&vault, "demo", epoch).unwrap();
+                        let _ = Rig::store(&vault, "demo", epoch).unwrap();
                     }
                     Err(error) => panic!("{at} {seed}: {error:?}"),
                 }
@@ -260,7 +302,12 @@ fn a_vault_on_a_real_disk_is_read_back_by_the_next_process() {
         let disk = Arc::new(RealDisk::open(directory.path()).unwrap());
         Vault::create(&disk, &node, &*kek, &mut rng()).unwrap();
         let (vault, _) = Vault::open(disk, node.clone(), kek.clone()).unwrap();
-        let record = NewRecord { key: &key, epoch: Epoch(1), public: b"p", secret: &secret };
+        let record = NewRecord {
+            key: &key,
+            epoch: Epoch(1),
+            public: b"p",
+            secret: &secret,
+        };
         let _ = vault.store(&record, &mut rng()).unwrap();
     }
 
@@ -290,7 +337,11 @@ impl Rig {
     }
 
     fn fork(&self) -> Self {
-        Self { disk: self.disk.fork(), node: self.node.clone(), kek: Arc::clone(&self.kek) }
+        Self {
+            disk: self.disk.fork(),
+            node: self.node.clone(),
+            kek: Arc::clone(&self.kek),
+        }
     }
 
     fn try_open(&self) -> Result<(Vault<MemoryDisk>, Option<u64>), VaultError> {
@@ -301,12 +352,7 @@ impl Rig {
         self.try_open().unwrap().0
     }
 
-    fn store(
-        &self,
-        vault: &Vault<MemoryDisk>,
-        key: &str,
-        epoch: u32,
-    ) -> Result<Stored, VaultError> {
+    fn store(vault: &Vault<MemoryDisk>, key: &str, epoch: u32) -> Result<Stored, VaultError> {
         let secret = Zeroizing::new(format!("secret {key} {epoch}").into_bytes());
         let public = format!("public {key} {epoch}");
         let key = name(key);

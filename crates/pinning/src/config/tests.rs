@@ -63,8 +63,10 @@ fn a_dialer_that_shows_anothers_certificate_without_its_key_is_refused() {
     let mut config = client_config(&thief, allow([coordinator.key_hash()])).unwrap();
     config.client_auth_cert_resolver = Arc::new(Forged::new(&node, &thief));
 
-    let (_, server) =
-        shake(config, server_config(&coordinator, allow([node.key_hash()])).unwrap());
+    let (_, server) = shake(
+        config,
+        server_config(&coordinator, allow([node.key_hash()])).unwrap(),
+    );
 
     let expected = Error::InvalidCertificate(CertificateError::BadSignature);
     assert_eq!(server.unwrap_err(), expected);
@@ -77,8 +79,10 @@ fn a_listener_that_shows_anothers_certificate_without_its_key_is_refused() {
     let mut config = server_config(&thief, allow([node.key_hash()])).unwrap();
     config.cert_resolver = Arc::new(Forged::new(&coordinator, &thief));
 
-    let (client, _) =
-        shake(client_config(&node, allow([coordinator.key_hash()])).unwrap(), config);
+    let (client, _) = shake(
+        client_config(&node, allow([coordinator.key_hash()])).unwrap(),
+        config,
+    );
 
     let expected = Error::InvalidCertificate(CertificateError::BadSignature);
     assert_eq!(client.unwrap_err(), expected);
@@ -97,7 +101,10 @@ fn a_dialer_without_a_certificate_is_refused() {
         .with_no_client_auth();
     bare.alpn_protocols = vec![ALPN.to_vec()];
 
-    let (_, server) = shake(bare, server_config(&coordinator, allow([node.key_hash()])).unwrap());
+    let (_, server) = shake(
+        bare,
+        server_config(&coordinator, allow([node.key_hash()])).unwrap(),
+    );
 
     assert_eq!(server.unwrap_err(), Error::NoCertificatesPresented);
 }
@@ -115,7 +122,10 @@ fn a_dialer_that_speaks_only_the_version_before_is_refused() {
         .with_client_auth_cert(vec![node.certificate()], node.private_key())
         .unwrap();
 
-    let (_, server) = shake(old, server_config(&coordinator, allow([node.key_hash()])).unwrap());
+    let (_, server) = shake(
+        old,
+        server_config(&coordinator, allow([node.key_hash()])).unwrap(),
+    );
 
     assert!(matches!(server.unwrap_err(), Error::PeerIncompatible(_)));
 }
@@ -132,8 +142,10 @@ fn a_listener_that_speaks_only_the_version_before_is_refused() {
         .with_single_cert(vec![coordinator.certificate()], coordinator.private_key())
         .unwrap();
 
-    let (client, server) =
-        shake(client_config(&node, allow([coordinator.key_hash()])).unwrap(), old);
+    let (client, server) = shake(
+        client_config(&node, allow([coordinator.key_hash()])).unwrap(),
+        old,
+    );
 
     assert!(client.is_err());
     assert!(matches!(server.unwrap_err(), Error::PeerIncompatible(_)));
@@ -198,8 +210,13 @@ fn identity(name: &str) -> TlsIdentity {
 }
 
 fn unpinned(error: &Error) -> Option<Digest> {
-    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
-    other.0.downcast_ref::<UnpinnedKey>().map(|unpinned| unpinned.found)
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return None;
+    };
+    other
+        .0
+        .downcast_ref::<UnpinnedKey>()
+        .map(|unpinned| unpinned.found)
 }
 
 /// Shows one identity's certificate and signs with another's key.
@@ -258,7 +275,10 @@ fn shake(
     let unfinished = || Error::General("the handshake did not end".to_owned());
     let client_error = client_error.or_else(|| client.is_handshaking().then(unfinished));
     let server_error = server_error.or_else(|| server.is_handshaking().then(unfinished));
-    (client_error.map_or(Ok(client), Err), server_error.map_or(Ok(server), Err))
+    (
+        client_error.map_or(Ok(client), Err),
+        server_error.map_or(Ok(server), Err),
+    )
 }
 
 fn written(mut write: impl FnMut(&mut Vec<u8>) -> io::Result<usize>) -> Vec<u8> {

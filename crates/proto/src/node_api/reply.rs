@@ -4,16 +4,12 @@ use quorate_model::{
     Epoch, Reason, Refusal,
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
-    node_api::{
-        Aborted, AuditPage, CeremonyReply, KeyListing, NodeReply, Prepared, ShareBatch,
-    },
+    node_api::{Aborted, AuditPage, CeremonyReply, KeyListing, NodeReply, Prepared, ShareBatch},
     share::{MAX_SHARE_BATCH, ShareStatement},
 };
 
 use crate::{
-    convert::{
-        Malformed, bounded, known, list, name, present, signature, small, store, stored,
-    },
+    convert::{Malformed, bounded, known, list, name, present, signature, small, store, stored},
     limits::{MAX_EVIDENCE_BYTES, MAX_NODE_REPLY_BYTES},
     node::v1 as pb,
     types, v1,
@@ -23,7 +19,10 @@ use crate::{
 const MAX_PAGE: usize = 1 << 16;
 
 fn other_kind() -> Refusal {
-    Refusal::new(Reason::Invariant, "the reply is of another kind than the request")
+    Refusal::new(
+        Reason::Invariant,
+        "the reply is of another kind than the request",
+    )
 }
 
 /// Pairs one kind of reply with the response of one method, both ways.
@@ -123,7 +122,9 @@ fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
 
 fn listing(wire: pb::KeyListing) -> Result<KeyListing, Malformed> {
     let bounded = |field, bytes: Option<Vec<u8>>| {
-        bytes.map(|bytes| bounded(field, bytes, MAX_CERTIFICATE_BYTES)).transpose()
+        bytes
+            .map(|bytes| bounded(field, bytes, MAX_CERTIFICATE_BYTES))
+            .transpose()
     };
     Ok(KeyListing {
         key: name("keys.key", wire.key)?,
@@ -141,7 +142,9 @@ fn share_to_wire(outcome: ShareOutcome) -> Result<pb::ShareOutcome, Refusal> {
         Ok(statement) => pb::share_outcome::Outcome::Statement(store(&statement)?),
         Err(refusal) => pb::share_outcome::Outcome::Refusal(refusal.into()),
     };
-    Ok(pb::ShareOutcome { outcome: Some(outcome) })
+    Ok(pb::ShareOutcome {
+        outcome: Some(outcome),
+    })
 }
 
 fn share(wire: pb::ShareOutcome) -> Result<ShareOutcome, Malformed> {

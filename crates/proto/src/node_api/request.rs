@@ -53,60 +53,80 @@ impl TryFrom<NodeRequest> for WireRequest {
     type Error = Refusal;
     fn try_from(request: NodeRequest) -> Result<Self, Refusal> {
         Ok(match request {
-            NodeRequest::Status { nonce } => {
-                Self::GetStatus(pb::GetStatusRequest { nonce: nonce.0.to_vec() })
-            }
-            NodeRequest::ListKeys { after, limit } => {
-                Self::ListKeys(pb::ListKeysRequest { after: after.map(Into::into), limit })
-            }
+            NodeRequest::Status { nonce } => Self::GetStatus(pb::GetStatusRequest {
+                nonce: nonce.0.to_vec(),
+            }),
+            NodeRequest::ListKeys { after, limit } => Self::ListKeys(pb::ListKeysRequest {
+                after: after.map(Into::into),
+                limit,
+            }),
             NodeRequest::MakeTickets { scheme, count } => {
                 let scheme = v1::Scheme::from(scheme).into();
                 Self::MakeTickets(pb::MakeTicketsRequest { scheme, count })
             }
             NodeRequest::SignShares { requests } => {
-                let requests =
-                    requests.into_iter().map(share_to_wire).collect::<Result<_, _>>()?;
+                let requests = requests
+                    .into_iter()
+                    .map(share_to_wire)
+                    .collect::<Result<_, _>>()?;
                 Self::SignShares(pb::SignSharesRequest { requests })
             }
             NodeRequest::Validate { command } => {
                 let command = Some(command.into());
                 Self::ValidateCommand(pb::ValidateCommandRequest { command })
             }
-            NodeRequest::BeginCeremony { attempt, command, epoch } => {
-                Self::BeginCeremony(pb::BeginCeremonyRequest {
-                    attempt: attempt.to_vec(),
-                    command: Some(command.into()),
-                    epoch: epoch.0,
-                })
-            }
-            NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
-                Self::AdvanceCeremony(pb::AdvanceCeremonyRequest {
-                    attempt: attempt.to_vec(),
-                    round: round.into(),
-                    envelopes,
-                })
-            }
+            NodeRequest::BeginCeremony {
+                attempt,
+                command,
+                epoch,
+            } => Self::BeginCeremony(pb::BeginCeremonyRequest {
+                attempt: attempt.to_vec(),
+                command: Some(command.into()),
+                epoch: epoch.0,
+            }),
+            NodeRequest::AdvanceCeremony {
+                attempt,
+                round,
+                envelopes,
+            } => Self::AdvanceCeremony(pb::AdvanceCeremonyRequest {
+                attempt: attempt.to_vec(),
+                round: round.into(),
+                envelopes,
+            }),
             NodeRequest::ProveKey { certificate, set } => {
                 let signing_set = store(&set)?;
-                Self::ProveKey(pb::ProveKeyRequest { certificate, signing_set })
+                Self::ProveKey(pb::ProveKeyRequest {
+                    certificate,
+                    signing_set,
+                })
             }
             NodeRequest::ActivateKey { key, epoch, proof } => {
-                Self::ActivateKey(pb::ActivateKeyRequest { key: key.into(), epoch: epoch.0, proof })
+                Self::ActivateKey(pb::ActivateKeyRequest {
+                    key: key.into(),
+                    epoch: epoch.0,
+                    proof,
+                })
             }
             NodeRequest::RecordEvidence { evidence } => {
                 Self::RecordEvidence(pb::RecordEvidenceRequest { evidence })
             }
-            NodeRequest::ReadAudit { from, limit } => {
-                Self::ReadAudit(pb::ReadAuditRequest { from_sequence: from, limit })
-            }
-            NodeRequest::AttestTime { challenge } => {
-                Self::AttestTime(pb::AttestTimeRequest { challenge: challenge.0.to_vec() })
-            }
+            NodeRequest::ReadAudit { from, limit } => Self::ReadAudit(pb::ReadAuditRequest {
+                from_sequence: from,
+                limit,
+            }),
+            NodeRequest::AttestTime { challenge } => Self::AttestTime(pb::AttestTimeRequest {
+                challenge: challenge.0.to_vec(),
+            }),
             NodeRequest::ConfirmTime { attestations } => {
                 let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
                 Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
             }
-            _ => return Err(Refusal::new(Reason::Invariant, "the request has no wire form")),
+            _ => {
+                return Err(Refusal::new(
+                    Reason::Invariant,
+                    "the request has no wire form",
+                ));
+            }
         })
     }
 }
@@ -125,9 +145,12 @@ fn share(wire: pb::ShareRequest) -> Result<ShareRequest, Malformed> {
         command: signed_command(present("requests.command", wire.command)?)?,
         key: name("requests.key", wire.key)?,
         epoch: Epoch(wire.epoch),
-        items: list("requests.signing_sets", wire.signing_sets, MAX_SIGNING_ITEMS, |bytes| {
-            stored("requests.signing_sets", &bytes)
-        })?,
+        items: list(
+            "requests.signing_sets",
+            wire.signing_sets,
+            MAX_SIGNING_ITEMS,
+            |bytes| stored("requests.signing_sets", &bytes),
+        )?,
     })
 }
 

@@ -72,10 +72,12 @@ proptest! {
     fn a_reply_survives_the_responses_that_carry_its_kind_and_no_other(
         reply in arbitrary::reply(),
     ) {
-        let methods = match &reply {
-            NodeReply::Done => 3,
-            NodeReply::Ceremony(_) => 2,
-            _ => 1,
+        let methods = if reply == NodeReply::Done {
+            3
+        } else if matches!(reply, NodeReply::Ceremony(_)) {
+            2
+        } else {
+            1
         };
 
         let (ok, refused): (Vec<_>, Vec<_>) = carried(&reply).into_iter().partition(Result::is_ok);
@@ -91,8 +93,13 @@ proptest! {
 }
 
 fn refused(request: impl TryInto<NodeRequest, Error = Refusal>) -> (Reason, String) {
-    let Err(refusal) = request.try_into() else { panic!("the request is accepted") };
-    (refusal.reason, refusal.get("field").unwrap_or_default().to_owned())
+    let Err(refusal) = request.try_into() else {
+        panic!("the request is accepted")
+    };
+    (
+        refusal.reason,
+        refusal.get("field").unwrap_or_default().to_owned(),
+    )
 }
 
 #[test]
@@ -106,15 +113,23 @@ fn lists_longer_than_allowed_are_refused() {
         (Reason::TooLarge, "requests".to_owned())
     );
     assert_eq!(
-        refused(pb::AdvanceCeremonyRequest { attempt, round: 0, envelopes }),
+        refused(pb::AdvanceCeremonyRequest {
+            attempt,
+            round: 0,
+            envelopes
+        }),
         (Reason::TooLarge, "envelopes".to_owned())
     );
     assert_eq!(
-        refused(pb::ConfirmTimeRequest { attestations: vec![Vec::new(); 256] }),
+        refused(pb::ConfirmTimeRequest {
+            attestations: vec![Vec::new(); 256]
+        }),
         (Reason::TooLarge, "attestations".to_owned())
     );
     assert_eq!(
-        refused(pb::RecordEvidenceRequest { evidence: vec![0; (1 << 20) + 1] }),
+        refused(pb::RecordEvidenceRequest {
+            evidence: vec![0; (1 << 20) + 1]
+        }),
         (Reason::TooLarge, "evidence".to_owned())
     );
 }
@@ -123,13 +138,28 @@ fn lists_longer_than_allowed_are_refused() {
 fn malformed_fields_are_named() {
     let invalid = |field: &str| (Reason::RequestInvalid, field.to_owned());
 
-    assert_eq!(refused(pb::GetStatusRequest { nonce: vec![0; 31] }), invalid("nonce"));
     assert_eq!(
-        refused(pb::ListKeysRequest { after: Some("A".to_owned()), limit: 1 }),
+        refused(pb::GetStatusRequest { nonce: vec![0; 31] }),
+        invalid("nonce")
+    );
+    assert_eq!(
+        refused(pb::ListKeysRequest {
+            after: Some("A".to_owned()),
+            limit: 1
+        }),
         invalid("after")
     );
-    assert_eq!(refused(pb::MakeTicketsRequest { scheme: 0, count: 1 }), invalid("scheme"));
-    assert_eq!(refused(pb::ValidateCommandRequest { command: None }), invalid("command"));
+    assert_eq!(
+        refused(pb::MakeTicketsRequest {
+            scheme: 0,
+            count: 1
+        }),
+        invalid("scheme")
+    );
+    assert_eq!(
+        refused(pb::ValidateCommandRequest { command: None }),
+        invalid("command")
+    );
     assert_eq!(
         refused(pb::BeginCeremonyRequest {
             attempt: vec![0; 15],
@@ -147,15 +177,24 @@ fn malformed_fields_are_named() {
         invalid("round")
     );
     assert_eq!(
-        refused(pb::ProveKeyRequest { certificate: Vec::new(), signing_set: vec![9] }),
+        refused(pb::ProveKeyRequest {
+            certificate: Vec::new(),
+            signing_set: vec![9]
+        }),
         invalid("signing_set")
     );
     assert_eq!(
-        refused(pb::ActivateKeyRequest { key: String::new(), epoch: 1, proof: Vec::new() }),
+        refused(pb::ActivateKeyRequest {
+            key: String::new(),
+            epoch: 1,
+            proof: Vec::new()
+        }),
         invalid("key")
     );
     assert_eq!(
-        refused(pb::AttestTimeRequest { challenge: vec![0; 33] }),
+        refused(pb::AttestTimeRequest {
+            challenge: vec![0; 33]
+        }),
         invalid("challenge")
     );
 }

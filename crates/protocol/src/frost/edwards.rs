@@ -23,8 +23,10 @@ pub(super) struct Round {
     signers: Vec<PartyIndex>,
     /// The binding factor of each signer, in order.
     factors: Vec<Scalar>,
+    /// R.
+    sum: EdwardsPoint,
     /// R, encoded.
-    pub(super) commitment: [u8; 32],
+    commitment: [u8; 32],
     challenge: Scalar,
 }
 
@@ -51,9 +53,15 @@ impl Round {
         Some(Self {
             signers,
             factors,
+            sum,
             commitment,
             challenge,
         })
+    }
+
+    /// Whether R is in the prime-order group, as it must be before anybody signs.
+    pub(super) fn is_in_group(&self) -> bool {
+        self.sum.is_torsion_free()
     }
 
     fn factor_of(&self, signer: PartyIndex) -> Option<&Scalar> {

@@ -1,12 +1,12 @@
 //! Who signs one message with which nonce commitments.
 
-use curve25519_dalek::EdwardsPoint;
+use curve25519_dalek::{EdwardsPoint, edwards::CompressedEdwardsY};
 use quorate_model::{
     PartyIndex, Scheme,
     share::{Commitments, SetOfSigners},
 };
 
-use crate::suite::{Curve, Edwards, UnknownCurve, decode_element};
+use crate::suite::{Curve, UnknownCurve};
 
 /// The most signers of one message.
 const MAX_SIGNERS: usize = 32;
@@ -46,7 +46,15 @@ pub(super) enum Points {
     },
 }
 
-/// The commitments (D, E) to one nonce pair: points of the group, neither the identity. Parsed once.
+/// The commitments (D, E) to one nonce pair: points, neither of them the identity. Parsed once.
+///
+/// On Ed25519, those that are read by themselves are in the prime-order group. Those that are read
+/// with a whole set may have a part of small order, and [`sign_share`] checks the sum of all in
+/// their place: one multiplication for a set, where each point would need one of its own. Nothing
+/// that a signer computes depends on such a part but through hashes of the encoded points, and a
+/// sum that has one makes no signature.
+///
+/// [`sign_share`]: super::sign_share
 #[derive(Clone)]
 pub struct NonceCommitments(pub(super) Points);
 
@@ -67,6 +75,16 @@ impl std::fmt::Debug for NonceCommitments {
 impl NonceCommitments {
     /// Reads and checks encoded commitments.
     pub fn from_bytes(scheme: Scheme, hiding: &[u8], binding: &[u8]) -> Result<Self, SetError> {
+        let read = Self::read(scheme, hiding, binding)?;
+        match &read.0 {
+            Points::Edwards {
+                hiding, binding, ..
+            } if !hiding.is_torsion_free() || !binding.is_torsion_free() => Err(SetError::BadPoint),
+            Points::Edwards { .. } | Points::Secp { .. } => Ok(read),
+        }
+    }
+
+    fn read(scheme: Scheme, hiding: &[u8], binding: &[u8]) -> Result<Self, SetError> {
         Ok(Self(match Curve::of(scheme)? {
             Curve::Secp => {
                 let (first, hiding) = secp_point(hiding)?;
@@ -145,10 +163,23 @@ fn secp_point(bytes: &[u8]) -> Result<([u8; 33], secp256k1::PublicKey), SetError
     Ok((encoded, point))
 }
 
+/// Reads a point that is not of small order; it may have a part that is.
 fn edwards_point(bytes: &[u8]) -> Result<([u8; 32], EdwardsPoint), SetError> {
     let encoded: [u8; 32] = bytes.try_into().map_err(|_| SetError::BadPoint)?;
-    let point = decode_element::<Edwards>(bytes).ok_or(SetError::BadPoint)?;
+    let point = CompressedEdwardsY(encoded)
+        .decompress()
+        .ok_or(SetError::BadPoint)?;
+    if point.is_small_order() || !is_reduced(&encoded) {
+        return Err(SetError::BadPoint);
+    }
     Ok((encoded, point))
+}
+
+/// Whether the y coordinate is below the prime 2^255 - 19. Together with a point that is not of
+/// small order that makes the encoding the only one of its point.
+fn is_reduced(encoded: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = encoded;
+    *first < 0xed || *last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 /// Who signs one message: at least one signer, strictly ascending by index.
@@ -183,8 +214,11 @@ impl SigningSet {
             .entries
             .iter()
             .map(|entry| {
-                let commitments = NonceCommitments::from_received(scheme, &entry.commitments)?;
-                Ok((entry.signer, commitments))
+                let Commitments { hiding, binding } = &entry.commitments;
+                Ok((
+                    entry.signer,
+                    NonceCommitments::read(scheme, hiding, binding)?,
+                ))
             })
             .collect::<Result<_, SetError>>()?;
         Self::new(entries)
@@ -212,5 +246,38 @@ impl SigningSet {
             .iter()
             .find(|(index, _)| *index == signer)
             .map(|(_, found)| found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_encoding_of_an_edwards_point_is_read() {
+        let mut read = 0;
+        // All encodings whose y coordinate is not below the prime, with both signs.
+        for first in 0xed..=0xff {
+            for last in [0x7f, 0xff] {
+                let mut encoded = [0xff; 32];
+                encoded[0] = first;
+                encoded[31] = last;
+                assert!(!is_reduced(&encoded));
+                assert_eq!(edwards_point(&encoded).map(|_| ()), Err(SetError::BadPoint));
+                encoded[31] = last - 1;
+                assert!(is_reduced(&encoded));
+                read += u32::from(edwards_point(&encoded).is_ok());
+            }
+        }
+        assert!(read > 0);
+    }
+
+    #[test]
+    fn the_largest_coordinate_below_the_prime_is_reduced() {
+        let mut encoded = [0xff; 32];
+        encoded[0] = 0xec;
+        encoded[31] = 0x7f;
+
+        assert!(is_reduced(&encoded));
     }
 }

@@ -32,9 +32,9 @@ pub enum SignError {
     /// Nonces or commitments of another curve than the key.
     #[error("sign with nonces of another scheme")]
     OtherScheme,
-    /// The commitments sum to the identity.
+    /// The commitments sum to the identity, or to no point of the group.
     #[error("sum the commitments of the signing set")]
-    IdentityCommitment,
+    BadCommitments,
 }
 
 /// Makes this signer's share `z_i` of a signature over a message.
@@ -69,15 +69,16 @@ pub fn sign_share(
                 .and_then(|round| {
                     secp::share(forms, form, &round, key.index(), (hiding, binding), share)
                 })
-                .ok_or(SignError::IdentityCommitment)
+                .ok_or(SignError::BadCommitments)
         }
         (Inner::Edwards { share, group_key }, Scalars::Edwards { hiding, binding }) => {
             if tweak != Tweak::None {
                 return Err(SignError::TweakUnsupported);
             }
             edwards::Round::new(group_key, set, message)
+                .filter(edwards::Round::is_in_group)
                 .and_then(|round| edwards::share(&round, key.index(), (hiding, binding), share))
-                .ok_or(SignError::IdentityCommitment)
+                .ok_or(SignError::BadCommitments)
         }
         (Inner::Secp { .. }, Scalars::Edwards { .. })
         | (Inner::Edwards { .. }, Scalars::Secp { .. }) => Err(SignError::OtherScheme),

@@ -1,5 +1,4 @@
 mod conformance;
 mod dealt;
 mod refusals;
-mod speed;
 mod vectors;

@@ -40,8 +40,7 @@ fn a_seed_replays_exactly() {
 fn found(mutation: Mutation) -> &'static str {
     (0..200)
         .find_map(|seed| World::mutated(seed, mutation).run().err())
-        .map(|violation| violation.invariant)
-        .unwrap_or("nothing")
+        .map_or("nothing", |violation| violation.invariant)
 }
 
 #[test]

@@ -101,8 +101,14 @@ impl Export {
         profile::make_private_directory(directory)?;
         let all = client.list_evidence().await?;
         for (at, (node, evidence)) in all.iter().enumerate() {
+            let certificate = match audit::key_of_evidence(evidence) {
+                Some(key) => Some(client.look_up(&key).await?.certificate().to_vec()),
+                None => None,
+            };
+            let certificate = certificate.as_deref();
+            let roster = client.roster().hash();
             let mut bytes = Vec::new();
-            audit::write_evidence(&mut bytes, client.roster().hash(), evidence, None, None)?;
+            audit::write_evidence(&mut bytes, roster, evidence, certificate, None)?;
             let name = format!("{:03}-against-{node}.evidence", at.saturating_add(1));
             input::write(&directory.join(name), &bytes)?;
         }

@@ -19,10 +19,7 @@ impl List {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
         let keys = client.list_keys().await?;
-        let value: Value = keys
-            .iter()
-            .map(key_json)
-            .collect();
+        let value: Value = keys.iter().map(key_json).collect();
         let mut table =
             Table::with_header(&["NAME", "SCHEME", "PURPOSE", "STATE", "T", "N", "PUBLIC KEY"]);
         for key in &keys {

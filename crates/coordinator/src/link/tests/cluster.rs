@@ -157,11 +157,11 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// The same place, without its events.
-    pub(super) fn shallow(&self) -> Self {
+    /// The same coordinator behind another address, without its events.
+    pub(super) fn shallow(&self, address: String) -> Self {
         Self {
             id: self.id.clone(),
-            address: self.address.clone(),
+            address,
             key_hash: self.key_hash,
             events: mpsc::channel(1).1,
             task: None,

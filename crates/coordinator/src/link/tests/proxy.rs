@@ -35,12 +35,12 @@ impl Proxy {
                 });
             }
         });
-        Self { front: Listening { address, ..listening.shallow() }, cuts, task }
+        Self { front: listening.shallow(address), cuts, task }
     }
 
     /// Where nodes dial.
     pub(super) fn front(&self) -> Listening {
-        self.front.shallow()
+        self.front.shallow(self.front.address.clone())
     }
 
     /// Ends all connections; new ones pass.

@@ -177,7 +177,13 @@ impl State {
         }
         let inode = self.next_inode;
         self.next_inode = self.next_inode.saturating_add(1);
-        self.inodes.insert(inode, Inode { data: bytes.to_vec(), ..Inode::default() });
+        self.inodes.insert(
+            inode,
+            Inode {
+                data: bytes.to_vec(),
+                ..Inode::default()
+            },
+        );
         self.set_name(path, Target::File(inode));
         Ok(())
     }
@@ -296,13 +302,17 @@ impl State {
 
     /// Drops contents that no name stands for, neither at present nor after a crash.
     fn collect_garbage(&mut self) {
-        let pending = self.pending.values().flatten().filter_map(|change| match change {
-            NameChange::Set(_, Target::File(inode))
-            | NameChange::Rename(_, _, Target::File(inode)) => Some(*inode),
-            NameChange::Set(_, Target::Directory)
-            | NameChange::Rename(_, _, Target::Directory)
-            | NameChange::Remove(_) => None,
-        });
+        let pending = self
+            .pending
+            .values()
+            .flatten()
+            .filter_map(|change| match change {
+                NameChange::Set(_, Target::File(inode))
+                | NameChange::Rename(_, _, Target::File(inode)) => Some(*inode),
+                NameChange::Set(_, Target::Directory)
+                | NameChange::Rename(_, _, Target::Directory)
+                | NameChange::Remove(_) => None,
+            });
         let named = self.names.values().chain(self.durable_names.values());
         let live: BTreeSet<u64> = named
             .filter_map(|target| match target {

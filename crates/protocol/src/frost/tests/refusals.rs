@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use quorate_model::Scheme;
+use quorate_model::{
+    Scheme, TicketId,
+    share::{Commitments, SetEntry, SetOfSigners},
+};
 
 use super::{
     super::{
@@ -296,6 +299,67 @@ fn points_that_are_none_are_no_commitments() {
         assert_eq!(
             NonceCommitments::from_received(scheme, &own.to_received()).as_ref(),
             Ok(&own)
+        );
+    }
+}
+
+#[test]
+fn commitments_with_a_part_of_small_order_are_refused_and_name_their_signer() {
+    let mut dealt = deal(Scheme::Ed25519, 2, 3, 20);
+    let torsion = curve25519_dalek::constants::EIGHT_TORSION[1];
+    let (own, one) = dealt.nonces();
+    let (other, two) = dealt.nonces();
+    let mixed = curve25519_dalek::edwards::CompressedEdwardsY::from_slice(two.hiding())
+        .unwrap()
+        .decompress()
+        .unwrap()
+        + torsion;
+    let mut received = two.to_received();
+    received.hiding = mixed.compress().to_bytes().to_vec();
+    let entry = |signer: u16, commitments: Commitments| SetEntry {
+        signer: party(signer),
+        ticket: TicketId([0; 16]),
+        commitments,
+    };
+    let entries = vec![entry(1, one.to_received()), entry(2, received.clone())];
+    let set = SigningSet::from_received(Scheme::Ed25519, &SetOfSigners { entries }).unwrap();
+
+    let share = sign_share(&dealt.key(party(1)), own, &set, MESSAGE, Tweak::None);
+
+    assert_eq!(share, Err(SignError::BadCommitments));
+    assert_eq!(
+        NonceCommitments::from_received(Scheme::Ed25519, &received),
+        Err(SetError::BadPoint)
+    );
+    let commitments = set.commitments(party(2)).unwrap().clone();
+    let pair = NoncePair {
+        scalars: other.scalars,
+        commitments,
+    };
+    let share = sign_share(&dealt.key(party(2)), pair, &set, MESSAGE, Tweak::None);
+    assert_eq!(share, Err(SignError::BadCommitments));
+}
+
+#[test]
+fn points_of_small_order_are_not_read_with_a_set_either() {
+    let mut dealt = deal(Scheme::Ed25519, 2, 3, 21);
+    let (_, own) = dealt.nonces();
+    for point in curve25519_dalek::constants::EIGHT_TORSION {
+        let mut received = own.to_received();
+        received.binding = point.compress().to_bytes().to_vec();
+        let entry = SetEntry {
+            signer: party(1),
+            ticket: TicketId([0; 16]),
+            commitments: received,
+        };
+
+        let set = SetOfSigners {
+            entries: vec![entry],
+        };
+
+        assert_eq!(
+            SigningSet::from_received(Scheme::Ed25519, &set),
+            Err(SetError::BadPoint)
         );
     }
 }
