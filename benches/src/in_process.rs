@@ -44,7 +44,7 @@ struct Group<C: Ciphersuite> {
 
 fn deal<C: Ciphersuite>(threshold: u16, nodes: u16) -> Result<Group<C>> {
     let (shares, public) =
-        keys::generate_with_dealer::<C, _>(nodes, threshold, IdentifierList::Default, OsRng)?;
+        keys::generate_with_dealer::<C, _>(nodes, threshold, IdentifierList::Default, &mut OsRng)?;
     let shares = shares
         .into_iter()
         .take(usize::from(threshold))

@@ -157,7 +157,7 @@ impl Dev {
             start.elapsed().as_millis()
         ));
         let admin = cluster::connect(&profile, Role::Admin).await?;
-        let shown = demonstration::run(&admin, &client, place.shape()).await?;
+        let shown = demonstration::run(&admin, &client, place).await?;
         self.report(context, place, &profile, cluster, &shown)?;
         if let Some(command) = &self.exec {
             *exec = Some(Exec::start(command, profile.home(), &binaries.directory)?);

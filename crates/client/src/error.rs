@@ -138,16 +138,16 @@ impl ClientError {
     /// How the error shows to scripts.
     pub fn exit_class(&self) -> ExitClass {
         match self {
-            Self::Refused(refusal)
-            | Self::Ended {
-                refusal: Some(refusal),
-                ..
-            } => ExitClass::of_refusal(refusal),
             Self::Ended {
                 state: CommandState::Denied,
                 ..
             }
             | Self::NotInRoster(_) => ExitClass::Denied,
+            Self::Refused(refusal)
+            | Self::Ended {
+                refusal: Some(refusal),
+                ..
+            } => ExitClass::of_refusal(refusal),
             Self::Waiting(_) => ExitClass::Waiting,
             Self::TimedOut(_) => ExitClass::TimedOut,
             Self::Unreachable(_) => ExitClass::QuorumUnavailable,
@@ -224,6 +224,8 @@ mod tests {
 
         let failed = ended(CommandState::Failed, Some(refusal));
         let denied = ended(CommandState::Denied, None);
+        let exists = Refusal::new(Reason::KeyExists, "choose another name");
+        let exists = ended(CommandState::Denied, Some(exists));
         let expired = ended(CommandState::Expired, None);
 
         assert_eq!(failed.exit_class(), ExitClass::QuorumUnavailable);
@@ -234,6 +236,7 @@ mod tests {
         );
         assert_eq!(failed.reason(), Some(Reason::QuorumUnavailable));
         assert_eq!(denied.exit_class(), ExitClass::Denied);
+        assert_eq!(exists.exit_class(), ExitClass::Denied);
         assert_eq!(expired.exit_class(), ExitClass::Other);
         assert_eq!(
             ClientError::Waiting(CommandId(uuid::Uuid::nil()))

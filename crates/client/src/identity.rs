@@ -1,5 +1,5 @@
 //! The identity of a principal: the Ed25519 key that endorses and the TLS key that connects, in
-//! one file sealed under a passphrase. The file's form is in [`sealed`].
+//! one file sealed under a passphrase. The form of the file is described in `identity/sealed.rs`.
 
 mod sealed;
 

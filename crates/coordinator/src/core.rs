@@ -236,21 +236,11 @@ impl Core {
             self.tell_rejection(moment, &command.signed, &command.command.body);
             return self.end(id, CommandState::Denied, None, Some(endorse::rejected(id)));
         }
-        match &command.command.body {
-            CommandBody::Sign(_) => self.begin_signing(moment, command),
-            CommandBody::CreateKey(create) => {
-                let create = create.clone();
-                self.begin_creation(moment, &command, create);
-            }
-            _ => self.end(
-                id,
-                CommandState::Failed,
-                None,
-                Some(Refusal::new(
-                    Reason::RequestInvalid,
-                    "this coordinator does not know the command: upgrade it",
-                )),
-            ),
+        if let CommandBody::CreateKey(create) = &command.command.body {
+            let create = create.clone();
+            self.begin_creation(moment, &command, create);
+        } else {
+            self.begin_signing(moment, command);
         }
     }
 
@@ -264,12 +254,11 @@ impl Core {
             ));
         }
         let limits = &self.config.limits;
-        let full = match &command.command.body {
-            CommandBody::CreateKey(_) => {
-                self.ceremonies.len()
-                    >= limits.max_ceremonies.saturating_add(limits.max_waiting_ceremonies)
-            }
-            _ => self.signing.len() >= limits.max_pending,
+        let full = if let CommandBody::CreateKey(_) = &command.command.body {
+            self.ceremonies.len()
+                >= limits.max_ceremonies.saturating_add(limits.max_waiting_ceremonies)
+        } else {
+            self.signing.len() >= limits.max_pending
         };
         if full {
             return Err(Refusal::new(
@@ -354,7 +343,7 @@ impl Core {
                         peer.answered_shares(elapsed_us, !overdue);
                     }
                 }
-                self.shares_reply(moment, &node, parts, result);
+                self.shares_reply(moment, &node, &parts, result);
             }
             Purpose::Ceremony { key, stage } => {
                 self.ceremony_reply(moment, &key, stage, &node, result);
@@ -380,15 +369,15 @@ impl Core {
     }
 
     /// Keeps evidence, and hands it to every node but the blamed one for their audit logs (P16).
-    fn keep_evidence(&mut self, moment: &Moment<'_>, blamed: Option<&NodeId>, evidence: Vec<u8>) {
-        if !self.evidence.insert(evidence.clone()) {
+    fn keep_evidence(&mut self, moment: &Moment<'_>, blamed: &NodeId, evidence: &[u8]) {
+        if !self.evidence.insert(evidence.to_vec()) {
             return;
         }
-        self.writes.push(StoreItem::Evidence(evidence.clone()));
+        self.writes.push(StoreItem::Evidence(evidence.to_vec()));
         let timeout = self.config.limits.call_timeout_ms;
         for node in self.peers.connected() {
-            if Some(&node) != blamed {
-                let request = NodeRequest::RecordEvidence { evidence: evidence.clone() };
+            if node != *blamed {
+                let request = NodeRequest::RecordEvidence { evidence: evidence.to_vec() };
                 self.call(moment, &node, request, timeout, Purpose::Courtesy);
             }
         }
@@ -414,6 +403,11 @@ impl Core {
         self.commands.running().cloned().collect()
     }
 
+    /// How many commands are under way.
+    pub fn running_count(&self) -> usize {
+        self.signing.len().saturating_add(self.ceremonies.len())
+    }
+
     /// The nodes of the roster.
     pub fn nodes(&self) -> Vec<NodeView> {
         self.peers.iter().map(peers::Peer::view).collect()
@@ -437,6 +431,11 @@ impl Core {
     /// The evidence that is held, encoded.
     pub fn evidence(&self) -> impl Iterator<Item = &[u8]> {
         self.evidence.iter().map(Vec::as_slice)
+    }
+
+    /// Whom evidence accuses, if it is any.
+    pub fn accused(&self, evidence: &[u8]) -> Option<NodeId> {
+        math::accused(&self.pinned, evidence)
     }
 
     /// Whether enough nodes are connected to sign with any key: a majority of the roster.

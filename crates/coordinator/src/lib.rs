@@ -3,7 +3,16 @@
 //! - [`core`]: what a coordinator does, as a synchronous function from events to actions.
 //! - [`link`]: the connections that nodes open.
 //! - [`store`]: what survives a restart.
+//! - [`runtime`]: the thread that runs the core, and what carries its actions out.
+//! - [`service`]: the public API.
+//! - [`run`]: a coordinator from its configuration to its end.
 
+pub mod config;
 pub mod core;
+pub mod host;
 pub mod link;
+pub mod run;
+pub mod runtime;
+pub mod service;
 pub mod store;
+pub mod telemetry;

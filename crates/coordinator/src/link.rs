@@ -13,7 +13,7 @@ mod registry;
 use std::{fmt, sync::Arc, time::Duration};
 
 use quorate_model::{
-    Digest, Nonce32, NodeId, Refusal,
+    Digest, NodeId, Nonce32, Refusal,
     node_api::{NodeReply, NodeRequest, NodeStatus},
     roster::PinnedRoster,
 };

@@ -320,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_this_format_stay_as_they_are() {
+        assert_eq!(
+            hex::encode(file(&[b"body".to_vec()])),
+            "0400000092dbc3a70ad79b35626f647991d13b0564c01d085\
+             5844dd980a3df4ef4e44baafe728e37e2278a8558de6811a5"
+        );
+    }
+
+    #[test]
     fn a_length_above_the_limit_is_damage() {
         let (_, end) = read(&file(&[vec![1; LIMIT + 1]]));
 

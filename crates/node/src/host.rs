@@ -144,9 +144,10 @@ pub fn pin_with<D: Disk + Clone>(
     let config =
         JournalConfig { identity: identity.public(), boot, limits: JournalLimits::default() };
     let (journal, _) = Journal::open(disk.clone(), &config, |_, _| ())?;
+    // The roster comes first: a journal that holds any record holds its roster.
     let entries = vec![
-        Entry::Boot { version: VERSION.to_owned(), node: node.clone() },
         Entry::RosterPinned { roster: text },
+        Entry::Boot { version: VERSION.to_owned(), node: node.clone() },
     ];
     let appended = journal.append(reading.wall, entries)?;
     journal.commit(&appended)?;

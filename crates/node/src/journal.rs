@@ -26,7 +26,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     Digest, IdentityKey, UnixMillis,
-    audit::{ChainPosition, Entry, MAX_RECORD_BYTES, Record, record_hash},
+    audit::{ChainPosition, Entry, FIRST_SEQUENCE, MAX_RECORD_BYTES, Record, record_hash},
 };
 use tokio::sync::watch;
 
@@ -126,20 +126,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<D: Disk> Journal<D> {
     /// Makes an empty journal where there is none. Opening is a step of its own, so that a node
-    /// whose journal was lost does not start with an empty one.
+    /// whose journal was lost does not start with an empty one. A journal without records that an
+    /// interrupted set-up left is kept.
     pub fn create(disk: &D) -> Result<(), JournalError> {
-        if !segment::list(disk)?.is_empty() {
+        if Self::exists(disk)? {
             return Err(JournalError::Exists);
         }
+        // An empty journal is replaced by an equal one.
         disk::ensure_directory(disk, segment::DIRECTORY).map_err(JournalError::Disk)?;
         let start = ChainPosition::START;
         segment::create(disk, start.next_sequence(), &start.hash).map_err(JournalError::Disk)?;
         Ok(())
     }
 
-    /// Whether there is a journal on a disk.
+    /// Whether there is a journal with a record on a disk. One without is an interrupted set-up,
+    /// which [`Journal::create`] completes.
     pub fn exists(disk: &D) -> Result<bool, JournalError> {
-        Ok(!segment::list(disk)?.is_empty())
+        let firsts = segment::list(disk)?;
+        match firsts.as_slice() {
+            [] => Ok(false),
+            [first] if *first == FIRST_SEQUENCE => segment::holds_more_than_a_header(disk, *first),
+            _ => Ok(true),
+        }
     }
 
     /// Opens the journal: checks every record and shows it to `visit`, cuts a torn end, and makes
@@ -203,7 +211,8 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Gives records their places in the chain, all or none, without waiting for the disk. Times
-    /// that lie before the last record's are moved up to it.
+    /// that lie before the last record's are moved up to it. Of several records a crash may keep
+    /// the first ones, so each must be true without those after it.
     pub fn append(&self, time: UnixMillis, entries: Vec<Entry>) -> Result<Appended, JournalError> {
         if entries
             .iter()

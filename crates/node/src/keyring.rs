@@ -39,8 +39,8 @@ pub enum KeyringError {
     /// There is none.
     #[error("there is no file keyring in this directory: restore it from a backup")]
     Missing,
-    /// There is one already.
-    #[error("there is a file keyring in this directory already")]
+    /// There is one with data keys already.
+    #[error("there is a file keyring with data keys in this directory already")]
     Exists,
     /// A frame is damaged.
     #[error(
@@ -101,7 +101,8 @@ struct State {
 }
 
 impl<D: Disk> Keyring<D> {
-    /// Makes an empty keyring where there is none.
+    /// Makes an empty keyring where there is none. One without data keys that an interrupted set-up
+    /// left is kept, if it opens under the KEK.
     pub fn create(
         disk: &D,
         node: &NodeId,
@@ -109,7 +110,12 @@ impl<D: Disk> Keyring<D> {
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(), KeyringError> {
         if disk.exists(PATH)? {
-            return Err(KeyringError::Exists);
+            let (found, torn) = read(disk, node, kek)?;
+            if !found.wrapped.is_empty() || torn.is_some() {
+                return Err(KeyringError::Exists);
+            }
+            disk.sync_directory("")?;
+            return Ok(());
         }
         let bytes = header(node, kek, &SealKey::generate(rng), rng)?;
         disk::replace(disk, PATH, &bytes)?;

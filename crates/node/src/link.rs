@@ -54,7 +54,10 @@ impl Default for LinkPolicy {
             keep_alive_interval: Duration::from_secs(5),
             keep_alive_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
-            backoff: Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) },
+            backoff: Backoff {
+                first: Duration::from_millis(50),
+                cap: Duration::from_secs(5),
+            },
         }
     }
 }
@@ -82,9 +85,12 @@ impl Target {
             .coordinator(&address.id)
             .ok_or_else(|| LinkError::UnknownCoordinator(address.id.clone()))?;
         let allowed = quorate_pinning::allow([card.tls_key_hash]);
-        let tls =
-            quorate_pinning::client_config(identity, allowed).map_err(LinkError::Identity)?;
-        Ok(Self { id: card.id.clone(), address: address.address.clone(), tls: Arc::new(tls) })
+        let tls = quorate_pinning::client_config(identity, allowed).map_err(LinkError::Identity)?;
+        Ok(Self {
+            id: card.id.clone(),
+            address: address.address.clone(),
+            tls: Arc::new(tls),
+        })
     }
 }
 

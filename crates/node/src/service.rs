@@ -118,7 +118,10 @@ mod tests {
     }
 
     fn service(answer: Result<NodeReply, Refusal>) -> (Arc<Fixed>, NodeGrpc<Fixed>) {
-        let fixed = Arc::new(Fixed { asked: Mutex::default(), answer });
+        let fixed = Arc::new(Fixed {
+            asked: Mutex::default(),
+            answer,
+        });
         (Arc::clone(&fixed), NodeGrpc::new(fixed, caller()))
     }
 
@@ -129,12 +132,22 @@ mod tests {
     #[tokio::test]
     async fn a_request_reaches_the_handler_with_its_caller() {
         let (fixed, grpc) = service(Ok(NodeReply::Done));
-        let wire = pb::RecordEvidenceRequest { evidence: vec![1, 2] };
+        let wire = pb::RecordEvidenceRequest {
+            evidence: vec![1, 2],
+        };
 
         grpc.record_evidence(Request::new(wire)).await.unwrap();
 
         let asked = fixed.asked.lock().unwrap().clone();
-        assert_eq!(asked, [(caller(), NodeRequest::RecordEvidence { evidence: vec![1, 2] })]);
+        assert_eq!(
+            asked,
+            [(
+                caller(),
+                NodeRequest::RecordEvidence {
+                    evidence: vec![1, 2]
+                }
+            )]
+        );
     }
 
     #[tokio::test]
@@ -152,7 +165,9 @@ mod tests {
     async fn a_refusal_travels_with_its_reason() {
         let refusal = Refusal::new(Reason::ClockSuspect, "the clock is in doubt");
         let (_, grpc) = service(Err(refusal.clone()));
-        let wire = pb::AttestTimeRequest { challenge: vec![0; 32] };
+        let wire = pb::AttestTimeRequest {
+            challenge: vec![0; 32],
+        };
 
         let status = grpc.attest_time(Request::new(wire)).await.unwrap_err();
 

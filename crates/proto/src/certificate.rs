@@ -22,3 +22,6 @@ pub fn verify(
     let record = certificate.verify_birth(pinned, &command)?;
     Ok((certificate, record))
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,7 +159,6 @@ pub(crate) fn time(field: &'static str, time: Option<Timestamp>) -> Result<UnixM
 /// The wire form of a time.
 #[expect(
     clippy::cast_possible_wrap,
-    clippy::cast_possible_truncation,
     reason = "u64::MAX / 1000 fits i64, and a remainder of 1000 in nanoseconds fits i32"
 )]
 pub(crate) const fn timestamp(time: UnixMillis) -> Timestamp {
@@ -187,7 +186,6 @@ pub(crate) fn micros(field: &'static str, duration: Option<Duration>) -> Result<
 /// The wire form of a duration in microseconds.
 #[expect(
     clippy::cast_possible_wrap,
-    clippy::cast_possible_truncation,
     reason = "u64::MAX / 1e6 fits i64, and a remainder of 1e6 in nanoseconds fits i32"
 )]
 pub(crate) const fn duration_of_micros(micros: u64) -> Duration {

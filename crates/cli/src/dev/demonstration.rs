@@ -1,16 +1,24 @@
 //! The demonstration: a key is born on all nodes, signs a Bitcoin transaction, and the signature
 //! is verified by libraries that had no part in making it.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use quorate_client::{
     CertifiedKey, Client, ClientError, CommandOptions,
     model::{KeyName, KeyPurpose, NodeId, Payload, Purposes, Reason, Scheme, command::CreateKey},
+    profile::replace,
 };
 use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
 
-use super::{DevError, place::Shape, spend::Spend};
+use super::{
+    DevError,
+    place::{Place, Shape},
+    spend::Spend,
+};
 use crate::output::Table;
 
 /// The name of the key.
@@ -22,6 +30,8 @@ pub(super) struct Demonstration {
     key: CertifiedKey,
     address: String,
     spend: String,
+    /// Where the unsigned transaction lies.
+    file: PathBuf,
     signature: String,
     signers: Vec<NodeId>,
     /// None when an earlier run made the key.
@@ -34,13 +44,16 @@ pub(super) struct Demonstration {
 pub(super) async fn run(
     admin: &Client,
     client: &Client,
-    shape: Shape,
+    place: &Place,
 ) -> Result<Demonstration, DevError> {
-    let (key, keygen) = provide_key(admin, client, shape).await?;
+    let (key, keygen) = provide_key(admin, client, place.shape()).await?;
     let mut coin = [0; 32];
     OsRng.fill_bytes(&mut coin);
     let spend = Spend::new(&key.record().group_key, coin)?;
     let payload = Payload::psbt(spend.to_bytes());
+    // For people to try the command line on.
+    let file = place.root().join("demo.psbt");
+    replace(&file, &payload.bytes)?;
     let start = Instant::now();
     let signed = client
         .sign(&key, vec![payload], &CommandOptions::default())
@@ -55,6 +68,7 @@ pub(super) async fn run(
     let signature = spend.verify(psbt)?;
     let verify = start.elapsed();
     Ok(Demonstration {
+        file,
         address: spend.address(),
         spend: spend.describe(),
         signature: hex::encode(signature),
@@ -106,6 +120,7 @@ impl Demonstration {
             "key": self.key.record().name,
             "public_key": hex::encode(&self.key.record().group_key),
             "address": self.address,
+            "psbt": self.file.display().to_string(),
             "signature": self.signature,
             "signers": self.signers,
             "keygen_ms": self.keygen.map(millis),
@@ -148,6 +163,7 @@ impl Demonstration {
         table.pair("public key", hex::encode(&self.key.record().group_key));
         table.pair("address", format!("{} (regtest)", self.address));
         table.pair("transaction", &self.spend);
+        table.pair("unsigned", self.file.display());
         table.pair("signature", &self.signature);
     }
 

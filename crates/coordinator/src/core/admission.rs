@@ -95,10 +95,12 @@ pub(super) fn check_endorsements(
     signed: &SignedCommand,
 ) -> Result<(), Refusal> {
     signed.verify_endorsements(&pinned.cluster(), pinned.roster()).map_err(|error| {
-        let reason = match &error {
-            EndorsementError::UnknownPrincipal(_) => Reason::PrincipalUnknown,
-            EndorsementError::NotItsRole { .. } => Reason::RoleMissing,
-            _ => Reason::EndorsementInvalid,
+        let reason = if let EndorsementError::UnknownPrincipal(_) = &error {
+            Reason::PrincipalUnknown
+        } else if let EndorsementError::NotItsRole { .. } = &error {
+            Reason::RoleMissing
+        } else {
+            Reason::EndorsementInvalid
         };
         Refusal::new(reason, error.to_string())
     })

@@ -285,7 +285,10 @@ impl Core {
                 let key = Arc::clone(key);
                 self.begin_proving(moment, name, &key);
             }
-            _ => self.repeat_asks(moment, name),
+            Stage::Rounds { .. }
+            | Stage::Looking
+            | Stage::Proving(_)
+            | Stage::Activating { .. } => self.repeat_asks(moment, name),
         }
     }
 
@@ -490,20 +493,21 @@ impl Core {
             let at_ms = moment.ms().saturating_add(REPEAT_MS);
             return self.set_ask(name, node, AskState::Repeat { at_ms });
         }
-        match refusal.reason {
-            Reason::KeyExists => self.look(moment, name, node),
-            Reason::EpochTaken => {
-                let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
-                let after = op.epoch.0.saturating_add(1);
-                op.epoch = Epoch(next.unwrap_or(after).max(after));
-                self.again(moment, name, refusal);
-            }
-            // What a node makes of envelopes that it does not expect is the relay's doing.
-            Reason::ProtocolViolation | Reason::RequestInvalid => {
-                self.again(moment, name, refusal);
-            }
-            reason if reason.is_retryable() => self.again(moment, name, refusal),
-            _ => self.fail_creation(moment, name, CommandState::Denied, refusal),
+        let reason = refusal.reason;
+        if reason == Reason::KeyExists {
+            return self.look(moment, name, node);
+        }
+        if reason == Reason::EpochTaken {
+            let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
+            let after = op.epoch.0.saturating_add(1);
+            op.epoch = Epoch(next.unwrap_or(after).max(after));
+        }
+        // What a node makes of envelopes that it does not expect is the relay's doing.
+        let relays = matches!(reason, Reason::ProtocolViolation | Reason::RequestInvalid);
+        if relays || reason.is_retryable() {
+            self.again(moment, name, refusal);
+        } else {
+            self.fail_creation(moment, name, CommandState::Denied, refusal);
         }
     }
 
@@ -548,7 +552,9 @@ impl Core {
             Some(key) if key.record.command == digest => {
                 let key = Arc::new(key);
                 self.remember_key(&key);
-                if key.proof.is_some() { self.activate(moment, name, &key) } else {
+                if key.proof.is_some() {
+                    self.activate(moment, name, &key);
+                } else {
                     self.prove_again(name, key);
                 }
             }
@@ -625,15 +631,11 @@ impl Core {
             return;
         };
         let (step, place) = op.stage.step();
-        let awaited = match &op.stage {
-            Stage::Waiting { .. } => op
-                .create
-                .nodes
-                .iter()
-                .filter(|node| !self.peers.is_connected(node))
-                .cloned()
-                .collect(),
-            _ => op.unanswered(),
+        let awaited = if let Stage::Waiting { .. } = &op.stage {
+            let nodes = op.create.nodes.iter();
+            nodes.filter(|node| !self.peers.is_connected(node)).cloned().collect()
+        } else {
+            op.unanswered()
         };
         let progress =
             Progress { step: step.to_owned(), awaited, percent: place.saturating_mul(10) };

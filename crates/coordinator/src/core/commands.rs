@@ -21,7 +21,7 @@ use super::event::{BatchId, Handle, StoredCommand};
 
 pub(super) enum Slot {
     /// Being carried out.
-    Running { view: CommandView, waiters: Vec<Handle> },
+    Running { view: Box<CommandView>, waiters: Vec<Handle> },
     /// Over, and the outcome is on its way to the disk.
     Storing { view: Arc<CommandView>, waiters: Vec<Handle> },
     /// Over, and durable.
@@ -87,7 +87,7 @@ impl Commands {
     /// Begins a command.
     pub(super) fn begin(&mut self, view: CommandView, handle: Option<Handle>) {
         let waiters = handle.into_iter().collect();
-        self.slots.insert(view.id, Slot::Running { view, waiters });
+        self.slots.insert(view.id, Slot::Running { view: Box::new(view), waiters });
     }
 
     /// Ends a command; the outcome is to be made durable.
@@ -106,8 +106,8 @@ impl Commands {
         view.outcome = outcome;
         view.error = error;
         let stored =
-            StoredCommand { view: view.clone(), forget: view.expires.plus(REMEMBER_MARGIN_MS) };
-        self.slots.insert(id, Slot::Storing { view: Arc::new(view), waiters });
+            StoredCommand { view: CommandView::clone(&view), forget: view.expires.plus(REMEMBER_MARGIN_MS) };
+        self.slots.insert(id, Slot::Storing { view: Arc::from(view), waiters });
         Some(stored)
     }
 
@@ -143,19 +143,20 @@ impl Commands {
 
     /// Notes where a command stands.
     pub(super) fn progress(&mut self, id: CommandId, progress: Progress) -> Option<CommandView> {
-        match self.slots.get_mut(&id)? {
-            Slot::Running { view, .. } if view.progress.as_ref() != Some(&progress) => {
-                view.progress = Some(progress);
-                Some(view.clone())
-            }
-            _ => None,
+        let Slot::Running { view, .. } = self.slots.get_mut(&id)? else {
+            return None;
+        };
+        if view.progress.as_ref() == Some(&progress) {
+            return None;
         }
+        view.progress = Some(progress);
+        Some(CommandView::clone(view))
     }
 
     /// A command that is in memory.
     pub(super) fn get(&self, id: CommandId) -> Option<CommandView> {
         Some(match self.slots.get(&id)? {
-            Slot::Running { view, .. } => view.clone(),
+            Slot::Running { view, .. } => CommandView::clone(view),
             // What is not durable yet is not told.
             Slot::Storing { view, .. } => CommandView {
                 state: CommandState::Running,
@@ -170,7 +171,7 @@ impl Commands {
     /// The commands that are under way.
     pub(super) fn running(&self) -> impl Iterator<Item = &CommandView> {
         self.slots.values().filter_map(|slot| match slot {
-            Slot::Running { view, .. } => Some(view),
+            Slot::Running { view, .. } => Some(&**view),
             Slot::Storing { .. } | Slot::Done(_) => None,
         })
     }
@@ -196,11 +197,9 @@ impl Commands {
 /// What succeeded stands, and so does a refusal that is final; everything else is judged afresh
 /// (P8).
 fn over(view: Arc<CommandView>) -> Lookup {
-    let again = match view.state {
-        CommandState::Failed => true,
-        CommandState::Denied => view.error.as_ref().is_none_or(|error| !error.reason.is_final()),
-        _ => false,
-    };
+    let again = view.state == CommandState::Failed
+        || (view.state == CommandState::Denied
+            && view.error.as_ref().is_none_or(|error| !error.reason.is_final()));
     if again { Lookup::Fresh } else { Lookup::Over(view) }
 }
 
@@ -209,9 +208,10 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
     CommandView {
         id: command.id,
         digest,
-        kind: match &command.body {
-            CommandBody::CreateKey(_) => CommandKind::CreateKey,
-            _ => CommandKind::Sign,
+        kind: if let CommandBody::CreateKey(_) = &command.body {
+            CommandKind::CreateKey
+        } else {
+            CommandKind::Sign
         },
         key: command.body.key().clone(),
         state: CommandState::Running,

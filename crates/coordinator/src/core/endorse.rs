@@ -7,7 +7,7 @@ use quorate_model::{
     command::{CommandBody, Endorsement, EndorsementKind, SignedCommand},
     ids::CommandId,
     node_api::NodeRequest,
-    operation::{CommandState, CommandView},
+    operation::CommandState,
     share::ShareRequest,
 };
 
@@ -33,7 +33,7 @@ impl Core {
         if !running {
             let known = self.commands.get(id).or_else(|| remembered.map(|s| s.view.clone()));
             return match known {
-                Some(view) if self.commands.is_storing(id) => self.wait_for(handle, view),
+                Some(_) if self.commands.is_storing(id) => self.commands.join(id, handle),
                 Some(view) => self.answer(handle, Ok(Arc::new(view))),
                 None => self.answer(handle, Err(unknown(id))),
             };
@@ -66,10 +66,6 @@ impl Core {
         }
     }
 
-    fn wait_for(&mut self, handle: Handle, view: CommandView) {
-        self.commands.join(view.id, handle);
-    }
-
     fn command_of(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
         self.signing.command(id).or_else(|| self.ceremonies.command(id))
     }
@@ -88,20 +84,13 @@ impl Core {
             .get(&self.pinned, body.key())
             .map_or(Epoch(1), |key| key.record.epoch);
         for node in self.peers.connected() {
-            let request = match body {
-                CommandBody::Sign(sign) => NodeRequest::SignShares {
-                    requests: vec![ShareRequest {
-                        command: signed.clone(),
-                        key: sign.key.clone(),
-                        epoch,
-                        items: Vec::new(),
-                    }],
-                },
-                _ => NodeRequest::BeginCeremony {
-                    attempt: [0; 16],
-                    command: signed.clone(),
-                    epoch,
-                },
+            let command = signed.clone();
+            let request = if let CommandBody::CreateKey(_) = body {
+                NodeRequest::BeginCeremony { attempt: [0; 16], command, epoch }
+            } else {
+                let key = body.key().clone();
+                let request = ShareRequest { command, key, epoch, items: Vec::new() };
+                NodeRequest::SignShares { requests: vec![request] }
             };
             self.call(moment, &node, request, timeout, Purpose::Courtesy);
         }

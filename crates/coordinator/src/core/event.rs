@@ -40,6 +40,7 @@ pub struct CallId(pub u64);
 pub struct BatchId(pub u64);
 
 /// What the store keeps.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are commands")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreItem {
     /// What a command came to.
@@ -71,6 +72,7 @@ pub struct StoredKey {
 }
 
 /// What happens to the core.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are replies")]
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Somebody asks for a command to be carried out.

@@ -102,17 +102,13 @@ impl KeyBook {
         };
         let verified = Certified::verify(pinned, &stored.certificate, stored.proof.as_deref())
             .filter(|key| key.record.name == *name);
-        match verified {
-            Some(key) => {
-                let key = Arc::new(key);
-                self.0.insert(name.clone(), Entry::Verified(Arc::clone(&key)));
-                Some(key)
-            }
-            None => {
-                self.0.remove(name);
-                None
-            }
-        }
+        let Some(key) = verified else {
+            self.0.remove(name);
+            return None;
+        };
+        let key = Arc::new(key);
+        self.0.insert(name.clone(), Entry::Verified(Arc::clone(&key)));
+        Some(key)
     }
 
     /// A page of keys after a name.

@@ -3,14 +3,14 @@
 
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    Digest, KeyRecord, PartyIndex, Refusal,
+    Digest, KeyRecord, NodeId, PartyIndex, Refusal,
     certificate::PossessionProof,
     payload::{Payload, pop_message},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareReceipt, signed_message_hash},
 };
 use quorate_protocol::{
-    evidence::{BadShare, Evidence},
+    evidence::{BadShare, Evidence, Facts},
     frost::{AggregateError, PublicKeys, SigningSet, Tweak, aggregate, verify_share},
     possession,
 };
@@ -71,9 +71,12 @@ pub(super) fn add_up(
     message: &Message,
     shares: &[(PartyIndex, [u8; 32])],
 ) -> Result<Vec<u8>, Spoilt> {
-    aggregate(keys, set, &message.bytes, message.tweak, shares).map_err(|error| match error {
-        AggregateError::Cheaters { culprits } => Spoilt::By(culprits.into_iter().collect()),
-        _ => Spoilt::Unusable,
+    aggregate(keys, set, &message.bytes, message.tweak, shares).map_err(|error| {
+        if let AggregateError::Cheaters { culprits } = error {
+            Spoilt::By(culprits.into_iter().collect())
+        } else {
+            Spoilt::Unusable
+        }
     })
 }
 
@@ -108,4 +111,21 @@ pub(super) fn bad_share(
 ) -> Option<Vec<u8>> {
     let item = u32::try_from(item).ok()?;
     Evidence::BadSignatureShare(Box::new(BadShare { receipt, item, set })).to_bytes().ok()
+}
+
+/// Whom evidence of a ceremony proves guilty.
+pub(super) fn proven(pinned: &PinnedRoster, evidence: &[u8]) -> Option<NodeId> {
+    let evidence = Evidence::from_bytes(evidence).ok()?;
+    let roster = pinned.roster();
+    let identity_of = |id: &NodeId| roster.node(id).map(|card| card.identity_key);
+    let facts = Facts { identity_of: &identity_of, signing: None };
+    evidence.verify(&facts).ok().map(|blamed| blamed.node)
+}
+
+/// Whom evidence that is held accuses. A bad share was found bad before its evidence was kept.
+pub(super) fn accused(pinned: &PinnedRoster, evidence: &[u8]) -> Option<NodeId> {
+    if let Evidence::BadSignatureShare(bad) = Evidence::from_bytes(evidence).ok()? {
+        return Some(bad.receipt.statement.node.clone());
+    }
+    proven(pinned, evidence)
 }

@@ -158,10 +158,7 @@ impl Signing {
 
 impl SignOp {
     fn sign(&self) -> Option<&Sign> {
-        match &*self.sign {
-            CommandBody::Sign(sign) => Some(sign),
-            _ => None,
-        }
+        if let CommandBody::Sign(sign) = &*self.sign { Some(sign) } else { None }
     }
 
     /// A node could not: it is asked again after a delay that doubles.
@@ -445,7 +442,8 @@ impl Core {
         }
         let op = self.signing.ops.get(&id)?;
         let Some(material) = &op.material else {
-            return Some(self.no_quorum(self.pinned.roster().nodes.len() / 2 + 1, |_| true));
+            let majority = (self.pinned.roster().nodes.len() / 2).saturating_add(1);
+            return Some(self.no_quorum(majority, |_| true));
         };
         let record = &material.key.record;
         let reachable = record

@@ -130,7 +130,7 @@ impl Core {
         peer.answered_status(elapsed_us);
         let rebooted = peer.status.as_ref().is_some_and(|before| before.boot != status.boot);
         let clock = status.clock;
-        let was_suspect = peer.status.as_ref().is_some_and(|s| is_suspect(s));
+        let was_suspect = peer.status.as_ref().is_some_and(is_suspect);
         peer.status = Some(status);
         if rebooted {
             self.tickets.drop_node(node);
@@ -229,33 +229,24 @@ impl Core {
         result: Result<NodeReply, CallFailure>,
     ) {
         let timeout = self.config.limits.call_timeout_ms;
-        let listings = match result {
-            Ok(NodeReply::Keys(listings)) => listings,
+        let Ok(NodeReply::Keys(listings)) = result else {
             // A node that does not list its keys is asked again with the next status.
-            Ok(_) | Err(_) => {
-                if let Some(peer) = self.peers.get_mut(node) {
-                    peer.syncing = false;
-                }
-                return;
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.syncing = false;
             }
+            return;
         };
         let last = listings.last().map(|listing| listing.key.clone());
         for listing in listings {
             self.learn(moment, node, &listing);
         }
         // Names ascend, so a page that is not empty makes progress, whoever answers.
-        match last {
-            Some(after) => {
-                let request =
-                    NodeRequest::ListKeys { after: Some(after), limit: KEYS_PER_PAGE };
-                self.call(moment, node, request, timeout, Purpose::Sync);
-            }
-            None => {
-                if let Some(peer) = self.peers.get_mut(node) {
-                    peer.synced = true;
-                    peer.syncing = false;
-                }
-            }
+        if let Some(after) = last {
+            let request = NodeRequest::ListKeys { after: Some(after), limit: KEYS_PER_PAGE };
+            self.call(moment, node, request, timeout, Purpose::Sync);
+        } else if let Some(peer) = self.peers.get_mut(node) {
+            peer.synced = true;
+            peer.syncing = false;
         }
     }
 

@@ -39,17 +39,14 @@ impl Core {
             return self.answer(handle, Err(refusal));
         }
         let everybody: BTreeSet<NodeId> = self.peers.ids().into_iter().collect();
-        let (needed, targets) = match &command.command.body {
-            CommandBody::CreateKey(create) => {
-                (create.nodes.len(), create.nodes.iter().cloned().collect())
-            }
-            body => match self.keys.get(&self.pinned, body.key()) {
-                Some(key) => {
-                    let holders = key.record.participants.iter().map(|p| p.node.clone()).collect();
-                    (usize::from(key.record.threshold), holders)
-                }
-                None => ((everybody.len() / 2).saturating_add(1), everybody),
-            },
+        let body = &command.command.body;
+        let (needed, targets) = if let CommandBody::CreateKey(create) = body {
+            (create.nodes.len(), create.nodes.iter().cloned().collect())
+        } else if let Some(key) = self.keys.get(&self.pinned, body.key()) {
+            let holders = key.record.participants.iter().map(|p| p.node.clone()).collect();
+            (usize::from(key.record.threshold), holders)
+        } else {
+            ((everybody.len() / 2).saturating_add(1), everybody)
         };
         let timeout_ms = self.config.limits.call_timeout_ms;
         let number = self.fresh_id();

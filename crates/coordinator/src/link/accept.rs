@@ -1,6 +1,11 @@
 //! The listener for nodes.
 
-use std::{error::Error, io, sync::Arc, time::{Duration, Instant}};
+use std::{
+    error::Error,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -96,8 +101,10 @@ async fn accept(
     listener: &TcpListener,
     half_open: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit =
-        Arc::clone(half_open).acquire_owned().await.map_err(io::Error::other)?;
+    let permit = Arc::clone(half_open)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, permit))
 }
@@ -123,7 +130,9 @@ struct Door {
 impl Door {
     async fn host(self: Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let start = Instant::now();
-        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
+        let address = stream
+            .peer_addr()
+            .map_or_else(|_| String::new(), |peer| peer.to_string());
         let shaken = timeout(self.policy.handshake_timeout, self.shake_hands(stream)).await;
         let (node, rejected) = match shaken.unwrap_or(Err(Rejected::TimedOut)) {
             Ok((node, stream)) => {
@@ -136,7 +145,13 @@ impl Door {
             let elapsed_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
             let node = node.as_ref().map(NodeId::as_str);
             let reason = chain(&rejected);
-            tracing::warn!(peer = address, node, reason, elapsed_ms, "connection is refused");
+            tracing::warn!(
+                peer = address,
+                node,
+                reason,
+                elapsed_ms,
+                "connection is refused"
+            );
         }
     }
 
@@ -172,9 +187,15 @@ impl Door {
         // Driven beside the judgment, and ended together with this task.
         let mut connections = JoinSet::new();
         connections.spawn(connection);
-        let admission = self.registry.admit(node.clone(), call::client(sender)).await;
+        let admission = self
+            .registry
+            .admit(node.clone(), call::client(sender))
+            .await;
         let (generation, replaced) = match admission {
-            Admission::Admitted { generation, replaced } => (generation, replaced),
+            Admission::Admitted {
+                generation,
+                replaced,
+            } => (generation, replaced),
             Admission::Silent => return Err(Rejected::Silent),
             Admission::Duplicate => return Err(Rejected::Duplicate),
             Admission::Crowded => return Err(Rejected::Crowded),

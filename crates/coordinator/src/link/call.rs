@@ -55,10 +55,7 @@ impl Service<http::Request<Body>> for Connection {
 }
 
 /// Sends a request with the method that carries it.
-pub(super) async fn call(
-    mut client: Client,
-    request: NodeRequest,
-) -> Result<NodeReply, CallError> {
+pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<NodeReply, CallError> {
     macro_rules! send {
         ($($kind:ident => $method:ident),* $(,)?) => {
             match WireRequest::try_from(request).map_err(CallError::Refused)? {
@@ -83,10 +80,12 @@ pub(super) async fn call(
         AttestTime => attest_time,
         ConfirmTime => confirm_time,
     };
-    answer.map_err(|status| failure(&status))?.map_err(|refusal: Refusal| {
-        let message = format!("the node's answer is malformed: {refusal}");
-        CallError::Refused(Refusal::new(Reason::ProtocolViolation, message))
-    })
+    answer
+        .map_err(|status| failure(&status))?
+        .map_err(|refusal: Refusal| {
+            let message = format!("the node's answer is malformed: {refusal}");
+            CallError::Refused(Refusal::new(Reason::ProtocolViolation, message))
+        })
 }
 
 /// What a status without an answer means. Those that the node did not make itself say that nobody
@@ -104,9 +103,7 @@ fn failure(status: &Status) -> CallError {
         Code::OutOfRange | Code::ResourceExhausted => {
             refused(Reason::TooLarge, "the message is larger than allowed")
         }
-        Code::Unimplemented => {
-            refused(Reason::RequestInvalid, "the node does not know the method")
-        }
+        Code::Unimplemented => refused(Reason::RequestInvalid, "the node does not know the method"),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -134,13 +131,19 @@ mod tests {
 
         assert_eq!(failure(&carried), CallError::Refused(refusal));
         assert_eq!(failure(&Status::unavailable("gone")), CallError::Lost);
-        assert_eq!(failure(&Status::unknown("h2 protocol error")), CallError::Lost);
+        assert_eq!(
+            failure(&Status::unknown("h2 protocol error")),
+            CallError::Lost
+        );
         assert_eq!(failure(&Status::deadline_exceeded("")), CallError::TimedOut);
         let reason = |status: Status| match failure(&status) {
             CallError::Refused(refusal) => Some(refusal.reason),
             CallError::Lost | CallError::TimedOut => None,
         };
         assert_eq!(reason(Status::out_of_range("big")), Some(Reason::TooLarge));
-        assert_eq!(reason(Status::unimplemented("")), Some(Reason::RequestInvalid));
+        assert_eq!(
+            reason(Status::unimplemented("")),
+            Some(Reason::RequestInvalid)
+        );
     }
 }

@@ -24,10 +24,7 @@ pub(super) type Replaced = oneshot::Receiver<()>;
 /// What became of a connection that wants to be a link.
 pub(super) enum Admission {
     /// It is the node's link.
-    Admitted {
-        generation: u64,
-        replaced: Replaced,
-    },
+    Admitted { generation: u64, replaced: Replaced },
     /// It does not say which process it leads to.
     Silent,
     /// Another process answers for the same node.
@@ -40,7 +37,7 @@ struct Held {
     link: NodeLink,
     boot: [u8; 16],
     /// Dropped together with the entry, which ends [`Replaced`].
-    _replaces: oneshot::Sender<()>,
+    _place: oneshot::Sender<()>,
 }
 
 /// The place of one node.
@@ -51,7 +48,10 @@ struct Slot {
 
 impl Default for Slot {
     fn default() -> Self {
-        Self { held: AsyncMutex::default(), waiting: Semaphore::new(MAX_WAITING) }
+        Self {
+            held: AsyncMutex::default(),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
     }
 }
 
@@ -78,10 +78,21 @@ impl Registry {
     /// run to its end: a future that is dropped halfway may leave a link that nobody knows of.
     pub(super) async fn admit(&self, node: NodeId, client: Client) -> Admission {
         let slot = self.slot(&node);
-        let Ok(_place) = slot.waiting.try_acquire() else { return Admission::Crowded };
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let link = NodeLink { node: node.clone(), generation, client };
-        let Some(status) = link.probe(self.probe_timeout).await else { return Admission::Silent };
+        let Ok(_waiting) = slot.waiting.try_acquire() else {
+            return Admission::Crowded;
+        };
+        let generation = self
+            .generations
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        let link = NodeLink {
+            node: node.clone(),
+            generation,
+            client,
+        };
+        let Some(status) = link.probe(self.probe_timeout).await else {
+            return Admission::Silent;
+        };
         // Held over the probe of the link before: connections of one node are judged one by one,
         // and its events are told in order.
         let mut held = slot.held.lock().await;
@@ -90,19 +101,30 @@ impl Registry {
                 self.tell(LinkEvent::Duplicate { node }).await;
                 return Admission::Duplicate;
             }
-            self.tell(LinkEvent::Down(node.clone(), before.link.generation)).await;
+            self.tell(LinkEvent::Down(node.clone(), before.link.generation))
+                .await;
         }
-        let (replaces, replaced) = oneshot::channel();
-        *held = Some(Held { link: link.clone(), boot: status.boot, _replaces: replaces });
+        let (place, replaced) = oneshot::channel();
+        *held = Some(Held {
+            link: link.clone(),
+            boot: status.boot,
+            _place: place,
+        });
         self.tell(LinkEvent::Up(node, link)).await;
-        Admission::Admitted { generation, replaced }
+        Admission::Admitted {
+            generation,
+            replaced,
+        }
     }
 
     /// The connection of a link is over. Says so, unless another link took its place already.
     pub(super) async fn remove(&self, node: &NodeId, generation: u64) {
         let slot = self.slot(node);
         let mut held = slot.held.lock().await;
-        if held.as_ref().is_some_and(|held| held.link.generation == generation) {
+        if held
+            .as_ref()
+            .is_some_and(|held| held.link.generation == generation)
+        {
             *held = None;
             self.tell(LinkEvent::Down(node.clone(), generation)).await;
         }

@@ -19,7 +19,9 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn evidence(byte: u8) -> NodeRequest {
-    NodeRequest::RecordEvidence { evidence: vec![byte] }
+    NodeRequest::RecordEvidence {
+        evidence: vec![byte],
+    }
 }
 
 #[tokio::test]
@@ -33,7 +35,10 @@ async fn a_node_and_a_coordinator_of_one_roster_talk() {
     let answer = link.call(evidence(7), LIMIT).await;
 
     assert_eq!(answer, Ok(NodeReply::Done));
-    assert_eq!(node.asked(), [("coordinator-1".parse().unwrap(), evidence(7))]);
+    assert_eq!(
+        node.asked(),
+        [("coordinator-1".parse().unwrap(), evidence(7))]
+    );
 }
 
 #[tokio::test]
@@ -44,9 +49,13 @@ async fn a_refusal_of_the_node_arrives_with_its_reason() {
     let _running = cluster.dial("node-a", &node, &[&listening]);
 
     let link = listening.up("node-a").await;
-    let answer = link.call(NodeRequest::ReadAudit { from: 1, limit: 1 }, LIMIT).await;
+    let answer = link
+        .call(NodeRequest::ReadAudit { from: 1, limit: 1 }, LIMIT)
+        .await;
 
-    let Err(CallError::Refused(refusal)) = answer else { panic!("{answer:?}") };
+    let Err(CallError::Refused(refusal)) = answer else {
+        panic!("{answer:?}")
+    };
     assert_eq!(refusal.reason, Reason::Overloaded);
 }
 
@@ -111,6 +120,46 @@ async fn a_node_comes_back_after_its_connection_was_cut() {
 }
 
 #[tokio::test]
+async fn a_node_that_vanishes_without_a_word_is_noticed() {
+    let cluster = Cluster::new();
+    let alert = LinkPolicy {
+        keep_alive_interval: Duration::from_millis(50),
+        keep_alive_timeout: Duration::from_millis(200),
+        ..cluster::policy()
+    };
+    let mut listening = cluster.listen_with("coordinator-1", alert).await;
+    let proxy = Proxy::to(&listening).await;
+    let node = Scripted::new("node-a", 1);
+    let _running = cluster.dial("node-a", &node, &[&proxy.front()]);
+    let link = listening.up("node-a").await;
+
+    proxy.fall_silent();
+
+    listening.down("node-a", link.generation()).await;
+}
+
+#[tokio::test]
+async fn a_node_dials_again_when_its_coordinator_vanishes_without_a_word() {
+    let cluster = Cluster::new();
+    let mut listening = cluster.listen("coordinator-1").await;
+    let proxy = Proxy::to(&listening).await;
+    let node = Scripted::new("node-a", 1);
+    let alert = quorate_node::link::LinkPolicy {
+        keep_alive_interval: Duration::from_millis(50),
+        keep_alive_timeout: Duration::from_millis(200),
+        ..cluster::node_policy()
+    };
+    let _running = cluster.dial_with("node-a", &node, &[&proxy.front()], alert);
+    let first = listening.up("node-a").await;
+
+    proxy.fall_silent();
+
+    listening.down("node-a", first.generation()).await;
+    let second = listening.up("node-a").await;
+    assert_eq!(second.call(evidence(9), LIMIT).await, Ok(NodeReply::Done));
+}
+
+#[tokio::test]
 async fn a_call_under_way_is_lost_with_its_connection() {
     let cluster = Cluster::new();
     let mut listening = cluster.listen("coordinator-1").await;
@@ -134,7 +183,9 @@ async fn a_call_that_takes_too_long_times_out_and_the_link_stays() {
     let _running = cluster.dial("node-a", &node, &[&listening]);
     let link = listening.up("node-a").await;
 
-    let slow = link.call(scripted::endless(), Duration::from_millis(20)).await;
+    let slow = link
+        .call(scripted::endless(), Duration::from_millis(20))
+        .await;
     let quick = link.call(evidence(3), LIMIT).await;
 
     assert_eq!(slow, Err(CallError::TimedOut));
@@ -149,8 +200,16 @@ async fn a_node_serves_two_coordinators_and_knows_them_apart() {
     let node = Scripted::new("node-a", 1);
     let _running = cluster.dial("node-a", &node, &[&one, &two]);
 
-    one.up("node-a").await.call(evidence(1), LIMIT).await.unwrap();
-    two.up("node-a").await.call(evidence(2), LIMIT).await.unwrap();
+    one.up("node-a")
+        .await
+        .call(evidence(1), LIMIT)
+        .await
+        .unwrap();
+    two.up("node-a")
+        .await
+        .call(evidence(2), LIMIT)
+        .await
+        .unwrap();
 
     let asked = node.asked();
     assert_eq!(
@@ -174,7 +233,9 @@ async fn a_second_process_with_the_same_identity_is_refused_and_reported() {
     let _copy = cluster.dial("node-a", &copy, &[&listening]);
 
     let event = listening.event().await;
-    let LinkEvent::Duplicate { node } = event else { panic!("{event:?}") };
+    let LinkEvent::Duplicate { node } = event else {
+        panic!("{event:?}")
+    };
     assert_eq!(node.as_str(), "node-a");
     assert_eq!(link.call(evidence(4), LIMIT).await, Ok(NodeReply::Done));
     assert_eq!(original.asked().len(), 1);
@@ -289,4 +350,3 @@ async fn first_words(
     let mut stream = within(connector.connect(server_name(), stream)).await?;
     within(stream.read(&mut [0; 64])).await
 }
-

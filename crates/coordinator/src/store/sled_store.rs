@@ -189,12 +189,10 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn is_locked(error: &StoreError) -> bool {
-    match error {
-        StoreError::Database(sled::Error::Io(error)) => {
-            error.to_string().contains("could not acquire lock")
-        }
-        _ => false,
+    if let StoreError::Database(sled::Error::Io(error)) = error {
+        return error.to_string().contains("could not acquire lock");
     }
+    false
 }
 
 /// Turns a panic of the database into an error: sled panics on some kinds of damage.

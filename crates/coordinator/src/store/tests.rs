@@ -25,13 +25,17 @@ fn command(number: u64, created: u64) -> StoredCommand {
             key: name("vault"),
             state: CommandState::Succeeded,
             created: UnixMillis(created),
-            expires: UnixMillis(created + 100),
+            expires: UnixMillis(created).plus(100),
             progress: None,
             outcome: None,
             error: None,
         },
-        forget: UnixMillis(created + 1_000),
+        forget: UnixMillis(created).plus(1_000),
     }
+}
+
+fn outcome(number: u64, created: u64) -> StoreItem {
+    StoreItem::Command(command(number, created))
 }
 
 fn name(text: &str) -> KeyName {
@@ -58,7 +62,7 @@ fn what_is_applied_is_loaded() {
             StoreItem::Evidence(vec![9; 10]),
         ];
         store.apply(&items).unwrap();
-        store.apply(&[StoreItem::Command(command(1, 50))]).unwrap();
+        store.apply(&[outcome(1, 50)]).unwrap();
 
         assert_eq!(store.load().unwrap(), items, "commands are asked for one by one");
         let id = CommandId(Uuid::from_u128(1));
@@ -86,7 +90,7 @@ fn a_later_write_takes_the_place_of_an_earlier_one() {
 fn commands_are_listed_latest_first_in_pages() {
     each(|store| {
         for (number, created) in [(1, 30), (2, 10), (3, 20), (4, 20)] {
-            store.apply(&[StoreItem::Command(command(number, created))]).unwrap();
+            store.apply(&[outcome(number, created)]).unwrap();
         }
 
         let first = store.commands(None, 2).unwrap();
@@ -102,7 +106,7 @@ fn commands_are_listed_latest_first_in_pages() {
 fn commands_are_forgotten_when_their_time_has_come_and_not_before() {
     each(|store| {
         for (number, created) in [(1, 10), (2, 20), (3, 30)] {
-            store.apply(&[StoreItem::Command(command(number, created))]).unwrap();
+            store.apply(&[outcome(number, created)]).unwrap();
         }
 
         assert_eq!(store.prune(UnixMillis(1_010), 10).unwrap(), 0);
@@ -124,7 +128,7 @@ fn what_is_on_disk_survives_a_restart_large_values_too() {
     {
         let store = SledStore::open(&path).unwrap().store;
         store.apply(&[StoreItem::Key(large.clone())]).unwrap();
-        store.apply(&[StoreItem::Command(command(1, 10))]).unwrap();
+        store.apply(&[outcome(1, 10)]).unwrap();
     }
 
     let opened = SledStore::open(&path).unwrap();
@@ -142,7 +146,7 @@ fn a_damaged_database_is_set_aside_and_a_new_one_begins() {
         {
             let store = SledStore::open(&path).unwrap().store;
             for number in 0..50 {
-                store.apply(&[StoreItem::Command(command(number, number))]).unwrap();
+                store.apply(&[outcome(number, number)]).unwrap();
             }
         }
         ruin(&path);
@@ -188,10 +192,10 @@ fn a_database_that_another_process_holds_is_left_alone() {
 #[test]
 fn the_writer_reports_batches_in_order_after_they_are_durable() {
     let store = Arc::new(MemoryStore::default());
-    let reported = Arc::new(Mutex::new(Vec::new()));
-    let reports = Arc::clone(&reported);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let reports = Arc::clone(&told);
     let seen = Arc::clone(&store);
-    let writer = StoreWriter::start(store, move |batch| {
+    let thread = StoreWriter::start(store, move |batch| {
         let BatchId(number) = batch.unwrap();
         let id = CommandId(Uuid::from_u128(number.into()));
         assert!(seen.command(id).unwrap().is_some());
@@ -200,12 +204,12 @@ fn the_writer_reports_batches_in_order_after_they_are_durable() {
     .unwrap();
 
     for number in 1..=100 {
-        let writes = vec![StoreItem::Command(command(number, 1))];
-        writer.apply(BatchId(number), writes).unwrap();
+        let writes = vec![outcome(number, 1)];
+        thread.apply(BatchId(number), writes).unwrap();
     }
-    drop(writer);
+    drop(thread);
 
-    assert_eq!(*reported.lock().unwrap(), (1..=100).collect::<Vec<u64>>());
+    assert_eq!(*told.lock().unwrap(), (1..=100).collect::<Vec<u64>>());
 }
 
 /// A store that cannot write.
@@ -231,8 +235,8 @@ impl CoordinatorStore for Broken {
 
 #[test]
 fn a_write_that_fails_is_reported_as_such_and_never_as_durable() {
-    let reported = Arc::new(Mutex::new(Vec::new()));
-    let reports = Arc::clone(&reported);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let reports = Arc::clone(&told);
     let writer = StoreWriter::start(Arc::new(Broken), move |batch| {
         reports.lock().unwrap().push(batch.is_ok());
     })
@@ -241,7 +245,7 @@ fn a_write_that_fails_is_reported_as_such_and_never_as_durable() {
     writer.apply(BatchId(1), vec![StoreItem::Evidence(vec![1])]).unwrap();
     drop(writer);
 
-    assert_eq!(*reported.lock().unwrap(), [false]);
+    assert_eq!(*told.lock().unwrap(), [false]);
 }
 
 /// Overwrites the middle of the log.

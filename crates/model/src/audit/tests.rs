@@ -41,6 +41,29 @@ fn every_kind_of_entry_survives_encoding_and_keeps_its_number() {
 }
 
 #[test]
+fn the_bytes_and_hashes_of_this_format_stay_as_they_are() {
+    let chain = chain_of(&entries());
+
+    let digest = Tagged::new(Tag::Audit)
+        .list(&chain, |tagged, bytes| tagged.bytes(bytes))
+        .finish();
+
+    assert_eq!(
+        hex::encode(&chain[0]),
+        "01010000000000000000000000000000000000000000000000000000000000000\
+         00064030303030303030303030303030303030005302e312e30066e6f64652d61"
+    );
+    assert_eq!(
+        record_hash(&chain[0]).to_string(),
+        "66bf127bc23b087fceaa84e84a0c52ed40c5ff8eb303653c7b5afbc32e8eb464"
+    );
+    assert_eq!(
+        digest.to_string(),
+        "4a9588bd9912d30d8af9c487038e1ee79687d40c88eae970c7a7cabb54b02b23"
+    );
+}
+
+#[test]
 fn a_flipped_bit_anywhere_is_found_at_or_before_the_next_record() {
     let chain = chain_of(&entries());
     for (at, bytes) in chain.iter().enumerate() {

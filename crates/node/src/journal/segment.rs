@@ -110,6 +110,22 @@ pub(super) fn list(disk: &dyn Disk) -> Result<Vec<u64>, JournalError> {
     Ok(firsts)
 }
 
+/// Whether the only file of a journal is damaged or holds a record, torn ones aside: then it is not
+/// what an interrupted set-up leaves.
+pub(super) fn holds_more_than_a_header(disk: &dyn Disk, first: u64) -> Result<bool, JournalError> {
+    let path = path_of(first);
+    let mut reader = FrameReader::open(disk, &path, 0, MAX_RECORD_BYTES, record_hash)
+        .map_err(JournalError::Disk)?;
+    for _ in 0..2 {
+        match reader.next().map_err(JournalError::Disk)? {
+            Found::Frame { .. } => {}
+            Found::End | Found::Torn(_) => return Ok(false),
+            Found::Damaged(_) => return Ok(true),
+        }
+    }
+    Ok(true)
+}
+
 fn first_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     let plain = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());

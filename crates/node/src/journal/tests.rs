@@ -433,20 +433,39 @@ fn a_file_that_is_none_of_the_journals_is_refused() {
 fn a_journal_is_made_once_and_never_by_opening() {
     let disk = MemoryDisk::new();
     assert!(!Journal::exists(&disk).unwrap());
-    assert!(matches!(
-        Journal::open(disk.clone(), &config(1), |_, _| {})
-            .err()
-            .unwrap(),
-        JournalError::Missing
-    ));
+    let missing = Journal::open(disk.clone(), &config(1), |_, _| {})
+        .err()
+        .unwrap();
+    assert!(matches!(missing, JournalError::Missing));
 
     Journal::create(&disk).unwrap();
+    assert!(!Journal::exists(&disk).unwrap());
+    Journal::create(&disk).unwrap();
+    commit(&open(&disk).0, 1);
 
     assert!(Journal::exists(&disk).unwrap());
-    assert!(matches!(
-        Journal::create(&disk).unwrap_err(),
-        JournalError::Exists
-    ));
+    let again = Journal::create(&disk).unwrap_err();
+    assert!(matches!(again, JournalError::Exists));
+}
+
+#[test]
+fn what_is_left_of_a_journal_is_not_taken_for_an_interrupted_set_up() {
+    let disk = new_disk();
+    let (journal, _) = Journal::open(disk.clone(), &limits(1, 1 << 20), |_, _| {}).unwrap();
+    commit(&journal, 1);
+    let damaged = disk.fork();
+    damaged.flip(FIRST, 130, 1).unwrap();
+    commit(&journal, 1);
+    disk.remove(FIRST).unwrap();
+    let names = disk.list("journal").unwrap();
+    let last = format!("journal/{}", names[0]);
+    disk.truncate(&last, new_disk().length(FIRST).unwrap())
+        .unwrap();
+
+    for disk in [damaged, disk] {
+        assert!(Journal::exists(&disk).unwrap());
+        assert!(Journal::create(&disk).is_err());
+    }
 }
 
 #[test]

@@ -150,12 +150,36 @@ fn rows_moved_to_another_share_do_not_open() {
 #[test]
 fn a_keyring_is_made_once_and_never_by_opening() {
     let rig = Rig::new();
+    let create = |rig: &Rig| Keyring::create(&rig.disk, &rig.node, &*rig.kek, &mut rng());
+    assert!(
+        create(&rig).is_ok(),
+        "an empty keyring is what an interrupted set-up leaves"
+    );
+    rig.open().add(&shares(1), &mut rng()).unwrap();
 
-    let again = Keyring::create(&rig.disk, &rig.node, &*rig.kek, &mut rng()).unwrap_err();
+    let again = create(&rig).unwrap_err();
     let missing = Keyring::open(MemoryDisk::new(), rig.node.clone(), rig.kek.clone());
 
     assert!(matches!(again, KeyringError::Exists));
     assert!(matches!(missing.err().unwrap(), KeyringError::Missing));
+}
+
+#[test]
+fn a_set_up_that_crashes_at_any_operation_can_be_repeated() {
+    for at in 0..6 {
+        for seed in 0..20 {
+            let (disk, kek) = (MemoryDisk::new(), Arc::new(LocalKek::generate(&mut rng())));
+            let node: NodeId = "node-a".parse().unwrap();
+            disk.fail_at(at, Fault::Stop);
+            let _ = Keyring::create(&disk, &node, &*kek, &mut rng());
+            disk.crash(Survival::Torn(seed));
+
+            Keyring::create(&disk, &node, &*kek, &mut rng()).unwrap();
+            disk.crash(Survival::Nothing);
+
+            assert!(Keyring::open(disk, node, kek).unwrap().0.is_empty());
+        }
+    }
 }
 
 #[test]

@@ -17,9 +17,8 @@ impl Backoff {
     pub fn delay(&self, failures: u32, random: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.min(31));
         let longest = self.first.saturating_mul(doubled).min(self.cap);
-        let half = longest / 2;
-        let share = f64::from(random) / f64::from(u32::MAX);
-        half.saturating_add(half.mul_f64(share))
+        let chance = f64::from(random) / f64::from(u32::MAX);
+        longest.mul_f64(0.5 + 0.5 * chance)
     }
 }
 
@@ -27,13 +26,16 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff =
-        Backoff { first: Duration::from_millis(100), cap: Duration::from_secs(5) };
+    const BACKOFF: Backoff = Backoff {
+        first: Duration::from_millis(100),
+        cap: Duration::from_secs(5),
+    };
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let longest: Vec<u128> =
-            (0..8).map(|failures| BACKOFF.delay(failures, u32::MAX).as_millis()).collect();
+        let longest: Vec<u128> = (0..8)
+            .map(|failures| BACKOFF.delay(failures, u32::MAX).as_millis())
+            .collect();
 
         assert_eq!(longest, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(BACKOFF.delay(u32::MAX, u32::MAX), BACKOFF.cap);

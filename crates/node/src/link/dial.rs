@@ -25,7 +25,7 @@ use crate::service::{HandleRequests, NodeGrpc};
 // Requests and answers of a batch are megabytes at times; a link carries many of them at once.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-const MAX_REQUESTS_AT_A_TIME: u32 = 1024;
+const MAX_REQUESTS_AT_A_TIME: u32 = 256;
 
 /// Why a connection came to nothing or ended.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +59,24 @@ pub async fn keep_linked<H: HandleRequests>(
 ) {
     let mut failures: u32 = 0;
     while !*stop.borrow() {
-        let attempt = Attempt { target: &target, policy, handler: &handler };
+        let attempt = Attempt {
+            target: &target,
+            policy,
+            handler: &handler,
+        };
         let start = Instant::now();
-        let Some((served, ended)) = attempt.run(&mut stop).await else { return };
-        failures = if served { 0 } else { failures.saturating_add(1) };
+        let Some((served, ended)) = attempt.run(&mut stop).await else {
+            return;
+        };
+        failures = if served {
+            0
+        } else {
+            failures.saturating_add(1)
+        };
         report(&target, failures, &ended, start);
-        let delay = policy.backoff.delay(failures.saturating_sub(1), OsRng.next_u32());
+        let delay = policy
+            .backoff
+            .delay(failures.saturating_sub(1), OsRng.next_u32());
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stopped(&mut stop) => return,
@@ -125,13 +137,21 @@ impl<H: HandleRequests> Attempt<'_, H> {
 
     async fn connect(&self) -> Result<TlsStream<TcpStream>, Ended> {
         let address = || self.target.address.clone();
-        let connect = |source| Ended::Connect { address: address(), source };
-        let tcp = TcpStream::connect(&self.target.address).await.map_err(connect)?;
+        let connect = |source| Ended::Connect {
+            address: address(),
+            source,
+        };
+        let tcp = TcpStream::connect(&self.target.address)
+            .await
+            .map_err(connect)?;
         tcp.set_nodelay(true).map_err(connect)?;
         TlsConnector::from(Arc::clone(&self.target.tls))
             .connect(quorate_pinning::server_name(), tcp)
             .await
-            .map_err(|source| Ended::Handshake { address: address(), source })
+            .map_err(|source| Ended::Handshake {
+                address: address(),
+                source,
+            })
     }
 
     async fn serve(
@@ -165,7 +185,8 @@ impl<H: HandleRequests> Attempt<'_, H> {
             () = stopped(stop) => {
                 connection.as_mut().graceful_shutdown();
                 let drained = timeout(self.policy.drain_timeout, connection).await;
-                tracing::info!(peer = %peer, drained = drained.is_ok(), "link is closed");
+                let reason = if drained.is_ok() { "drained" } else { "drained too slowly" };
+                tracing::info!(peer = %peer, reason, "link is closed");
                 return None;
             }
         };

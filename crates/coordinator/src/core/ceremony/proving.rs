@@ -119,9 +119,8 @@ impl Core {
         let mut shares: Vec<(PartyIndex, [u8; 32])> = Vec::new();
         let mut replies = replies;
         for participant in &record.participants {
-            let receipt = match replies.remove(&participant.node) {
-                Some(NodeReply::Proved(receipt)) => receipt,
-                _ => return self.spoilt(moment, name, &participant.node, None),
+            let Some(NodeReply::Proved(receipt)) = replies.remove(&participant.node) else {
+                return self.spoilt(moment, name, &participant.node, None);
             };
             let Some(share) = self.share_of(&receipt, proving, &participant.node, &message) else {
                 return self.spoilt(moment, name, &participant.node, None);
@@ -217,7 +216,7 @@ impl Core {
     ) {
         self.misbehaved(moment, node, "did not prove its share", evidence.is_some());
         if let Some(evidence) = evidence {
-            self.keep_evidence(moment, Some(node), evidence);
+            self.keep_evidence(moment, node, &evidence);
         }
         let refusal = Refusal::new(
             Reason::PeerMisbehaved,
@@ -258,9 +257,11 @@ impl Core {
         key: &Arc<Certified>,
         replies: &BTreeMap<NodeId, NodeReply>,
     ) {
-        let false_receipt = replies.iter().find(|(node, reply)| match reply {
-            NodeReply::Activated(receipt) => !self.acknowledges(receipt, key, node),
-            _ => true,
+        let false_receipt = replies.iter().find(|(node, reply)| {
+            let NodeReply::Activated(receipt) = reply else {
+                return true;
+            };
+            !self.acknowledges(receipt, key, node)
         });
         if let Some((node, _)) = false_receipt {
             let node = node.clone();

@@ -9,13 +9,10 @@ use quorate_model::{
     node_api::{Aborted, AttemptId, CeremonyReply, NodeReply, NodeRequest, Prepared},
     operation::CommandState,
 };
-use quorate_protocol::{
-    envelope::Envelope,
-    evidence::{Evidence, Facts},
-};
+use quorate_protocol::envelope::Envelope;
 
 use super::Stage;
-use crate::core::{Core, Moment, keys::Certified};
+use crate::core::{Core, Moment, keys::Certified, math};
 
 /// The envelopes of one round for each recipient.
 type Mail = BTreeMap<NodeId, Vec<Vec<u8>>>;
@@ -49,12 +46,10 @@ impl Core {
     ) {
         let mut rounds = BTreeMap::new();
         for (node, reply) in replies {
-            match reply {
-                NodeReply::Ceremony(reply) => {
-                    rounds.insert(node, reply);
-                }
-                _ => return self.again(moment, name, disagreement()),
-            }
+            let NodeReply::Ceremony(reply) = reply else {
+                return self.again(moment, name, disagreement());
+            };
+            rounds.insert(node, reply);
         }
         if let Some((node, aborted)) =
             rounds.iter().find_map(|(node, reply)| Some((node, reply.aborted.clone()?)))
@@ -121,11 +116,7 @@ impl Core {
         aborted: &Aborted,
     ) {
         let proven = aborted.evidence.as_ref().and_then(|bytes| {
-            let evidence = Evidence::from_bytes(bytes).ok()?;
-            let roster = self.pinned.roster();
-            let identity_of = |id: &NodeId| roster.node(id).map(|card| card.identity_key);
-            let facts = Facts { identity_of: &identity_of, signing: None };
-            Some((evidence.verify(&facts).ok()?.node, bytes.clone()))
+            Some((math::proven(&self.pinned, bytes)?, bytes.clone()))
         });
         let refusal = Refusal::new(
             Reason::PeerMisbehaved,
@@ -135,7 +126,7 @@ impl Core {
         match proven {
             Some((culprit, evidence)) => {
                 self.misbehaved(moment, &culprit, "spoilt a ceremony", true);
-                self.keep_evidence(moment, Some(&culprit), evidence);
+                self.keep_evidence(moment, &culprit, &evidence);
                 let refusal = refusal.with("culprit", &culprit);
                 self.fail_creation(moment, name, CommandState::Failed, refusal);
             }
@@ -179,20 +170,16 @@ impl Core {
                 Certified::verify(&self.pinned, &certificate.to_bytes().ok()?, None)
             },
         );
-        match certified {
-            Some(key) => {
-                let key = Arc::new(key);
-                self.remember_key(&key);
-                self.begin_proving(moment, name, &key);
-            }
-            None => {
-                // The epoch is spent at every node that prepared it (P19).
-                if let Some(op) = self.ceremonies.ops.get_mut(name) {
-                    op.epoch.0 = op.epoch.0.saturating_add(1);
-                }
-                self.again(moment, name, disagreement());
-            }
+        if let Some(key) = certified {
+            let key = Arc::new(key);
+            self.remember_key(&key);
+            return self.begin_proving(moment, name, &key);
         }
+        // The epoch is spent at every node that prepared it (P19).
+        if let Some(op) = self.ceremonies.ops.get_mut(name) {
+            op.epoch.0 = op.epoch.0.saturating_add(1);
+        }
+        self.again(moment, name, disagreement());
     }
 }
 

@@ -10,7 +10,7 @@ use quorate_model::{
     share::{ShareReceipt, ShareStatement, share_batch_digest},
 };
 
-use super::{Answer, Attempt, Material, Phase, SignOp};
+use super::{Answer, Attempt, Material, Phase};
 use crate::core::{
     CallFailure, Core, Moment, Part,
     math::{self, Spoilt},
@@ -21,24 +21,24 @@ impl Core {
         &mut self,
         moment: &Moment<'_>,
         node: &NodeId,
-        parts: Vec<Part>,
+        parts: &[Part],
         result: Result<NodeReply, CallFailure>,
     ) {
         match result {
             Ok(NodeReply::Shares(batch)) if batch.outcomes.len() == parts.len() => {
-                self.share_batch(moment, node, &parts, batch);
+                self.share_batch(moment, node, parts, batch);
             }
             Ok(_) => {
                 self.misbehaved(moment, node, "answered with something else", false);
-                self.cheated(node, &parts);
+                self.cheated(node, parts);
             }
             Err(CallFailure::Refused(refusal)) => {
-                for part in &parts {
+                for part in parts {
                     self.refused(moment, node, part, refusal.clone());
                 }
             }
             Err(CallFailure::Lost | CallFailure::TimedOut) => {
-                for part in &parts {
+                for part in parts {
                     self.signing.give_up(part);
                     if let Some(op) = self.signing.ops.get_mut(&part.op) {
                         op.set_back(node, moment.ms(), None);
@@ -204,23 +204,11 @@ impl Core {
         }
         let evidence = receipt(&signer.phase)
             .zip(attempt.sets.get(item).cloned())
-            .and_then(|(receipt, set)| self.bad_share(id, receipt, item, set));
+            .and_then(|(receipt, set)| math::bad_share(receipt, item, set));
         self.misbehaved(moment, &signer.node, "made a share that does not hold", evidence.is_some());
         if let Some(evidence) = evidence {
-            self.keep_evidence(moment, Some(&signer.node), evidence);
+            self.keep_evidence(moment, &signer.node, &evidence);
         }
-    }
-
-    fn bad_share(
-        &self,
-        id: CommandId,
-        receipt: ShareReceipt,
-        item: usize,
-        set: quorate_model::share::SetOfSigners,
-    ) -> Option<Vec<u8>> {
-        let SignOp { material, .. } = self.signing.ops.get(&id)?;
-        let _ = material.as_ref()?;
-        math::bad_share(receipt, item, set)
     }
 }
 

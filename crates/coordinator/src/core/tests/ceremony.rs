@@ -116,7 +116,7 @@ fn a_link_that_breaks_in_a_round_is_waited_for_and_the_round_goes_on() {
     let handle = create(&mut world, "vault");
     world.disconnect(2);
     world.pass(500);
-    assert!(world.answers.get(&handle).is_none());
+    assert!(!world.answers.contains_key(&handle));
 
     world.connect(2);
     world.pass(300);

@@ -37,6 +37,7 @@ use rand_core::{RngCore as _, SeedableRng as _};
 
 /// How a node misbehaves.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Manners {
     /// Refuses every share request.
     pub(super) refuses_shares: Option<Refusal>,

@@ -37,7 +37,7 @@ fn an_answer_leaves_only_after_its_outcome_is_stored() {
     world.run();
     world.pass(50);
 
-    assert!(world.answers.get(&handle).is_none());
+    assert!(!world.answers.contains_key(&handle));
     let id = world.admitted(&signed).command().id;
     assert_eq!(world.core.command(id).unwrap().state, CommandState::Running);
     assert!(world.core.command(id).unwrap().outcome.is_none());
@@ -101,7 +101,7 @@ fn a_command_that_a_crash_forgot_is_carried_out_when_it_comes_again() {
     world.run();
     world.pass(50);
 
-    assert!(world.answers.get(&lost).is_none());
+    assert!(!world.answers.contains_key(&lost));
     world.signed(again, &["a"]);
 }
 
@@ -310,7 +310,7 @@ fn validation_needs_the_threshold_to_sign_and_everybody_to_create() {
     world.silence(1);
     let silent = world.validate(&signed);
     world.run();
-    assert!(world.answers.get(&silent).is_none());
+    assert!(!world.answers.contains_key(&silent));
     world.pass(6_000);
 
     assert_eq!(world.view(enough).state, CommandState::Succeeded);
@@ -328,15 +328,15 @@ fn an_admin_can_forbid_a_command_that_waits_and_every_node_hears_of_it() {
     let mut world = World::new(3);
     let signed = world.creation("vault", Scheme::Bip340, 2);
     world.disconnect(2);
-    let handle = world.submit(&signed);
+    let waiting = world.submit(&signed);
     world.run();
     let id = world.admitted(&signed).command().id;
     let rejection = world.rejection(&signed);
 
-    let word = world.endorse(id, rejection);
+    let spoken = world.endorse(id, rejection);
     world.run();
 
-    for handle in [handle, word] {
+    for handle in [waiting, spoken] {
         assert_eq!(world.view(handle).state, CommandState::Denied);
         let error = world.view(handle).error.as_ref().unwrap();
         assert_eq!(error.reason, Reason::CommandRejected);

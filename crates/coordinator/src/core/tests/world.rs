@@ -166,7 +166,7 @@ impl World {
     }
 
     pub(super) fn id(&self, index: usize) -> NodeId {
-        node_id(index)
+        self.nodes.keys().nth(index).unwrap().clone()
     }
 
     pub(super) fn node(&mut self, index: usize) -> &mut FakeNode {

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     CoordinatorId, Digest, IdentityKey, NodeId,
-    roster::{
-        CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster,
-    },
+    roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
 };
 use quorate_node::{
     config::CoordinatorAddress,
@@ -32,7 +30,31 @@ use crate::link::{LinkEvent, LinkPolicy, NodeLink, accept_nodes, nodes_of};
 
 /// Waits, but not for ever.
 pub(super) async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(20), future).await.expect("it happens in time")
+    timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it happens in time")
+}
+
+/// Short times, and room for two half-open connections.
+pub(super) fn policy() -> LinkPolicy {
+    LinkPolicy {
+        handshake_timeout: Duration::from_millis(500),
+        probe_timeout: Duration::from_millis(500),
+        max_half_open: 2,
+        ..LinkPolicy::default()
+    }
+}
+
+/// Short waits between attempts.
+pub(super) fn node_policy() -> NodePolicy {
+    let backoff = Backoff {
+        first: Duration::from_millis(5),
+        cap: Duration::from_millis(20),
+    };
+    NodePolicy {
+        backoff,
+        ..NodePolicy::default()
+    }
 }
 
 pub(super) struct Cluster {
@@ -45,13 +67,20 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new() -> Self {
         let generate = |id: &str| TlsIdentity::generate(id).unwrap();
-        let nodes: BTreeMap<NodeId, _> =
-            ["node-a", "node-b"].map(|id| (id.parse().unwrap(), generate(id))).into();
-        let coordinators: BTreeMap<CoordinatorId, _> =
-            ["coordinator-1", "coordinator-2"].map(|id| (id.parse().unwrap(), generate(id))).into();
+        let nodes: BTreeMap<NodeId, _> = ["node-a", "node-b"]
+            .map(|id| (id.parse().unwrap(), generate(id)))
+            .into();
+        let coordinators: BTreeMap<CoordinatorId, _> = ["coordinator-1", "coordinator-2"]
+            .map(|id| (id.parse().unwrap(), generate(id)))
+            .into();
         let admin = generate("admin");
         let pinned = pin(&nodes, &coordinators, &admin);
-        Self { nodes, coordinators, admin, pinned }
+        Self {
+            nodes,
+            coordinators,
+            admin,
+            pinned,
+        }
     }
 
     pub(super) fn node(&self, id: &str) -> &TlsIdentity {
@@ -60,27 +89,32 @@ impl Cluster {
 
     /// Starts a coordinator's listener with short times and room for two half-open connections.
     pub(super) async fn listen(&self, id: &str) -> Listening {
+        self.listen_with(id, policy()).await
+    }
+
+    pub(super) async fn listen_with(&self, id: &str, policy: LinkPolicy) -> Listening {
         let id: CoordinatorId = id.parse().unwrap();
         let identity = &self.coordinators[&id];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (events, received) = mpsc::channel(64);
         let (stop, stopped) = watch::channel(false);
-        let policy = LinkPolicy {
-            handshake_timeout: Duration::from_millis(500),
-            probe_timeout: Duration::from_millis(500),
-            max_half_open: 2,
-            ..LinkPolicy::default()
-        };
         let key_hash = identity.key_hash();
-        let identity =
-            TlsIdentity::from_bytes(&identity.to_bytes().unwrap()).unwrap();
+        let identity = TlsIdentity::from_bytes(&identity.to_bytes().unwrap()).unwrap();
         let find = nodes_of(&self.pinned);
         let task = tokio::spawn(async move {
-            accept_nodes(listener, &identity, find, policy, events, stopped).await.unwrap();
+            accept_nodes(listener, &identity, find, policy, events, stopped)
+                .await
+                .unwrap();
         });
         let task = Some((stop, task));
-        Listening { id, address, key_hash, events: received, task }
+        Listening {
+            id,
+            address,
+            key_hash,
+            events: received,
+            task,
+        }
     }
 
     /// Starts the links of a node.
@@ -90,10 +124,16 @@ impl Cluster {
         handler: &Arc<Scripted>,
         coordinators: &[&Listening],
     ) -> Running {
-        let policy = NodePolicy {
-            backoff: Backoff { first: Duration::from_millis(5), cap: Duration::from_millis(20) },
-            ..NodePolicy::default()
-        };
+        self.dial_with(node, handler, coordinators, node_policy())
+    }
+
+    pub(super) fn dial_with(
+        &self,
+        node: &str,
+        handler: &Arc<Scripted>,
+        coordinators: &[&Listening],
+        policy: NodePolicy,
+    ) -> Running {
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
         for coordinator in coordinators {
@@ -102,7 +142,12 @@ impl Cluster {
                 address: coordinator.address.clone(),
             };
             let target = Target::new(&address, self.node(node), &self.pinned).unwrap();
-            links.spawn(keep_linked(target, policy, Arc::clone(handler), stopped.clone()));
+            links.spawn(keep_linked(
+                target,
+                policy,
+                Arc::clone(handler),
+                stopped.clone(),
+            ));
         }
         Running { stop, links }
     }
@@ -129,7 +174,10 @@ fn pin(
         nodes: (1..).zip(nodes).map(card).collect(),
         coordinators: coordinators
             .iter()
-            .map(|(id, tls)| CoordinatorCard { id: id.clone(), tls_key_hash: tls.key_hash() })
+            .map(|(id, tls)| CoordinatorCard {
+                id: id.clone(),
+                tls_key_hash: tls.key_hash(),
+            })
             .collect(),
         principals: vec![Principal {
             id: "admin".parse().unwrap(),
@@ -173,17 +221,20 @@ impl Listening {
     }
 
     pub(super) async fn up(&mut self, node: &str) -> NodeLink {
-        match self.event().await {
-            LinkEvent::Up(id, link) if id.as_str() == node => link,
-            other => panic!("expected {node} to come up: {other:?}"),
-        }
+        let event = self.event().await;
+        let LinkEvent::Up(id, link) = event else {
+            panic!("expected {node} to come up: {event:?}")
+        };
+        assert_eq!(id.as_str(), node);
+        link
     }
 
     pub(super) async fn down(&mut self, node: &str, generation: u64) {
-        match self.event().await {
-            LinkEvent::Down(id, ended) if id.as_str() == node && ended == generation => {}
-            other => panic!("expected link {generation} of {node} to go down: {other:?}"),
-        }
+        let event = self.event().await;
+        let LinkEvent::Down(id, ended) = event else {
+            panic!("expected {node} to go down: {event:?}")
+        };
+        assert_eq!((id.as_str(), ended), (node, generation));
     }
 
     pub(super) async fn stop(&mut self) {

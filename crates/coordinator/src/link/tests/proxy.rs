@@ -1,4 +1,4 @@
-//! A wire that can be cut.
+//! A wire that can be cut, or fall silent.
 
 use tokio::{
     io::copy_bidirectional,
@@ -9,9 +9,17 @@ use tokio::{
 
 use super::Listening;
 
+/// What happens to the connections that exist.
+#[derive(Clone, Copy)]
+enum Wire {
+    Whole,
+    Cut,
+    Silent,
+}
+
 pub(super) struct Proxy {
     front: Listening,
-    cuts: watch::Sender<u64>,
+    wire: watch::Sender<Wire>,
     task: JoinHandle<()>,
 }
 
@@ -20,22 +28,30 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let behind = listening.address.clone();
-        let (cuts, seen) = watch::channel(0);
+        let (wire, seen) = watch::channel(Wire::Whole);
         let task = tokio::spawn(async move {
             loop {
                 let (mut front, _) = listener.accept().await.unwrap();
                 let mut back = TcpStream::connect(&behind).await.unwrap();
-                let mut cut = seen.clone();
-                cut.mark_unchanged();
+                let mut wire = seen.clone();
+                wire.mark_unchanged();
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = copy_bidirectional(&mut front, &mut back) => {}
-                        _ = cut.changed() => {}
+                        _ = wire.changed() => {}
+                    }
+                    let last = *wire.borrow();
+                    if matches!(last, Wire::Silent) {
+                        std::future::pending::<()>().await;
                     }
                 });
             }
         });
-        Self { front: listening.shallow(address), cuts, task }
+        Self {
+            front: listening.shallow(address),
+            wire,
+            task,
+        }
     }
 
     /// Where nodes dial.
@@ -45,7 +61,12 @@ impl Proxy {
 
     /// Ends all connections; new ones pass.
     pub(super) fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.wire.send_replace(Wire::Cut);
+    }
+
+    /// Carries nothing more on any connection and ends none; new ones pass.
+    pub(super) fn fall_silent(&self) {
+        self.wire.send_replace(Wire::Silent);
     }
 }
 

@@ -14,12 +14,18 @@ use tokio::sync::Semaphore;
 
 /// A request that is answered once the test releases it.
 pub(super) fn held() -> NodeRequest {
-    NodeRequest::ListKeys { after: None, limit: 0 }
+    NodeRequest::ListKeys {
+        after: None,
+        limit: 0,
+    }
 }
 
 /// A request that is never answered.
 pub(super) fn endless() -> NodeRequest {
-    NodeRequest::ListKeys { after: None, limit: 1 }
+    NodeRequest::ListKeys {
+        after: None,
+        limit: 1,
+    }
 }
 
 pub(super) struct Scripted {
@@ -110,9 +116,12 @@ impl HandleRequests for Scripted {
             self.released.acquire().await.unwrap().forget();
             return Ok(NodeReply::Keys(Vec::new()));
         }
-        match request {
-            NodeRequest::RecordEvidence { .. } => Ok(NodeReply::Done),
-            _ => Err(Refusal::new(Reason::Overloaded, "the script says nothing about this")),
+        if matches!(request, NodeRequest::RecordEvidence { .. }) {
+            return Ok(NodeReply::Done);
         }
+        Err(Refusal::new(
+            Reason::Overloaded,
+            "the script says nothing about this",
+        ))
     }
 }

@@ -5,11 +5,7 @@ use quorate_model::{
     node_api::{NodeReply, NodeRequest},
 };
 use quorate_pinning::{TlsIdentity, allow, client_config, server_config};
-use tokio::{
-    io::AsyncReadExt as _,
-    net::TcpListener,
-    task::JoinHandle,
-};
+use tokio::{io::AsyncReadExt as _, net::TcpListener, task::JoinHandle};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -56,7 +52,10 @@ async fn the_pinned_coordinator_is_served() {
 
     let first = shake(&listener, config).await.unwrap();
 
-    assert!(first > 0, "the node speaks HTTP/2 once it knows whom it talks to");
+    assert!(
+        first > 0,
+        "the node speaks HTTP/2 once it knows whom it talks to"
+    );
     dialing.end().await;
 }
 
@@ -75,7 +74,10 @@ async fn it_dials_again_whenever_a_connection_comes_to_nothing() {
 #[tokio::test]
 async fn it_stops_while_it_waits_to_dial_again() {
     let (node, coordinator) = (identity(), identity());
-    let backoff = Backoff { first: Duration::from_secs(3600), cap: Duration::from_secs(3600) };
+    let backoff = Backoff {
+        first: Duration::from_hours(1),
+        cap: Duration::from_hours(1),
+    };
     let (listener, dialing) = dial_after(&node, &coordinator, backoff).await;
     drop(within(listener.accept()).await.unwrap());
 
@@ -87,7 +89,9 @@ fn identity() -> TlsIdentity {
 }
 
 async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(20), future).await.expect("it happens in time")
+    timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it happens in time")
 }
 
 /// Accepts one connection and reads the first that the node says after the handshake.
@@ -110,7 +114,10 @@ impl Dialing {
 }
 
 async fn dial(node: &TlsIdentity, coordinator: &TlsIdentity) -> (TcpListener, Dialing) {
-    let backoff = Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(5) };
+    let backoff = Backoff {
+        first: Duration::from_millis(1),
+        cap: Duration::from_millis(5),
+    };
     dial_after(node, coordinator, backoff).await
 }
 
@@ -126,7 +133,11 @@ async fn dial_after(
         tls: Arc::new(client_config(node, allow([coordinator.key_hash()])).unwrap()),
     };
     let drain_timeout = Duration::from_millis(50);
-    let policy = LinkPolicy { backoff, drain_timeout, ..LinkPolicy::default() };
+    let policy = LinkPolicy {
+        drain_timeout,
+        backoff,
+        ..LinkPolicy::default()
+    };
     let (stop, stopped) = watch::channel(false);
     let link = tokio::spawn(keep_linked(target, policy, Arc::new(Nobody), stopped));
     (listener, Dialing { stop, link })

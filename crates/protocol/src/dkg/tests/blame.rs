@@ -5,6 +5,7 @@ use quorate_model::{Digest, PartyIndex};
 
 use super::{
     super::messages::{Commit, Echo, Hello, Package, Reveal, Share, decode, encode},
+    super::terms::view,
     harness::{Cluster, assert_all_blame, assert_blameless, assert_blames, facts, identity, party},
 };
 use crate::{
@@ -334,10 +335,22 @@ fn a_false_echo_names_its_sender() {
             seen: cluster.seen(round::COMMIT),
         };
         change(&cluster, &mut echo);
-        cluster.play(2, &echo);
+        play_view(&mut cluster, &echo);
 
         assert_all_blame(cluster.end(), 2, Fault::FalseEcho);
     }
+}
+
+/// Party 2 echoes this, under a header that names it, so that only the list can be wrong.
+fn play_view(cluster: &mut Cluster, echo: &Echo) {
+    let digests: Vec<_> = echo.seen.iter().map(|seen| seen.header.digest()).collect();
+    let previous = view(&cluster.session(), round::COMMIT, &digests);
+    let slot = Slot {
+        previous,
+        ..cluster.slot(party(2), None)
+    };
+    let envelope = Envelope::sign(slot, encode(echo).unwrap(), &identity(party(2)));
+    cluster.outgoing.insert(party(2), vec![envelope]);
 }
 
 #[test]
@@ -375,14 +388,7 @@ fn an_echo_that_reports_another_message_of_its_reader_ends_the_run() {
     let slot = cluster.history[&round::COMMIT][0].header.slot();
     let clone = Envelope::sign(slot, b"clone".to_vec(), &identity(party(1)));
     echo.seen[0] = clone.signed_header();
-    let digests: Vec<_> = echo.seen.iter().map(|seen| seen.header.digest()).collect();
-    let previous = super::super::terms::view(&cluster.session(), round::COMMIT, &digests);
-    let slot = Slot {
-        previous,
-        ..cluster.slot(party(2), None)
-    };
-    let envelope = Envelope::sign(slot, encode(&echo).unwrap(), &identity(party(2)));
-    cluster.outgoing.insert(party(2), vec![envelope]);
+    play_view(&mut cluster, &echo);
 
     let mut outcomes = cluster.end();
 

@@ -1,13 +1,15 @@
 //! Whatever does not come signed from the right party in the right place is refused, blames nobody,
 //! and leaves the run where it was (P14).
 
+use proptest::prelude::*;
 use quorate_model::wire::WireError;
 
-use super::harness::{Cluster, assert_blameless, assert_refused, identity, party};
+use super::harness::{Cluster, assert_blameless, assert_refused, facts, identity, party};
 use crate::{
     Fault,
     dkg::{Advance, Rejected, round},
     envelope::{Envelope, MAX_ENVELOPE_BYTES},
+    evidence::Evidence,
 };
 
 /// Delivers a changed round, which is refused, and then the true one, which is taken.
@@ -271,4 +273,50 @@ fn another_message_under_the_own_identity_ends_the_run() {
     let outcome = cluster.deliver(party(1), &inbound);
 
     assert_blameless(outcome, Fault::Impersonated);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_relay_does_to_the_bytes_is_refused_and_blames_nobody(
+        round in round::HELLO..=round::SHARE,
+        which in 0usize..2,
+        at: proptest::sample::Index,
+        bit in 0u8..8,
+        cut: proptest::sample::Index,
+        truncate: bool,
+    ) {
+        let mut cluster = Cluster::at(round, &[], 1);
+        let mut bytes: Vec<_> = cluster
+            .inbound(party(1))
+            .iter()
+            .map(|envelope| envelope.to_bytes().unwrap())
+            .collect();
+        let changed = &mut bytes[which];
+        if truncate {
+            changed.truncate(cut.index(changed.len()));
+        } else {
+            let at = at.index(changed.len());
+            changed[at] ^= 1 << bit;
+        }
+
+        let outcome = cluster.deliver_bytes(party(1), &bytes);
+
+        let Advance::Refused { machine, .. } = outcome else { panic!("{outcome:?}") };
+        prop_assert_eq!(machine.round(), round);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_envelope_and_no_evidence(
+        bytes in proptest::collection::vec(any::<u8>(), 0..512)
+    ) {
+        let versioned = [&[1], bytes.as_slice()].concat();
+        if let Ok(envelope) = Envelope::from_bytes(&versioned) {
+            prop_assert!(envelope.verify(&identity(party(1)).verifying_key()).is_err());
+        }
+        if let Ok(evidence) = Evidence::from_bytes(&versioned) {
+            prop_assert!(evidence.verify(&facts()).is_err());
+        }
+    }
 }

@@ -262,10 +262,10 @@ struct Frame {
 
 impl Frame {
     /// Plays party 1, whose session keys the test makes.
-    fn new() -> Self {
+    fn new(seed: u64) -> Self {
         let secret = [7; 32];
         let key = SessionSecretKey::from_revealed(secret);
-        let mut cluster = Cluster::at(round::HELLO, &[1], 3);
+        let mut cluster = Cluster::at(round::HELLO, &[1], seed);
         let mut hello: Hello = decode(round::HELLO, &cluster.outgoing[&party(1)][0].body).unwrap();
         hello.session_keys[0].1 = key.public();
         cluster.play(1, &hello);
@@ -325,12 +325,12 @@ impl Frame {
 
 #[test]
 fn a_complaint_about_a_good_share_blames_nobody() {
-    assert_eq!(Frame::new().verdict(|_| ()), NotProven::NoFault);
+    assert_eq!(Frame::new(3).verdict(|_| ()), NotProven::NoFault);
 }
 
 #[test]
 fn a_complaint_with_another_session_key_blames_nobody() {
-    let frame = Frame::new();
+    let frame = Frame::new(3);
     let other = frame.other_hello();
 
     assert_eq!(
@@ -352,7 +352,7 @@ fn a_complaint_with_another_session_key_blames_nobody() {
 
 #[test]
 fn a_complaint_with_statements_of_others_or_of_other_rounds_blames_nobody() {
-    let frame = Frame::new();
+    let frame = Frame::new(3);
     let history = &frame.cluster.history;
     let verdict = |change: &dyn Fn(&mut Complaint)| frame.verdict(change);
     let three = frame.cluster.outgoing[&party(3)][0].clone();
@@ -376,8 +376,40 @@ fn a_complaint_with_statements_of_others_or_of_other_rounds_blames_nobody() {
 }
 
 #[test]
+fn a_complaint_with_statements_of_two_sessions_blames_nobody() {
+    // The accuser makes the same session key in both, so that everything opens.
+    let (frame, other) = (Frame::new(3), Frame::new(4));
+    assert_eq!(other.verdict(|_| ()), NotProven::NoFault);
+
+    let changes: [&dyn Fn(&mut Complaint); 6] = [
+        &|complaint| complaint.share = other.complaint.share.clone(),
+        &|complaint| complaint.reveal = other.complaint.reveal.clone(),
+        &|complaint| complaint.commit = other.complaint.commit.clone(),
+        &|complaint| {
+            complaint.commit = other.complaint.commit.clone();
+            complaint.hello = other.complaint.hello.clone();
+            complaint.hellos = other.complaint.hellos.clone();
+        },
+        &|complaint| {
+            complaint.reveal = other.complaint.reveal.clone();
+            complaint.commit = other.complaint.commit.clone();
+            complaint.hello = other.complaint.hello.clone();
+            complaint.hellos = other.complaint.hellos.clone();
+        },
+        &|complaint| complaint.session = other.complaint.session.clone(),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        assert_eq!(
+            frame.verdict(change),
+            NotProven::Statement,
+            "change {number}"
+        );
+    }
+}
+
+#[test]
 fn a_complaint_with_forged_signatures_blames_nobody() {
-    let frame = Frame::new();
+    let frame = Frame::new(3);
     let forge = |envelope: &mut Envelope| envelope.body.push(0);
 
     assert_eq!(
@@ -398,7 +430,7 @@ fn a_complaint_with_forged_signatures_blames_nobody() {
 
 #[test]
 fn a_complaint_about_a_bad_share_of_the_same_run_is_proven() {
-    let mut frame = Frame::new();
+    let mut frame = Frame::new(3);
     let slot = frame.complaint.share.header.slot();
     let public = SessionSecretKey::from_revealed(frame.complaint.revealed).public();
     let sealed = seal(&public, &slot, &[1; 32], &mut frame.cluster.rng).unwrap();

@@ -1,0 +1,166 @@
+//! The listener for callers: TLS with the keys of principals pinned from the roster (P4).
+
+use std::{
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use quorate_model::{Digest, PrincipalId, roster::PinnedRoster};
+use quorate_pinning::{PinningError, TlsIdentity, peer_key_hash, server_config};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tonic::transport::server::Connected;
+
+/// How long a caller may take for the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections at a time, those in the handshake included.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// The pause after an error of the listener itself, most likely that no file descriptor is free.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub PrincipalId);
+
+/// A connection of a principal. It gives its place back when it ends.
+pub struct Connection {
+    stream: TlsStream<TcpStream>,
+    caller: Caller,
+    _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Caller;
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Lets principals in and nobody else.
+pub struct Doorkeeper {
+    tls: TlsAcceptor,
+    principals: BTreeMap<Digest, PrincipalId>,
+}
+
+impl Doorkeeper {
+    /// Knows the principals of a roster.
+    ///
+    /// # Errors
+    ///
+    /// When the identity cannot be used for TLS.
+    pub fn new(identity: &TlsIdentity, pinned: &PinnedRoster) -> Result<Self, PinningError> {
+        let principals: BTreeMap<Digest, PrincipalId> = pinned
+            .roster()
+            .principals
+            .iter()
+            .map(|principal| (principal.tls_key_hash, principal.id.clone()))
+            .collect();
+        let known = principals.clone();
+        let tls = server_config(identity, Arc::new(move |hash| known.contains_key(hash)))?;
+        Ok(Self { tls: TlsAcceptor::from(Arc::new(tls)), principals })
+    }
+
+    async fn let_in(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Caller)> {
+        stream.set_nodelay(true)?;
+        let stream = timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let caller = peer_key_hash(stream.get_ref().1)
+            .and_then(|hash| self.principals.get(&hash).cloned())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::PermissionDenied))?;
+        Ok((stream, Caller(caller)))
+    }
+}
+
+/// Accepts callers until nobody takes them any more.
+pub async fn accept_callers(
+    listener: TcpListener,
+    doorkeeper: Doorkeeper,
+    callers: mpsc::Sender<io::Result<Connection>>,
+) {
+    let doorkeeper = Arc::new(doorkeeper);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = callers.closed() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(reason = %error, "accept a caller");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let (doorkeeper, callers) = (Arc::clone(&doorkeeper), callers.clone());
+        tokio::spawn(async move {
+            match doorkeeper.let_in(stream).await {
+                Ok((stream, caller)) => {
+                    let connection = Connection { stream, caller, _place: place };
+                    // The server is going down.
+                    let _sent = callers.send(Ok(connection)).await;
+                }
+                Err(error) => {
+                    metrics::counter!("quorate_refused_callers_total").increment(1);
+                    let reason = crate::runtime::chain(&error);
+                    tracing::warn!(peer = %peer, reason, "caller is refused");
+                }
+            }
+        });
+    }
+}
