@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// How long a call of the SDK may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running cluster with a client and an admin.
 pub(crate) struct Cluster {

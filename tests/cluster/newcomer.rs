@@ -45,7 +45,7 @@ fn a_kept_directory_comes_back_with_its_keys() {
 fn shapes_that_cannot_be_are_refused_before_anything_starts() {
     for (arguments, says) in [
         (["--nodes", "3", "--threshold", "4"], "threshold"),
-        (["--nodes", "3", "--threshold", "1"], "at least 2"),
+        (["--nodes", "3", "--threshold", "1"], "expected 2"),
         (["--nodes", "1", "--threshold", "2"], "threshold"),
     ] {
         let done = run(Command::new(binaries().join("quorate"))

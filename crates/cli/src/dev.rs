@@ -7,6 +7,7 @@
 mod binaries;
 mod ceremony;
 mod cluster;
+mod config;
 mod demonstration;
 mod error;
 pub(crate) mod exec;
@@ -28,7 +29,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) use binaries::node_beside_us;
 pub(crate) use error::DevError;
 
-use self::{cluster::Cluster, demonstration::Demonstration, exec::Exec, place::Place};
+use self::{
+    binaries::Binaries, cluster::Cluster, demonstration::Demonstration, exec::Exec, place::Place,
+};
 use crate::{
     args::Format,
     context::Context,
@@ -158,7 +161,7 @@ impl Dev {
         ));
         let admin = cluster::connect(&profile, Role::Admin).await?;
         let shown = demonstration::run(&admin, &client, place).await?;
-        self.report(context, place, &profile, cluster, &shown)?;
+        self.report(context, place, &binaries, &profile, cluster, &shown)?;
         if let Some(command) = &self.exec {
             *exec = Some(Exec::start(command, profile.home(), &binaries.directory)?);
         }
@@ -169,6 +172,7 @@ impl Dev {
         &self,
         context: &Context,
         place: &Place,
+        binaries: &Binaries,
         profile: &Profile,
         cluster: &Cluster,
         shown: &Demonstration,
@@ -199,12 +203,20 @@ impl Dev {
                 format!("pid {pid}, log {}", place.log(&name).display()),
             );
         }
+        let root = quoted(&place.root().display().to_string());
         let text = format!(
             "{steps}\n{details}\n\
              This cluster is for trying things out: its roster is thrown away, all shares lie on \
              one disk,\nand its lifecycle quorum is 1, which is unsafe: one admin alone decides.\n\
-             \nUse it from another terminal:\n\n    export QUORATE_HOME={}\n    quorate key list\n",
-            quoted(&home)
+             \nUse it from another terminal:\n\n    \
+             export QUORATE_HOME={}\n    \
+             export PATH={}:$PATH\n    \
+             quorate key list\n    \
+             quorate sign psbt demo-taproot --in {root}/demo.psbt --out signed.psbt\n\n\
+             A killed node is not started again; this does it:\n\n    \
+             quorate-node run --config {root}/nodes/node-a.toml\n",
+            quoted(&home),
+            quoted(&binaries.directory.display().to_string()),
         );
         if self.exec.is_some() {
             eprintln!("{text}");

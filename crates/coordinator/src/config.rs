@@ -135,8 +135,10 @@ impl CoordinatorConfig {
     ///
     /// When a coordinator cannot run with it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
             path: path.to_owned(),
             source: Box::new(source),
@@ -146,7 +148,10 @@ impl CoordinatorConfig {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        if let Some(address) = self.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+        if let Some(address) = self
+            .metrics_listen
+            .filter(|address| !address.ip().is_loopback())
+        {
             return Err(ConfigError::NotLoopback(address));
         }
         let limits = &self.limits;
@@ -171,14 +176,19 @@ impl CoordinatorConfig {
     /// When it is not.
     pub fn read_roster(&self) -> Result<(SignedRoster, PinnedRoster), ConfigError> {
         let path = self.roster.clone();
-        let text = std::fs::read(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let text = std::fs::read(&path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        })?;
         if text.len() > MAX_ROSTER_BYTES.saturating_mul(2) {
             let source = RosterError::TooLarge(text.len());
             return Err(ConfigError::Roster { path, source });
         }
-        let signed: SignedRoster = serde_json::from_slice(&text)
-            .map_err(|source| ConfigError::NoRoster { path: path.clone(), source })?;
+        let signed: SignedRoster =
+            serde_json::from_slice(&text).map_err(|source| ConfigError::NoRoster {
+                path: path.clone(),
+                source,
+            })?;
         let pinned = signed
             .verify_pinned(&self.roster_hash)
             .map_err(|source| ConfigError::Roster { path, source })?;
@@ -212,18 +222,26 @@ mod tests {
         let config = read(&format!("{FULL}\n[limits]\nmax_pending = 7")).unwrap();
 
         assert_eq!(config.log_format, LogFormat::Json);
-        assert_eq!(config.limits, Limits { max_pending: 7, ..Limits::default() });
+        assert_eq!(
+            config.limits,
+            Limits {
+                max_pending: 7,
+                ..Limits::default()
+            }
+        );
     }
 
     #[test]
     fn unknown_options_remote_metrics_and_zero_limits_are_refused() {
-        assert!(matches!(read(&format!("{FULL}\ncolour = 1")), Err(ConfigError::Malformed { .. })));
+        assert!(matches!(
+            read(&format!("{FULL}\ncolour = 1")),
+            Err(ConfigError::Malformed { .. })
+        ));
         assert!(matches!(
             read(&format!("{FULL}\n[limits]\nmax_pendin = 1")),
             Err(ConfigError::Malformed { .. })
         ));
-        let remote =
-            FULL.replace("metrics_listen = \"127.0.0.1", "metrics_listen = \"0.0.0.0");
+        let remote = FULL.replace("metrics_listen = \"127.0.0.1", "metrics_listen = \"0.0.0.0");
         assert!(matches!(read(&remote), Err(ConfigError::NotLoopback(_))));
         assert!(matches!(
             read(&format!("{FULL}\n[limits]\nmax_batch = 0")),
@@ -239,11 +257,17 @@ mod tests {
         std::fs::write(&config.roster, r#"{"roster": "{}", "signatures": []}"#).unwrap();
         assert!(matches!(
             config.read_roster(),
-            Err(ConfigError::Roster { source: RosterError::NotPinned { .. }, .. })
+            Err(ConfigError::Roster {
+                source: RosterError::NotPinned { .. },
+                ..
+            })
         ));
 
         std::fs::write(&config.roster, "{").unwrap();
 
-        assert!(matches!(config.read_roster(), Err(ConfigError::NoRoster { .. })));
+        assert!(matches!(
+            config.read_roster(),
+            Err(ConfigError::NoRoster { .. })
+        ));
     }
 }

@@ -161,13 +161,28 @@ impl Core {
 
     fn dispatch(&mut self, moment: &mut Moment<'_>, event: Event) {
         match event {
-            Event::Submit { handle, command, validate_only: true, .. } => {
+            Event::Submit {
+                handle,
+                command,
+                validate_only: true,
+                ..
+            } => {
                 self.submit_validation(moment, handle, &command);
             }
-            Event::Submit { handle, command, remembered, .. } => {
+            Event::Submit {
+                handle,
+                command,
+                remembered,
+                ..
+            } => {
                 self.submit(moment, handle, command, remembered.as_deref());
             }
-            Event::Endorse { handle, id, endorsement, remembered } => {
+            Event::Endorse {
+                handle,
+                id,
+                endorsement,
+                remembered,
+            } => {
                 self.endorse(moment, handle, id, endorsement, remembered.as_deref());
             }
             Event::LinkUp { node } => self.link_up(moment, &node),
@@ -187,16 +202,26 @@ impl Core {
         }
         if !self.writes.is_empty() {
             let batch = BatchId(self.fresh_id());
-            self.commands.stored_by(batch, std::mem::take(&mut self.ended));
-            self.out.push(Action::Persist { batch, writes: std::mem::take(&mut self.writes) });
+            self.commands
+                .stored_by(batch, std::mem::take(&mut self.ended));
+            self.out.push(Action::Persist {
+                batch,
+                writes: std::mem::take(&mut self.writes),
+            });
         }
         let busy = !self.signing.is_empty()
             || !self.ceremonies.is_empty()
             || !self.validations.is_empty()
-            || self.calls.values().any(|call| matches!(call.purpose, Purpose::Shares(_)));
+            || self
+                .calls
+                .values()
+                .any(|call| matches!(call.purpose, Purpose::Shares(_)));
         let wait = if busy { BUSY_TICK_MS } else { IDLE_TICK_MS };
         let wake = moment.ms().saturating_add(wait);
-        if self.wake_ms.is_none_or(|planned| wake < planned || planned <= moment.ms()) {
+        if self
+            .wake_ms
+            .is_none_or(|planned| wake < planned || planned <= moment.ms())
+        {
             self.wake_ms = Some(wake);
             self.out.push(Action::WakeAt(wake));
         }
@@ -222,7 +247,10 @@ impl Core {
         remembered: Option<&StoredCommand>,
     ) {
         let id = command.command.id;
-        match self.commands.look_up(id, command.digest, remembered, handle) {
+        match self
+            .commands
+            .look_up(id, command.digest, remembered, handle)
+        {
             Lookup::Joined => return,
             Lookup::Over(view) => return self.answer(handle, Ok(view)),
             Lookup::Reused => return self.answer(handle, Err(reused(id))),
@@ -231,7 +259,8 @@ impl Core {
         if let Err(refusal) = self.admit_now(moment, &command) {
             return self.answer(handle, Err(refusal));
         }
-        self.commands.begin(fresh_view(&command.command, command.digest), Some(handle));
+        self.commands
+            .begin(fresh_view(&command.command, command.digest), Some(handle));
         if command.signed.rejected() {
             self.tell_rejection(moment, &command.signed, &command.command.body);
             return self.end(id, CommandState::Denied, None, Some(endorse::rejected(id)));
@@ -256,7 +285,9 @@ impl Core {
         let limits = &self.config.limits;
         let full = if let CommandBody::CreateKey(_) = &command.command.body {
             self.ceremonies.len()
-                >= limits.max_ceremonies.saturating_add(limits.max_waiting_ceremonies)
+                >= limits
+                    .max_ceremonies
+                    .saturating_add(limits.max_waiting_ceremonies)
         } else {
             self.signing.len() >= limits.max_pending
         };
@@ -291,7 +322,10 @@ impl Core {
         let keep = self.config.limits.max_recent;
         for (view, waiters) in self.commands.stored(batch, keep) {
             for handle in waiters {
-                self.out.push(Action::Answer { handle, result: Ok(Arc::clone(&view)) });
+                self.out.push(Action::Answer {
+                    handle,
+                    result: Ok(Arc::clone(&view)),
+                });
             }
             self.out.push(Action::Progress(view));
         }
@@ -312,8 +346,21 @@ impl Core {
     ) -> CallId {
         let call = CallId(self.fresh_id());
         let sent_us = moment.now.mono_us;
-        self.calls.insert(call, Call { node: node.clone(), sent_us, overdue: false, purpose });
-        self.out.push(Action::Call { call, node: node.clone(), request, timeout_ms });
+        self.calls.insert(
+            call,
+            Call {
+                node: node.clone(),
+                sent_us,
+                overdue: false,
+                purpose,
+            },
+        );
+        self.out.push(Action::Call {
+            call,
+            node: node.clone(),
+            request,
+            timeout_ms,
+        });
         call
     }
 
@@ -327,10 +374,17 @@ impl Core {
         let Some(call) = self.calls.remove(&id) else {
             return;
         };
-        let Call { node, sent_us, overdue, purpose } = call;
+        let Call {
+            node,
+            sent_us,
+            overdue,
+            purpose,
+        } = call;
         let elapsed_us = moment.now.mono_us.saturating_sub(sent_us);
         match purpose {
-            Purpose::Status { nonce } => self.status_reply(moment, &node, nonce, elapsed_us, result),
+            Purpose::Status { nonce } => {
+                self.status_reply(moment, &node, nonce, elapsed_us, result)
+            }
             Purpose::Sync => self.sync_reply(moment, &node, result),
             Purpose::Tickets { scheme } => self.tickets_reply(moment, &node, scheme, result),
             Purpose::Shares(parts) => {
@@ -354,6 +408,7 @@ impl Core {
                 self.attest_reply(moment, &suspect, challenge, &node, result);
             }
             Purpose::Confirm => self.ask_status_soon(&node),
+            Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
             Purpose::Courtesy => {}
         }
     }
@@ -365,7 +420,11 @@ impl Core {
             peer.left_out_until_ms = until;
         }
         self.tickets.drop_node(node);
-        self.out.push(Action::Notice(Notice::Misbehaved { node: node.clone(), what, proven }));
+        self.out.push(Action::Notice(Notice::Misbehaved {
+            node: node.clone(),
+            what,
+            proven,
+        }));
     }
 
     /// Keeps evidence, and hands it to every node but the blamed one for their audit logs (P16).
@@ -377,7 +436,9 @@ impl Core {
         let timeout = self.config.limits.call_timeout_ms;
         for node in self.peers.connected() {
             if node != *blamed {
-                let request = NodeRequest::RecordEvidence { evidence: evidence.to_vec() };
+                let request = NodeRequest::RecordEvidence {
+                    evidence: evidence.to_vec(),
+                };
                 self.call(moment, &node, request, timeout, Purpose::Courtesy);
             }
         }
@@ -420,7 +481,11 @@ impl Core {
 
     /// A page of keys after a name, in order.
     pub fn keys(&mut self, after: Option<&KeyName>, limit: usize) -> Vec<KeyView> {
-        self.keys.page(&self.pinned, after, limit).iter().map(|key| key.view()).collect()
+        self.keys
+            .page(&self.pinned, after, limit)
+            .iter()
+            .map(|key| key.view())
+            .collect()
     }
 
     /// How many keys are known.

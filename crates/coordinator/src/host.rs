@@ -50,10 +50,14 @@ pub enum HostError {
     #[error("write the card")]
     Card(#[from] serde_json::Error),
     /// The roster does not know the key.
-    #[error("the roster lists no coordinator with the TLS key {0}: this is another roster or another coordinator")]
+    #[error(
+        "the roster lists no coordinator with the TLS key {0}: this is another roster or another coordinator"
+    )]
     Stranger(quorate_model::Digest),
     /// The roster knows the key under another id.
-    #[error("the TLS key is that of coordinator \"{found}\", the configuration says \"{expected}\"")]
+    #[error(
+        "the TLS key is that of coordinator \"{found}\", the configuration says \"{expected}\""
+    )]
     OtherId {
         /// In the roster.
         found: CoordinatorId,
@@ -64,7 +68,11 @@ pub enum HostError {
 
 fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HostError {
     let path = path.to_owned();
-    move |source| HostError::File { action, path, source }
+    move |source| HostError::File {
+        action,
+        path,
+        source,
+    }
 }
 
 /// Makes the identity of a coordinator in a directory of its own.
@@ -84,9 +92,18 @@ pub fn init(dir: &Path, id: &CoordinatorId) -> Result<CoordinatorCard, HostError
     }
     let identity = TlsIdentity::generate(id.as_str())?;
     write_new(&path, &identity.to_bytes()?, 0o600)?;
-    let card = CoordinatorCard { id: id.clone(), tls_key_hash: identity.key_hash() };
-    write_new(&dir.join(CARD_FILE), &serde_json::to_vec_pretty(&card)?, 0o644)?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(file("sync", dir))?;
+    let card = CoordinatorCard {
+        id: id.clone(),
+        tls_key_hash: identity.key_hash(),
+    };
+    write_new(
+        &dir.join(CARD_FILE),
+        &serde_json::to_vec_pretty(&card)?,
+        0o644,
+    )?;
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(file("sync", dir))?;
     Ok(card)
 }
 
@@ -97,7 +114,10 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), HostError> {
         .mode(mode)
         .open(path)
         .map_err(file("create", path))?;
-    target.write_all(bytes).and_then(|()| target.sync_all()).map_err(file("write", path))
+    target
+        .write_all(bytes)
+        .and_then(|()| target.sync_all())
+        .map_err(file("write", path))
 }
 
 /// Reads the TLS identity.
@@ -107,7 +127,11 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), HostError> {
 /// When others could have read it as well, or it is none.
 pub fn read_identity(path: &Path) -> Result<TlsIdentity, HostError> {
     let opened = File::open(path).map_err(file("open", path))?;
-    let mode = opened.metadata().map_err(file("inspect", path))?.permissions().mode();
+    let mode = opened
+        .metadata()
+        .map_err(file("inspect", path))?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
         return Err(HostError::Exposed(path.to_owned()));
     }
@@ -134,9 +158,10 @@ pub fn own_id(
         .find(|card| card.tls_key_hash == hash)
         .ok_or(HostError::Stranger(hash))?;
     match configured.filter(|id| **id != card.id) {
-        Some(expected) => {
-            Err(HostError::OtherId { found: card.id.clone(), expected: expected.clone() })
-        }
+        Some(expected) => Err(HostError::OtherId {
+            found: card.id.clone(),
+            expected: expected.clone(),
+        }),
         None => Ok(card.id.clone()),
     }
 }
@@ -154,7 +179,10 @@ mod tests {
         let card = init(&place, &id).unwrap();
 
         let path = place.join(IDENTITY_FILE);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(read_identity(&path).unwrap().key_hash(), card.tls_key_hash);
         assert!(matches!(init(&place, &id), Err(HostError::Exists(_))));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();

@@ -1,5 +1,9 @@
 //! The `quorate-coordinator` daemon: makes the identity of a coordinator, and runs it.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool"
+)]
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -67,7 +71,12 @@ fn act(arguments: Arguments) -> Result<()> {
         }
         What::Run(arguments) => {
             let config = CoordinatorConfig::read(&arguments.config)?;
-            run::run(&config, RunOptions { exit_with_parent: arguments.exit_with_parent })
+            run::run(
+                &config,
+                RunOptions {
+                    exit_with_parent: arguments.exit_with_parent,
+                },
+            )
         }
     }
 }

@@ -60,14 +60,19 @@ pub fn run(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
 
 async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
     let (roster, pinned) = config.read_roster()?;
-    let identity_file =
-        config.identity.clone().unwrap_or_else(|| config.dir.join(host::IDENTITY_FILE));
+    let identity_file = config
+        .identity
+        .clone()
+        .unwrap_or_else(|| config.dir.join(host::IDENTITY_FILE));
     let identity = host::read_identity(&identity_file)?;
     let id = host::own_id(pinned.roster(), &identity, config.id.as_ref())?;
     let store = open_store(config)?;
 
     let health = Health::default();
-    let core = CoreConfig { id: id.clone(), limits: config.limits.clone() };
+    let core = CoreConfig {
+        id: id.clone(),
+        limits: config.limits.clone(),
+    };
     let (engine, thread) = runtime::start(core, pinned.clone(), store, health.clone())?;
 
     let api_listener = listen(config.api_listen).await?;
@@ -78,25 +83,38 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
     };
     let bound = Bound {
         id,
-        api: api_listener.local_addr().context("find the address for callers")?,
-        nodes: node_listener.local_addr().context("find the address for nodes")?,
+        api: api_listener
+            .local_addr()
+            .context("find the address for callers")?,
+        nodes: node_listener
+            .local_addr()
+            .context("find the address for nodes")?,
         metrics,
     };
 
     let (stop_links, links_stopped) = watch::channel(false);
-    let links = spawn_links(node_listener, &identity_file, &engine, &pinned, links_stopped)?;
+    let links = spawn_links(
+        node_listener,
+        &identity_file,
+        &engine,
+        &pinned,
+        links_stopped,
+    )?;
     let doorkeeper = Doorkeeper::new(&identity, &pinned)?;
     let (callers, connections) = mpsc::channel(64);
     let door = tokio::spawn(accept_callers(api_listener, doorkeeper, callers));
     let (stop_api, mut api_done) = watch::channel(false);
-    let router =
-        Api::new(engine.clone(), roster, pinned).serve_on(api_server()).await?;
+    let services = Api::new(engine.clone(), roster, pinned)
+        .serve_on(api_server())
+        .await?;
     let serving = tokio::spawn(async move {
         let stopped = async move {
             // Whoever would say so may be gone, which says the same.
             let _stopped = api_done.wait_for(|stop| *stop).await;
         };
-        router.serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped).await
+        services
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
+            .await
     });
     announce(&bound)?;
 
@@ -116,7 +134,9 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
     stop_links.send_replace(true);
     links.abort();
     drop(engine);
-    tokio::task::spawn_blocking(move || thread.stop()).await.context("end the core thread")?;
+    tokio::task::spawn_blocking(move || thread.stop())
+        .await
+        .context("end the core thread")?;
     if store_failed {
         bail!("the coordinator stops, because its store failed: see the log");
     }
@@ -126,8 +146,8 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
 
 fn open_store(config: &CoordinatorConfig) -> Result<Arc<SledStore>> {
     let path = config.dir.join(host::STORE_DIR);
-    let opened = SledStore::open(&path)
-        .with_context(|| format!("open the store {}", path.display()))?;
+    let opened =
+        SledStore::open(&path).with_context(|| format!("open the store {}", path.display()))?;
     if let Some(set_aside) = opened.set_aside {
         tracing::warn!(
             reason = %set_aside.display(),
@@ -139,7 +159,9 @@ fn open_store(config: &CoordinatorConfig) -> Result<Arc<SledStore>> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))
 }
 
 /// Accepts nodes, and tells the engine of their links.

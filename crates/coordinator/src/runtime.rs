@@ -24,10 +24,7 @@ use std::{
 };
 
 use quorate_model::{
-    NodeId, Reason, Refusal,
-    command::Endorsement,
-    ids::CommandId,
-    operation::CommandView,
+    NodeId, Reason, Refusal, command::Endorsement, ids::CommandId, operation::CommandView,
     roster::PinnedRoster,
 };
 use tokio::sync::{oneshot, watch};
@@ -138,7 +135,14 @@ pub fn start(
         store,
         next_handle: Arc::new(AtomicU64::new(1)),
     };
-    Ok((engine, EngineThread { inputs, thread: Some(thread), failed }))
+    Ok((
+        engine,
+        EngineThread {
+            inputs,
+            thread: Some(thread),
+            failed,
+        },
+    ))
 }
 
 impl EngineThread {
@@ -167,7 +171,11 @@ impl Drop for Waiting {
 impl Waiting {
     /// The answer, if it comes in time.
     pub async fn within(&mut self, limit: Option<Duration>) -> Option<Answer> {
-        let answer = async { (&mut self.answer).await.unwrap_or_else(|_| Err(going_down())) };
+        let answer = async {
+            (&mut self.answer)
+                .await
+                .unwrap_or_else(|_| Err(going_down()))
+        };
         match limit {
             Some(limit) => tokio::time::timeout(limit, answer).await.ok(),
             None => Some(answer.await),
@@ -181,7 +189,10 @@ impl Waiting {
 }
 
 fn going_down() -> Refusal {
-    Refusal::new(Reason::ShuttingDown, "the coordinator is going down: repeat the call later")
+    Refusal::new(
+        Reason::ShuttingDown,
+        "the coordinator is going down: repeat the call later",
+    )
 }
 
 impl Engine {
@@ -194,7 +205,12 @@ impl Engine {
         let remembered = self.remembered(command.command().id)?;
         let waiting = self.wait();
         let handle = waiting.handle;
-        let event = Event::Submit { handle, command, validate_only, remembered };
+        let event = Event::Submit {
+            handle,
+            command,
+            validate_only,
+            remembered,
+        };
         self.send(Input::Event(Box::new(event)));
         Ok(waiting)
     }
@@ -208,7 +224,12 @@ impl Engine {
         let remembered = self.remembered(id)?;
         let waiting = self.wait();
         let handle = waiting.handle;
-        let event = Event::Endorse { handle, id, endorsement, remembered };
+        let event = Event::Endorse {
+            handle,
+            id,
+            endorsement,
+            remembered,
+        };
         self.send(Input::Event(Box::new(event)));
         Ok(waiting)
     }
@@ -217,7 +238,11 @@ impl Engine {
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         lock(&self.shared.answers).insert(handle, sender);
-        Waiting { handle, answer, shared: Arc::clone(&self.shared) }
+        Waiting {
+            handle,
+            answer,
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     fn send(&self, input: Input) {
@@ -232,7 +257,10 @@ impl Engine {
             Ok(found) => Ok(found.map(Box::new)),
             Err(error) => {
                 tracing::error!(reason = %chain(&error), "read a command from the store");
-                Err(Refusal::new(Reason::Invariant, "the store of the coordinator is damaged"))
+                Err(Refusal::new(
+                    Reason::Invariant,
+                    "the store of the coordinator is damaged",
+                ))
             }
         }
     }
@@ -263,10 +291,15 @@ impl Engine {
         if let Some(view) = self.query(move |core| core.command(id)).await? {
             return Ok(view);
         }
-        self.remembered(id)?.map(|stored| stored.view).ok_or_else(|| {
-            Refusal::new(Reason::CommandUnknown, format!("no command has the id {id}"))
+        self.remembered(id)?
+            .map(|stored| stored.view)
+            .ok_or_else(|| {
+                Refusal::new(
+                    Reason::CommandUnknown,
+                    format!("no command has the id {id}"),
+                )
                 .with("command_id", id)
-        })
+            })
     }
 
     /// Follows a command.
@@ -296,11 +329,12 @@ impl Engine {
     /// Takes no further command up, and waits until nothing is under way or the time is over.
     pub async fn drain(&self, limit: Duration) {
         let drained = async {
-            while self.query(|core| {
-                core.drain();
-                core.is_idle()
-            })
-            .await
+            while self
+                .query(|core| {
+                    core.drain();
+                    core.is_idle()
+                })
+                .await
                 == Ok(false)
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -10,7 +10,10 @@ mod page;
 
 use std::sync::Arc;
 
-use quorate_model::{PrincipalId, Reason, Refusal, roster::{PinnedRoster, SignedRoster}};
+use quorate_model::{
+    PrincipalId, Reason, Refusal,
+    roster::{PinnedRoster, SignedRoster},
+};
 use quorate_proto::{
     limits::{MAX_PUBLIC_REPLY_BYTES, MAX_PUBLIC_REQUEST_BYTES},
     status::to_status,
@@ -40,7 +43,11 @@ pub struct Api(Arc<Inner>);
 impl Api {
     /// The API of a coordinator.
     pub fn new(engine: Engine, roster: SignedRoster, pinned: PinnedRoster) -> Self {
-        Self(Arc::new(Inner { engine, roster, pinned }))
+        Self(Arc::new(Inner {
+            engine,
+            roster,
+            pinned,
+        }))
     }
 
     /// Adds every service, with health checking and reflection, to a server.
@@ -82,13 +89,23 @@ impl Api {
 /// Who calls: the principal whose TLS key it is. The handshake lets nobody else in; this is for the
 /// log only, because commands stand by their own endorsements.
 fn caller<T>(request: &Request<T>) -> Result<PrincipalId, Status> {
-    request.extensions().get::<Caller>().map(|caller| caller.0.clone()).ok_or_else(|| {
-        to_status(&Refusal::new(Reason::CallerUnknown, "the caller is no principal of the roster"))
-    })
+    request
+        .extensions()
+        .get::<Caller>()
+        .map(|caller| caller.0.clone())
+        .ok_or_else(|| {
+            to_status(&Refusal::new(
+                Reason::CallerUnknown,
+                "the caller is no principal of the roster",
+            ))
+        })
 }
 
 /// A refusal as the status of a call.
-#[expect(clippy::needless_pass_by_value, reason = "a refusal ends here; it is passed to map_err")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a refusal ends here; it is passed to map_err"
+)]
 fn refuse(refusal: Refusal) -> Status {
     let status = to_status(&refusal);
     if refusal.reason == Reason::Invariant {
@@ -100,3 +117,6 @@ fn refuse(refusal: Refusal) -> Status {
 fn invalid(message: impl Into<String>) -> Status {
     to_status(&Refusal::new(Reason::RequestInvalid, message))
 }
+
+#[cfg(test)]
+mod tests;

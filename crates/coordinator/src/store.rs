@@ -58,7 +58,10 @@ pub struct Place {
 impl Place {
     /// The place of a command.
     pub fn of(view: &CommandView) -> Self {
-        Self { created: view.created, id: view.id }
+        Self {
+            created: view.created,
+            id: view.id,
+        }
     }
 }
 

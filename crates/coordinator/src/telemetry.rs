@@ -27,8 +27,9 @@ use crate::config::LogFormat;
 /// Connections to the local address at a time.
 const MAX_CONNECTIONS: usize = 64;
 
-const SECONDS: [f64; 12] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const SECONDS: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// Why metrics cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,10 @@ pub enum TelemetryError {
 /// Starts logging to standard error; `RUST_LOG` chooses what.
 pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false);
     // A second start in one process keeps the first.
     let _started = match format {
         LogFormat::Text => builder.try_init(),
@@ -113,8 +117,7 @@ async fn accept(listener: TcpListener, handle: PrometheusHandle, health: Health)
         let (handle, health) = (handle.clone(), health.clone());
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let response =
-                    respond(request.method(), request.uri().path(), &handle, &health);
+                let response = respond(request.method(), request.uri().path(), &handle, &health);
                 async move { Ok::<_, Infallible>(response) }
             });
             // A scraper that hangs up is its own business.
@@ -139,10 +142,14 @@ fn respond(
             (StatusCode::OK, handle.render())
         }
         (&Method::GET, "/healthz") if health.is_well() => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET, "/healthz") => {
-            (StatusCode::SERVICE_UNAVAILABLE, "too few nodes are connected\n".to_owned())
-        }
-        _ => (StatusCode::NOT_FOUND, "there is /metrics and /healthz\n".to_owned()),
+        (&Method::GET, "/healthz") => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too few nodes are connected\n".to_owned(),
+        ),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there is /metrics and /healthz\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
@@ -157,10 +164,11 @@ mod tests {
     fn health_is_told_as_it_is_and_nothing_else_is_served() {
         let handle = recorder().unwrap();
         let health = Health::default();
-        let status = |method: Method, path: &str| {
-            respond(&method, path, &handle, &health).status()
-        };
-        assert_eq!(status(Method::GET, "/healthz"), StatusCode::SERVICE_UNAVAILABLE);
+        let status = |method: Method, path: &str| respond(&method, path, &handle, &health).status();
+        assert_eq!(
+            status(Method::GET, "/healthz"),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
 
         health.set(true);
 

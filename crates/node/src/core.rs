@@ -15,7 +15,7 @@
 //! first, then send, as a type. A node never starts anything and never waits for another node.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -161,6 +161,8 @@ struct State {
     clock: NodeClock,
     refusals: Budget,
     checkpointed: Checkpointed,
+    /// Evidence that was recorded in this run, by whom it blames.
+    blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
 }
 
 /// When and where the last checkpoint was taken.
@@ -218,6 +220,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 clock: parts.clock,
                 refusals: Budget::new(),
                 checkpointed: Checkpointed { sequence, monotonic_ms: 0 },
+                blamed: BTreeMap::new(),
             }),
             tickets: Mutex::new(TicketPools::default()),
             sessions: Mutex::new(BTreeMap::new()),
@@ -243,6 +246,23 @@ impl<D: Disk + 'static> NodeCore<D> {
     ///
     /// Only when the process must stop.
     pub fn handle(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        request: NodeRequest,
+    ) -> Result<Outcome, Fatal> {
+        match self.dispatch(context, request) {
+            // Nothing was appended, so nothing has changed.
+            Err(Fatal::Journal(JournalError::TooLarge(_) | JournalError::Backlog)) => {
+                Ok(Outcome::Ready(Err(Refusal::new(
+                    Reason::Overloaded,
+                    format!("node {} cannot record so much at once: try again later", self.me),
+                ))))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn dispatch(
         self: &Arc<Self>,
         context: &mut Context<'_>,
         request: NodeRequest,
@@ -367,16 +387,27 @@ impl<D: Disk + 'static> NodeCore<D> {
         reading: Reading,
         subject: Subject,
         refusal: &Refusal,
-    ) -> Result<(), Fatal> {
-        // An admin's rejection is final only once it is recorded, so it is always recorded (P8).
-        let must = refusal.reason == Reason::CommandRejected;
+    ) -> Result<Option<Appended>, Fatal> {
+        // An admin's rejection is final only once it is recorded, so it is always recorded, once
+        // (P8).
+        let must = match subject.command_id {
+            Some(id) if refusal.reason == Reason::CommandRejected => {
+                !ledger::command(&*state.index, id)?.is_some_and(|row| row.rejected)
+            }
+            _ => false,
+        };
         if refusal.reason.code() == Code::Internal
             || !(must || state.refusals.take(reading.monotonic_ms))
         {
-            return Ok(());
+            return Ok(None);
         }
         let time = state.clock.elapsed(reading);
-        let entry = Entry::Refused(Refused {
+        let entry = self.refused_entry(subject, refusal);
+        self.record(state, time, vec![entry]).map(Some)
+    }
+
+    fn refused_entry(&self, subject: Subject, refusal: &Refusal) -> Entry {
+        Entry::Refused(Refused {
             command: subject.command,
             command_id: subject.command_id,
             endorsements: subject.endorsements,
@@ -385,8 +416,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             epoch: subject.epoch,
             reason: refusal.reason.as_str().to_owned(),
             detail: refusal.message.clone(),
-        });
-        self.record(state, time, vec![entry]).map(drop)
+        })
     }
 }
 

@@ -24,6 +24,18 @@ pub(super) struct Binaries {
     pub(super) coordinator: PathBuf,
 }
 
+impl Binaries {
+    /// A command of the node program. What seals a node comes from its arguments only.
+    pub(super) fn node_command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.node);
+        command
+            .arg(verb)
+            .env_remove("QUORATE_PASSPHRASE_FILE")
+            .env_remove("QUORATE_KEY_FILE");
+        command
+    }
+}
+
 /// Finds the programs, after building what is missing or stale.
 pub(super) async fn provide() -> Result<Binaries, DevError> {
     let own = env::current_exe().map_err(DevError::file("find", Path::new("this executable")))?;
@@ -33,21 +45,43 @@ pub(super) async fn provide() -> Result<Binaries, DevError> {
         coordinator: directory.join(format!("{COORDINATOR}{}", env::consts::EXE_SUFFIX)),
         directory,
     };
-    let missing = [(&binaries.node, NODE), (&binaries.coordinator, COORDINATOR)]
-        .into_iter()
-        .find(|(path, _)| !path.is_file());
-    // Whoever has built the programs already, as tests do, saves the question to cargo.
-    let built = env::var_os("QUORATE_DEV_NO_BUILD").is_some();
-    match workspace(&binaries.directory).filter(|_| !built) {
-        Some(workspace) => build(&workspace, &binaries.directory, missing.is_some()).await?,
-        None => {
-            if let Some((_, name)) = missing {
-                let beside = own.display().to_string();
-                return Err(DevError::NoBinary { name, beside });
-            }
+    let programs = [(&binaries.node, NODE), (&binaries.coordinator, COORDINATOR)];
+    let missing = programs.into_iter().find(|(path, _)| !path.is_file());
+    if let Some(workspace) = workspace(&binaries.directory) {
+        let is_stale = programs
+            .into_iter()
+            .any(|(path, _)| !is_fresh(path, &workspace));
+        if is_stale {
+            build(&workspace, &binaries.directory, missing.is_some()).await?;
         }
+    } else if let Some((_, name)) = missing {
+        let beside = own.display().to_string();
+        return Err(DevError::NoBinary { name, beside });
     }
     Ok(binaries)
+}
+
+/// Whether a program is newer than everything that it was made of, as cargo lists it beside it.
+/// Cargo itself is asked only when it is not: it waits for every other cargo at work.
+fn is_fresh(program: &Path, workspace: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let (Some(made), Ok(list)) = (
+        modified(program),
+        fs::read_to_string(program.with_extension("d")),
+    ) else {
+        return false;
+    };
+    let Some((_, sources)) = list.trim_end().split_once(": ") else {
+        return false;
+    };
+    // Blanks in paths are escaped with a backslash.
+    let sources = sources.replace("\\ ", "\0");
+    let sources = sources
+        .split(' ')
+        .map(|path| PathBuf::from(path.replace('\0', " ")));
+    sources
+        .chain([workspace.join("Cargo.lock"), workspace.join("Cargo.toml")])
+        .all(|source| modified(&source).is_some_and(|changed| changed <= made))
 }
 
 /// The path of the node program beside this executable.
@@ -100,7 +134,6 @@ async fn build(workspace: &Path, directory: &Path, missing: bool) -> Result<(), 
             "--package",
             COORDINATOR,
             "--bins",
-            "--quiet",
         ])
         .args(["--profile", profile])
         .arg("--manifest-path")
@@ -136,6 +169,8 @@ fn profile_of(directory: &Path) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     #[test]
@@ -147,6 +182,44 @@ mod tests {
         ] {
             assert_eq!(profile_of(Path::new(directory)), expected);
         }
+    }
+
+    #[test]
+    fn a_program_is_fresh_while_nothing_that_it_was_made_of_is_newer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let touch = |name: &str, time: SystemTime| {
+            fs::File::create(path(name))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        };
+        for name in ["a b.rs", "c.rs", "Cargo.lock", "Cargo.toml"] {
+            touch(name, old);
+        }
+        let program = path("program");
+        touch("program", old + Duration::from_secs(1));
+        assert!(!is_fresh(&program, dir.path()), "no list");
+        let sources = format!(
+            "{}/a\\ b.rs {}",
+            dir.path().display(),
+            path("c.rs").display()
+        );
+        fs::write(
+            path("program.d"),
+            format!("{}: {sources}\n", program.display()),
+        )
+        .unwrap();
+
+        assert!(is_fresh(&program, dir.path()));
+        for name in ["a b.rs", "c.rs", "Cargo.lock", "Cargo.toml"] {
+            touch(name, old + Duration::from_secs(2));
+            assert!(!is_fresh(&program, dir.path()), "{name} is newer");
+            touch(name, old);
+        }
+        fs::remove_file(path("c.rs")).unwrap();
+        assert!(!is_fresh(&program, dir.path()), "a source is gone");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! machine: each host makes its own identity and shows a card; the cards become roster 1, which
 //! the admin signs; each host pins its hash.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use quorate_client::{
     identity::{Identity, SealingCost, write_private},
@@ -91,9 +91,8 @@ async fn make_node(place: &Place, binaries: &Binaries, id: &NodeId) -> Result<No
     let text = Zeroizing::new(format!("{}\n", hex::encode(key.as_slice())));
     write_private(&key_path, text.as_bytes()).map_err(DevError::file("write", &key_path))?;
     let letter = id.as_str().trim_start_matches("node-");
-    let mut command = Command::new(&binaries.node);
+    let mut command = binaries.node_command("init");
     command
-        .arg("init")
         .arg("--dir")
         .arg(place.node(id))
         .args(["--id", id.as_str()])
@@ -144,9 +143,8 @@ async fn pin_node(
     id: &NodeId,
     profile: &Profile,
 ) -> Result<(), DevError> {
-    let mut command = Command::new(&binaries.node);
+    let mut command = binaries.node_command("pin");
     command
-        .arg("pin")
         .arg("--dir")
         .arg(place.node(id))
         .arg("--roster")
@@ -162,37 +160,4 @@ fn read_card<T: DeserializeOwned>(program: &Path, bytes: &[u8]) -> Result<T, Dev
         name: program.display().to_string(),
         message: error.to_string(),
     })
-}
-
-/// Writes the configuration of the coordinator: loopback, and ports that the system chooses.
-pub(super) fn configure_coordinator(
-    place: &Place,
-    profile: &Profile,
-    listen: std::net::IpAddr,
-) -> Result<(), DevError> {
-    let any_port = std::net::SocketAddr::new(listen, 0).to_string();
-    let config = toml::Table::from_iter([
-        (
-            "dir".to_owned(),
-            place.coordinator().display().to_string().into(),
-        ),
-        (
-            "roster".to_owned(),
-            profile
-                .home()
-                .join(ROSTER_FILE)
-                .display()
-                .to_string()
-                .into(),
-        ),
-        (
-            "roster_hash".to_owned(),
-            profile.roster().hash().to_string().into(),
-        ),
-        ("api_listen".to_owned(), any_port.clone().into()),
-        ("node_listen".to_owned(), any_port.clone().into()),
-        ("metrics_listen".to_owned(), any_port.into()),
-    ]);
-    let path = place.coordinator_config();
-    fs::write(&path, config.to_string()).map_err(DevError::file("write", &path))
 }

@@ -23,6 +23,7 @@ use super::{
     DevError,
     binaries::Binaries,
     ceremony::{self, COORDINATOR},
+    config::{self, CoordinatorPorts},
     place::Place,
     process::Process,
 };
@@ -51,7 +52,13 @@ impl Cluster {
         listen: IpAddr,
     ) -> Result<Profile, DevError> {
         let mut profile = Profile::load(&place.home())?;
-        ceremony::configure_coordinator(place, &profile, listen)?;
+        let any_port = SocketAddr::new(listen, 0);
+        let mut ports = CoordinatorPorts {
+            api: any_port,
+            nodes: any_port,
+            metrics: any_port,
+        };
+        config::coordinator(place, &profile, &ports)?;
         let mut command = Command::new(&binaries.coordinator);
         command
             .arg("run")
@@ -60,24 +67,25 @@ impl Cluster {
         let ready = self
             .start_one(COORDINATOR, place, command.arg("--exit-with-parent"))
             .await?;
-        let api = loopback_address(&ready, "api")?;
-        let nodes = loopback_address(&ready, "nodes")?;
+        ports = CoordinatorPorts {
+            api: loopback_address(&ready, "api")?,
+            nodes: loopback_address(&ready, "nodes")?,
+            metrics: loopback_address(&ready, "metrics")?,
+        };
+        // Whoever starts it again after a crash finds it where the others look for it.
+        config::coordinator(place, &profile, &ports)?;
+        let id = ceremony::coordinator_id()?;
         profile.settings_mut().coordinators = vec![CoordinatorAddress {
-            id: ceremony::coordinator_id()?,
-            address: api.to_string(),
+            id,
+            address: ports.api.to_string(),
         }];
         profile.save()?;
-        let ids = place.shape().node_ids();
-        for id in &ids {
-            let mut command = Command::new(&binaries.node);
+        for id in place.shape().node_ids() {
+            config::node(place, &id, ports.nodes, any_port)?;
+            let mut command = binaries.node_command("run");
             command
-                .arg("run")
-                .arg("--dir")
-                .arg(place.node(id))
-                .args(["--coordinator", &format!("{COORDINATOR}={nodes}")])
-                .arg("--key-file")
-                .arg(place.node_key(id))
-                .args(["--metrics", &SocketAddr::new(listen, 0).to_string()])
+                .arg("--config")
+                .arg(place.node_config(&id))
                 .arg("--exit-with-parent");
             let log = place.log(id.as_str());
             self.processes

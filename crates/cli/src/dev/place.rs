@@ -164,6 +164,11 @@ impl Place {
         self.root.join("nodes").join(format!("{id}.key"))
     }
 
+    /// The configuration of a node.
+    pub(super) fn node_config(&self, id: &NodeId) -> PathBuf {
+        self.root.join("nodes").join(format!("{id}.toml"))
+    }
+
     /// The data directory of the coordinator.
     pub(super) fn coordinator(&self) -> PathBuf {
         self.root.join("coordinator")

@@ -1,7 +1,8 @@
 //! The command line as scripts see it: what is said, where, and with which exit code. Nothing here
 //! needs a cluster.
 #![expect(
-    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "all of this crate is tests"
 )]
 

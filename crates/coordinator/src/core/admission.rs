@@ -77,7 +77,10 @@ pub fn admit(pinned: &PinnedRoster, signed: SignedCommand) -> Result<Admitted, R
     if !signed.proposed_in(role) && !signed.rejected() {
         return Err(Refusal::new(
             Reason::RoleMissing,
-            format!("the command is proposed by nobody with the role {}", role.as_str()),
+            format!(
+                "the command is proposed by nobody with the role {}",
+                role.as_str()
+            ),
         )
         .with("role", role.as_str()));
     }
@@ -94,16 +97,18 @@ pub(super) fn check_endorsements(
     pinned: &PinnedRoster,
     signed: &SignedCommand,
 ) -> Result<(), Refusal> {
-    signed.verify_endorsements(&pinned.cluster(), pinned.roster()).map_err(|error| {
-        let reason = if let EndorsementError::UnknownPrincipal(_) = &error {
-            Reason::PrincipalUnknown
-        } else if let EndorsementError::NotItsRole { .. } = &error {
-            Reason::RoleMissing
-        } else {
-            Reason::EndorsementInvalid
-        };
-        Refusal::new(reason, error.to_string())
-    })
+    signed
+        .verify_endorsements(&pinned.cluster(), pinned.roster())
+        .map_err(|error| {
+            let reason = if let EndorsementError::UnknownPrincipal(_) = &error {
+                Reason::PrincipalUnknown
+            } else if let EndorsementError::NotItsRole { .. } = &error {
+                Reason::RoleMissing
+            } else {
+                Reason::EndorsementInvalid
+            };
+            Refusal::new(reason, error.to_string())
+        })
 }
 
 fn check_shape(pinned: &PinnedRoster, command: &Command) -> Result<(), Refusal> {
@@ -113,7 +118,11 @@ fn check_shape(pinned: &PinnedRoster, command: &Command) -> Result<(), Refusal> 
     create
         .check_shape()
         .map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
-    match create.nodes.iter().find(|id| pinned.roster().node(id).is_none()) {
+    match create
+        .nodes
+        .iter()
+        .find(|id| pinned.roster().node(id).is_none())
+    {
         Some(stranger) => Err(Refusal::new(
             Reason::NodeUnknown,
             format!("node \"{stranger}\" is not in the roster"),

@@ -11,7 +11,9 @@
 //! call is repeated: nodes answer a repeat exactly as before. The coordinator only carries; it can
 //! read no share and forge no statement, and a certificate that nodes did not all sign is none.
 
+mod asking;
 mod proving;
+mod resume;
 mod rounds;
 
 use std::{
@@ -21,7 +23,6 @@ use std::{
 
 use quorate_model::{
     Digest, Epoch, KeyName, NodeId, Reason, Refusal,
-    certificate::CommitCertificate,
     command::{CommandBody, CreateKey, SignedCommand},
     ids::{CommandId, UnixMillis},
     node_api::{AttemptId, NodeReply, NodeRequest},
@@ -29,7 +30,7 @@ use quorate_model::{
 };
 
 use super::{
-    Action, Admitted, CallFailure, Core, Moment, Notice, Purpose, StoreItem, admission,
+    Action, Admitted, Core, Moment, Notice, StoreItem, admission,
     keys::{self, Certified},
 };
 
@@ -71,15 +72,24 @@ struct Creation {
 
 enum Stage {
     /// Until all nodes are there, and not before this time.
-    Waiting { not_before_ms: u64 },
+    Waiting {
+        not_before_ms: u64,
+    },
     /// The round whose envelopes were handed over; none for the beginning.
-    Rounds { attempt: AttemptId, round: Option<u8> },
+    Rounds {
+        attempt: AttemptId,
+        round: Option<u8>,
+    },
     /// A node says that the name is taken: by whom?
     Looking,
     /// Until there is a ticket of every node.
-    Tickets { key: Arc<Certified> },
+    Tickets {
+        key: Arc<Certified>,
+    },
     Proving(Box<proving::Proving>),
-    Activating { key: Arc<Certified> },
+    Activating {
+        key: Arc<Certified>,
+    },
 }
 
 /// What one node is asked in a stage.
@@ -91,7 +101,9 @@ struct Ask {
 enum AskState {
     Asked,
     /// Lost on the way; to be repeated at this time.
-    Repeat { at_ms: u64 },
+    Repeat {
+        at_ms: u64,
+    },
     Answered(Box<NodeReply>),
 }
 
@@ -101,7 +113,9 @@ impl Stage {
         match self {
             Self::Waiting { .. } | Self::Looking => ("connect", 0),
             Self::Rounds { round: None, .. } => ("hello", 1),
-            Self::Rounds { round: Some(round), .. } => match round {
+            Self::Rounds {
+                round: Some(round), ..
+            } => match round {
                 0 => ("commit", 2),
                 1 => ("commit echo", 3),
                 2 => ("reveal", 4),
@@ -126,10 +140,12 @@ impl Ceremonies {
 
     /// The command with its endorsements.
     pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
-        self.ops
-            .values()
-            .find(|op| op.id == Some(id))
-            .map(|op| (Arc::clone(&op.signed), CommandBody::CreateKey(op.create.clone())))
+        self.ops.values().find(|op| op.id == Some(id)).map(|op| {
+            (
+                Arc::clone(&op.signed),
+                CommandBody::CreateKey(op.create.clone()),
+            )
+        })
     }
 }
 
@@ -274,7 +290,11 @@ impl Core {
         };
         match &op.stage {
             Stage::Waiting { not_before_ms } => {
-                let all = op.create.nodes.iter().all(|node| self.peers.is_connected(node));
+                let all = op
+                    .create
+                    .nodes
+                    .iter()
+                    .all(|node| self.peers.is_connected(node));
                 if all && *not_before_ms <= now_ms {
                     self.begin_rounds(moment, name);
                 } else {
@@ -328,126 +348,6 @@ impl Core {
         })
     }
 
-    /// Asks every node of a creation one thing; a new stage begins.
-    fn ask_all(
-        &mut self,
-        moment: &Moment<'_>,
-        name: &KeyName,
-        stage: Stage,
-        requests: BTreeMap<NodeId, NodeRequest>,
-    ) {
-        let number = self.fresh_id();
-        let Some(op) = self.ceremonies.ops.get_mut(name) else {
-            return;
-        };
-        op.number = number;
-        op.stage = stage;
-        op.stage_ms = moment.ms();
-        op.asks = requests
-            .iter()
-            .map(|(node, request)| {
-                (node.clone(), Ask { request: request.clone(), state: AskState::Asked })
-            })
-            .collect();
-        for (node, request) in requests {
-            self.ask(moment, name, number, &node, request);
-        }
-        self.tell_progress(name);
-    }
-
-    fn ask(
-        &mut self,
-        moment: &Moment<'_>,
-        name: &KeyName,
-        number: u64,
-        node: &NodeId,
-        request: NodeRequest,
-    ) {
-        if !self.peers.is_connected(node) {
-            return self.set_ask(name, node, AskState::Repeat { at_ms: moment.ms() });
-        }
-        let timeout = self.config.limits.round_timeout_ms;
-        let purpose = Purpose::Ceremony { key: name.clone(), stage: number };
-        self.call(moment, node, request, timeout, purpose);
-    }
-
-    fn set_ask(&mut self, name: &KeyName, node: &NodeId, state: AskState) {
-        if let Some(ask) =
-            self.ceremonies.ops.get_mut(name).and_then(|op| op.asks.get_mut(node))
-        {
-            ask.state = state;
-        }
-    }
-
-    fn repeat_asks(&mut self, moment: &Moment<'_>, name: &KeyName) {
-        let Some(op) = self.ceremonies.ops.get_mut(name) else {
-            return;
-        };
-        let number = op.number;
-        let mut again = Vec::new();
-        for (node, ask) in &mut op.asks {
-            let due = matches!(ask.state, AskState::Repeat { at_ms } if at_ms <= moment.ms());
-            if due && self.peers.is_connected(node) {
-                ask.state = AskState::Asked;
-                again.push((node.clone(), ask.request.clone()));
-            }
-        }
-        for (node, request) in again {
-            self.ask(moment, name, number, &node, request);
-        }
-    }
-
-    pub(super) fn ceremony_reply(
-        &mut self,
-        moment: &mut Moment<'_>,
-        name: &KeyName,
-        number: u64,
-        node: &NodeId,
-        result: Result<NodeReply, CallFailure>,
-    ) {
-        let current = self.ceremonies.ops.get(name).is_some_and(|op| op.number == number);
-        if !current {
-            return;
-        }
-        match result {
-            Ok(reply) => {
-                self.set_ask(name, node, AskState::Answered(Box::new(reply)));
-                let Some(op) = self.ceremonies.ops.get_mut(name) else {
-                    return;
-                };
-                if !op.unanswered().is_empty() {
-                    return self.tell_progress(name);
-                }
-                let replies = std::mem::take(&mut op.asks)
-                    .into_iter()
-                    .filter_map(|(node, ask)| match ask.state {
-                        AskState::Answered(reply) => Some((node, *reply)),
-                        AskState::Asked | AskState::Repeat { .. } => None,
-                    })
-                    .collect();
-                self.stage_done(moment, name, replies);
-            }
-            Err(CallFailure::Refused(refusal)) => {
-                self.stage_refused(moment, name, node, refusal);
-            }
-            Err(CallFailure::Lost | CallFailure::TimedOut) => self.ask_lost(moment, name, node),
-        }
-    }
-
-    fn ask_lost(&mut self, moment: &mut Moment<'_>, name: &KeyName, node: &NodeId) {
-        let Some(op) = self.ceremonies.ops.get(name) else {
-            return;
-        };
-        // A ticket that was sent may be spent; only a new set can be answered.
-        if let Stage::Proving(proving) = &op.stage {
-            let key = Arc::clone(&proving.key);
-            return self.prove_again(name, key);
-        }
-        let at_ms = moment.ms().saturating_add(REPEAT_MS);
-        self.set_ask(name, node, AskState::Repeat { at_ms });
-        self.tell_progress(name);
-    }
-
     fn stage_done(
         &mut self,
         moment: &mut Moment<'_>,
@@ -457,8 +357,12 @@ impl Core {
         let Some(op) = self.ceremonies.ops.get_mut(name) else {
             return;
         };
-        let stage =
-            std::mem::replace(&mut op.stage, Stage::Waiting { not_before_ms: moment.now.ms() });
+        let stage = std::mem::replace(
+            &mut op.stage,
+            Stage::Waiting {
+                not_before_ms: moment.now.ms(),
+            },
+        );
         match stage {
             Stage::Rounds { attempt, .. } => self.round_done(moment, name, attempt, replies),
             Stage::Proving(proving) => self.proved(moment, name, &proving, replies),
@@ -511,61 +415,6 @@ impl Core {
         }
     }
 
-    /// Asks the node that knows the name for its certificate.
-    fn look(&mut self, moment: &Moment<'_>, name: &KeyName, node: &NodeId) {
-        let number = self.fresh_id();
-        let Some(op) = self.ceremonies.ops.get_mut(name) else {
-            return;
-        };
-        op.stage = Stage::Looking;
-        op.stage_ms = moment.ms();
-        op.number = number;
-        op.asks.clear();
-        let request = NodeRequest::ListKeys { after: keys::before(name), limit: 1 };
-        let timeout = self.config.limits.call_timeout_ms;
-        let purpose = Purpose::Lookup { key: name.clone(), stage: number };
-        self.call(moment, node, request, timeout, purpose);
-    }
-
-    pub(super) fn lookup_reply(
-        &mut self,
-        moment: &mut Moment<'_>,
-        name: &KeyName,
-        number: u64,
-        result: Result<NodeReply, CallFailure>,
-    ) {
-        let Some(op) = self.ceremonies.ops.get(name).filter(|op| op.number == number) else {
-            return;
-        };
-        let digest = op.digest;
-        let found = match result {
-            Ok(NodeReply::Keys(listings)) => listings
-                .into_iter()
-                .find(|listing| listing.key == *name)
-                .and_then(|listing| {
-                    let certificate = listing.certificate?;
-                    Certified::verify(&self.pinned, &certificate, listing.proof.as_deref())
-                }),
-            _ => None,
-        };
-        match found {
-            Some(key) if key.record.command == digest => {
-                let key = Arc::new(key);
-                self.remember_key(&key);
-                if key.proof.is_some() {
-                    self.activate(moment, name, &key);
-                } else {
-                    self.prove_again(name, key);
-                }
-            }
-            Some(key) => {
-                self.remember_key(&Arc::new(key));
-                self.fail_creation(moment, name, CommandState::Denied, taken(name));
-            }
-            None => self.again(moment, name, taken(name)),
-        }
-    }
-
     /// Another attempt, after a while.
     fn again(&mut self, moment: &mut Moment<'_>, name: &KeyName, why: Refusal) {
         let number = self.fresh_id();
@@ -579,10 +428,15 @@ impl Core {
             return self.fail_creation(moment, name, CommandState::Failed, why);
         }
         let wait = AGAIN_MS.saturating_mul(u64::from(op.tries));
-        op.stage = Stage::Waiting { not_before_ms: moment.now.ms().saturating_add(wait) };
+        op.stage = Stage::Waiting {
+            not_before_ms: moment.now.ms().saturating_add(wait),
+        };
         op.stage_ms = moment.now.ms();
         let why = why.message;
-        self.out.push(Action::Notice(Notice::CeremonyAgain { key: name.clone(), why }));
+        self.out.push(Action::Notice(Notice::CeremonyAgain {
+            key: name.clone(),
+            why,
+        }));
         self.tell_progress(name);
     }
 
@@ -598,7 +452,10 @@ impl Core {
         };
         // Where one node has activated the key, it has a proof that the others take later.
         if let Stage::Activating { key } = &op.stage
-            && op.asks.values().any(|ask| matches!(ask.state, AskState::Answered(_)))
+            && op
+                .asks
+                .values()
+                .any(|ask| matches!(ask.state, AskState::Answered(_)))
         {
             self.remember_key(key);
         }
@@ -633,62 +490,29 @@ impl Core {
         let (step, place) = op.stage.step();
         let awaited = if let Stage::Waiting { .. } = &op.stage {
             let nodes = op.create.nodes.iter();
-            nodes.filter(|node| !self.peers.is_connected(node)).cloned().collect()
+            nodes
+                .filter(|node| !self.peers.is_connected(node))
+                .cloned()
+                .collect()
         } else {
             op.unanswered()
         };
-        let progress =
-            Progress { step: step.to_owned(), awaited, percent: place.saturating_mul(10) };
+        let progress = Progress {
+            step: step.to_owned(),
+            awaited,
+            percent: place.saturating_mul(10),
+        };
         if let Some(view) = self.commands.progress(id, progress) {
             self.out.push(Action::Progress(Arc::new(view)));
-        }
-    }
-
-    /// Goes on with a key that nodes list, where an earlier run ended too early: hands the proof to
-    /// a node that lacks it, or has the certificate proven once all holders are there.
-    pub(super) fn finish_creation(
-        &mut self,
-        moment: &mut Moment<'_>,
-        node: &NodeId,
-        name: &KeyName,
-        listed_proof: bool,
-    ) {
-        if self.ceremonies.ops.contains_key(name) {
-            return;
-        }
-        let Some(key) = self.keys.get(&self.pinned, name) else {
-            return;
-        };
-        if let Some(proof) = &key.proof {
-            if !listed_proof {
-                let request = NodeRequest::ActivateKey {
-                    key: name.clone(),
-                    epoch: key.record.epoch,
-                    proof: proof.clone(),
-                };
-                let timeout = self.config.limits.call_timeout_ms;
-                self.call(moment, node, request, timeout, Purpose::Courtesy);
-            }
-            return;
-        }
-        let all = key.record.participants.iter().all(|p| self.peers.is_connected(&p.node));
-        let Ok(certificate) = CommitCertificate::from_bytes(&key.certificate) else {
-            return;
-        };
-        let Ok(command) = quorate_proto::command::decode(&certificate.command.bytes) else {
-            return;
-        };
-        if let CommandBody::CreateKey(create) = command.body
-            && all
-        {
-            let signed = Arc::new(certificate.command);
-            self.add_creation(moment, None, signed, create, command.expires, Some(key));
         }
     }
 }
 
 /// The name stands for another key.
 fn taken(name: &KeyName) -> Refusal {
-    Refusal::new(Reason::KeyExists, format!("a key \"{name}\" exists already: choose another name"))
-        .with("key", name)
+    Refusal::new(
+        Reason::KeyExists,
+        format!("a key \"{name}\" exists already: choose another name"),
+    )
+    .with("key", name)
 }

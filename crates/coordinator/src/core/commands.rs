@@ -21,9 +21,15 @@ use super::event::{BatchId, Handle, StoredCommand};
 
 pub(super) enum Slot {
     /// Being carried out.
-    Running { view: Box<CommandView>, waiters: Vec<Handle> },
+    Running {
+        view: Box<CommandView>,
+        waiters: Vec<Handle>,
+    },
     /// Over, and the outcome is on its way to the disk.
-    Storing { view: Arc<CommandView>, waiters: Vec<Handle> },
+    Storing {
+        view: Arc<CommandView>,
+        waiters: Vec<Handle>,
+    },
     /// Over, and durable.
     Done(Arc<CommandView>),
 }
@@ -87,7 +93,13 @@ impl Commands {
     /// Begins a command.
     pub(super) fn begin(&mut self, view: CommandView, handle: Option<Handle>) {
         let waiters = handle.into_iter().collect();
-        self.slots.insert(view.id, Slot::Running { view: Box::new(view), waiters });
+        self.slots.insert(
+            view.id,
+            Slot::Running {
+                view: Box::new(view),
+                waiters,
+            },
+        );
     }
 
     /// Ends a command; the outcome is to be made durable.
@@ -105,9 +117,17 @@ impl Commands {
         view.progress = None;
         view.outcome = outcome;
         view.error = error;
-        let stored =
-            StoredCommand { view: CommandView::clone(&view), forget: view.expires.plus(REMEMBER_MARGIN_MS) };
-        self.slots.insert(id, Slot::Storing { view: Arc::from(view), waiters });
+        let stored = StoredCommand {
+            view: CommandView::clone(&view),
+            forget: view.expires.plus(REMEMBER_MARGIN_MS),
+        };
+        self.slots.insert(
+            id,
+            Slot::Storing {
+                view: Arc::from(view),
+                waiters,
+            },
+        );
         Some(stored)
     }
 
@@ -199,8 +219,15 @@ impl Commands {
 fn over(view: Arc<CommandView>) -> Lookup {
     let again = view.state == CommandState::Failed
         || (view.state == CommandState::Denied
-            && view.error.as_ref().is_none_or(|error| !error.reason.is_final()));
-    if again { Lookup::Fresh } else { Lookup::Over(view) }
+            && view
+                .error
+                .as_ref()
+                .is_none_or(|error| !error.reason.is_final()));
+    if again {
+        Lookup::Fresh
+    } else {
+        Lookup::Over(view)
+    }
 }
 
 /// A command as it begins.

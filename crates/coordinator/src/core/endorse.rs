@@ -11,13 +11,14 @@ use quorate_model::{
     share::ShareRequest,
 };
 
-use super::{
-    Core, Handle, Moment, StoredCommand, admission, commands::Slot, peers::Purpose,
-};
+use super::{Core, Handle, Moment, StoredCommand, admission, commands::Slot, peers::Purpose};
 
 pub(super) fn rejected(id: CommandId) -> Refusal {
-    Refusal::new(Reason::CommandRejected, format!("command {id} was rejected by an admin"))
-        .with("command_id", id)
+    Refusal::new(
+        Reason::CommandRejected,
+        format!("command {id} was rejected by an admin"),
+    )
+    .with("command_id", id)
 }
 
 impl Core {
@@ -31,7 +32,10 @@ impl Core {
     ) {
         let running = self.commands.is_running(id);
         if !running {
-            let known = self.commands.get(id).or_else(|| remembered.map(|s| s.view.clone()));
+            let known = self
+                .commands
+                .get(id)
+                .or_else(|| remembered.map(|s| s.view.clone()));
             return match known {
                 Some(_) if self.commands.is_storing(id) => self.commands.join(id, handle),
                 Some(view) => self.answer(handle, Ok(Arc::new(view))),
@@ -46,7 +50,8 @@ impl Core {
         if !repeated {
             // Whoever spoke for a command may still forbid it.
             if endorsement.kind == EndorsementKind::Reject {
-                more.endorsements.retain(|earlier| earlier.principal != endorsement.principal);
+                more.endorsements
+                    .retain(|earlier| earlier.principal != endorsement.principal);
             }
             more.endorsements.push(endorsement);
         }
@@ -67,7 +72,9 @@ impl Core {
     }
 
     fn command_of(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
-        self.signing.command(id).or_else(|| self.ceremonies.command(id))
+        self.signing
+            .command(id)
+            .or_else(|| self.ceremonies.command(id))
     }
 
     /// Brings a rejection to every node, so that each binds the id and refuses it for good (P8).
@@ -86,11 +93,22 @@ impl Core {
         for node in self.peers.connected() {
             let command = signed.clone();
             let request = if let CommandBody::CreateKey(_) = body {
-                NodeRequest::BeginCeremony { attempt: [0; 16], command, epoch }
+                NodeRequest::BeginCeremony {
+                    attempt: [0; 16],
+                    command,
+                    epoch,
+                }
             } else {
                 let key = body.key().clone();
-                let request = ShareRequest { command, key, epoch, items: Vec::new() };
-                NodeRequest::SignShares { requests: vec![request] }
+                let request = ShareRequest {
+                    command,
+                    key,
+                    epoch,
+                    items: Vec::new(),
+                };
+                NodeRequest::SignShares {
+                    requests: vec![request],
+                }
             };
             self.call(moment, &node, request, timeout, Purpose::Courtesy);
         }
@@ -98,8 +116,11 @@ impl Core {
 }
 
 fn unknown(id: CommandId) -> Refusal {
-    Refusal::new(Reason::CommandUnknown, format!("no command has the id {id}"))
-        .with("command_id", id)
+    Refusal::new(
+        Reason::CommandUnknown,
+        format!("no command has the id {id}"),
+    )
+    .with("command_id", id)
 }
 
 impl super::commands::Commands {

@@ -6,9 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord, KeyState,
-    certificate::KeyEvidence,
-    operation::KeyView,
+    Digest, Epoch, KeyName, KeyRecord, KeyState, certificate::KeyEvidence, operation::KeyView,
     roster::PinnedRoster,
 };
 use quorate_protocol::frost::PublicKeys;
@@ -53,7 +51,11 @@ impl Certified {
     }
 
     pub(super) fn state(&self) -> KeyState {
-        if self.proof.is_some() { KeyState::Active } else { KeyState::PreActive }
+        if self.proof.is_some() {
+            KeyState::Active
+        } else {
+            KeyState::PreActive
+        }
     }
 
     pub(super) fn view(&self) -> KeyView {
@@ -107,7 +109,8 @@ impl KeyBook {
             return None;
         };
         let key = Arc::new(key);
-        self.0.insert(name.clone(), Entry::Verified(Arc::clone(&key)));
+        self.0
+            .insert(name.clone(), Entry::Verified(Arc::clone(&key)));
         Some(key)
     }
 
@@ -121,16 +124,16 @@ impl KeyBook {
         let names: Vec<KeyName> = match after {
             Some(after) => self
                 .0
-                .range::<KeyName, _>((
-                    std::ops::Bound::Excluded(after),
-                    std::ops::Bound::Unbounded,
-                ))
+                .range::<KeyName, _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded))
                 .map(|(name, _)| name.clone())
                 .take(limit)
                 .collect(),
             None => self.0.keys().take(limit).cloned().collect(),
         };
-        names.iter().filter_map(|name| self.get(pinned, name)).collect()
+        names
+            .iter()
+            .filter_map(|name| self.get(pinned, name))
+            .collect()
     }
 
     /// Takes a verified key.
@@ -216,7 +219,9 @@ mod tests {
             assert!(before < name, "{text}");
             let start = &text[..text.len() - 1];
             for between in ["-z", "8z", "9", "az", "y", "yzz"] {
-                let Ok(other) = format!("{start}{between}").parse::<KeyName>() else { continue };
+                let Ok(other) = format!("{start}{between}").parse::<KeyName>() else {
+                    continue;
+                };
                 assert!(other <= before || other >= name, "{other} lies between");
             }
         }

@@ -104,13 +104,11 @@ pub(super) fn proof_holds(
 }
 
 /// The evidence that a signed share does not hold.
-pub(super) fn bad_share(
-    receipt: ShareReceipt,
-    item: usize,
-    set: SetOfSigners,
-) -> Option<Vec<u8>> {
+pub(super) fn bad_share(receipt: ShareReceipt, item: usize, set: SetOfSigners) -> Option<Vec<u8>> {
     let item = u32::try_from(item).ok()?;
-    Evidence::BadSignatureShare(Box::new(BadShare { receipt, item, set })).to_bytes().ok()
+    Evidence::BadSignatureShare(Box::new(BadShare { receipt, item, set }))
+        .to_bytes()
+        .ok()
 }
 
 /// Whom evidence of a ceremony proves guilty.
@@ -118,7 +116,10 @@ pub(super) fn proven(pinned: &PinnedRoster, evidence: &[u8]) -> Option<NodeId> {
     let evidence = Evidence::from_bytes(evidence).ok()?;
     let roster = pinned.roster();
     let identity_of = |id: &NodeId| roster.node(id).map(|card| card.identity_key);
-    let facts = Facts { identity_of: &identity_of, signing: None };
+    let facts = Facts {
+        identity_of: &identity_of,
+        signing: None,
+    };
     evidence.verify(&facts).ok().map(|blamed| blamed.node)
 }
 

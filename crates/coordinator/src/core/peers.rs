@@ -32,16 +32,35 @@ pub(super) struct Queued {
 
 /// What a call is for.
 pub(super) enum Purpose {
-    Status { nonce: Nonce32 },
+    Status {
+        nonce: Nonce32,
+    },
     Sync,
-    Tickets { scheme: Scheme },
+    Tickets {
+        scheme: Scheme,
+    },
     Shares(Vec<Part>),
     /// One node's answer in one stage of a ceremony.
-    Ceremony { key: KeyName, stage: u64 },
+    Ceremony {
+        key: KeyName,
+        stage: u64,
+    },
     /// Looks for the certificate of a key whose name is taken.
-    Lookup { key: KeyName, stage: u64 },
-    Validate { validation: u64 },
-    Attest { suspect: NodeId, challenge: Nonce32 },
+    Lookup {
+        key: KeyName,
+        stage: u64,
+    },
+    Validate {
+        validation: u64,
+    },
+    /// Looks for a key that another coordinator may have created.
+    Seek {
+        op: CommandId,
+    },
+    Attest {
+        suspect: NodeId,
+        challenge: Nonce32,
+    },
     Confirm,
     /// Told for their good; nothing depends on the answer.
     Courtesy,
@@ -84,6 +103,7 @@ pub(super) struct Peer {
     pub(super) next_status_ms: u64,
     /// Whether its keys have been listed on this link.
     pub(super) synced: bool,
+    pub(super) synced_ms: u64,
     pub(super) syncing: bool,
     pub(super) confirming: Option<Confirming>,
 }
@@ -107,14 +127,23 @@ impl Peer {
             status_call: None,
             next_status_ms: 0,
             synced: false,
+            synced_ms: 0,
             syncing: false,
             confirming: None,
         }
     }
 
     /// Checks a signature of the node.
-    pub(super) fn verify(&self, digest: &Digest, signature: &Signature) -> Result<(), BadSignature> {
-        verify_with(self.identity.as_ref().ok_or(BadSignature)?, digest, signature)
+    pub(super) fn verify(
+        &self,
+        digest: &Digest,
+        signature: &Signature,
+    ) -> Result<(), BadSignature> {
+        verify_with(
+            self.identity.as_ref().ok_or(BadSignature)?,
+            digest,
+            signature,
+        )
     }
 
     pub(super) fn usable(&self, now_ms: u64) -> bool {
@@ -185,7 +214,14 @@ pub(super) struct Peers(BTreeMap<NodeId, Peer>);
 
 impl Peers {
     pub(super) fn new(pinned: &PinnedRoster) -> Self {
-        Self(pinned.roster().nodes.iter().map(|card| (card.id.clone(), Peer::new(card))).collect())
+        Self(
+            pinned
+                .roster()
+                .nodes
+                .iter()
+                .map(|card| (card.id.clone(), Peer::new(card)))
+                .collect(),
+        )
     }
 
     pub(super) fn get(&self, node: &NodeId) -> Option<&Peer> {
@@ -205,7 +241,11 @@ impl Peers {
     }
 
     pub(super) fn connected(&self) -> Vec<NodeId> {
-        self.0.values().filter(|peer| peer.connected).map(|peer| peer.id.clone()).collect()
+        self.0
+            .values()
+            .filter(|peer| peer.connected)
+            .map(|peer| peer.id.clone())
+            .collect()
     }
 
     pub(super) fn is_connected(&self, node: &NodeId) -> bool {

@@ -6,7 +6,10 @@
 //! them (ROAST), so that signers who answer late cannot multiply the work.
 
 mod answers;
+mod deadlines;
+mod seeking;
 mod select;
+mod sending;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,25 +19,18 @@ use std::{
 use quorate_model::{
     Digest, NodeId, PartyIndex, Reason, Refusal,
     command::{CommandBody, Sign, SignedCommand},
+    identity::Signature,
     ids::{CommandId, UnixMillis},
-    node_api::NodeRequest,
     operation::CommandState,
     share::{SetOfSigners, ShareStatement},
-    identity::Signature,
 };
 use quorate_protocol::frost::SigningSet;
 
 use super::{
-    Admitted, Core, Moment, Part, Purpose, admission,
+    Admitted, Core, Moment, Part,
     keys::Certified,
     math::{self, Message},
 };
-
-/// The most bytes of commands in one call for shares.
-const MAX_CALL_BYTES: usize = 2 << 20;
-
-/// The most messages in one call for shares, so that one call stays short.
-const MAX_CALL_ITEMS: usize = 256;
 
 /// How many commands in a row may find no signers before the others wait for the next occasion.
 const GIVE_UP_AFTER: usize = 32;
@@ -60,6 +56,8 @@ struct SignOp {
     attempts: BTreeMap<u64, Attempt>,
     next_attempt: u64,
     waits: bool,
+    /// The nodes that were asked for a key that is not known here, until they have answered.
+    sought: Option<BTreeSet<NodeId>>,
     /// Nodes that refuse for good.
     refusals: BTreeMap<NodeId, Refusal>,
     /// Nodes that could not, and may be asked again later.
@@ -113,11 +111,15 @@ struct Answer {
 
 impl Attempt {
     fn is_pending(&self, signer: PartyIndex) -> bool {
-        self.signers.get(&signer).is_some_and(|s| matches!(s.phase, Phase::Pending))
+        self.signers
+            .get(&signer)
+            .is_some_and(|s| matches!(s.phase, Phase::Pending))
     }
 
     fn has_pending(&self) -> bool {
-        self.signers.values().any(|signer| matches!(signer.phase, Phase::Pending))
+        self.signers
+            .values()
+            .any(|signer| matches!(signer.phase, Phase::Pending))
     }
 }
 
@@ -136,7 +138,9 @@ impl Signing {
 
     /// The command with its endorsements.
     pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
-        self.ops.get(&id).map(|op| (Arc::clone(&op.command), CommandBody::clone(&op.sign)))
+        self.ops
+            .get(&id)
+            .map(|op| (Arc::clone(&op.command), CommandBody::clone(&op.sign)))
     }
 
     /// Replaces the endorsements for the attempts that follow.
@@ -158,17 +162,26 @@ impl Signing {
 
 impl SignOp {
     fn sign(&self) -> Option<&Sign> {
-        if let CommandBody::Sign(sign) = &*self.sign { Some(sign) } else { None }
+        if let CommandBody::Sign(sign) = &*self.sign {
+            Some(sign)
+        } else {
+            None
+        }
     }
 
     /// A node could not: it is asked again after a delay that doubles.
     fn set_back(&mut self, node: &NodeId, now_ms: u64, refusal: Option<Refusal>) {
-        let setback = self
-            .setbacks
-            .entry(node.clone())
-            .or_insert(Setback { count: 0, until_ms: 0, refusal: None });
+        let setback = self.setbacks.entry(node.clone()).or_insert(Setback {
+            count: 0,
+            until_ms: 0,
+            refusal: None,
+        });
         // The first time it may have been a ticket that died with a restart: try at once.
-        let delay = if setback.count == 0 { 0 } else { 25u64 << setback.count.min(6) };
+        let delay = if setback.count == 0 {
+            0
+        } else {
+            25u64 << setback.count.min(6)
+        };
         setback.count = setback.count.saturating_add(1);
         setback.until_ms = now_ms.saturating_add(delay);
         if refusal.is_some() {
@@ -191,14 +204,19 @@ impl Core {
             attempts: BTreeMap::new(),
             next_attempt: 0,
             waits: false,
+            sought: None,
             refusals: BTreeMap::new(),
             setbacks: BTreeMap::new(),
             cheats: BTreeSet::new(),
         };
         self.signing.ops.insert(id, op);
         let limits = &self.config.limits;
-        let first = limits.quorum_wait_ms.min(admitted.command.expires.since(moment.now.wall));
-        self.signing.timers.insert((started_ms.saturating_add(first), id));
+        let first = limits
+            .quorum_wait_ms
+            .min(admitted.command.expires.since(moment.now.wall));
+        self.signing
+            .timers
+            .insert((started_ms.saturating_add(first), id));
         self.signing.wait(id);
     }
 
@@ -228,7 +246,7 @@ impl Core {
             return true;
         };
         if op.material.is_none() {
-            match self.resolve(id) {
+            match self.resolve(moment, id) {
                 Resolved::Material => {}
                 Resolved::Later => return false,
                 Resolved::Refused(state, refusal) => {
@@ -244,25 +262,32 @@ impl Core {
     }
 
     /// Finds the key and what is to be signed with it.
-    fn resolve(&mut self, id: CommandId) -> Resolved {
+    fn resolve(&mut self, moment: &Moment<'_>, id: CommandId) -> Resolved {
         let Some(sign) = self.signing.ops.get(&id).and_then(SignOp::sign).cloned() else {
             return Resolved::Later;
         };
         let name = &sign.key;
         let key = self.keys.get(&self.pinned, name);
         let everybody_listed = self.is_ready()
-            && self.peers.iter().filter(|peer| peer.connected).all(|peer| peer.synced);
+            && self
+                .peers
+                .iter()
+                .filter(|peer| peer.connected)
+                .all(|peer| peer.synced);
         match key {
             Some(key) if key.proof.is_some() => match math::messages(&sign.payloads, &key.record) {
                 Ok(messages) => {
                     if let Some(op) = self.signing.ops.get_mut(&id) {
-                        op.material = Some(Material { key, messages: Arc::new(messages) });
+                        op.material = Some(Material {
+                            key,
+                            messages: Arc::new(messages),
+                        });
                     }
                     Resolved::Material
                 }
                 Err(refusal) => Resolved::Refused(CommandState::Denied, refusal),
             },
-            _ if !everybody_listed => Resolved::Later,
+            _ if !everybody_listed || !self.has_sought(moment, id, name) => Resolved::Later,
             Some(_) => Resolved::Refused(
                 CommandState::Failed,
                 Refusal::new(
@@ -317,178 +342,6 @@ impl Core {
         self.signing.remove(id);
         self.end(id, state, None, Some(refusal));
     }
-
-    /// Sends what waits for a node, in as few calls as possible.
-    pub(super) fn pump(&mut self, moment: &Moment<'_>, node: &NodeId) {
-        let limits = self.config.limits.clone();
-        loop {
-            let Some(peer) = self.peers.get_mut(node) else {
-                return;
-            };
-            if !peer.connected || peer.share_calls >= limits.calls_in_flight {
-                return;
-            }
-            let (mut requests, mut parts) = (Vec::new(), Vec::new());
-            let (mut bytes, mut items) = (0usize, 0usize);
-            while let Some(next) = peer.queue.front() {
-                // Most of what is queued is still wanted; what is not was overtaken by another
-                // attempt.
-                if !self.signing.still_wanted(&next.part) {
-                    peer.queue.pop_front();
-                    continue;
-                }
-                bytes = bytes.saturating_add(next.request.command.bytes.len());
-                items = items.saturating_add(next.request.items.len());
-                let full = requests.len() >= limits.max_batch
-                    || bytes > MAX_CALL_BYTES
-                    || items > MAX_CALL_ITEMS;
-                if full && !requests.is_empty() {
-                    break;
-                }
-                if let Some(queued) = peer.queue.pop_front() {
-                    parts.push(queued.part);
-                    requests.push(queued.request);
-                }
-            }
-            if requests.is_empty() {
-                return;
-            }
-            peer.share_calls = peer.share_calls.saturating_add(1);
-            self.call(
-                moment,
-                node,
-                NodeRequest::SignShares { requests },
-                limits.call_timeout_ms,
-                Purpose::Shares(parts),
-            );
-        }
-    }
-
-    /// Looks for calls for shares that take too long, and lets the commands in them, and those that
-    /// wait behind them, be signed by others.
-    pub(super) fn find_stalled(&mut self, moment: &Moment<'_>) {
-        let limits = &self.config.limits;
-        let mut stalled = Vec::new();
-        for (id, call) in &mut self.calls {
-            let Purpose::Shares(parts) = &call.purpose else { continue };
-            if call.overdue {
-                continue;
-            }
-            let Some(peer) = self.peers.get_mut(&call.node) else { continue };
-            let age_ms = moment.now.mono_us.saturating_sub(call.sent_us) / 1_000;
-            if age_ms < peer.stall_ms(limits) {
-                continue;
-            }
-            call.overdue = true;
-            peer.overdue_calls = peer.overdue_calls.saturating_add(1);
-            peer.stalled(moment.ms(), limits);
-            stalled.push((*id, call.node.clone(), parts.clone()));
-        }
-        for (_, node, parts) in stalled {
-            self.out.push(super::Action::Notice(super::Notice::Stalled { node: node.clone() }));
-            let behind = self.unqueue(&node);
-            for part in parts.iter().chain(&behind) {
-                self.signing.wait(part.op);
-            }
-        }
-    }
-
-    /// Takes back what waits for a node and has not been sent.
-    fn unqueue(&mut self, node: &NodeId) -> Vec<Part> {
-        let Some(peer) = self.peers.get_mut(node) else {
-            return Vec::new();
-        };
-        let parts: Vec<Part> = peer.queue.drain(..).map(|queued| queued.part).collect();
-        for part in &parts {
-            self.signing.give_up(part);
-        }
-        parts
-    }
-
-    /// A node's link broke: nothing that waits for it will be sent.
-    pub(super) fn lose_queue(&mut self, node: &NodeId) {
-        for part in self.unqueue(node) {
-            self.signing.wait(part.op);
-        }
-    }
-
-    /// Ends commands whose time is over.
-    pub(super) fn end_overdue(&mut self, moment: &Moment<'_>) {
-        let now_ms = moment.ms();
-        while let Some((at, id)) = self.signing.timers.first().copied() {
-            if at > now_ms {
-                return;
-            }
-            self.signing.timers.remove(&(at, id));
-            let Some(op) = self.signing.ops.get(&id) else { continue };
-            let (expires, started_ms) = (op.expires, op.started_ms);
-            let age_ms = now_ms.saturating_sub(started_ms);
-            if expires <= moment.now.wall {
-                self.end_signing(id, CommandState::Expired, admission::expired());
-            } else if let Some(refusal) = self.starved(id, age_ms) {
-                self.end_signing(id, CommandState::Failed, refusal);
-            } else {
-                let next = now_ms.saturating_add(expires.since(moment.now.wall).clamp(1, 500));
-                self.signing.timers.insert((next, id));
-            }
-        }
-    }
-
-    /// Why a command that has waited so long has no signature yet, if waiting on is no use.
-    fn starved(&self, id: CommandId, age_ms: u64) -> Option<Refusal> {
-        let limits = &self.config.limits;
-        if age_ms < limits.quorum_wait_ms {
-            return None;
-        }
-        let op = self.signing.ops.get(&id)?;
-        let Some(material) = &op.material else {
-            let majority = (self.pinned.roster().nodes.len() / 2).saturating_add(1);
-            return Some(self.no_quorum(majority, |_| true));
-        };
-        let record = &material.key.record;
-        let reachable = record
-            .participants
-            .iter()
-            .filter(|p| {
-                self.peers
-                    .get(&p.node)
-                    .is_some_and(|peer| peer.connected && peer.overdue_calls == 0)
-            })
-            .count();
-        if reachable < usize::from(record.threshold) {
-            let is_holder = |node: &NodeId| record.index_of(node).is_some();
-            return Some(self.no_quorum(usize::from(record.threshold), is_holder));
-        }
-        let refusing: Vec<&Refusal> =
-            op.setbacks.values().filter_map(|setback| setback.refusal.as_ref()).collect();
-        let spare = record.participants.len().saturating_sub(usize::from(record.threshold));
-        if refusing.len().saturating_add(op.refusals.len()) > spare {
-            return most_common(refusing.into_iter().chain(op.refusals.values()));
-        }
-        (age_ms >= limits.sign_deadline_ms).then(|| {
-            Refusal::new(
-                Reason::TimedOut,
-                format!("no {} nodes signed within {age_ms} ms", record.threshold),
-            )
-        })
-    }
-
-    /// Too few nodes answer; names those that do not.
-    pub(super) fn no_quorum(&self, needed: usize, counts: impl Fn(&NodeId) -> bool) -> Refusal {
-        let missing: Vec<&str> = self
-            .peers
-            .iter()
-            .filter(|peer| counts(&peer.id) && !(peer.connected && peer.overdue_calls == 0))
-            .map(|peer| peer.id.as_str())
-            .collect();
-        let missing = missing.join(", ");
-        Refusal::new(
-            Reason::QuorumUnavailable,
-            format!("{needed} nodes must answer, but too few do: not reachable are {missing}"),
-        )
-        .with("needed", needed)
-        .with("missing", missing)
-    }
 }
 
 enum Resolved {
@@ -535,7 +388,9 @@ pub(super) fn most_common<'a>(refusals: impl Iterator<Item = &'a Refusal>) -> Op
     let all: Vec<&Refusal> = refusals.collect();
     let count = |reason: Reason| all.iter().filter(|r| r.reason == reason).count();
     let most = all.iter().map(|refusal| count(refusal.reason)).max()?;
-    all.iter().find(|refusal| count(refusal.reason) == most).map(|found| Refusal::clone(found))
+    all.iter()
+        .find(|refusal| count(refusal.reason) == most)
+        .map(|found| Refusal::clone(found))
 }
 
 fn misbehaved<'a>(cheats: impl Iterator<Item = &'a NodeId>) -> Refusal {

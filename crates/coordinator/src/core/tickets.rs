@@ -129,7 +129,12 @@ impl Pool {
             self.seen_order.push_back((born_ms, ticket.id));
             let parsed = NonceCommitments::from_received(batch.scheme, &ticket.commitments)
                 .map_err(|_| BadTickets::BadPoint)?;
-            held.push(Held { id: ticket.id, received: ticket.commitments, parsed, born_ms });
+            held.push(Held {
+                id: ticket.id,
+                received: ticket.commitments,
+                parsed,
+                born_ms,
+            });
         }
         self.tickets.extend(held);
         if self.tickets.len() >= self.wanted {

@@ -11,13 +11,21 @@ use quorate_model::{
 };
 
 use super::{
-    Action, CallFailure, Core, Moment, Notice, Purpose, StoreItem,
-    keys::Learned,
-    peers::Confirming,
+    Action, CallFailure, Core, Moment, Notice, Purpose, StoreItem, keys::Learned, peers::Confirming,
 };
 
 /// Keys per page when nodes list theirs.
 const KEYS_PER_PAGE: u32 = 100;
+
+/// Where there are several coordinators, nodes are asked again for the keys that others created,
+/// this often, in milliseconds.
+const SYNC_EVERY_MS: u64 = 15_000;
+
+/// The same where there are many keys.
+const SYNC_MANY_EVERY_MS: u64 = 300_000;
+
+/// So many keys are many.
+const MANY_KEYS: usize = 1_000;
 
 /// After a fetch that brought nothing, the next one waits for so long, in milliseconds.
 const RETRY_TICKETS_MS: u64 = 250;
@@ -41,7 +49,10 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(node) {
             peer.syncing = true;
         }
-        let request = NodeRequest::ListKeys { after: None, limit: KEYS_PER_PAGE };
+        let request = NodeRequest::ListKeys {
+            after: None,
+            limit: KEYS_PER_PAGE,
+        };
         let timeout = self.config.limits.call_timeout_ms;
         self.call(moment, node, request, timeout, Purpose::Sync);
     }
@@ -77,7 +88,7 @@ impl Core {
                 .is_some_and(|peer| peer.status_call.is_none() && peer.next_status_ms <= now_ms);
             if due {
                 self.ask_status(moment, &node);
-                if self.peers.get(&node).is_some_and(|peer| !peer.synced && !peer.syncing) {
+                if self.is_sync_due(&node, now_ms) {
                     self.sync(moment, &node);
                 }
             }
@@ -86,6 +97,16 @@ impl Core {
         for (_, pool) in self.tickets.pools_mut() {
             pool.age(&limits, now_ms);
         }
+    }
+
+    /// Whether a node is to list its keys: it has not on this link, or others may have made some.
+    fn is_sync_due(&self, node: &NodeId, now_ms: u64) -> bool {
+        let every = if self.keys.len() < MANY_KEYS { SYNC_EVERY_MS } else { SYNC_MANY_EVERY_MS };
+        let shared = self.pinned.roster().coordinators.len() > 1;
+        self.peers.get(node).is_some_and(|peer| {
+            let old = shared && now_ms.saturating_sub(peer.synced_ms) >= every;
+            !peer.syncing && (!peer.synced || old)
+        })
     }
 
     pub(super) fn ask_status_soon(&mut self, node: &NodeId) {
@@ -128,7 +149,10 @@ impl Core {
             return self.misbehaved(moment, node, "signed another status", false);
         }
         peer.answered_status(elapsed_us);
-        let rebooted = peer.status.as_ref().is_some_and(|before| before.boot != status.boot);
+        let rebooted = peer
+            .status
+            .as_ref()
+            .is_some_and(|before| before.boot != status.boot);
         let clock = status.clock;
         let was_suspect = peer.status.as_ref().is_some_and(is_suspect);
         peer.status = Some(status);
@@ -138,7 +162,8 @@ impl Core {
         match clock {
             ClockState::Suspect { challenge } => {
                 if !was_suspect {
-                    self.out.push(Action::Notice(Notice::ClockSuspect { node: node.clone() }));
+                    self.out
+                        .push(Action::Notice(Notice::ClockSuspect { node: node.clone() }));
                 }
                 self.gather_time(moment, node, challenge);
             }
@@ -169,14 +194,26 @@ impl Core {
         let timeout = self.config.limits.call_timeout_ms;
         for node in self.peers.connected() {
             if node != *suspect {
-                let purpose = Purpose::Attest { suspect: suspect.clone(), challenge };
-                self.call(moment, &node, NodeRequest::AttestTime { challenge }, timeout, purpose);
+                let purpose = Purpose::Attest {
+                    suspect: suspect.clone(),
+                    challenge,
+                };
+                self.call(
+                    moment,
+                    &node,
+                    NodeRequest::AttestTime { challenge },
+                    timeout,
+                    purpose,
+                );
                 awaited.insert(node);
             }
         }
         if let Some(peer) = self.peers.get_mut(suspect) {
-            peer.confirming =
-                Some(Confirming { challenge, awaited, attestations: Vec::new() });
+            peer.confirming = Some(Confirming {
+                challenge,
+                awaited,
+                attestations: Vec::new(),
+            });
         }
     }
 
@@ -217,7 +254,8 @@ impl Core {
         attestation.node == *node
             && attestation.challenge == challenge
             && self.peers.get(node).is_some_and(|peer| {
-                peer.verify(&attestation.digest(), &attestation.signature).is_ok()
+                peer.verify(&attestation.digest(), &attestation.signature)
+                    .is_ok()
             })
     }
 
@@ -242,10 +280,14 @@ impl Core {
         }
         // Names ascend, so a page that is not empty makes progress, whoever answers.
         if let Some(after) = last {
-            let request = NodeRequest::ListKeys { after: Some(after), limit: KEYS_PER_PAGE };
+            let request = NodeRequest::ListKeys {
+                after: Some(after),
+                limit: KEYS_PER_PAGE,
+            };
             self.call(moment, node, request, timeout, Purpose::Sync);
         } else if let Some(peer) = self.peers.get_mut(node) {
             peer.synced = true;
+            peer.synced_ms = moment.ms();
             peer.syncing = false;
         }
     }
@@ -255,7 +297,10 @@ impl Core {
         let Some(certificate) = &listing.certificate else {
             return;
         };
-        let proof = listing.proof.as_deref().filter(|_| listing.state == KeyState::Active);
+        let proof = listing
+            .proof
+            .as_deref()
+            .filter(|_| listing.state == KeyState::Active);
         let key = listing.key.clone();
         match self.keys.learn(&self.pinned, &key, certificate, proof) {
             Learned::Known => {}
@@ -263,10 +308,14 @@ impl Core {
                 if let Some(known) = self.keys.get(&self.pinned, &key) {
                     self.writes.push(StoreItem::Key(known.stored()));
                 }
-                self.out.push(Action::Notice(Notice::KeyLearned { key: key.clone() }));
+                self.out
+                    .push(Action::Notice(Notice::KeyLearned { key: key.clone() }));
             }
             Learned::False => {
-                self.out.push(Action::Notice(Notice::FalseKey { node: node.clone(), key }));
+                self.out.push(Action::Notice(Notice::FalseKey {
+                    node: node.clone(),
+                    key,
+                }));
                 return;
             }
         }
@@ -276,7 +325,9 @@ impl Core {
 
     /// Keeps a few tickets of a node ready for the schemes of its active keys.
     fn warm(&mut self, node: &NodeId, certificate: &[u8], active: bool) {
-        let known = Scheme::ALL.iter().all(|scheme| self.tickets.has_pool(node, *scheme));
+        let known = Scheme::ALL
+            .iter()
+            .all(|scheme| self.tickets.has_pool(node, *scheme));
         if !active || known {
             return;
         }
@@ -330,7 +381,11 @@ impl Core {
             return self.misbehaved(moment, node, "signed other tickets", false);
         }
         // Tickets of another run of the process are dead already.
-        if peer.status.as_ref().is_some_and(|status| status.boot != batch.boot) {
+        if peer
+            .status
+            .as_ref()
+            .is_some_and(|status| status.boot != batch.boot)
+        {
             self.ask_status_soon(node);
         }
         if self.tickets.pool(node, scheme).keep(batch, now_ms).is_err() {

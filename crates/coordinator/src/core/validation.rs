@@ -13,7 +13,8 @@ use quorate_model::{
 };
 
 use super::{
-    Admitted, CallFailure, Core, Handle, Moment, Purpose, commands::fresh_view, signing::most_common,
+    Admitted, CallFailure, Core, Handle, Moment, Purpose, commands::fresh_view,
+    signing::most_common,
 };
 
 /// One command that nodes are asked about.
@@ -43,7 +44,12 @@ impl Core {
         let (needed, targets) = if let CommandBody::CreateKey(create) = body {
             (create.nodes.len(), create.nodes.iter().cloned().collect())
         } else if let Some(key) = self.keys.get(&self.pinned, body.key()) {
-            let holders = key.record.participants.iter().map(|p| p.node.clone()).collect();
+            let holders = key
+                .record
+                .participants
+                .iter()
+                .map(|p| p.node.clone())
+                .collect();
             (usize::from(key.record.threshold), holders)
         } else {
             ((everybody.len() / 2).saturating_add(1), everybody)
@@ -53,8 +59,9 @@ impl Core {
         let mut awaited = BTreeSet::new();
         for node in self.peers.connected() {
             if targets.contains(&node) {
-                let request =
-                    NodeRequest::Validate { command: command.signed.as_ref().clone() };
+                let request = NodeRequest::Validate {
+                    command: command.signed.as_ref().clone(),
+                };
                 let purpose = Purpose::Validate { validation: number };
                 self.call(moment, &node, request, timeout_ms, purpose);
                 awaited.insert(node);
@@ -119,7 +126,14 @@ impl Core {
         let Some(validation) = self.validations.remove(&number) else {
             return;
         };
-        let Validation { handle, mut view, needed, targets, answers, .. } = validation;
+        let Validation {
+            handle,
+            mut view,
+            needed,
+            targets,
+            answers,
+            ..
+        } = validation;
         let refusals = answers.values().filter_map(|answer| answer.as_ref().err());
         if let Some(refusal) = most_common(refusals) {
             view.state = CommandState::Denied;

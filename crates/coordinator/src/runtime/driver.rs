@@ -9,12 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use quorate_model::{
-    NodeId,
-    ids::UnixMillis,
-    node_api::NodeRequest,
-    operation::CommandView,
-};
+use quorate_model::{NodeId, ids::UnixMillis, node_api::NodeRequest, operation::CommandView};
 use rand_core::OsRng;
 
 use super::{Input, Shared, lock};
@@ -69,9 +64,9 @@ impl Driver {
 
     /// Takes what waits. False: there is nothing more to do.
     fn step(&mut self, waiting: &Receiver<Input>, runtime: &tokio::runtime::Handle) -> bool {
-        let pause = self
-            .wake
-            .map_or(HOUSEKEEPING, |wake| wake.saturating_duration_since(Instant::now()));
+        let pause = self.wake.map_or(HOUSEKEEPING, |wake| {
+            wake.saturating_duration_since(Instant::now())
+        });
         let first = match waiting.recv_timeout(pause) {
             Ok(input) => Some(input),
             Err(RecvTimeoutError::Timeout) => None,
@@ -93,7 +88,11 @@ impl Driver {
                 Input::Stop => return false,
             }
             taken = taken.saturating_add(1);
-            next = if taken < MAX_INPUTS { waiting.try_recv().ok() } else { None };
+            next = if taken < MAX_INPUTS {
+                waiting.try_recv().ok()
+            } else {
+                None
+            };
         }
         if self.wake.is_some_and(|wake| wake <= Instant::now()) {
             self.wake = None;
@@ -114,7 +113,9 @@ impl Driver {
 
     fn now(&self) -> Now {
         let mono = self.start.elapsed().as_micros();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Now {
             mono_us: u64::try_from(mono).unwrap_or(u64::MAX),
             wall: UnixMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
@@ -130,7 +131,10 @@ impl Driver {
                 Some(Event::LinkUp { node })
             }
             LinkEvent::Down(node, generation) => {
-                let current = self.links.get(&node).is_some_and(|l| l.generation() == generation);
+                let current = self
+                    .links
+                    .get(&node)
+                    .is_some_and(|l| l.generation() == generation);
                 if !current {
                     return None;
                 }
@@ -152,8 +156,19 @@ impl Driver {
 
     fn act(&mut self, action: Action, runtime: &tokio::runtime::Handle) {
         match action {
-            Action::Call { call, node, request, timeout_ms } => {
-                self.call(call, &node, request, Duration::from_millis(timeout_ms), runtime);
+            Action::Call {
+                call,
+                node,
+                request,
+                timeout_ms,
+            } => {
+                self.call(
+                    call,
+                    &node,
+                    request,
+                    Duration::from_millis(timeout_ms),
+                    runtime,
+                );
             }
             Action::Persist { batch, writes } => {
                 // A store that has failed ends the process; see `EngineThread::failed`.
@@ -193,11 +208,14 @@ impl Driver {
             return;
         };
         runtime.spawn(async move {
-            let result = link.call(request, timeout).await.map_err(|error| match error {
-                CallError::Refused(refusal) => CallFailure::Refused(refusal),
-                CallError::Lost => CallFailure::Lost,
-                CallError::TimedOut => CallFailure::TimedOut,
-            });
+            let result = link
+                .call(request, timeout)
+                .await
+                .map_err(|error| match error {
+                    CallError::Refused(refusal) => CallFailure::Refused(refusal),
+                    CallError::Lost => CallFailure::Lost,
+                    CallError::TimedOut => CallFailure::TimedOut,
+                });
             // The core may have ended.
             let _sent = inputs.send(Input::Event(Box::new(Event::Reply { call, result })));
         });
@@ -224,7 +242,10 @@ fn count(number: usize) -> f64 {
 
 /// One line and one count per outcome.
 fn conclude(view: &CommandView) {
-    let reason = view.error.as_ref().map_or("", |error| error.reason.as_str());
+    let reason = view
+        .error
+        .as_ref()
+        .map_or("", |error| error.reason.as_str());
     metrics::counter!(
         "quorate_commands_total",
         "kind" => view.kind.as_str(),

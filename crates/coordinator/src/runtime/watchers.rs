@@ -38,8 +38,15 @@ impl Watchers {
                 format!("{MAX_WATCHED} commands are followed already: ask for this one instead"),
             ));
         }
-        let latest = watched.entry(id).or_insert_with(|| watch::channel(None).0).subscribe();
-        Ok(Watching { id, latest, shared: Arc::clone(shared) })
+        let latest = watched
+            .entry(id)
+            .or_insert_with(|| watch::channel(None).0)
+            .subscribe();
+        Ok(Watching {
+            id,
+            latest,
+            shared: Arc::clone(shared),
+        })
     }
 
     /// Tells whoever follows the command.
@@ -62,7 +69,10 @@ impl Drop for Watching {
     fn drop(&mut self) {
         let mut watched = lock(&self.shared.watchers.0);
         // This one still counts.
-        if watched.get(&self.id).is_some_and(|latest| latest.receiver_count() <= 1) {
+        if watched
+            .get(&self.id)
+            .is_some_and(|latest| latest.receiver_count() <= 1)
+        {
             watched.remove(&self.id);
         }
     }
@@ -70,5 +80,8 @@ impl Drop for Watching {
 
 /// Whether nothing follows a state.
 pub(crate) fn is_last(state: CommandState) -> bool {
-    !matches!(state, CommandState::Running | CommandState::AwaitingEndorsement)
+    !matches!(
+        state,
+        CommandState::Running | CommandState::AwaitingEndorsement
+    )
 }

@@ -65,10 +65,16 @@ impl AuditService for Api {
             )
         };
         let link = self.engine().link(&node).ok_or_else(away)?;
-        let reply = link.call(NodeRequest::ReadAudit { from, limit }, PAGE_TIMEOUT).await;
+        let reply = link
+            .call(NodeRequest::ReadAudit { from, limit }, PAGE_TIMEOUT)
+            .await;
         let found = match reply {
             Ok(NodeReply::Audit(found)) => found,
-            Ok(_) => return Err(invalid(format!("node \"{node}\" answers with something else"))),
+            Ok(_) => {
+                return Err(invalid(format!(
+                    "node \"{node}\" answers with something else"
+                )));
+            }
             Err(CallError::Refused(refusal)) => return Err(refuse(refusal)),
             Err(CallError::Lost) => return Err(away()),
             Err(CallError::TimedOut) => {
@@ -89,7 +95,11 @@ impl AuditService for Api {
         let more = !audit_records.is_empty() && next <= found.durable;
         Ok(Response::new(v1::ListAuditRecordsResponse {
             audit_records,
-            next_page_token: if more { next.to_string() } else { String::new() },
+            next_page_token: if more {
+                next.to_string()
+            } else {
+                String::new()
+            },
             durable_sequence: found.durable,
         }))
     }
@@ -141,6 +151,9 @@ impl AuditService for Api {
             Some(last) if rest.next().is_some() => last.name.clone(),
             _ => String::new(),
         };
-        Ok(Response::new(v1::ListEvidenceResponse { evidence, next_page_token }))
+        Ok(Response::new(v1::ListEvidenceResponse {
+            evidence,
+            next_page_token,
+        }))
     }
 }

@@ -21,7 +21,9 @@ impl ClusterService for Api {
             RosterVersion::Current => {}
             RosterVersion::Number(number) if number == own => {}
             RosterVersion::Number(number) => {
-                return Err(invalid(format!("there is roster {own}, not roster {number}")));
+                return Err(invalid(format!(
+                    "there is roster {own}, not roster {number}"
+                )));
             }
         }
         Ok(Response::new(v1::Roster::from(self.0.roster.clone())))

@@ -51,7 +51,9 @@ fn wait_of(request: &Request<v1::SubmitCommandRequest>) -> Result<Duration, Stat
             _ => return None,
         })
     });
-    Ok(deadline.map_or(LONGEST_WAIT, |limit| limit.saturating_sub(ANSWER_BEFORE).min(LONGEST_WAIT)))
+    Ok(deadline.map_or(LONGEST_WAIT, |limit| {
+        limit.saturating_sub(ANSWER_BEFORE).min(LONGEST_WAIT)
+    }))
 }
 
 #[tonic::async_trait]
@@ -68,7 +70,10 @@ impl CommandService for Api {
         let command = admit(&self.0.pinned, signed).map_err(refuse)?;
         let id = command.command().id;
         tracing::debug!(request_id = %id, peer = %caller, "command submitted");
-        let mut waiting = self.engine().submit(command, validate_only).map_err(refuse)?;
+        let mut waiting = self
+            .engine()
+            .submit(command, validate_only)
+            .map_err(refuse)?;
         if validate_only {
             let answer = waiting.within(Some(LONGEST_WAIT)).await;
             return match answer {
@@ -82,13 +87,19 @@ impl CommandService for Api {
             return Ok(Response::new(to_wire(answer_of(answer)?)?));
         }
         // The question reaches the core after the command did.
-        let view = self.engine().query(move |core| core.command(id)).await.map_err(refuse)?;
+        let view = self
+            .engine()
+            .query(move |core| core.command(id))
+            .await
+            .map_err(refuse)?;
         if let Some(answer) = waiting.at_once() {
             return Ok(Response::new(to_wire(answer_of(answer)?)?));
         }
         match view {
             Some(view) => Ok(Response::new(to_wire(view)?)),
-            None => Ok(Response::new(to_wire(self.engine().command(id).await.map_err(refuse)?)?)),
+            None => Ok(Response::new(to_wire(
+                self.engine().command(id).await.map_err(refuse)?,
+            )?)),
         }
     }
 
@@ -99,7 +110,9 @@ impl CommandService for Api {
         caller(&request)?;
         let request = request.into_inner();
         let id = names::parse_command(&request.name).map_err(refuse)?;
-        let endorsement = request.endorsement.ok_or_else(|| invalid("endorsement is missing"))?;
+        let endorsement = request
+            .endorsement
+            .ok_or_else(|| invalid("endorsement is missing"))?;
         let endorsement = Endorsement::try_from(endorsement).map_err(refuse)?;
         let mut waiting = self.engine().endorse(id, endorsement).map_err(refuse)?;
         match waiting.within(Some(LONGEST_WAIT)).await {
@@ -114,7 +127,9 @@ impl CommandService for Api {
     ) -> Result<Response<v1::CommandView>, Status> {
         caller(&request)?;
         let id = names::parse_command(&request.into_inner().name).map_err(refuse)?;
-        Ok(Response::new(to_wire(self.engine().command(id).await.map_err(refuse)?)?))
+        Ok(Response::new(to_wire(
+            self.engine().command(id).await.map_err(refuse)?,
+        )?))
     }
 
     async fn list_commands(
@@ -134,16 +149,24 @@ impl CommandService for Api {
         let mut commands = Vec::new();
         if after.is_none() {
             // What is under way stands before everything that is over.
-            let running = self.engine().query(|core| core.running()).await.map_err(refuse)?;
+            let running = self
+                .engine()
+                .query(|core| core.running())
+                .await
+                .map_err(refuse)?;
             commands.extend(running.into_iter().filter(|view| fits(view)).take(size));
         }
         let mut scanned: usize = 0;
         let mut more = true;
         while commands.len() < size && more && scanned < MAX_SCANNED {
-            let stored = self.engine().store().commands(after, page::MAX_PAGE).map_err(|error| {
-                tracing::error!(reason = %error, "list stored commands");
-                Status::internal("the store of the coordinator is damaged")
-            })?;
+            let stored = self
+                .engine()
+                .store()
+                .commands(after, page::MAX_PAGE)
+                .map_err(|error| {
+                    tracing::error!(reason = %error, "list stored commands");
+                    Status::internal("the store of the coordinator is damaged")
+                })?;
             scanned = scanned.saturating_add(stored.len());
             more = !stored.is_empty();
             for command in stored {
@@ -160,8 +183,14 @@ impl CommandService for Api {
             Some(place) if more => format!("{}:{}", place.created.0, place.id),
             _ => String::new(),
         };
-        let commands = commands.into_iter().map(to_wire).collect::<Result<_, _>>()?;
-        Ok(Response::new(v1::ListCommandsResponse { commands, next_page_token }))
+        let commands = commands
+            .into_iter()
+            .map(to_wire)
+            .collect::<Result<_, _>>()?;
+        Ok(Response::new(v1::ListCommandsResponse {
+            commands,
+            next_page_token,
+        }))
     }
 
     type WatchCommandsStream =
@@ -181,8 +210,9 @@ impl CommandService for Api {
             let mut view = first;
             loop {
                 let last = is_last(view.state);
-                let change =
-                    to_wire(view).map(|view| v1::WatchCommandsResponse { command: Some(view) });
+                let change = to_wire(view).map(|view| v1::WatchCommandsResponse {
+                    command: Some(view),
+                });
                 // A caller who hangs up ends the stream.
                 if changes.send(change).await.is_err() || last {
                     return;
@@ -197,7 +227,9 @@ impl CommandService for Api {
                 }
             }
         });
-        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(told))))
+        Ok(Response::new(Box::pin(
+            tokio_stream::wrappers::ReceiverStream::new(told),
+        )))
     }
 }
 

@@ -24,7 +24,11 @@ impl KeyService for Api {
         caller(&request)?;
         let name = names::parse_key(&request.into_inner().name).map_err(refuse)?;
         let asked = name.clone();
-        let key = self.engine().query(move |core| core.key(&asked)).await.map_err(refuse)?;
+        let key = self
+            .engine()
+            .query(move |core| core.key(&asked))
+            .await
+            .map_err(refuse)?;
         match key {
             Some(key) => Ok(Response::new(v1::Key::from(key))),
             None => Err(refuse(
@@ -49,9 +53,11 @@ impl KeyService for Api {
         let size = page::size(request.page_size);
         let mut after: Option<KeyName> = match request.page_token.as_str() {
             "" => None,
-            token => Some(token.parse().map_err(|_| {
-                invalid("page_token is none that this coordinator gave")
-            })?),
+            token => Some(
+                token
+                    .parse()
+                    .map_err(|_| invalid("page_token is none that this coordinator gave"))?,
+            ),
         };
         let (mut keys, mut bytes) = (Vec::new(), 0usize);
         loop {
@@ -79,7 +85,10 @@ impl KeyService for Api {
                 keys.push(v1::Key::from(key));
                 if keys.len() >= size || bytes >= MAX_PAGE_BYTES {
                     let next_page_token = after.map(String::from).unwrap_or_default();
-                    return Ok(Response::new(v1::ListKeysResponse { keys, next_page_token }));
+                    return Ok(Response::new(v1::ListKeysResponse {
+                        keys,
+                        next_page_token,
+                    }));
                 }
             }
         }

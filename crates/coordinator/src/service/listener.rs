@@ -14,7 +14,7 @@ use quorate_pinning::{PinningError, TlsIdentity, peer_key_hash, server_config};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -23,8 +23,11 @@ use tonic::transport::server::Connected;
 /// How long a caller may take for the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections at a time, those in the handshake included.
-const MAX_CONNECTIONS: usize = 1_024;
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 4_096;
+
+/// Connections in the handshake at a time, so that strangers cannot take the places of principals.
+const MAX_HALF_OPEN: usize = 256;
 
 /// The pause after an error of the listener itself, most likely that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +40,7 @@ pub struct Caller(pub PrincipalId);
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     caller: Caller,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
@@ -108,7 +111,10 @@ impl Doorkeeper {
             .collect();
         let known = principals.clone();
         let tls = server_config(identity, Arc::new(move |hash| known.contains_key(hash)))?;
-        Ok(Self { tls: TlsAcceptor::from(Arc::new(tls)), principals })
+        Ok(Self {
+            tls: TlsAcceptor::from(Arc::new(tls)),
+            principals,
+        })
     }
 
     async fn let_in(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Caller)> {
@@ -131,8 +137,9 @@ pub async fn accept_callers(
 ) {
     let doorkeeper = Arc::new(doorkeeper);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let half_open = Arc::new(Semaphore::new(MAX_HALF_OPEN));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(handshake) = Arc::clone(&half_open).acquire_owned().await else {
             return;
         };
         let accepted = tokio::select! {
@@ -148,9 +155,12 @@ pub async fn accept_callers(
             }
         };
         let (doorkeeper, callers) = (Arc::clone(&doorkeeper), callers.clone());
+        let places = Arc::clone(&places);
         tokio::spawn(async move {
-            match doorkeeper.let_in(stream).await {
-                Ok((stream, caller)) => {
+            let entered = doorkeeper.let_in(stream).await;
+            drop(handshake);
+            match entered.and_then(|entered| Ok((entered, free_place(&places)?))) {
+                Ok(((stream, caller), place)) => {
                     let connection = Connection { stream, caller, _place: place };
                     // The server is going down.
                     let _sent = callers.send(Ok(connection)).await;
@@ -163,4 +173,10 @@ pub async fn accept_callers(
             }
         });
     }
+}
+
+fn free_place(places: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+    Arc::clone(places)
+        .try_acquire_owned()
+        .map_err(|_| io::Error::other("too many callers are connected"))
 }

@@ -12,8 +12,11 @@ use super::{Api, caller, invalid, page, refuse};
 /// No node of the roster has this id.
 pub(super) fn unknown(node: &NodeId) -> Status {
     refuse(
-        Refusal::new(Reason::NodeUnknown, format!("node \"{node}\" is not in the roster"))
-            .with("node", node),
+        Refusal::new(
+            Reason::NodeUnknown,
+            format!("node \"{node}\" is not in the roster"),
+        )
+        .with("node", node),
     )
 }
 
@@ -25,8 +28,15 @@ impl NodeService for Api {
     ) -> Result<Response<v1::Node>, Status> {
         caller(&request)?;
         let id = names::parse_node(&request.into_inner().name).map_err(refuse)?;
-        let nodes = self.engine().query(|core| core.nodes()).await.map_err(refuse)?;
-        let node = nodes.into_iter().find(|node| node.id == id).ok_or_else(|| unknown(&id))?;
+        let nodes = self
+            .engine()
+            .query(|core| core.nodes())
+            .await
+            .map_err(refuse)?;
+        let node = nodes
+            .into_iter()
+            .find(|node| node.id == id)
+            .ok_or_else(|| unknown(&id))?;
         Ok(Response::new(v1::Node::from(node)))
     }
 
@@ -45,12 +55,18 @@ impl NodeService for Api {
         };
         let after: Option<NodeId> = match request.page_token.as_str() {
             "" => None,
-            token => Some(token.parse().map_err(|_| {
-                invalid("page_token is none that this coordinator gave")
-            })?),
+            token => Some(
+                token
+                    .parse()
+                    .map_err(|_| invalid("page_token is none that this coordinator gave"))?,
+            ),
         };
         let size = page::size(request.page_size);
-        let nodes = self.engine().query(|core| core.nodes()).await.map_err(refuse)?;
+        let nodes = self
+            .engine()
+            .query(|core| core.nodes())
+            .await
+            .map_err(refuse)?;
         let mut rest = nodes
             .into_iter()
             .filter(|node| after.as_ref().is_none_or(|after| node.id > *after))
@@ -61,6 +77,9 @@ impl NodeService for Api {
             _ => String::new(),
         };
         let nodes = page.into_iter().map(v1::Node::from).collect();
-        Ok(Response::new(v1::ListNodesResponse { nodes, next_page_token }))
+        Ok(Response::new(v1::ListNodesResponse {
+            nodes,
+            next_page_token,
+        }))
     }
 }

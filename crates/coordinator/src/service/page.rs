@@ -31,7 +31,10 @@ pub(super) fn terms<'a>(
             .filter(|(field, value)| known.contains(field) && !value.is_empty())
             .filter(|(field, _)| terms.iter().all(|(earlier, _)| earlier != field))
             .ok_or_else(|| {
-                invalid(format!("the filter may hold {}, each once", known.join("=..., ")))
+                invalid(format!(
+                    "the filter may hold {}, each once",
+                    known.join("=..., ")
+                ))
             })?;
         terms.push((field, value));
     }
@@ -40,7 +43,10 @@ pub(super) fn terms<'a>(
 
 /// The value of a field.
 pub(super) fn value<'a>(terms: &[(&str, &'a str)], field: &str) -> Option<&'a str> {
-    terms.iter().find(|(found, _)| *found == field).map(|(_, value)| *value)
+    terms
+        .iter()
+        .find(|(found, _)| *found == field)
+        .map(|(_, value)| *value)
 }
 
 #[cfg(test)]

@@ -34,7 +34,9 @@ impl CoordinatorStore for MemoryStore {
     fn load(&self) -> Result<Vec<StoreItem>, StoreError> {
         let rows = self.rows();
         let keys = rows.keys.values().cloned().map(StoreItem::Key);
-        Ok(keys.chain(rows.evidence.iter().cloned().map(StoreItem::Evidence)).collect())
+        Ok(keys
+            .chain(rows.evidence.iter().cloned().map(StoreItem::Evidence))
+            .collect())
     }
 
     fn apply(&self, writes: &[StoreItem]) -> Result<(), StoreError> {

@@ -42,6 +42,8 @@ const MARK: u8 = b'm';
 pub struct SledStore {
     path: PathBuf,
     db: sled::Db,
+    /// The log itself; sled never replaces the file.
+    log: File,
     /// Value files that have been synced; they are written once and never changed.
     synced: Mutex<BTreeSet<OsString>>,
 }
@@ -62,13 +64,19 @@ impl SledStore {
     /// When no store can be made in this place at all.
     pub fn open(path: &Path) -> Result<Opened, StoreError> {
         match Self::open_as_it_is(path) {
-            Ok(store) => Ok(Opened { store, set_aside: None }),
+            Ok(store) => Ok(Opened {
+                store,
+                set_aside: None,
+            }),
             // Another process that holds it is no damage.
             Err(error) if !path.exists() || is_locked(&error) => Err(error),
             Err(_) => {
                 let set_aside = set_aside(path).map_err(StoreError::SetAside)?;
                 let store = Self::open_as_it_is(path)?;
-                Ok(Opened { store, set_aside: Some(set_aside) })
+                Ok(Opened {
+                    store,
+                    set_aside: Some(set_aside),
+                })
             }
         }
     }
@@ -82,7 +90,15 @@ impl SledStore {
                 .flush_every_ms(None)
                 .open()?)
         })?;
-        let store = Self { path: path.to_owned(), db, synced: Mutex::new(BTreeSet::new()) };
+        // The directory is synced once: the log and the directory of large values stay where they
+        // are, and a snapshot that is lost only makes the next start slower.
+        File::open(path).and_then(|dir| dir.sync_all()).map_err(StoreError::Sync)?;
+        let store = Self {
+            path: path.to_owned(),
+            db,
+            log: File::open(path.join("db")).map_err(StoreError::Sync)?,
+            synced: Mutex::new(BTreeSet::new()),
+        };
         // Every row is read once, so that damage shows at the start and not in the middle.
         if existed {
             store.check()?;
@@ -147,29 +163,27 @@ impl SledStore {
     fn sync(&self) -> io::Result<()> {
         let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
         let values = self.path.join("blobs");
+        let mut present = BTreeSet::new();
         let mut news = false;
-        if values.is_dir() {
-            for entry in fs::read_dir(&values)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                if synced.contains(&name) {
-                    continue;
-                }
+        for entry in fs::read_dir(&values)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !synced.contains(&name) {
                 match File::open(entry.path()) {
                     Ok(file) => file.sync_all()?,
                     // It was overwritten by a later value and collected.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
-                synced.insert(name);
                 news = true;
             }
-            if news {
-                File::open(&values)?.sync_all()?;
-            }
+            present.insert(name);
         }
-        File::open(self.path.join("db"))?.sync_data()?;
-        File::open(&self.path)?.sync_all()
+        if news {
+            File::open(&values)?.sync_all()?;
+        }
+        *synced = present;
+        self.log.sync_data()
     }
 }
 

@@ -43,7 +43,11 @@ fn name(text: &str) -> KeyName {
 }
 
 fn key(text: &str, certificate: &[u8]) -> StoredKey {
-    StoredKey { name: name(text), certificate: certificate.to_vec(), proof: None }
+    StoredKey {
+        name: name(text),
+        certificate: certificate.to_vec(),
+        proof: None,
+    }
 }
 
 /// Runs a check on every backend.
@@ -64,7 +68,11 @@ fn what_is_applied_is_loaded() {
         store.apply(&items).unwrap();
         store.apply(&[outcome(1, 50)]).unwrap();
 
-        assert_eq!(store.load().unwrap(), items, "commands are asked for one by one");
+        assert_eq!(
+            store.load().unwrap(),
+            items,
+            "commands are asked for one by one"
+        );
         let id = CommandId(Uuid::from_u128(1));
         assert_eq!(store.command(id).unwrap(), Some(command(1, 50)));
         assert_eq!(store.command(CommandId(Uuid::from_u128(2))).unwrap(), None);
@@ -74,10 +82,15 @@ fn what_is_applied_is_loaded() {
 #[test]
 fn a_later_write_takes_the_place_of_an_earlier_one() {
     each(|store| {
-        store.apply(&[StoreItem::Key(key("vault", b"old"))]).unwrap();
+        store
+            .apply(&[StoreItem::Key(key("vault", b"old"))])
+            .unwrap();
         store.apply(&[StoreItem::Evidence(vec![1])]).unwrap();
 
-        let with_proof = StoredKey { proof: Some(vec![7]), ..key("vault", b"old") };
+        let with_proof = StoredKey {
+            proof: Some(vec![7]),
+            ..key("vault", b"old")
+        };
         store.apply(&[StoreItem::Key(with_proof.clone())]).unwrap();
         store.apply(&[StoreItem::Evidence(vec![1])]).unwrap();
 
@@ -96,8 +109,11 @@ fn commands_are_listed_latest_first_in_pages() {
         let first = store.commands(None, 2).unwrap();
         let second = store.commands(Some(Place::of(&first[1].view)), 9).unwrap();
 
-        let ids: Vec<u128> =
-            first.iter().chain(&second).map(|c| c.view.id.0.as_u128()).collect();
+        let ids: Vec<u128> = first
+            .iter()
+            .chain(&second)
+            .map(|c| c.view.id.0.as_u128())
+            .collect();
         assert_eq!(ids, [1, 4, 3, 2]);
     });
 }
@@ -113,8 +129,12 @@ fn commands_are_forgotten_when_their_time_has_come_and_not_before() {
         assert_eq!(store.prune(UnixMillis(1_025), 1).unwrap(), 1);
         assert_eq!(store.prune(UnixMillis(1_025), 10).unwrap(), 1);
 
-        let left: Vec<u128> =
-            store.commands(None, 9).unwrap().iter().map(|c| c.view.id.0.as_u128()).collect();
+        let left: Vec<u128> = store
+            .commands(None, 9)
+            .unwrap()
+            .iter()
+            .map(|c| c.view.id.0.as_u128())
+            .collect();
         assert_eq!(left, [3]);
         assert_eq!(store.command(CommandId(Uuid::from_u128(1))).unwrap(), None);
     });
@@ -157,7 +177,10 @@ fn a_damaged_database_is_set_aside_and_a_new_one_begins() {
         assert_eq!(opened.set_aside, Some(expected.clone()));
         assert!(expected.is_dir());
         assert_eq!(opened.store.load().unwrap(), []);
-        opened.store.apply(&[StoreItem::Key(key("vault", b"1"))]).unwrap();
+        opened
+            .store
+            .apply(&[StoreItem::Key(key("vault", b"1"))])
+            .unwrap();
     }
 }
 
@@ -242,7 +265,9 @@ fn a_write_that_fails_is_reported_as_such_and_never_as_durable() {
     })
     .unwrap();
 
-    writer.apply(BatchId(1), vec![StoreItem::Evidence(vec![1])]).unwrap();
+    writer
+        .apply(BatchId(1), vec![StoreItem::Evidence(vec![1])])
+        .unwrap();
     drop(writer);
 
     assert_eq!(*told.lock().unwrap(), [false]);

@@ -52,7 +52,10 @@ impl StoreWriter {
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || write(&*store, &waiting, &report))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
     }
 
     /// Makes a batch durable.
@@ -107,7 +110,11 @@ fn write(
             let Ok(next) = waiting.try_recv() else { break };
             take(next, &mut writes);
         }
-        if let Err(error) = if writes.is_empty() { Ok(()) } else { store.apply(&writes) } {
+        if let Err(error) = if writes.is_empty() {
+            Ok(())
+        } else {
+            store.apply(&writes)
+        } {
             return report(Err(error));
         }
         for batch in batches {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
-    Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal, Signature,
+    CommandId, Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal, Signature,
     audit::{Entry, Judgment, SharePurpose, ShareReleased},
     certificate::{CommitCertificate, PossessionProof},
     identity::sign_digest,
     node_api::{ActivationReceipt, NodeReply},
     payload::pop_message,
     share::{SetOfSigners, ShareReceipt, share_batch_digest},
+    tagged::{Tag, digest_of},
 };
 use quorate_protocol::evidence::{self, Evidence};
 
@@ -23,9 +24,21 @@ use super::{
     ledger::{self, KeyRow},
     loaded::LoadedKey,
     lock,
-    signing::item_record,
+    signing::{check_binding, item_record},
 };
-use crate::disk::Disk;
+use crate::{disk::Disk, journal::Committed};
+
+/// The most bytes of evidence that a node records.
+const MAX_EVIDENCE_BYTES: usize = 256 * 1024;
+
+/// The most pieces of evidence against one node that are recorded in one run of the process.
+const MAX_EVIDENCE_PER_NODE: usize = 16;
+
+fn command_id_of(certificate: &CommitCertificate) -> Result<CommandId, Fatal> {
+    quorate_proto::command::decode(&certificate.command.bytes)
+        .map(|command| command.id)
+        .map_err(|_| Fatal::Invariant("a verified certificate has a command"))
+}
 
 fn refused(refusal: Refusal) -> Outcome {
     Outcome::Ready(Err(refusal))
@@ -52,6 +65,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         let row = ledger::key(&*lock(&self.state).index, &record.name)?;
         if let Err(refusal) = self.check_own(&parsed, &record, row.as_ref()) {
             return self.refused(context, subject, refusal);
+        }
+        if row.as_ref().is_some_and(|row| row.activated.is_some()) {
+            // The proof exists; whoever lost it finds it in the listing of keys.
+            return Ok(refused(super::ceremony::exists(&record.name)));
         }
         let news = row.is_none_or(|row| row.certified.is_none());
         let name = record.name.clone();
@@ -82,13 +99,19 @@ impl<D: Disk + 'static> NodeCore<D> {
                 certificate: certificate.to_vec(),
             });
         }
+        let command_id = command_id_of(&parsed)?;
         entries.push(self.possession_entry(&key, &parsed, tasks.iter().map(item_record).collect())?);
         let share_at = entries.len().saturating_sub(1);
         let mut state = lock(&self.state);
         let again = ledger::key(&*state.index, &name)?;
-        if let Err(refusal) = self.check_own(&parsed, &key.record, again.as_ref()) {
-            self.refuse(&mut state, context.reading, subject, &refusal)?;
-            return Ok(refused(refusal));
+        let judged = self
+            .check_own(&parsed, &key.record, again.as_ref())
+            .map_or_else(|refusal| Ok(Err(refusal)), |()| {
+                check_binding(&state, command_id, parsed.command.digest())
+            })?;
+        if let Err(refusal) = judged {
+            drop(state);
+            return self.refused(context, subject, refusal);
         }
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, entries)?;
@@ -187,8 +210,24 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let mut state = lock(&self.state);
         let row = ledger::key(&*state.index, name)?;
+        let certificate = row.as_ref().and_then(|row| row.certified.as_ref());
+        if let Some(parsed) =
+            certificate.and_then(|(_, bytes)| CommitCertificate::from_bytes(bytes).ok())
+            && let Err(refusal) =
+                check_binding(&state, command_id_of(&parsed)?, parsed.command.digest())?
+        {
+            drop(state);
+            return self.refused(context, subject, refusal);
+        }
         if let Some((sequence, _)) = row.and_then(|row| row.activated) {
             drop(state);
+            // A receipt names a record, so it leaves only when that record is durable.
+            if self.journal.durable().sequence() < sequence {
+                return Ok(refused(Refusal::new(
+                    Reason::Overloaded,
+                    "the activation is being written: ask again",
+                )));
+            }
             return Ok(Outcome::Ready(Ok(self.activation_receipt(&key, sequence))));
         }
         let time = state.clock.elapsed(context.reading);
@@ -231,6 +270,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &mut Context<'_>,
         evidence: Vec<u8>,
     ) -> Result<Outcome, Fatal> {
+        if evidence.len() > MAX_EVIDENCE_BYTES {
+            return Ok(refused(Refusal::new(
+                Reason::TooLarge,
+                format!("the evidence has {} bytes, at most {MAX_EVIDENCE_BYTES}", evidence.len()),
+            )));
+        }
         let blamed = Evidence::from_bytes(&evidence)
             .map_err(|error| error.to_string())
             .and_then(|evidence| {
@@ -251,7 +296,11 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
         };
         let mut state = lock(&self.state);
-        if !state.refusals.take(context.reading.monotonic_ms) {
+        let seen = state.blamed.entry(blamed.clone()).or_default();
+        if !seen.insert(digest_of(Tag::Audit, &evidence)) {
+            return Ok(Outcome::Ready(Ok(NodeReply::Done)));
+        }
+        if seen.len() > MAX_EVIDENCE_PER_NODE || !state.refusals.take(context.reading.monotonic_ms) {
             return Ok(refused(Refusal::new(
                 Reason::Overloaded,
                 "too much evidence at once: try again later",
@@ -270,7 +319,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         subject: Subject,
         refusal: Refusal,
     ) -> Result<Outcome, Fatal> {
-        self.refuse(&mut lock(&self.state), context.reading, subject, &refusal)?;
-        Ok(refused(refusal))
+        let appended = self.refuse(&mut lock(&self.state), context.reading, subject, &refusal)?;
+        match appended {
+            // Final only once it is durable (P8): the answer waits for it.
+            Some(appended) if refusal.reason == Reason::CommandRejected => {
+                let release = Box::new(move |_: &Committed| Err(refusal));
+                Ok(Outcome::Pending(Pending { appended, release }))
+            }
+            _ => Ok(refused(refusal)),
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyName, NodeId, Reason, Refusal,
-    audit::{Entry, KeyPrepared},
+    audit::{Entry, Judgment, KeyPrepared},
     certificate::{PreparedStatement, participants_of, verifying_shares_hash},
     command::{CommandBody, CreateKey, SignedCommand},
     node_api::{Aborted, AttemptId, CeremonyReply, NodeReply, Prepared},
@@ -26,6 +26,7 @@ use quorate_protocol::{
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject, gate, gate::Admitted, ledger, lock,
+    signing::check_binding,
 };
 use zeroize::Zeroizing;
 
@@ -33,6 +34,9 @@ use crate::{disk::Disk, vault::NewRecord};
 
 /// The most ceremonies at a time (P17).
 const MAX_SESSIONS: usize = 64;
+
+/// The most attempts at one name that a node prepares without a certificate.
+const MAX_ATTEMPTS: usize = 64;
 
 /// A session that nothing was heard of for so long is dropped, in milliseconds (P17).
 const IDLE_MS: u64 = 60_000;
@@ -46,7 +50,7 @@ pub(super) struct Session {
     request: Digest,
     touched_ms: u64,
     work: Arc<Mutex<Work>>,
-    judgment: quorate_model::audit::Judgment,
+    judgment: Judgment,
 }
 
 /// What a session is doing; locked while it works, so that a repeat waits for the first.
@@ -157,9 +161,24 @@ impl<D: Disk + 'static> NodeCore<D> {
             )));
         }
         let row = ledger::key(&*state.index, &create.key)?;
+        let create_attempts = row.as_ref().map_or(0, |row| row.prepared.len());
         let mut next = row.map_or(Epoch(1), |row| row.next_epoch());
+        // A name whose attempts are never certified does not grow without end.
+        if create_attempts >= MAX_ATTEMPTS {
+            return Ok(Err(Refusal::new(
+                Reason::SessionLimit,
+                format!(
+                    "{MAX_ATTEMPTS} attempts to create key \"{}\" were prepared and never \
+                     certified: use another name",
+                    create.key
+                ),
+            )));
+        }
         // A crash between the vault and the journal leaves a share that nobody knows of. It is
         // never taken for another one: its epoch is passed over.
+        if self.vault.contains(&create.key, epoch)? {
+            next = next.max(Epoch(epoch.0.saturating_add(1)));
+        }
         while self.vault.contains(&create.key, next)? {
             next = Epoch(next.0.saturating_add(1));
         }
@@ -345,7 +364,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let refusal = Refusal::new(Reason::PeerMisbehaved, abort.to_string());
                 drop(working);
                 let subject = facts.subject();
-                self.refuse(&mut lock(&self.state), context.reading, subject, &refusal)?;
+                let _appended =
+                    self.refuse(&mut lock(&self.state), context.reading, subject, &refusal)?;
                 Ok(Outcome::Ready(reply.map(NodeReply::Ceremony)))
             }
             Advance::Finished { output, .. } => {
@@ -383,13 +403,19 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut state = lock(&self.state);
         // The last moment at which another attempt may have prepared this epoch.
         let row = ledger::key(&*state.index, &facts.create.key)?;
-        let taken = row.is_some_and(|row| row.certified.is_some() || row.next_epoch() > facts.epoch);
-        if taken {
-            drop(state);
-            let refusal = Refusal::new(
+        let taken = row.is_some_and(|row| row.certified.is_some() || row.next_epoch() > facts.epoch)
+            || self.vault.contains(&facts.create.key, facts.epoch)?;
+        let Judgment { command_id, command, .. } = facts.judgment;
+        let refusal = match check_binding(&state, command_id, command)? {
+            Err(refusal) => Some(refusal),
+            Ok(()) if taken => Some(Refusal::new(
                 Reason::EpochTaken,
                 format!("epoch {} of key \"{}\" was prepared before", facts.epoch, facts.create.key),
-            );
+            )),
+            Ok(()) => None,
+        };
+        if let Some(refusal) = refusal {
+            drop(state);
             return self.refused(context, facts.subject(), refusal);
         }
         let public = quorate_model::wire::encode(&statement)
@@ -440,7 +466,7 @@ struct Facts {
     create: CreateKey,
     epoch: Epoch,
     command: Digest,
-    judgment: quorate_model::audit::Judgment,
+    judgment: Judgment,
 }
 
 impl Facts {

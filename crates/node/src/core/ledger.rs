@@ -5,7 +5,7 @@
 
 use quorate_model::{
     Digest, Epoch, KeyName, UnixMillis,
-    audit::{Entry, Judgment, Record},
+    audit::{Entry, Judgment, Record, SharePurpose},
     command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
     ids::CommandId,
     key::KeyState,
@@ -28,6 +28,8 @@ pub struct CommandRow {
     pub forget: UnixMillis,
     /// An admin forbade it: terminal.
     pub rejected: bool,
+    /// How often shares were released for it.
+    pub releases: u32,
 }
 
 /// One prepared sharing: never taken back (P30).
@@ -123,12 +125,16 @@ pub fn keys_after(
 pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
     match &record.entry {
         Entry::ShareReleased(released) => {
-            bind(index, &released.judgment, released.expires.plus(REMEMBER_MARGIN_MS), false)
+            let counted = u32::from(released.purpose == SharePurpose::Sign);
+            let forget = released.expires.plus(REMEMBER_MARGIN_MS);
+            let Judgment { command_id, command, .. } = released.judgment;
+            bind_id(index, command_id, command, forget, Mark::Released(counted))
         }
         Entry::KeyPrepared(prepared) => {
             // The command was in force at this time, so its expiry lies at most a lifetime ahead.
             let forget = record.time.plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
-            let mut changes = bind(index, &prepared.judgment, forget, false)?;
+            let Judgment { command_id, command, .. } = prepared.judgment;
+            let mut changes = bind_id(index, command_id, command, forget, Mark::Released(0))?;
             changes.push(change_key(index, &prepared.key, |row| {
                 row.prepared.push(PreparedMark {
                     epoch: prepared.epoch,
@@ -155,7 +161,7 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
                 return Ok(Vec::new());
             };
             let forget = record.time.plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
-            bind_id(index, id, digest, forget, true)
+            bind_id(index, id, digest, forget, Mark::Rejected)
         }
         Entry::Checkpoint(_) => forget_before(index, record.time),
         _ => Ok(Vec::new()),
@@ -176,33 +182,41 @@ fn change_key(
     put(Table::Keys, name.as_str().as_bytes().to_vec(), &row)
 }
 
-fn bind(
-    index: &dyn Index,
-    judgment: &Judgment,
-    forget: UnixMillis,
-    rejected: bool,
-) -> Result<Vec<RowChange>, IndexError> {
-    bind_id(index, judgment.command_id, judgment.command, forget, rejected)
+/// What a record says about a command id.
+#[derive(Clone, Copy)]
+enum Mark {
+    Released(u32),
+    Rejected,
 }
 
-/// Binds an id once; an id that is bound stays as it is, but for a rejection.
+/// Binds an id once. A row keeps its first digest: what is recorded for other bytes under the same
+/// id changes nothing.
 fn bind_id(
     index: &dyn Index,
     id: CommandId,
     digest: Digest,
     forget: UnixMillis,
-    rejected: bool,
+    mark: Mark,
 ) -> Result<Vec<RowChange>, IndexError> {
     let known = command(index, id)?;
-    if known.as_ref().is_some_and(|row| !rejected || row.rejected) {
+    let is_new = known.is_none();
+    let mut row =
+        known.clone().unwrap_or(CommandRow { digest, forget, rejected: false, releases: 0 });
+    if row.digest == digest {
+        match mark {
+            Mark::Released(count) => row.releases = row.releases.saturating_add(count),
+            Mark::Rejected => row.rejected = true,
+        }
+    }
+    if known.as_ref() == Some(&row) {
         return Ok(Vec::new());
     }
-    let forget = known.map_or(forget, |row| row.forget);
-    let row = CommandRow { digest, forget, rejected };
-    Ok(vec![
-        put(Table::Commands, id.0.as_bytes().to_vec(), &row)?,
-        RowChange::Put { table: Table::Expiry, key: expiry_key(forget, id), value: Vec::new() },
-    ])
+    let mut changes = vec![put(Table::Commands, id.0.as_bytes().to_vec(), &row)?];
+    if is_new {
+        let key = expiry_key(row.forget, id);
+        changes.push(RowChange::Put { table: Table::Expiry, key, value: Vec::new() });
+    }
+    Ok(changes)
 }
 
 fn expiry_key(forget: UnixMillis, id: CommandId) -> Vec<u8> {

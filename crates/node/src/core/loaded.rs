@@ -12,6 +12,8 @@ use quorate_protocol::{
 };
 
 use super::{Fatal, NodeCore, ledger, lock};
+use zeroize::Zeroizing;
+
 use crate::{disk::Disk, vault::VaultError};
 
 /// The most keys kept at a time; the least recently used gives way.
@@ -82,7 +84,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let loaded = self.load_share(record, *epoch, row.activated.is_some())?;
-        if let Ok(key) = &loaded {
+        // Only what cannot change is kept: a key that is not active yet is read again.
+        if let Ok(key) = &loaded
+            && key.active
+        {
             self.loaded.keep(name, key);
         }
         Ok(loaded)
@@ -109,12 +114,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let made = PublicKeys::of_record(&record).map_err(drop).and_then(|public| {
             let verifying_share = record.verifying_share(me).ok_or(())?;
-            let secret: [u8; 32] = share.secret.as_slice().try_into().map_err(drop)?;
+            let secret = Zeroizing::new(<[u8; 32]>::try_from(share.secret.as_slice()).map_err(drop)?);
             let share = SigningKeyShare::new(
                 record.scheme,
                 me,
                 record.threshold,
-                &SigningShare::from_bytes(secret),
+                &SigningShare::from_bytes(*secret),
                 &record.group_key,
                 verifying_share,
             )

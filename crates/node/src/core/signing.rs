@@ -167,8 +167,14 @@ impl<D: Disk + 'static> NodeCore<D> {
                     outcomes.push(Ok((entries.len(), key, command, tasks)));
                     entries.push(entry);
                 }
+                Err(refusal) if is_fresh_rejection(&state, &subject, &refusal)? => {
+                    // Final only once it is durable: the answer waits for it.
+                    entries.push(self.refused_entry(subject, &refusal));
+                    outcomes.push(Err(refusal));
+                }
                 Err(refusal) => {
-                    self.refuse(&mut state, context.reading, subject, &refusal)?;
+                    let _appended =
+                        self.refuse(&mut state, context.reading, subject, &refusal)?;
                     outcomes.push(Err(refusal));
                 }
             }
@@ -464,20 +470,32 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 }
 
+/// The most times that a node releases shares for one command: retries with other subsets need a
+/// few, and a command that is replayed must not fill the journal.
+const MAX_RELEASES: u32 = 64;
+
 /// Checks that the command id is free or bound to these bytes, and not rejected (P8).
-fn check_id(
-    state: &State,
-    admitted: &Admitted,
-) -> Result<Result<(), Refusal>, Fatal> {
+fn check_id(state: &State, admitted: &Admitted) -> Result<Result<(), Refusal>, Fatal> {
     let id = admitted.command().id;
-    let known = ledger::command(&*state.index, id)?;
-    if known.as_ref().is_some_and(|row| row.digest != admitted.digest()) {
-        return Ok(Err(reused(id)));
-    }
-    if admitted.is_rejected() || known.is_some_and(|row| row.rejected) {
-        return Ok(Err(rejected(id)));
-    }
-    Ok(Ok(()))
+    let bound = check_binding(state, id, admitted.digest())?;
+    Ok(bound.and_then(|()| if admitted.is_rejected() { Err(rejected(id)) } else { Ok(()) }))
+}
+
+/// Checks what is recorded of a command id, in one piece with the record that rests on it.
+pub(super) fn check_binding(
+    state: &State,
+    id: CommandId,
+    digest: Digest,
+) -> Result<Result<(), Refusal>, Fatal> {
+    Ok(match ledger::command(&*state.index, id)? {
+        Some(row) if row.digest != digest => Err(reused(id)),
+        Some(row) if row.rejected => Err(rejected(id)),
+        Some(row) if row.releases >= MAX_RELEASES => Err(Refusal::new(
+            Reason::Overloaded,
+            format!("shares were released {MAX_RELEASES} times for command {id}: make a new one"),
+        )),
+        Some(_) | None => Ok(()),
+    })
 }
 
 fn check_bound(
@@ -486,12 +504,23 @@ fn check_bound(
     permitted: &Permitted,
 ) -> Result<Result<(), Refusal>, Fatal> {
     let Permitted { id, command, .. } = permitted;
-    let known = ledger::command(&*state.index, *id)?;
-    if known.as_ref().is_some_and(|row| row.rejected) {
-        return Ok(Err(rejected(*id)));
+    if let Err(refusal) = check_binding(state, *id, *command)? {
+        return Ok(Err(refusal));
     }
-    let first = *bound.entry(*id).or_insert(known.map_or(*command, |row| row.digest));
+    let first = *bound.entry(*id).or_insert(*command);
     Ok(if first == *command { Ok(()) } else { Err(reused(*id)) })
+}
+
+/// Whether a refusal is an admin's rejection that no record holds yet.
+fn is_fresh_rejection(
+    state: &State,
+    subject: &Subject,
+    refusal: &Refusal,
+) -> Result<bool, Fatal> {
+    let Some(id) = subject.command_id.filter(|_| refusal.reason == Reason::CommandRejected) else {
+        return Ok(false);
+    };
+    Ok(!ledger::command(&*state.index, id)?.is_some_and(|row| row.rejected))
 }
 
 fn reused(id: CommandId) -> Refusal {

@@ -83,16 +83,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &mut Context<'_>,
         command: &SignedCommand,
     ) -> Result<Outcome, Fatal> {
-        let mut state = lock(&self.state);
-        let now = match self.trusted_time(&mut state, context)? {
+        let now = match self.trusted_time(&mut lock(&self.state), context)? {
             Ok(now) => now,
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
         let judged = match gate::admit(&self.pinned, command, now) {
-            Ok(admitted) => self.judge_command(&state, &admitted)?,
+            Ok(admitted) => self.judge_command(&lock(&self.state), &admitted)?,
             Err(refusal) => Err(refusal),
         };
-        drop(state);
         Ok(Outcome::Ready(judged.map(|()| NodeReply::Done)))
     }
 

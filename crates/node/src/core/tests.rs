@@ -519,3 +519,101 @@ fn listings_show_what_a_node_knows() {
         ]
     );
 }
+
+#[test]
+fn a_share_that_a_crash_left_behind_is_passed_over() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let (key, secret) = ("notes".parse().unwrap(), zeroize::Zeroizing::new(vec![1; 32]));
+    for epoch in [Epoch(1), Epoch(5)] {
+        let record =
+            crate::vault::NewRecord { key: &key, epoch, public: b"", secret: &secret };
+        let _stored = cluster.cores[0].vault.store(&record, &mut cluster.rng).unwrap();
+    }
+
+    let first = cluster.prepare(&command, Epoch(1), 1).unwrap_err();
+    assert_eq!((first.reason, first.get("next_epoch")), (Reason::EpochTaken, Some("2")));
+    let fifth = cluster.prepare(&command, Epoch(5), 2).unwrap_err();
+    assert_eq!((fifth.reason, fifth.get("next_epoch")), (Reason::EpochTaken, Some("6")));
+    cluster.prepare(&command, Epoch(6), 3).unwrap();
+}
+
+#[test]
+fn a_rejection_ends_a_creation_that_is_under_way() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let prepared = cluster.prepare(&command, Epoch(1), 1).unwrap();
+    let certificate = cluster.certificate(&command, &prepared);
+    let mut rejected = command.clone();
+    // The same admin cannot both propose and reject in one list, so the proposal gives way.
+    rejected.endorsements.clear();
+    let (id, admin) = (cluster.pinned.cluster(), "the-admin".parse().unwrap());
+    rejected.endorse(&id, EndorsementKind::Reject, &admin, Role::Admin, &cluster.admin);
+
+    for at in 0..3 {
+        let begin = NodeRequest::BeginCeremony {
+            attempt: [9; 16],
+            command: rejected.clone(),
+            epoch: Epoch(2),
+        };
+        assert_eq!(reason(cluster.ask(at, begin)), Reason::CommandRejected);
+    }
+
+    assert_eq!(reason(cluster.prove(&certificate)), Reason::CommandRejected);
+}
+
+#[test]
+fn two_creations_cannot_share_a_command_id() {
+    let mut cluster = Cluster::new(3);
+    let create = |name: &str| {
+        CommandBody::CreateKey(CreateKey {
+            key: name.parse().unwrap(),
+            scheme: Scheme::Bip340,
+            threshold: 2,
+            nodes: (0..3).map(node_id).collect(),
+            purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
+            accept_fragile: false,
+        })
+    };
+    let id = CommandId(Uuid::from_u128(79));
+    let first = cluster.signed(id, Role::Admin, create("first"));
+    let second = cluster.signed(id, Role::Admin, create("second"));
+    // Both begin before either is recorded.
+    let begin = |command: &quorate_model::command::SignedCommand| NodeRequest::BeginCeremony {
+        attempt: [8; 16],
+        command: command.clone(),
+        epoch: Epoch(1),
+    };
+    cluster.ask(0, begin(&second)).unwrap();
+
+    cluster.prepare(&first, Epoch(1), 1).unwrap();
+
+    assert_eq!(reason(cluster.prepare(&second, Epoch(1), 2)), Reason::RequestIdReused);
+}
+
+#[test]
+fn a_command_releases_shares_only_so_often() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create("notes", Scheme::Ed25519, 2);
+    let command = cluster.sign_command("notes", vec![Payload::message(*b"one")]);
+    let mut share = || {
+        let set = cluster.set(&[0, 1], Scheme::Ed25519);
+        let request = cluster.share_request(&command, &certificate, &[set]);
+        cluster.shares(0, &request)
+    };
+
+    for _ in 0..64 {
+        share().unwrap();
+    }
+
+    assert_eq!(reason(share()), Reason::Overloaded);
+}
+
+#[test]
+fn evidence_that_is_too_large_or_proves_nothing_is_not_recorded() {
+    let mut cluster = Cluster::new(2);
+    let mut record = |evidence| reason(cluster.ask(0, NodeRequest::RecordEvidence { evidence }));
+
+    assert_eq!(record(vec![1; 256 * 1024 + 1]), Reason::TooLarge);
+    assert_eq!(record(vec![1; 100]), Reason::ProtocolViolation);
+}

@@ -36,15 +36,21 @@ impl Core {
         let Some((set, parsed)) = self.full_set(key) else {
             return self.await_tickets(moment, name, key);
         };
-        let request =
-            NodeRequest::ProveKey { certificate: key.certificate.clone(), set: set.clone() };
+        let request = NodeRequest::ProveKey {
+            certificate: key.certificate.clone(),
+            set: set.clone(),
+        };
         let requests = key
             .record
             .participants
             .iter()
             .map(|p| (p.node.clone(), request.clone()))
             .collect();
-        let proving = Box::new(Proving { key: Arc::clone(key), set, parsed });
+        let proving = Box::new(Proving {
+            key: Arc::clone(key),
+            set,
+            parsed,
+        });
         self.ask_all(moment, name, Stage::Proving(proving), requests);
     }
 
@@ -55,7 +61,9 @@ impl Core {
                 op.stage_ms = moment.ms();
             }
             op.number = number;
-            op.stage = Stage::Tickets { key: Arc::clone(key) };
+            op.stage = Stage::Tickets {
+                key: Arc::clone(key),
+            };
             op.asks.clear();
         }
         self.tell_progress(name);
@@ -79,7 +87,11 @@ impl Core {
         let mut entries = Vec::new();
         let mut commitments = Vec::new();
         for participant in &key.record.participants {
-            let held = self.tickets.pool(&participant.node, scheme).take(1)?.pop()?;
+            let held = self
+                .tickets
+                .pool(&participant.node, scheme)
+                .take(1)?
+                .pop()?;
             commitments.push((participant.index, held.parsed));
             entries.push(SetEntry {
                 signer: participant.index,
@@ -91,11 +103,7 @@ impl Core {
     }
 
     /// The set cannot be answered by all any more: another one, with other tickets.
-    pub(super) fn prove_again(
-        &mut self,
-        name: &KeyName,
-        key: Arc<Certified>,
-    ) {
+    pub(super) fn prove_again(&mut self, name: &KeyName, key: Arc<Certified>) {
         // The stage keeps its age, so that a node that is gone ends the creation in time.
         let number = self.fresh_id();
         if let Some(op) = self.ceremonies.ops.get_mut(name) {
@@ -128,24 +136,24 @@ impl Core {
             shares.push((participant.index, share));
             receipts.push(receipt);
         }
-        let signature =
-            match math::add_up(&proving.key.public, &proving.parsed, &message, &shares) {
-                Ok(signature) => signature,
-                Err(Spoilt::By(culprits)) => {
-                    let culprit = culprits.first().and_then(|index| {
-                        let at = record.participants.iter().position(|p| p.index == *index)?;
-                        Some((record.node_at(*index)?.clone(), receipts.get(at)?.clone()))
-                    });
-                    let Some((node, receipt)) = culprit else {
-                        return self.prove_again(name, Arc::clone(&proving.key));
-                    };
-                    let evidence = math::bad_share(receipt, 0, proving.set.clone());
-                    return self.spoilt(moment, name, &node, evidence);
-                }
-                Err(Spoilt::Unusable) => {
+        let signature = match math::add_up(&proving.key.public, &proving.parsed, &message, &shares)
+        {
+            Ok(signature) => signature,
+            Err(Spoilt::By(culprits)) => {
+                let culprit = culprits.first().and_then(|index| {
+                    let at = record.participants.iter().position(|p| p.index == *index)?;
+                    Some((record.node_at(*index)?.clone(), receipts.get(at)?.clone()))
+                });
+                let Some((node, receipt)) = culprit else {
                     return self.prove_again(name, Arc::clone(&proving.key));
-                }
-            };
+                };
+                let evidence = math::bad_share(receipt, 0, proving.set.clone());
+                return self.spoilt(moment, name, &node, evidence);
+            }
+            Err(Spoilt::Unusable) => {
+                return self.prove_again(name, Arc::clone(&proving.key));
+            }
+        };
         let proof = PossessionProof {
             certificate: record.certificate,
             set: proving.set.clone(),
@@ -172,9 +180,12 @@ impl Core {
         proof: PossessionProof,
     ) {
         let record = &proving.key.record;
-        let wrong = shares.iter().zip(proof.receipts).find(|((index, share), _)| {
-            !math::share_holds(&proving.key.public, &proving.parsed, message, *index, share)
-        });
+        let wrong = shares
+            .iter()
+            .zip(proof.receipts)
+            .find(|((index, share), _)| {
+                !math::share_holds(&proving.key.public, &proving.parsed, message, *index, share)
+            });
         match wrong.and_then(|((index, _), receipt)| Some((record.node_at(*index)?, receipt))) {
             Some((node, receipt)) => {
                 let evidence = math::bad_share(receipt, 0, proving.set.clone());
@@ -247,7 +258,14 @@ impl Core {
             .iter()
             .map(|p| (p.node.clone(), request.clone()))
             .collect();
-        self.ask_all(moment, name, Stage::Activating { key: Arc::clone(key) }, requests);
+        self.ask_all(
+            moment,
+            name,
+            Stage::Activating {
+                key: Arc::clone(key),
+            },
+            requests,
+        );
     }
 
     pub(super) fn activated(
@@ -272,8 +290,10 @@ impl Core {
             return;
         };
         if let Some(id) = op.id {
-            let outcome =
-                CommandOutcome::KeyCreated { key: name.clone(), epoch: key.record.epoch };
+            let outcome = CommandOutcome::KeyCreated {
+                key: name.clone(),
+                epoch: key.record.epoch,
+            };
             self.end(id, CommandState::Succeeded, Some(outcome), None);
         }
         self.take_turns(moment);

@@ -32,9 +32,21 @@ impl Core {
         for node in &op.create.nodes {
             self.tickets.pool(node, op.create.scheme);
         }
-        let requests =
-            op.create.nodes.iter().map(|node| (node.clone(), request.clone())).collect();
-        self.ask_all(moment, name, Stage::Rounds { attempt, round: None }, requests);
+        let requests = op
+            .create
+            .nodes
+            .iter()
+            .map(|node| (node.clone(), request.clone()))
+            .collect();
+        self.ask_all(
+            moment,
+            name,
+            Stage::Rounds {
+                attempt,
+                round: None,
+            },
+            requests,
+        );
     }
 
     pub(super) fn round_done(
@@ -51,8 +63,9 @@ impl Core {
             };
             rounds.insert(node, reply);
         }
-        if let Some((node, aborted)) =
-            rounds.iter().find_map(|(node, reply)| Some((node, reply.aborted.clone()?)))
+        if let Some((node, aborted)) = rounds
+            .iter()
+            .find_map(|(node, reply)| Some((node, reply.aborted.clone()?)))
         {
             let node = node.clone();
             return self.aborted(moment, name, &node, &aborted);
@@ -70,10 +83,25 @@ impl Core {
         let requests = mail
             .into_iter()
             .map(|(node, envelopes)| {
-                (node, NodeRequest::AdvanceCeremony { attempt, round, envelopes })
+                (
+                    node,
+                    NodeRequest::AdvanceCeremony {
+                        attempt,
+                        round,
+                        envelopes,
+                    },
+                )
             })
             .collect();
-        self.ask_all(moment, name, Stage::Rounds { attempt, round: Some(round) }, requests);
+        self.ask_all(
+            moment,
+            name,
+            Stage::Rounds {
+                attempt,
+                round: Some(round),
+            },
+            requests,
+        );
     }
 
     /// Sorts envelopes by recipient. None: the nodes are not in the same round, or an envelope is
@@ -85,20 +113,32 @@ impl Core {
     ) -> Option<(u8, Mail)> {
         let op = self.ceremonies.ops.get(name)?;
         let round = rounds.values().next()?.round;
-        if rounds.values().any(|reply| reply.round != round || reply.prepared.is_some()) {
+        if rounds
+            .values()
+            .any(|reply| reply.round != round || reply.prepared.is_some())
+        {
             return None;
         }
         let participants = participants_of(&op.create.nodes);
         let node_at = |index: PartyIndex| {
-            participants.iter().find(|p| p.index == index).map(|p| p.node.clone())
+            participants
+                .iter()
+                .find(|p| p.index == index)
+                .map(|p| p.node.clone())
         };
-        let mut mail: Mail =
-            op.create.nodes.iter().map(|node| (node.clone(), Vec::new())).collect();
+        let mut mail: Mail = op
+            .create
+            .nodes
+            .iter()
+            .map(|node| (node.clone(), Vec::new()))
+            .collect();
         for node in &op.create.nodes {
             for bytes in &rounds.get(node)?.envelopes {
                 let envelope = Envelope::from_bytes(bytes).ok()?;
                 match envelope.header.recipient {
-                    None => mail.values_mut().for_each(|inbox| inbox.push(bytes.clone())),
+                    None => mail
+                        .values_mut()
+                        .for_each(|inbox| inbox.push(bytes.clone())),
                     Some(index) => mail.get_mut(&node_at(index)?)?.push(bytes.clone()),
                 }
             }
@@ -115,9 +155,10 @@ impl Core {
         node: &NodeId,
         aborted: &Aborted,
     ) {
-        let proven = aborted.evidence.as_ref().and_then(|bytes| {
-            Some((math::proven(&self.pinned, bytes)?, bytes.clone()))
-        });
+        let proven = aborted
+            .evidence
+            .as_ref()
+            .and_then(|bytes| Some((math::proven(&self.pinned, bytes)?, bytes.clone())));
         let refusal = Refusal::new(
             Reason::PeerMisbehaved,
             format!("node {node} ended the ceremony: {}", aborted.message),
@@ -150,7 +191,10 @@ impl Core {
             .iter()
             .map(|node| {
                 let signature = prepared.get(node)?.signature;
-                Some(NodeSignature { node: node.clone(), signature })
+                Some(NodeSignature {
+                    node: node.clone(),
+                    signature,
+                })
             })
             .collect();
         let same = {
@@ -158,8 +202,11 @@ impl Core {
             let first = statements.next();
             statements.all(|other| Some(other) == first)
         };
-        let certified = prepared.pop_first().zip(signatures).filter(|_| same).and_then(
-            |((_, one), signatures)| {
+        let certified = prepared
+            .pop_first()
+            .zip(signatures)
+            .filter(|_| same)
+            .and_then(|((_, one), signatures)| {
                 let certificate = CommitCertificate {
                     command: op.signed.as_ref().clone(),
                     session: one.session,
@@ -168,8 +215,7 @@ impl Core {
                     signatures,
                 };
                 Certified::verify(&self.pinned, &certificate.to_bytes().ok()?, None)
-            },
-        );
+            });
         if let Some(key) = certified {
             let key = Arc::new(key);
             self.remember_key(&key);
@@ -185,5 +231,8 @@ impl Core {
 
 /// The nodes do not stand at the same place.
 fn disagreement() -> Refusal {
-    Refusal::new(Reason::PeerMisbehaved, "the nodes do not agree on where the ceremony stands")
+    Refusal::new(
+        Reason::PeerMisbehaved,
+        "the nodes do not agree on where the ceremony stands",
+    )
 }

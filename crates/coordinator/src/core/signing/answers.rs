@@ -59,7 +59,8 @@ impl Core {
     ) {
         let hashes = Arc::new(batch.batch());
         let holds = self.peers.get(node).is_some_and(|peer| {
-            peer.verify(&share_batch_digest(&hashes), &batch.signature).is_ok()
+            peer.verify(&share_batch_digest(&hashes), &batch.signature)
+                .is_ok()
         });
         if !holds {
             self.misbehaved(moment, node, "signed its shares with another key", false);
@@ -156,9 +157,7 @@ impl Core {
         attempt: &Attempt,
     ) {
         let mut signatures = Vec::with_capacity(material.messages.len());
-        for (item, (message, set)) in
-            material.messages.iter().zip(&attempt.parsed).enumerate()
-        {
+        for (item, (message, set)) in material.messages.iter().zip(&attempt.parsed).enumerate() {
             let shares = shares_of(attempt, item);
             match math::add_up(&material.key.public, set, message, &shares) {
                 Ok(signature) => signatures.push(signature),
@@ -173,18 +172,30 @@ impl Core {
             }
         }
         let record = &material.key.record;
-        let receipts: Vec<ShareReceipt> =
-            attempt.signers.values().filter_map(|signer| receipt(&signer.phase)).collect();
+        let receipts: Vec<ShareReceipt> = attempt
+            .signers
+            .values()
+            .filter_map(|signer| receipt(&signer.phase))
+            .collect();
         let outcome = SignOutcome {
             key: record.name.clone(),
             epoch: record.epoch,
             scheme: record.scheme,
-            signers: attempt.signers.values().map(|signer| signer.node.clone()).collect(),
+            signers: attempt
+                .signers
+                .values()
+                .map(|signer| signer.node.clone())
+                .collect(),
             signatures,
             receipts,
         };
         self.signing.remove(id);
-        self.end(id, CommandState::Succeeded, Some(CommandOutcome::Signed(outcome)), None);
+        self.end(
+            id,
+            CommandState::Succeeded,
+            Some(CommandOutcome::Signed(outcome)),
+            None,
+        );
     }
 
     /// A signed share does not hold: that is evidence (P16), and the signer is left out.
@@ -205,7 +216,12 @@ impl Core {
         let evidence = receipt(&signer.phase)
             .zip(attempt.sets.get(item).cloned())
             .and_then(|(receipt, set)| math::bad_share(receipt, item, set));
-        self.misbehaved(moment, &signer.node, "made a share that does not hold", evidence.is_some());
+        self.misbehaved(
+            moment,
+            &signer.node,
+            "made a share that does not hold",
+            evidence.is_some(),
+        );
         if let Some(evidence) = evidence {
             self.keep_evidence(moment, &signer.node, &evidence);
         }
@@ -239,9 +255,11 @@ fn shares_of(attempt: &Attempt, item: usize) -> Vec<(PartyIndex, [u8; 32])> {
         .signers
         .iter()
         .filter_map(|(index, signer)| match &signer.phase {
-            Phase::Answered(answer) => {
-                answer.statement.items.get(item).map(|found| (*index, found.share))
-            }
+            Phase::Answered(answer) => answer
+                .statement
+                .items
+                .get(item)
+                .map(|found| (*index, found.share)),
             Phase::Pending | Phase::Gone => None,
         })
         .collect()

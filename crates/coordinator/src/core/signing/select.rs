@@ -21,8 +21,16 @@ impl Core {
         };
         let record = &material.key.record;
         let needed = usize::from(record.threshold);
-        let at_most = record.participants.len().saturating_sub(needed).saturating_add(1);
-        if op.attempts.values().any(|attempt| attempt.alive && self.progresses(attempt)) {
+        let at_most = record
+            .participants
+            .len()
+            .saturating_sub(needed)
+            .saturating_add(1);
+        if op
+            .attempts
+            .values()
+            .any(|attempt| attempt.alive && self.progresses(attempt))
+        {
             return true;
         }
         if op.attempts.len() >= at_most {
@@ -44,13 +52,15 @@ impl Core {
 
     /// Whether everybody whose answer is awaited can be expected to answer soon.
     fn progresses(&self, attempt: &Attempt) -> bool {
-        attempt.signers.values().filter(|signer| matches!(signer.phase, Phase::Pending)).all(
-            |signer| {
+        attempt
+            .signers
+            .values()
+            .filter(|signer| matches!(signer.phase, Phase::Pending))
+            .all(|signer| {
                 self.peers
                     .get(&signer.node)
                     .is_some_and(|peer| peer.connected && peer.overdue_calls == 0)
-            },
-        )
+            })
     }
 
     /// The holders that could sign, best first.
@@ -67,15 +77,26 @@ impl Core {
             .participants
             .iter()
             .filter(|p| !op.refusals.contains_key(&p.node) && !op.cheats.contains(&p.node))
-            .filter(|p| op.setbacks.get(&p.node).is_none_or(|s| s.until_ms <= now_ms))
-            .filter(|p| !op.attempts.values().any(|attempt| attempt.is_pending(p.index)))
+            .filter(|p| {
+                op.setbacks
+                    .get(&p.node)
+                    .is_none_or(|s| s.until_ms <= now_ms)
+            })
+            .filter(|p| {
+                !op.attempts
+                    .values()
+                    .any(|attempt| attempt.is_pending(p.index))
+            })
             .filter_map(|p| {
                 let peer = self.peers.get(&p.node).filter(|peer| peer.usable(now_ms))?;
                 Some((peer.rank(now_ms), p.index, p.node.clone()))
             })
             .collect();
         ranked.sort();
-        ranked.into_iter().map(|(_, index, node)| (index, node)).collect()
+        ranked
+            .into_iter()
+            .map(|(_, index, node)| (index, node))
+            .collect()
     }
 
     /// The best t of them with a ticket for every message. One that is about to have tickets is
@@ -98,8 +119,10 @@ impl Core {
             if chosen.len() >= needed {
                 break;
             }
-            let patience_ms =
-                self.peers.get(&node).map_or(limits.stall_min_ms, |peer| peer.stall_ms(&limits));
+            let patience_ms = self
+                .peers
+                .get(&node)
+                .map_or(limits.stall_min_ms, |peer| peer.stall_ms(&limits));
             let pool = self.tickets.pool(&node, scheme);
             if pool.available() >= count {
                 chosen.push((index, node));
@@ -129,7 +152,11 @@ impl Core {
         let scheme = material.key.record.scheme;
         chosen
             .iter()
-            .map(|(_, node)| self.tickets.pool(node, scheme).take(material.messages.len()))
+            .map(|(_, node)| {
+                self.tickets
+                    .pool(node, scheme)
+                    .take(material.messages.len())
+            })
             .collect()
     }
 
@@ -147,7 +174,11 @@ impl Core {
                 epoch: material.key.record.epoch,
                 items: attempt.sets.clone(),
             };
-            let part = Part { op: id, attempt: number, signer: *signer };
+            let part = Part {
+                op: id,
+                attempt: number,
+                signer: *signer,
+            };
             if let Some(peer) = self.peers.get_mut(&one.node) {
                 peer.queue.push_back(Queued { part, request });
             }
@@ -182,8 +213,22 @@ fn attempt(
     }
     let signers = chosen
         .iter()
-        .map(|(index, node)| (*index, Signer { node: node.clone(), phase: Phase::Pending }))
+        .map(|(index, node)| {
+            (
+                *index,
+                Signer {
+                    node: node.clone(),
+                    phase: Phase::Pending,
+                },
+            )
+        })
         .collect();
     let digests = sets.iter().map(SetOfSigners::digest).collect();
-    Some(Attempt { sets, digests, parsed, signers, alive: true })
+    Some(Attempt {
+        sets,
+        digests,
+        parsed,
+        signers,
+        alive: true,
+    })
 }

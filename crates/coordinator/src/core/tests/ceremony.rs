@@ -49,7 +49,10 @@ fn a_key_is_born_certified_and_proven_by_all() {
     world.pass(50);
 
     assert_active_everywhere(&mut world, "vault");
-    let outcome = CommandOutcome::KeyCreated { key: "vault".parse().unwrap(), epoch: Epoch(1) };
+    let outcome = CommandOutcome::KeyCreated {
+        key: "vault".parse().unwrap(),
+        epoch: Epoch(1),
+    };
     assert_eq!(world.view(handle).outcome, Some(outcome));
     world.assert_no_ticket_is_used_twice();
 }
@@ -73,11 +76,21 @@ fn progress_names_every_step_and_only_rises() {
     assert_eq!(
         names,
         [
-            "hello", "commit", "commit echo", "reveal", "reveal echo", "shares", "prepare", "prove",
+            "hello",
+            "commit",
+            "commit echo",
+            "reveal",
+            "reveal echo",
+            "shares",
+            "prepare",
+            "prove",
             "activate"
         ]
     );
-    assert_eq!(world.progress.last().unwrap().state, CommandState::Succeeded);
+    assert_eq!(
+        world.progress.last().unwrap().state,
+        CommandState::Succeeded
+    );
 }
 
 #[test]
@@ -105,7 +118,10 @@ fn a_name_that_stands_for_another_key_is_refused() {
 
     for handle in [known, by_nodes] {
         assert_eq!(world.view(handle).state, CommandState::Denied);
-        assert_eq!(world.view(handle).error.as_ref().unwrap().reason, Reason::KeyExists);
+        assert_eq!(
+            world.view(handle).error.as_ref().unwrap().reason,
+            Reason::KeyExists
+        );
     }
 }
 
@@ -198,7 +214,12 @@ fn a_run_that_aborts_without_blame_is_tried_again_from_zero() {
         })
         .collect();
     assert_eq!(attempts.len(), 2, "each attempt has an id of its own");
-    assert!(world.notices.iter().any(|n| matches!(n, Notice::CeremonyAgain { .. })));
+    assert!(
+        world
+            .notices
+            .iter()
+            .any(|n| matches!(n, Notice::CeremonyAgain { .. }))
+    );
 }
 
 #[test]
@@ -221,14 +242,19 @@ fn an_epoch_that_is_taken_is_left_behind() {
     // All prepare, and the coordinator dies before anybody gets the certificate.
     let signed = world.creation("vault", Scheme::Bip340, 2);
     world.submit(&signed);
-    stop_before(&mut world, |request| matches!(request, NodeRequest::ProveKey { .. }));
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ProveKey { .. })
+    });
     world.restart_coordinator(vec![]);
 
     let again = world.submit(&signed);
     world.run();
     world.pass(500);
 
-    let outcome = CommandOutcome::KeyCreated { key: "vault".parse().unwrap(), epoch: Epoch(2) };
+    let outcome = CommandOutcome::KeyCreated {
+        key: "vault".parse().unwrap(),
+        epoch: Epoch(2),
+    };
     assert_eq!(world.view(again).outcome, Some(outcome));
     assert_active_everywhere(&mut world, "vault");
 }
@@ -238,7 +264,9 @@ fn a_creation_goes_on_from_the_certificate_that_nodes_hold() {
     let mut world = World::new(3);
     let signed = world.creation("vault", Scheme::Bip340, 2);
     world.submit(&signed);
-    stop_before(&mut world, |request| matches!(request, NodeRequest::ActivateKey { .. }));
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ActivateKey { .. })
+    });
     let key = "vault".parse().unwrap();
     let certificate = world.node(0).certificate(&key).unwrap();
 
@@ -249,7 +277,11 @@ fn a_creation_goes_on_from_the_certificate_that_nodes_hold() {
 
     assert_eq!(world.view(again).state, CommandState::Succeeded);
     assert_active_everywhere(&mut world, "vault");
-    assert_eq!(world.node(0).certificate(&key).unwrap(), certificate, "it is the same key");
+    assert_eq!(
+        world.node(0).certificate(&key).unwrap(),
+        certificate,
+        "it is the same key"
+    );
 }
 
 #[test]
@@ -257,7 +289,9 @@ fn what_an_earlier_run_left_unfinished_is_finished_without_being_asked() {
     let mut world = World::new(3);
     let signed = world.creation("vault", Scheme::Bip340, 2);
     world.submit(&signed);
-    stop_before(&mut world, |request| matches!(request, NodeRequest::ActivateKey { .. }));
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ActivateKey { .. })
+    });
 
     world.restart_coordinator(vec![]);
     world.pass(500);
@@ -293,7 +327,12 @@ fn a_false_share_in_the_proof_is_blamed_and_the_key_does_not_become_active() {
     assert_eq!(error.get("node"), Some("node-b"));
     assert_eq!(world.node(0).evidence.len(), 1);
     assert!(!world.node(0).is_active(&"vault".parse().unwrap()));
-    assert!(world.store.iter().any(|item| matches!(item, StoreItem::Evidence(_))));
+    assert!(
+        world
+            .store
+            .iter()
+            .any(|item| matches!(item, StoreItem::Evidence(_)))
+    );
 }
 
 #[test]
@@ -306,7 +345,9 @@ fn a_lost_answer_in_the_proof_takes_other_tickets() {
     assert_eq!(world.view(handle).state, CommandState::Succeeded);
     let signed = world.creation("other", Scheme::Bip340, 2);
     let other = world.submit(&signed);
-    stop_before(&mut world, |request| matches!(request, NodeRequest::ActivateKey { .. }));
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ActivateKey { .. })
+    });
 
     world.connect(0);
     world.connect(1);
@@ -319,7 +360,11 @@ fn a_lost_answer_in_the_proof_takes_other_tickets() {
 
 #[test]
 fn only_so_many_creations_run_at_a_time_and_the_rest_wait_their_turn() {
-    let limits = Limits { max_ceremonies: 1, max_waiting_ceremonies: 1, ..Limits::default() };
+    let limits = Limits {
+        max_ceremonies: 1,
+        max_waiting_ceremonies: 1,
+        ..Limits::default()
+    };
     let mut world = World::with_limits(3, limits);
     world.silence(2);
     let first = create(&mut world, "first");
@@ -346,7 +391,10 @@ fn two_commands_do_not_create_one_name_at_a_time() {
     world.pass(50);
 
     assert_eq!(world.view(second).state, CommandState::Failed);
-    assert_eq!(world.view(second).error.as_ref().unwrap().reason, Reason::SessionLimit);
+    assert_eq!(
+        world.view(second).error.as_ref().unwrap().reason,
+        Reason::SessionLimit
+    );
     assert_eq!(world.view(first).state, CommandState::Succeeded);
     let shared = Arc::new(world);
     assert_eq!(shared.answers.len(), 2);

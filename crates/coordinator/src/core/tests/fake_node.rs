@@ -129,7 +129,8 @@ impl FakeNode {
     /// Lists a certificate that does not hold.
     pub(super) fn damage_certificate(&mut self, key: &KeyName) {
         let held = self.keys.get_mut(key).unwrap();
-        let mut certificate = CommitCertificate::from_bytes(held.certificate.as_ref().unwrap()).unwrap();
+        let mut certificate =
+            CommitCertificate::from_bytes(held.certificate.as_ref().unwrap()).unwrap();
         certificate.signatures[0].signature = Signature([1; 64]);
         held.certificate = Some(certificate.to_bytes().unwrap());
     }
@@ -144,9 +145,16 @@ impl FakeNode {
                 for request in requests {
                     outcomes.push(self.sign(&request));
                 }
-                let mut batch = ShareBatch { outcomes, signature: Signature([0; 64]) };
+                let mut batch = ShareBatch {
+                    outcomes,
+                    signature: Signature([0; 64]),
+                };
                 let other = SigningKey::from_bytes(&[99; 32]);
-                let key = if self.manners.false_signature { &other } else { &self.key };
+                let key = if self.manners.false_signature {
+                    &other
+                } else {
+                    &self.key
+                };
                 batch.signature = sign_digest(key, &share_batch_digest(&batch.batch()));
                 Ok(NodeReply::Shares(batch))
             }
@@ -154,12 +162,16 @@ impl FakeNode {
                 Some(refusal) => Err(refusal.clone()),
                 None => Ok(NodeReply::Done),
             },
-            NodeRequest::BeginCeremony { attempt, command, epoch } => {
-                self.begin(attempt, &command, epoch)
-            }
-            NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
-                self.advance(attempt, round, &envelopes)
-            }
+            NodeRequest::BeginCeremony {
+                attempt,
+                command,
+                epoch,
+            } => self.begin(attempt, &command, epoch),
+            NodeRequest::AdvanceCeremony {
+                attempt,
+                round,
+                envelopes,
+            } => self.advance(attempt, round, &envelopes),
             NodeRequest::ProveKey { certificate, set } => self.prove(&certificate, &set),
             NodeRequest::ActivateKey { key, epoch, proof } => {
                 let held = self.keys.get_mut(&key).unwrap();
@@ -233,7 +245,11 @@ impl FakeNode {
             .take(limit as usize)
             .map(|(name, held)| KeyListing {
                 key: name.clone(),
-                state: if held.proof.is_some() { KeyState::Active } else { KeyState::PreActive },
+                state: if held.proof.is_some() {
+                    KeyState::Active
+                } else {
+                    KeyState::PreActive
+                },
                 epoch: held.epoch,
                 certificate: held.certificate.clone(),
                 proof: held.proof.clone(),
@@ -255,7 +271,10 @@ impl FakeNode {
             let mut id = [0; 16];
             self.rng.fill_bytes(&mut id);
             let commitments = commitments.to_received();
-            tickets.push(Ticket { id: TicketId(id), commitments });
+            tickets.push(Ticket {
+                id: TicketId(id),
+                commitments,
+            });
             self.tickets.insert(TicketId(id), pair);
         }
         let mut batch = TicketBatch {
@@ -279,7 +298,9 @@ impl FakeNode {
             return Err(refusal.clone());
         }
         let command = quorate_proto::command::decode(&request.command.bytes)?;
-        let CommandBody::Sign(sign) = command.body else { panic!("not a sign command") };
+        let CommandBody::Sign(sign) = command.body else {
+            panic!("not a sign command")
+        };
         let held = self.keys.get(&request.key).unwrap();
         let (_, record) =
             quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
@@ -306,7 +327,12 @@ impl FakeNode {
         Ok(self.statement(command, &request.key, items))
     }
 
-    fn statement(&mut self, command: Digest, key: &KeyName, items: Vec<ShareItem>) -> ShareStatement {
+    fn statement(
+        &mut self,
+        command: Digest,
+        key: &KeyName,
+        items: Vec<ShareItem>,
+    ) -> ShareStatement {
         self.sequence += 1;
         ShareStatement {
             node: self.id.clone(),
@@ -373,7 +399,9 @@ impl FakeNode {
         if command.rejected() {
             return Err(Refusal::new(Reason::CommandRejected, "rejected"));
         }
-        let CommandBody::CreateKey(create) = decoded.body else { panic!("not a creation") };
+        let CommandBody::CreateKey(create) = decoded.body else {
+            panic!("not a creation")
+        };
         if let Some(held) = self.keys.get(&create.key) {
             if held.certificate.is_some() {
                 return Err(Refusal::new(Reason::KeyExists, "the key exists"));
@@ -385,7 +413,11 @@ impl FakeNode {
         }
         let participants = participants_of(&create.nodes);
         let setup = Setup {
-            me: participants.iter().find(|p| p.node == self.id).unwrap().index,
+            me: participants
+                .iter()
+                .find(|p| p.node == self.id)
+                .unwrap()
+                .index,
             roster_key_of: participants
                 .iter()
                 .map(|p| {
@@ -417,7 +449,8 @@ impl FakeNode {
         };
         let (machine, hello) = dkg::start(setup, state, &self.key, &mut self.rng).unwrap();
         self.sessions.clear();
-        self.sessions.insert(attempt, (machine, command.clone(), epoch.0));
+        self.sessions
+            .insert(attempt, (machine, command.clone(), epoch.0));
         Ok(NodeReply::Ceremony(reply(0, &[hello])))
     }
 
@@ -452,7 +485,9 @@ impl FakeNode {
             }
             Advance::Finished { output, .. } => {
                 let decoded = quorate_proto::command::decode(&command.bytes)?;
-                let CommandBody::CreateKey(create) = decoded.body else { panic!() };
+                let CommandBody::CreateKey(create) = decoded.body else {
+                    panic!()
+                };
                 let me = participants_of(&create.nodes)
                     .iter()
                     .position(|p| p.node == self.id)
@@ -510,7 +545,11 @@ impl FakeNode {
         let statement = self.statement(parsed.hash(), &record.name, items);
         let batch = vec![statement.digest()];
         let signature = sign_digest(&self.key, &share_batch_digest(&batch));
-        Ok(NodeReply::Proved(ShareReceipt { statement, batch, signature }))
+        Ok(NodeReply::Proved(ShareReceipt {
+            statement,
+            batch,
+            signature,
+        }))
     }
 }
 

@@ -8,7 +8,12 @@ use super::{
 };
 
 fn keys_of(world: &World) -> Vec<StoreItem> {
-    world.store.iter().filter(|item| matches!(item, StoreItem::Key(_))).cloned().collect()
+    world
+        .store
+        .iter()
+        .filter(|item| matches!(item, StoreItem::Key(_)))
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -25,7 +30,9 @@ fn a_coordinator_that_lost_everything_learns_its_keys_from_the_nodes() {
 
     assert_eq!(world.core.keys(None, 10), before);
     assert_eq!(keys_of(&world).len(), 3, "what was learned is stored again");
-    assert!(world.notices.contains(&Notice::KeyLearned { key: "vault".parse().unwrap() }));
+    assert!(world.notices.contains(&Notice::KeyLearned {
+        key: "vault".parse().unwrap()
+    }));
     let signed = world.signature("vault", &["a"]);
     let handle = world.submit(&signed);
     world.run();
@@ -72,7 +79,10 @@ fn a_false_certificate_is_told_and_does_not_hide_the_true_one() {
     world.restart_coordinator(vec![]);
     world.pass(300);
 
-    assert!(world.notices.contains(&Notice::FalseKey { node: world.id(0), key: key.clone() }));
+    assert!(world.notices.contains(&Notice::FalseKey {
+        node: world.id(0),
+        key: key.clone()
+    }));
     assert_eq!(world.core.key(&key).unwrap().state, KeyState::Active);
 }
 
@@ -86,8 +96,11 @@ fn keys_are_listed_in_pages() {
     let first = world.core.keys(None, 2);
     let second = world.core.keys(Some(&first[1].record.name), 2);
 
-    let names: Vec<String> =
-        first.iter().chain(&second).map(|key| key.record.name.to_string()).collect();
+    let names: Vec<String> = first
+        .iter()
+        .chain(&second)
+        .map(|key| key.record.name.to_string())
+        .collect();
     assert_eq!(names, ["aa", "bb", "cc"]);
     assert_eq!(world.core.key_count(), 3);
 }
@@ -108,4 +121,22 @@ fn a_creation_whose_outcome_was_lost_is_found_done() {
     world.pass(50);
 
     assert_eq!(world.view(again).state, CommandState::Succeeded);
+}
+
+#[test]
+fn a_key_that_another_coordinator_created_is_found_when_it_is_used() {
+    let mut world = World::new(3);
+    let mut other = World::new(3);
+    other.key("vault", Scheme::Bip340, 2);
+    // The nodes hold a key that this coordinator has never seen listed.
+    std::mem::swap(&mut world.nodes, &mut other.nodes);
+    world.pass(50);
+    assert!(world.core.keys(None, 10).is_empty());
+    let signed = world.signature("vault", &["a"]);
+
+    let handle = world.submit(&signed);
+    world.run();
+    world.pass(300);
+
+    world.signed(handle, &["a"]);
 }

@@ -66,7 +66,10 @@ fn with_tickets_at_hand_a_signature_takes_one_round_trip() {
     let handle = sign(&mut world, "a");
 
     world.signed(handle, &["a"]);
-    let asked = world.requests[before..].iter().filter(|(_, r)| is_shares(r)).count();
+    let asked = world.requests[before..]
+        .iter()
+        .filter(|(_, r)| is_shares(r))
+        .count();
     assert_eq!(asked, 2, "exactly t nodes are asked, once");
 }
 
@@ -107,7 +110,11 @@ fn commands_of_one_moment_leave_in_one_call_and_few_calls_are_in_flight() {
             _ => None,
         })
         .collect();
-    assert_eq!(sizes, [4, 4, 1, 1], "a batch, then one more call per node, the rest waits");
+    assert_eq!(
+        sizes,
+        [4, 4, 1, 1],
+        "a batch, then one more call per node, the rest waits"
+    );
     (0..3).for_each(|index| world.speak(index));
     world.pass(50);
     assert_eq!(world.answers.len(), 1 + 7);
@@ -126,10 +133,18 @@ fn a_signer_that_stalls_is_left_out_and_another_subset_signs() {
 
     let outcome = world.signed(handle, &["a"]);
     assert_eq!(outcome.signers, [world.id(1), world.id(2)]);
-    assert!(world.notices.contains(&Notice::Stalled { node: world.id(0) }));
+    assert!(
+        world
+            .notices
+            .contains(&Notice::Stalled { node: world.id(0) })
+    );
     let next = sign(&mut world, "b");
     let outcome = world.signed(next, &["b"]);
-    assert_eq!(outcome.signers, [world.id(1), world.id(2)], "it is not waited for again");
+    assert_eq!(
+        outcome.signers,
+        [world.id(1), world.id(2)],
+        "it is not waited for again"
+    );
 }
 
 #[test]
@@ -214,7 +229,10 @@ fn a_signer_that_was_left_out_is_used_again_when_its_penalty_is_over() {
     world.pass(100);
 
     assert_eq!(world.view(too_early).state, CommandState::Failed);
-    assert_eq!(world.signed(later, &["c"]).signers, [world.id(0), world.id(2)]);
+    assert_eq!(
+        world.signed(later, &["c"]).signers,
+        [world.id(0), world.id(2)]
+    );
 }
 
 #[test]
@@ -227,12 +245,18 @@ fn statements_of_something_else_and_false_signatures_are_not_used() {
         let handle = sign(&mut world, "a");
         world.pass(50);
 
-        assert_eq!(world.signed(handle, &["a"]).signers, [world.id(1), world.id(2)]);
+        assert_eq!(
+            world.signed(handle, &["a"]).signers,
+            [world.id(1), world.id(2)]
+        );
         let blamed = world.notices.iter().any(|notice| {
             matches!(notice, Notice::Misbehaved { node, proven: false, .. } if *node == world.id(0))
         });
         assert!(blamed);
-        assert!(world.node(1).evidence.is_empty(), "nothing is proven to others");
+        assert!(
+            world.node(1).evidence.is_empty(),
+            "nothing is proven to others"
+        );
     }
 }
 
@@ -263,7 +287,10 @@ fn one_refusal_is_gone_around_and_too_many_deny_the_command() {
     let denied = sign(&mut world, "b");
     world.pass(50);
 
-    assert_eq!(world.signed(around, &["a"]).signers, [world.id(1), world.id(2)]);
+    assert_eq!(
+        world.signed(around, &["a"]).signers,
+        [world.id(1), world.id(2)]
+    );
     assert_eq!(world.view(denied).state, CommandState::Denied);
     assert_eq!(world.view(denied).error, Some(refusal));
 }
@@ -302,7 +329,10 @@ fn refusals_that_may_pass_fail_the_command_and_do_not_deny_it() {
 
     assert_eq!(world.view(handle).state, CommandState::Failed);
     assert_eq!(world.view(handle).error, Some(refusal));
-    assert!(world.count(0, is_shares) < 60, "a node that cannot is not asked without end");
+    assert!(
+        world.count(0, is_shares) < 60,
+        "a node that cannot is not asked without end"
+    );
 }
 
 #[test]
@@ -328,7 +358,10 @@ fn tickets_are_dropped_when_the_node_starts_again() {
     let handle = sign(&mut world, "a");
     world.pass(50);
 
-    assert_eq!(world.signed(handle, &["a"]).signers, [world.id(0), world.id(1)]);
+    assert_eq!(
+        world.signed(handle, &["a"]).signers,
+        [world.id(0), world.id(1)]
+    );
     let refused = world.core.running();
     assert!(refused.is_empty());
 }
@@ -347,7 +380,10 @@ fn old_tickets_are_not_used() {
         .iter()
         .filter(|(_, r)| matches!(r, NodeRequest::MakeTickets { .. }))
         .count();
-    assert!(fetched_before >= 6, "the pools were filled again when the first tickets were old");
+    assert!(
+        fetched_before >= 6,
+        "the pools were filled again when the first tickets were old"
+    );
 }
 
 #[test]
@@ -431,7 +467,10 @@ fn a_command_that_waits_goes_on_when_a_node_comes_back() {
     world.connect(2);
     world.pass(50);
 
-    assert_eq!(world.signed(handle, &["a"]).signers, [world.id(1), world.id(2)]);
+    assert_eq!(
+        world.signed(handle, &["a"]).signers,
+        [world.id(1), world.id(2)]
+    );
 }
 
 #[test]
@@ -445,7 +484,10 @@ fn a_command_that_expires_while_it_waits_is_expired() {
             payloads: vec![quorate_model::Payload::message(*b"a")],
         },
     ));
-    let short = quorate_model::command::Command { expires: command.created.plus(500), ..command };
+    let short = quorate_model::command::Command {
+        expires: command.created.plus(500),
+        ..command
+    };
     let signed = world.endorsed(&short);
     let handle = world.submit(&signed);
     world.run();
@@ -453,7 +495,10 @@ fn a_command_that_expires_while_it_waits_is_expired() {
     world.pass(600);
 
     assert_eq!(world.view(handle).state, CommandState::Expired);
-    assert_eq!(world.view(handle).error.as_ref().unwrap().reason, Reason::CommandExpired);
+    assert_eq!(
+        world.view(handle).error.as_ref().unwrap().reason,
+        Reason::CommandExpired
+    );
 }
 
 #[test]
@@ -481,10 +526,12 @@ fn an_unknown_key_or_a_payload_that_it_cannot_sign_denies_the_command() {
     let mut world = world(3, 2);
     let nobody = world.signature("nobody", &["a"]);
     let digest = world
-        .command(quorate_model::command::CommandBody::Sign(quorate_model::command::Sign {
-            key: "vault".parse().unwrap(),
-            payloads: vec![quorate_model::Payload::digest([7; 32])],
-        }))
+        .command(quorate_model::command::CommandBody::Sign(
+            quorate_model::command::Sign {
+                key: "vault".parse().unwrap(),
+                payloads: vec![quorate_model::Payload::digest([7; 32])],
+            },
+        ))
         .1;
 
     let nobody = world.submit(&nobody);

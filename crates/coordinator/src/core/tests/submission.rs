@@ -23,7 +23,9 @@ fn is_begin(request: &NodeRequest) -> bool {
 }
 
 fn shares_asked(world: &World) -> usize {
-    (0..world.nodes.len()).map(|index| world.count(index, is_shares)).sum()
+    (0..world.nodes.len())
+        .map(|index| world.count(index, is_shares))
+        .sum()
 }
 
 #[test]
@@ -131,7 +133,10 @@ fn an_id_with_other_bytes_is_refused_whether_it_runs_is_over_or_is_only_stored()
         })
     };
     let (command, first) = world.command(sign("a"));
-    let other = world.endorsed(&Command { body: sign("b"), ..command });
+    let other = world.endorsed(&Command {
+        body: sign("b"),
+        ..command
+    });
     world.silence(0);
     world.silence(1);
     world.silence(2);
@@ -174,7 +179,10 @@ fn a_command_past_its_time_is_refused_and_asks_no_node() {
         expires: UnixMillis(WALL + 2_000_000),
         ..command.clone()
     };
-    let endless = Command { expires: command.created.plus(8 * 86_400_000), ..command };
+    let endless = Command {
+        expires: command.created.plus(8 * 86_400_000),
+        ..command
+    };
 
     let check = |world: &mut World, command: &Command, expected| {
         let signed = world.endorsed(command);
@@ -190,7 +198,13 @@ fn a_command_past_its_time_is_refused_and_asks_no_node() {
 
 #[test]
 fn more_commands_than_the_bound_are_refused_as_overload() {
-    let mut world = World::with_limits(3, Limits { max_pending: 2, ..Limits::default() });
+    let mut world = World::with_limits(
+        3,
+        Limits {
+            max_pending: 2,
+            ..Limits::default()
+        },
+    );
     world.key("vault", Scheme::Bip340, 2);
     (0..3).for_each(|index| world.silence(index));
     for _ in 0..2 {
@@ -239,20 +253,36 @@ fn commands_that_no_node_would_take_are_refused_before_any_is_asked() {
     tampered.bytes.push(0);
     check(tampered, Reason::EndorsementInvalid);
     let decoded = quorate_proto::command::decode(&good.bytes).unwrap();
-    let other_cluster =
-        Command { cluster: quorate_model::Digest::ZERO, ..decoded.clone() };
+    let other_cluster = Command {
+        cluster: quorate_model::Digest::ZERO,
+        ..decoded.clone()
+    };
     check(world.endorsed(&other_cluster), Reason::WrongCluster);
-    let other_roster = Command { roster: quorate_model::Digest::ZERO, ..decoded.clone() };
+    let other_roster = Command {
+        roster: quorate_model::Digest::ZERO,
+        ..decoded.clone()
+    };
     check(world.endorsed(&other_roster), Reason::RosterBehind);
-    let CommandBody::CreateKey(create) = decoded.body.clone() else { panic!() };
+    let CommandBody::CreateKey(create) = decoded.body.clone() else {
+        panic!()
+    };
     let one = CommandBody::CreateKey(quorate_model::command::CreateKey {
         threshold: 1,
         ..create.clone()
     });
-    check(world.endorsed(&Command { body: one, ..decoded.clone() }), Reason::ShapeInvalid);
+    check(
+        world.endorsed(&Command {
+            body: one,
+            ..decoded.clone()
+        }),
+        Reason::ShapeInvalid,
+    );
     let mut stranger = create;
     stranger.nodes[0] = "stranger".parse().unwrap();
-    let stranger = Command { body: CommandBody::CreateKey(stranger), ..decoded };
+    let stranger = Command {
+        body: CommandBody::CreateKey(stranger),
+        ..decoded
+    };
     check(world.endorsed(&stranger), Reason::NodeUnknown);
     let mut by_client = good.clone();
     by_client.endorsements.clear();
@@ -293,7 +323,10 @@ fn validation_tells_the_refusal_of_a_single_node() {
     world.run();
 
     assert_eq!(world.view(handle).state, CommandState::Denied);
-    assert_eq!(world.view(handle).error.as_ref().unwrap().reason, Reason::FeeTooHigh);
+    assert_eq!(
+        world.view(handle).error.as_ref().unwrap().reason,
+        Reason::FeeTooHigh
+    );
 }
 
 #[test]

@@ -28,7 +28,10 @@ fn nodes_are_asked_where_they_stand_about_once_a_second_under_fresh_nonces() {
             _ => None,
         })
         .collect();
-    assert_eq!(nonces.len(), world.count(0, is_status) + world.count(1, is_status));
+    assert_eq!(
+        nonces.len(),
+        world.count(0, is_status) + world.count(1, is_status)
+    );
 }
 
 #[test]
@@ -110,7 +113,11 @@ fn a_node_that_doubts_its_clock_is_given_the_word_of_its_peers() {
 
     world.pass(2_500);
 
-    assert!(world.notices.contains(&Notice::ClockSuspect { node: world.id(1) }));
+    assert!(
+        world
+            .notices
+            .contains(&Notice::ClockSuspect { node: world.id(1) })
+    );
     let expected = [world.id(0), world.id(2)];
     assert_eq!(world.node(1).confirmed_by, expected);
     assert!(world.core.nodes()[1].clock_confirmed);

@@ -32,7 +32,9 @@ pub(super) fn signing_key(seed: u8) -> SigningKey {
 }
 
 fn node_id(index: usize) -> NodeId {
-    format!("node-{}", char::from(b'a' + u8::try_from(index).unwrap())).parse().unwrap()
+    format!("node-{}", char::from(b'a' + u8::try_from(index).unwrap()))
+        .parse()
+        .unwrap()
 }
 
 fn pinned(nodes: usize) -> PinnedRoster {
@@ -112,12 +114,14 @@ impl World {
             .map(|index| {
                 let seed = u8::try_from(index + 1).unwrap();
                 let id = node_id(index);
-                let node =
-                    FakeNode::new(&id, signing_key(seed), pinned.clone(), u64::from(seed));
+                let node = FakeNode::new(&id, signing_key(seed), pinned.clone(), u64::from(seed));
                 (id, node)
             })
             .collect();
-        let config = CoreConfig { id: "coordinator-1".parse().unwrap(), limits };
+        let config = CoreConfig {
+            id: "coordinator-1".parse().unwrap(),
+            limits,
+        };
         let mut world = Self {
             core: Core::new(config, pinned.clone(), vec![]),
             pinned,
@@ -148,8 +152,10 @@ impl World {
 
     /// The coordinator starts again with what its store holds, or with nothing.
     pub(super) fn restart_coordinator(&mut self, restored: Vec<StoreItem>) {
-        let config =
-            CoreConfig { id: "coordinator-1".parse().unwrap(), limits: Limits::default() };
+        let config = CoreConfig {
+            id: "coordinator-1".parse().unwrap(),
+            limits: Limits::default(),
+        };
         self.core = Core::new(config, self.pinned.clone(), restored);
         self.held_calls.clear();
         self.events.clear();
@@ -180,7 +186,10 @@ impl World {
     /// Takes events until nothing more follows from them.
     pub(super) fn run(&mut self) {
         while !self.events.is_empty() {
-            let now = Now { mono_us: self.now_us, wall: UnixMillis(WALL + self.now_us / 1_000) };
+            let now = Now {
+                mono_us: self.now_us,
+                wall: UnixMillis(WALL + self.now_us / 1_000),
+            };
             let events: Vec<Event> = self.events.drain(..).collect();
             let actions = self.core.handle_all(now, events, &mut self.rng);
             for action in actions {
@@ -191,7 +200,12 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Call { call, node, request, timeout_ms } => {
+            Action::Call {
+                call,
+                node,
+                request,
+                timeout_ms,
+            } => {
                 self.losing |= self.loses.is_some_and(|loses| loses(&request));
                 if self.losing {
                     return;
@@ -213,7 +227,10 @@ impl World {
                 }
             }
             Action::Answer { handle, result } => {
-                assert!(self.answers.insert(handle, result).is_none(), "answered twice");
+                assert!(
+                    self.answers.insert(handle, result).is_none(),
+                    "answered twice"
+                );
             }
             Action::Progress(view) => self.progress.push(CommandView::clone(&view)),
             Action::Notice(notice) => self.notices.push(notice),
@@ -223,7 +240,10 @@ impl World {
 
     fn answer_call(&mut self, call: CallId, node: &NodeId, request: &NodeRequest) {
         let reply = self.nodes.get_mut(node).unwrap().handle(request);
-        self.push(Event::Reply { call, result: reply.map_err(CallFailure::Refused) });
+        self.push(Event::Reply {
+            call,
+            result: reply.map_err(CallFailure::Refused),
+        });
     }
 
     /// Lets time pass in steps of 10 ms; calls that nobody answers time out.
@@ -231,12 +251,16 @@ impl World {
         for _ in 0..ms.div_ceil(10) {
             self.now_us += 10_000;
             let now_us = self.now_us;
-            let (late, held) =
-                std::mem::take(&mut self.held_calls).into_iter().partition(|c| c.3 <= now_us);
+            let (late, held) = std::mem::take(&mut self.held_calls)
+                .into_iter()
+                .partition(|c| c.3 <= now_us);
             self.held_calls = held;
             let late: Vec<(CallId, NodeId, NodeRequest, u64)> = late;
             for (call, ..) in late {
-                self.push(Event::Reply { call, result: Err(CallFailure::TimedOut) });
+                self.push(Event::Reply {
+                    call,
+                    result: Err(CallFailure::TimedOut),
+                });
             }
             self.push(Event::Tick);
             self.run();
@@ -247,8 +271,9 @@ impl World {
     pub(super) fn speak(&mut self, index: usize) {
         let id = node_id(index);
         self.silent.remove(&id);
-        let (mine, rest) =
-            std::mem::take(&mut self.held_calls).into_iter().partition(|c| c.1 == id);
+        let (mine, rest) = std::mem::take(&mut self.held_calls)
+            .into_iter()
+            .partition(|c| c.1 == id);
         self.held_calls = rest;
         let mine: Vec<(CallId, NodeId, NodeRequest, u64)> = mine;
         for (call, node, request, _) in mine {
@@ -343,7 +368,10 @@ impl World {
     pub(super) fn signature(&mut self, key: &str, messages: &[&str]) -> SignedCommand {
         let sign = Sign {
             key: key.parse().unwrap(),
-            payloads: messages.iter().map(|m| Payload::message(m.as_bytes())).collect(),
+            payloads: messages
+                .iter()
+                .map(|m| Payload::message(m.as_bytes()))
+                .collect(),
         };
         self.command(CommandBody::Sign(sign)).1
     }
@@ -363,14 +391,24 @@ impl World {
         let command = self.admitted(signed);
         let id = command.command().id;
         let remembered = self.remembered(id).map(Box::new);
-        self.push(Event::Submit { handle, command, validate_only: false, remembered });
+        self.push(Event::Submit {
+            handle,
+            command,
+            validate_only: false,
+            remembered,
+        });
         handle
     }
 
     pub(super) fn validate(&mut self, signed: &SignedCommand) -> Handle {
         let handle = self.handle();
         let command = self.admitted(signed);
-        self.push(Event::Submit { handle, command, validate_only: true, remembered: None });
+        self.push(Event::Submit {
+            handle,
+            command,
+            validate_only: true,
+            remembered: None,
+        });
         handle
     }
 
@@ -381,7 +419,12 @@ impl World {
     ) -> Handle {
         let handle = self.handle();
         let remembered = self.remembered(id).map(Box::new);
-        self.push(Event::Endorse { handle, id, endorsement, remembered });
+        self.push(Event::Endorse {
+            handle,
+            id,
+            endorsement,
+            remembered,
+        });
         handle
     }
 
@@ -393,11 +436,19 @@ impl World {
     }
 
     pub(super) fn view(&self, handle: Handle) -> &CommandView {
-        self.answers.get(&handle).expect("no answer").as_ref().expect("refused")
+        self.answers
+            .get(&handle)
+            .expect("no answer")
+            .as_ref()
+            .expect("refused")
     }
 
     pub(super) fn refusal(&self, handle: Handle) -> &Refusal {
-        self.answers.get(&handle).expect("no answer").as_ref().expect_err("not refused")
+        self.answers
+            .get(&handle)
+            .expect("no answer")
+            .as_ref()
+            .expect_err("not refused")
     }
 
     /// Creates a key and expects that it works.
@@ -406,7 +457,12 @@ impl World {
         let handle = self.submit(&signed);
         self.run();
         self.pass(50);
-        assert_eq!(self.view(handle).state, CommandState::Succeeded, "{:?}", self.view(handle));
+        assert_eq!(
+            self.view(handle).state,
+            CommandState::Succeeded,
+            "{:?}",
+            self.view(handle)
+        );
         name.parse().unwrap()
     }
 
@@ -465,6 +521,9 @@ impl World {
     /// How many requests of a kind went to a node.
     pub(super) fn count(&self, index: usize, kind: fn(&NodeRequest) -> bool) -> usize {
         let id = node_id(index);
-        self.requests.iter().filter(|(node, request)| *node == id && kind(request)).count()
+        self.requests
+            .iter()
+            .filter(|(node, request)| *node == id && kind(request))
+            .count()
     }
 }

@@ -1,0 +1,131 @@
+//! Going on where an earlier run stopped, with the certificate that nodes hold.
+
+use std::sync::Arc;
+
+use quorate_model::{
+    KeyName, NodeId,
+    certificate::CommitCertificate,
+    command::CommandBody,
+    node_api::{NodeReply, NodeRequest},
+    operation::CommandState,
+};
+
+use super::{Stage, taken};
+use crate::core::{
+    CallFailure, Core, Moment, Purpose,
+    keys::{self, Certified},
+};
+
+impl Core {
+    /// Asks the node that knows the name for its certificate.
+    pub(super) fn look(&mut self, moment: &Moment<'_>, name: &KeyName, node: &NodeId) {
+        let number = self.fresh_id();
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
+        op.stage = Stage::Looking;
+        op.stage_ms = moment.ms();
+        op.number = number;
+        op.asks.clear();
+        let request = NodeRequest::ListKeys {
+            after: keys::before(name),
+            limit: 1,
+        };
+        let timeout = self.config.limits.call_timeout_ms;
+        let purpose = Purpose::Lookup {
+            key: name.clone(),
+            stage: number,
+        };
+        self.call(moment, node, request, timeout, purpose);
+    }
+
+    pub(in crate::core) fn lookup_reply(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        number: u64,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let Some(op) = self
+            .ceremonies
+            .ops
+            .get(name)
+            .filter(|op| op.number == number)
+        else {
+            return;
+        };
+        let digest = op.digest;
+        let found = match result {
+            Ok(NodeReply::Keys(listings)) => listings
+                .into_iter()
+                .find(|listing| listing.key == *name)
+                .and_then(|listing| {
+                    let certificate = listing.certificate?;
+                    Certified::verify(&self.pinned, &certificate, listing.proof.as_deref())
+                }),
+            _ => None,
+        };
+        match found {
+            Some(key) if key.record.command == digest => {
+                let key = Arc::new(key);
+                self.remember_key(&key);
+                if key.proof.is_some() {
+                    self.activate(moment, name, &key);
+                } else {
+                    self.prove_again(name, key);
+                }
+            }
+            Some(key) => {
+                self.remember_key(&Arc::new(key));
+                self.fail_creation(moment, name, CommandState::Denied, taken(name));
+            }
+            None => self.again(moment, name, taken(name)),
+        }
+    }
+
+    /// Goes on with a key that nodes list, where an earlier run ended too early: hands the proof to
+    /// a node that lacks it, or has the certificate proven once all holders are there.
+    pub(in crate::core) fn finish_creation(
+        &mut self,
+        moment: &mut Moment<'_>,
+        node: &NodeId,
+        name: &KeyName,
+        listed_proof: bool,
+    ) {
+        if self.ceremonies.ops.contains_key(name) {
+            return;
+        }
+        let Some(key) = self.keys.get(&self.pinned, name) else {
+            return;
+        };
+        if let Some(proof) = &key.proof {
+            if !listed_proof {
+                let request = NodeRequest::ActivateKey {
+                    key: name.clone(),
+                    epoch: key.record.epoch,
+                    proof: proof.clone(),
+                };
+                let timeout = self.config.limits.call_timeout_ms;
+                self.call(moment, node, request, timeout, Purpose::Courtesy);
+            }
+            return;
+        }
+        let all = key
+            .record
+            .participants
+            .iter()
+            .all(|p| self.peers.is_connected(&p.node));
+        let Ok(certificate) = CommitCertificate::from_bytes(&key.certificate) else {
+            return;
+        };
+        let Ok(command) = quorate_proto::command::decode(&certificate.command.bytes) else {
+            return;
+        };
+        if let CommandBody::CreateKey(create) = command.body
+            && all
+        {
+            let signed = Arc::new(certificate.command);
+            self.add_creation(moment, None, signed, create, command.expires, Some(key));
+        }
+    }
+}
