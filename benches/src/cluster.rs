@@ -11,11 +11,7 @@ use quorate_client::{
     CertifiedKey, Client, CommandOptions, identity::Identity, passphrase::Passphrase,
     profile::Profile,
 };
-use quorate_model::{
-    KeyPurpose, Purposes, Scheme,
-    command::CreateKey,
-    roster::Role,
-};
+use quorate_model::{KeyPurpose, Purposes, Scheme, command::CreateKey, roster::Role};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -40,14 +36,22 @@ impl Cluster {
             .arg("dev")
             .arg("--dir")
             .arg(directory.path())
-            .args(["--nodes", &nodes.to_string(), "--threshold", &threshold.to_string()])
+            .args([
+                "--nodes",
+                &nodes.to_string(),
+                "--threshold",
+                &threshold.to_string(),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
             .context("start quorate dev")?;
-        let stdout = process.stdout.take().context("read what quorate dev prints")?;
+        let stdout = process
+            .stdout
+            .take()
+            .context("read what quorate dev prints")?;
         let mut lines = BufReader::new(stdout).lines();
         let home = loop {
             let Some(line) = lines.next_line().await? else {
@@ -83,14 +87,20 @@ impl Cluster {
             purposes: Purposes::new(vec![KeyPurpose::Messages])?,
             accept_fragile: true,
         };
-        Ok(self.admin.create_key(create, &CommandOptions::default()).await?)
+        Ok(self
+            .admin
+            .create_key(create, &CommandOptions::default())
+            .await?)
     }
 }
 
 async fn connect(home: &Path, role: Role) -> Result<Client> {
     let profile = Profile::load(home)?;
-    let passphrase =
-        Passphrase::read(&profile.passphrase_path().context("the profile's passphrase file")?)?;
+    let passphrase = Passphrase::read(
+        &profile
+            .passphrase_path()
+            .context("the profile's passphrase file")?,
+    )?;
     let identity = Identity::read(&profile.identity_path(role)?, &passphrase)?;
     Ok(Client::connect(&profile, identity, PATIENCE).await?)
 }
@@ -102,8 +112,17 @@ async fn provide() -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if workspace.join("Cargo.toml").is_file() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.current_dir(workspace).args(["build", "--locked", "--bins"]);
-        build.args(["-p", "quorate", "-p", "quorate-node", "-p", "quorate-coordinator"]);
+        build
+            .current_dir(workspace)
+            .args(["build", "--locked", "--bins"]);
+        build.args([
+            "-p",
+            "quorate",
+            "-p",
+            "quorate-node",
+            "-p",
+            "quorate-coordinator",
+        ]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

@@ -98,7 +98,9 @@ fn measure<C: Ciphersuite>(
             })
             .collect();
         workers.into_iter().try_for_each(|worker| {
-            worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("a worker panicked"))?
         })
     })?;
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]

@@ -26,7 +26,11 @@ pub(crate) struct Measured {
 impl Measured {
     fn new(mut latencies: Vec<Duration>, units: usize, elapsed: Duration) -> Self {
         latencies.sort_unstable();
-        Self { latencies, units, elapsed }
+        Self {
+            latencies,
+            units,
+            elapsed,
+        }
     }
 
     /// Signatures, or keys, per second.
@@ -40,7 +44,9 @@ impl Measured {
     pub(crate) fn percentile_ms(&self, percent: usize) -> f64 {
         let at = self.latencies.len().saturating_mul(percent) / 100;
         let last = self.latencies.len().saturating_sub(1);
-        self.latencies.get(at.min(last)).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+        self.latencies
+            .get(at.min(last))
+            .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
     }
 
     /// How many commands were measured.
@@ -72,7 +78,9 @@ pub(crate) async fn run(
                     })
                     .collect();
                 let begun = Instant::now();
-                client.sign(&key, payloads, &CommandOptions::default()).await?;
+                client
+                    .sign(&key, payloads, &CommandOptions::default())
+                    .await?;
                 latencies.push(begun.elapsed());
             }
             anyhow::Ok(latencies)
@@ -93,7 +101,9 @@ pub(crate) async fn create_keys(
     threshold: u16,
     time: Duration,
 ) -> Result<Measured> {
-    cluster.create_key("bench-warm-up", scheme, threshold).await?;
+    cluster
+        .create_key("bench-warm-up", scheme, threshold)
+        .await?;
     let start = Instant::now();
     let mut latencies = Vec::new();
     while start.elapsed() < time {

@@ -2,7 +2,11 @@
 //!
 //! Every figure of the two sides comes from one run on the same machine, so the ratio holds where
 //! absolute numbers do not.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool"
+)]
 
 mod cluster;
 mod in_process;
@@ -77,8 +81,17 @@ async fn throughput(options: &Options) -> Result<()> {
     let time = Duration::from_secs(options.seconds);
     let cores = std::thread::available_parallelism()?.get();
     let cluster = Cluster::start(options.nodes, options.threshold).await?;
-    let key = cluster.create_key("bench-key", options.scheme, options.threshold).await?;
-    load::run(&cluster, &key, options.in_flight, options.batch, Duration::from_secs(2)).await?;
+    let key = cluster
+        .create_key("bench-key", options.scheme, options.threshold)
+        .await?;
+    load::run(
+        &cluster,
+        &key,
+        options.in_flight,
+        options.batch,
+        Duration::from_secs(2),
+    )
+    .await?;
     let measured = load::run(&cluster, &key, options.in_flight, options.batch, time).await?;
     // The yardstick has all cores to itself: the cluster is gone by then.
     drop(cluster);
@@ -108,7 +121,9 @@ async fn throughput(options: &Options) -> Result<()> {
 async fn latency(options: &Options) -> Result<()> {
     let time = Duration::from_secs(options.seconds);
     let cluster = Cluster::start(options.nodes, options.threshold).await?;
-    let key = cluster.create_key("bench-key", options.scheme, options.threshold).await?;
+    let key = cluster
+        .create_key("bench-key", options.scheme, options.threshold)
+        .await?;
     load::run(&cluster, &key, 1, options.batch, Duration::from_secs(1)).await?;
     let measured = load::run(&cluster, &key, 1, options.batch, time).await?;
     report_cluster_only("latency", options, 1, &measured)

@@ -1,12 +1,22 @@
 //! Processes that die.
 
-use crate::harness::Cluster;
+use std::process::Command;
+
+use crate::harness::{Cluster, binaries, run};
 
 #[test]
 fn signing_goes_on_when_any_one_node_is_killed() {
     for victim in 0..3 {
         let cluster = Cluster::start(&[]);
-        cluster.json(&["key", "create", "notes", "--scheme", "bip340", "--purpose", "messages"]);
+        cluster.json(&[
+            "key",
+            "create",
+            "notes",
+            "--scheme",
+            "bip340",
+            "--purpose",
+            "messages",
+        ]);
         let name = cluster.nodes()[victim]["name"].as_str().unwrap().to_owned();
 
         cluster.kill_node(&name);
@@ -16,7 +26,118 @@ fn signing_goes_on_when_any_one_node_is_killed() {
             let signed = cluster.json(&["sign", "message", "notes", "--text", &text]);
             let signers = signed["signers"].as_array().unwrap();
             assert_eq!(signers.len(), 2);
-            assert!(signers.iter().all(|signer| *signer != name.as_str()), "{signed}");
+            assert!(
+                signers.iter().all(|signer| *signer != name.as_str()),
+                "{signed}"
+            );
         }
     }
+}
+
+#[test]
+fn a_command_keeps_its_one_outcome_over_the_death_of_the_coordinator() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&[
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "bip340",
+        "--purpose",
+        "messages",
+    ]);
+    let id = "6c1f0f4e-93a5-4f0e-8a43-1d7c6f2f9a10";
+    let sign = [
+        "sign",
+        "message",
+        "notes",
+        "--text",
+        "once",
+        "--command-id",
+        id,
+    ];
+    let before = cluster.json(&sign);
+
+    cluster.kill_coordinator();
+    let (_, directory) = cluster.stop();
+    let cluster = Cluster::start_in(directory, &[]);
+    let after = cluster.json(&sign);
+
+    assert_eq!(before["signature"], after["signature"]);
+    assert_eq!(before["command_id"], after["command_id"]);
+}
+
+#[test]
+fn the_key_list_comes_back_from_the_nodes_when_the_coordinator_loses_everything() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&[
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "ed25519",
+        "--purpose",
+        "messages",
+    ]);
+    let before = cluster.json(&["key", "show", "notes"]);
+
+    cluster.kill_coordinator();
+    let (_, directory) = cluster.stop();
+    let store = directory.path().join("coordinator").join("store");
+    assert!(
+        store.is_dir(),
+        "the coordinator keeps its store in {}",
+        store.display()
+    );
+    std::fs::remove_dir_all(store).unwrap();
+    let cluster = Cluster::start_in(directory, &[]);
+
+    assert_eq!(
+        cluster.json(&["key", "show", "notes"])["public_key"],
+        before["public_key"]
+    );
+    cluster.json(&["sign", "message", "notes", "--text", "again"]);
+}
+
+#[test]
+fn a_node_without_its_index_rebuilds_it_and_one_with_a_changed_journal_does_not_start() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&[
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "ed25519",
+        "--purpose",
+        "messages",
+    ]);
+    let (_, directory) = cluster.stop();
+    let node = directory.path().join("nodes").join("node-a");
+    std::fs::remove_dir_all(node.join("index")).unwrap();
+    let cluster = Cluster::start_in(directory, &[]);
+    cluster.json(&["sign", "message", "notes", "--text", "again"]);
+    let (_, directory) = cluster.stop();
+    let node = directory.path().join("nodes").join("node-a");
+    let segment = std::fs::read_dir(node.join("journal"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let key_file = directory.path().join("nodes").join("node-a.key");
+    let done = run(Command::new(binaries().join("quorate-node"))
+        .arg("run")
+        .arg("--dir")
+        .arg(&node)
+        .arg("--key-file")
+        .arg(key_file)
+        .args(["--coordinator", "coordinator-1=127.0.0.1:1"]));
+
+    assert_ne!(done.code, 0, "{done:?}");
+    assert!(done.stderr.contains("record"), "{done:?}");
 }

@@ -60,6 +60,7 @@ pub(crate) struct Cluster {
     lines: Receiver<String>,
     directory: tempfile::TempDir,
     home: PathBuf,
+    said: Vec<String>,
 }
 
 impl Cluster {
@@ -89,7 +90,14 @@ impl Cluster {
                 }
             }
         });
-        let mut cluster = Self { process, lines, directory, home: PathBuf::new() };
+        let home = PathBuf::new();
+        let mut cluster = Self {
+            process,
+            lines,
+            directory,
+            home,
+            said: Vec::new(),
+        };
         let line = cluster.wait_for_line("export QUORATE_HOME=");
         let home = line.split("export QUORATE_HOME=").nth(1).unwrap();
         cluster.home = PathBuf::from(home.trim().trim_matches(['\'', '"']));
@@ -98,13 +106,12 @@ impl Cluster {
 
     fn wait_for_line(&mut self, mark: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) if line.contains(mark) => return line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("no line with \"{mark}\" ({error}): {seen:#?}"),
+                Ok(line) => self.said.push(line),
+                Err(error) => panic!("no line with \"{mark}\" ({error}): {:#?}", self.said),
             }
         }
     }
@@ -131,9 +138,29 @@ impl Cluster {
     /// The nodes as `node list` shows them.
     pub(crate) fn nodes(&self) -> Vec<Value> {
         let listed = self.json(&["node", "list"]);
-        listed.as_array().cloned().unwrap_or_else(|| {
-            listed["nodes"].as_array().cloned().unwrap_or_default()
-        })
+        listed
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| listed["nodes"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Kills the coordinator the hard way.
+    pub(crate) fn kill_coordinator(&self) {
+        let line = self
+            .said
+            .iter()
+            .find(|line| line.starts_with("coordinator"))
+            .unwrap();
+        let pid = line
+            .split("pid ")
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .next()
+            .unwrap();
+        let pid = pid.parse().unwrap();
+        kill(pid);
+        wait_until_gone(pid);
     }
 
     /// Kills a node the hard way.
@@ -147,12 +174,18 @@ impl Cluster {
     pub(crate) fn wait_for_connected(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let connected =
-                self.nodes().iter().filter(|node| node["connected"] == Value::Bool(true)).count();
+            let connected = self
+                .nodes()
+                .iter()
+                .filter(|node| node["connected"] == Value::Bool(true))
+                .count();
             if connected == count {
                 return;
             }
-            assert!(Instant::now() < deadline, "{connected} nodes are connected, not {count}");
+            assert!(
+                Instant::now() < deadline,
+                "{connected} nodes are connected, not {count}"
+            );
         }
     }
 
@@ -161,8 +194,7 @@ impl Cluster {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = self.process.wait().unwrap();
-        let directory =
-            std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         (status.code().unwrap_or(-1), directory)
     }
 }
@@ -183,7 +215,9 @@ pub(crate) fn kill(pid: i64) {
 /// Whether a process is there and no zombie.
 pub(crate) fn is_alive(pid: i64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z'))
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| !rest.starts_with('Z'))
     })
 }
 

@@ -9,7 +9,12 @@ fn dev_runs_a_command_with_the_profile_and_ends_with_its_status() {
     let directory = tempfile::tempdir().unwrap();
 
     let done = run(Command::new(binaries().join("quorate"))
-        .args(["dev", "--exec", "quorate key show demo-taproot -o json && exit 7", "--dir"])
+        .args([
+            "dev",
+            "--exec",
+            "quorate key show demo-taproot -o json && exit 7",
+            "--dir",
+        ])
         .arg(directory.path())
         .env("QUORATE_DEV_NO_BUILD", "1"));
 
@@ -21,7 +26,11 @@ fn dev_runs_a_command_with_the_profile_and_ends_with_its_status() {
 #[test]
 fn nothing_is_left_behind_even_when_dev_itself_is_killed() {
     let cluster = Cluster::start(&[]);
-    let pids: Vec<i64> = cluster.nodes().iter().map(|node| node["pid"].as_i64().unwrap()).collect();
+    let pids: Vec<i64> = cluster
+        .nodes()
+        .iter()
+        .map(|node| node["pid"].as_i64().unwrap())
+        .collect();
     assert_eq!(pids.len(), 3);
     assert!(pids.iter().all(|pid| is_alive(*pid)));
 
@@ -38,7 +47,10 @@ fn a_kept_directory_comes_back_with_its_keys() {
     let (_, directory) = cluster.stop();
     let cluster = Cluster::start_in(directory, &[]);
 
-    assert_eq!(cluster.json(&["key", "show", "demo-taproot"])["public_key"], before["public_key"]);
+    assert_eq!(
+        cluster.json(&["key", "show", "demo-taproot"])["public_key"],
+        before["public_key"]
+    );
 }
 
 #[test]
@@ -61,7 +73,11 @@ fn shapes_that_cannot_be_are_refused_before_anything_starts() {
 #[test]
 fn sigterm_ends_everything() {
     let cluster = Cluster::start(&[]);
-    let pids: Vec<i64> = cluster.nodes().iter().map(|node| node["pid"].as_i64().unwrap()).collect();
+    let pids: Vec<i64> = cluster
+        .nodes()
+        .iter()
+        .map(|node| node["pid"].as_i64().unwrap())
+        .collect();
 
     let (_, _directory) = cluster.stop();
 
@@ -76,6 +92,10 @@ fn a_killed_node_is_not_restarted_by_dev() {
     kill(pid);
     cluster.wait_for_connected(2);
 
-    let dead = cluster.nodes().into_iter().find(|node| node["connected"] == false).unwrap();
+    let dead = cluster
+        .nodes()
+        .into_iter()
+        .find(|node| node["connected"] == false)
+        .unwrap();
     assert_eq!(dead["pid"], 0);
 }

@@ -14,7 +14,15 @@ fn every_scheme_makes_keys_whose_signatures_verify() {
 
     for scheme in ["bip340", "frost-secp256k1", "ed25519"] {
         let name = format!("key-{scheme}");
-        cluster.json(&["key", "create", &name, "--scheme", scheme, "--purpose", "messages"]);
+        cluster.json(&[
+            "key",
+            "create",
+            &name,
+            "--scheme",
+            scheme,
+            "--purpose",
+            "messages",
+        ]);
         let shown = cluster.json(&["key", "show", &name]);
         assert_eq!(shown["state"], "ACTIVE");
         assert_eq!(shown["threshold"], 2);
@@ -40,7 +48,15 @@ fn every_scheme_makes_keys_whose_signatures_verify() {
 #[test]
 fn an_empty_message_is_a_message() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&["key", "create", "notes", "--scheme", "ed25519", "--purpose", "messages"]);
+    cluster.json(&[
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "ed25519",
+        "--purpose",
+        "messages",
+    ]);
 
     let signed = cluster.json(&["sign", "message", "notes", "--text", ""]);
 
@@ -50,7 +66,15 @@ fn an_empty_message_is_a_message() {
 #[test]
 fn a_digest_is_signed_by_a_key_for_digests() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&["key", "create", "digests", "--scheme", "bip340", "--purpose", "digests"]);
+    cluster.json(&[
+        "key",
+        "create",
+        "digests",
+        "--scheme",
+        "bip340",
+        "--purpose",
+        "digests",
+    ]);
 
     let signed = cluster.json(&["sign", "digest", "digests", "--hex", &"ab".repeat(32)]);
 
@@ -61,7 +85,15 @@ fn a_digest_is_signed_by_a_key_for_digests() {
 #[test]
 fn larger_committees_work() {
     let cluster = Cluster::start(&["--nodes", "5", "--threshold", "3"]);
-    cluster.json(&["key", "create", "wide", "--scheme", "ed25519", "--purpose", "messages"]);
+    cluster.json(&[
+        "key",
+        "create",
+        "wide",
+        "--scheme",
+        "ed25519",
+        "--purpose",
+        "messages",
+    ]);
 
     let signed = cluster.json(&["sign", "message", "wide", "--text", "hello"]);
 
@@ -71,16 +103,40 @@ fn larger_committees_work() {
 #[test]
 fn the_same_command_id_gives_the_same_bytes() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&["key", "create", "notes", "--scheme", "bip340", "--purpose", "messages"]);
+    cluster.json(&[
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "bip340",
+        "--purpose",
+        "messages",
+    ]);
     let id = "0190a5c2-7d4e-4c6a-8f2b-1f2e3d4c5b6a";
-    let sign = ["sign", "message", "notes", "--text", "once", "--command-id", id];
+    let sign = [
+        "sign",
+        "message",
+        "notes",
+        "--text",
+        "once",
+        "--command-id",
+        id,
+    ];
 
     let first = cluster.json(&sign);
     let second = cluster.json(&sign);
 
     assert_eq!(first["command_id"], id);
     assert_eq!(first["signature"], second["signature"]);
-    let other = ["sign", "message", "notes", "--text", "twice", "--command-id", id];
+    let other = [
+        "sign",
+        "message",
+        "notes",
+        "--text",
+        "twice",
+        "--command-id",
+        id,
+    ];
     let reused = cluster.quorate(&other);
     assert_ne!(reused.code, 0, "{reused:?}");
     assert!(reused.stderr.contains("id"), "{reused:?}");

@@ -8,8 +8,16 @@ use std::{
 use serde_json::Value;
 
 /// What a pure crate must not reach through normal dependencies.
-const IMPURE: [&str; 8] =
-    ["tokio", "mio", "sled", "hyper", "socket2", "tokio-rustls", "rustix", "axum"];
+const IMPURE: [&str; 8] = [
+    "tokio",
+    "mio",
+    "sled",
+    "hyper",
+    "socket2",
+    "tokio-rustls",
+    "rustix",
+    "axum",
+];
 
 /// Which of our crates each of our crates may use.
 const ARROWS: [(&str, &[&str]); 9] = [
@@ -20,15 +28,33 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("quorate-pinning", &["quorate-model"]),
     (
         "quorate-node",
-        &["quorate-intent", "quorate-model", "quorate-pinning", "quorate-proto", "quorate-protocol"],
+        &[
+            "quorate-intent",
+            "quorate-model",
+            "quorate-pinning",
+            "quorate-proto",
+            "quorate-protocol",
+        ],
     ),
     (
         "quorate-coordinator",
-        &["quorate-intent", "quorate-model", "quorate-pinning", "quorate-proto", "quorate-protocol"],
+        &[
+            "quorate-intent",
+            "quorate-model",
+            "quorate-pinning",
+            "quorate-proto",
+            "quorate-protocol",
+        ],
     ),
     (
         "quorate-client",
-        &["quorate-intent", "quorate-model", "quorate-pinning", "quorate-proto", "quorate-protocol"],
+        &[
+            "quorate-intent",
+            "quorate-model",
+            "quorate-pinning",
+            "quorate-proto",
+            "quorate-protocol",
+        ],
     ),
     (
         "quorate",
@@ -54,7 +80,11 @@ fn graph() -> Graph {
         .current_dir(super::root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let names = metadata["packages"]
@@ -64,7 +94,11 @@ fn graph() -> Graph {
         .map(|package| (text(&package["id"]), text(&package["name"])))
         .collect();
     let is_normal = |dep: &Value| {
-        dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null())
+        dep["dep_kinds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|kind| kind["kind"].is_null())
     };
     let normal = metadata["resolve"]["nodes"]
         .as_array()
@@ -72,7 +106,10 @@ fn graph() -> Graph {
         .iter()
         .map(|node| {
             let deps = node["deps"].as_array().unwrap();
-            let used = deps.iter().filter(|dep| is_normal(dep)).map(|dep| text(&dep["pkg"]));
+            let used = deps
+                .iter()
+                .filter(|dep| is_normal(dep))
+                .map(|dep| text(&dep["pkg"]));
             (text(&node["id"]), used.collect())
         })
         .collect();
@@ -81,7 +118,12 @@ fn graph() -> Graph {
 
 impl Graph {
     fn reach(&self, package: &str) -> BTreeSet<&str> {
-        let start = self.names.iter().find(|(_, name)| *name == package).unwrap().0;
+        let start = self
+            .names
+            .iter()
+            .find(|(_, name)| *name == package)
+            .unwrap()
+            .0;
         let mut seen = BTreeSet::new();
         let mut open = vec![start.as_str()];
         while let Some(id) = open.pop() {
@@ -101,7 +143,10 @@ fn pure_crates_reach_no_runtime_socket_or_database() {
 
     for package in ["quorate-model", "quorate-protocol", "quorate-intent"] {
         let reached = graph.reach(package);
-        let impure: Vec<_> = IMPURE.iter().filter(|name| reached.contains(**name)).collect();
+        let impure: Vec<_> = IMPURE
+            .iter()
+            .filter(|name| reached.contains(**name))
+            .collect();
         assert!(impure.is_empty(), "{package} reaches {impure:?}");
     }
 }
@@ -111,7 +156,10 @@ fn crates_use_only_what_their_arrows_allow() {
     let graph = graph();
 
     for (package, allowed) in ARROWS {
-        let ours = graph.reach(package).into_iter().filter(|name| name.starts_with("quorate"));
+        let ours = graph
+            .reach(package)
+            .into_iter()
+            .filter(|name| name.starts_with("quorate"));
         let wrong: Vec<_> = ours.filter(|name| !allowed.contains(name)).collect();
         assert!(wrong.is_empty(), "{package} uses {wrong:?}");
     }
@@ -122,7 +170,17 @@ fn nothing_brings_a_second_tls_provider_or_a_dead_serializer() {
     let graph = graph();
     let names: BTreeSet<&str> = graph.names.values().map(String::as_str).collect();
 
-    for banned in ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "bincode", "native-tls"] {
-        assert!(!names.contains(banned), "{banned} is in the dependency tree");
+    for banned in [
+        "aws-lc-rs",
+        "aws-lc-sys",
+        "openssl",
+        "openssl-sys",
+        "bincode",
+        "native-tls",
+    ] {
+        assert!(
+            !names.contains(banned),
+            "{banned} is in the dependency tree"
+        );
     }
 }

@@ -10,8 +10,10 @@ const MAX_LINES: usize = 800;
 
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> =
-        ["crates", "tests", "benches"].iter().map(|top| super::root().join(top)).collect();
+    let mut open: Vec<PathBuf> = ["crates", "tests", "benches"]
+        .iter()
+        .map(|top| super::root().join(top))
+        .collect();
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -34,7 +36,9 @@ fn is_test(path: &Path) -> bool {
 
 /// Lines before the test module at a file's end.
 fn code_lines(text: &str) -> usize {
-    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count()
+    text.lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+        .count()
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl ListedKey {
         let proof = proof.as_ref().filter(|_| is_active);
         match proof {
             Some(proof) => {
-                verify::possession(proof, &record, &verifiers, roster)?;
+                verify::possession(proof, &record, roster)?;
             }
             None if is_active => return Err(VerificationError::NoProof(record.name)),
             None => {}

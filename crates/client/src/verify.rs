@@ -12,12 +12,11 @@ use quorate_model::{
     certificate::{CommitCertificate, PossessionProof},
     identity::verify_with,
     operation::SignOutcome,
-    payload::pop_message,
     roster::PinnedRoster,
     share::{MAX_SHARE_BATCH, ShareReceipt, share_batch_digest, signed_message_hash},
 };
 use quorate_protocol::{
-    frost::{PublicKeys, SigningSet, Tweak, verify_share},
+    frost::{PublicKeys, Tweak},
     sharing::check_public_sharing,
     verify::{BadKey, Verifier},
 };
@@ -32,9 +31,6 @@ pub enum VerificationError {
     /// The public shares are none, or do not make the group key.
     #[error("the evidence for key \"{0}\" does not hold: its public shares do not fit")]
     Sharing(KeyName),
-    /// A share or the signature of the proof of possession does not hold.
-    #[error("the evidence for key \"{0}\" does not hold: its proof of possession fails")]
-    Possession(KeyName),
     /// An active key without a proof.
     #[error("key \"{0}\" is said to be active without a proof of possession")]
     NoProof(KeyName),
@@ -71,31 +67,16 @@ pub(crate) fn certificate(
     Ok((certificate, record))
 }
 
-/// Checks that every holder has proven its share: its receipt, its signature share against its
-/// public share, and the signature under the group key.
+/// Checks that every holder has proven its share (P20).
 pub(crate) fn possession(
     bytes: &[u8],
     record: &KeyRecord,
-    verifiers: &Verifiers,
     roster: &PinnedRoster,
 ) -> Result<PossessionProof, VerificationError> {
-    let fails = || VerificationError::Possession(record.name.clone());
     let proof = PossessionProof::from_bytes(bytes)?;
-    let shares = proof.verify_receipts(roster, record)?;
-    let message = pop_message(&record.certificate);
-    let keys = PublicKeys::of_record(record).map_err(|_| fails())?;
-    let set = SigningSet::from_received(record.scheme, &proof.set).map_err(|_| fails())?;
-    let indices = record
-        .participants
-        .iter()
-        .map(|participant| participant.index);
-    for (index, share) in indices.zip(&shares) {
-        let index: PartyIndex = index;
-        verify_share(&keys, &set, &message, Tweak::None, index, share).map_err(|_| fails())?;
-    }
-    verifiers
-        .signature(ItemTweak::None, &message, &proof.signature)
-        .map_err(|()| fails())?;
+    let keys = PublicKeys::of_record(record)
+        .map_err(|_| VerificationError::Sharing(record.name.clone()))?;
+    quorate_protocol::possession::verify(roster, record, &keys, &proof)?;
     Ok(proof)
 }
 

@@ -18,11 +18,11 @@
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use quorate_model::{
-    KeyName, NodeId, Reason, Refusal,
+    NodeId, Reason, Refusal,
     command::CommandBody,
     ids::CommandId,
     node_api::{NodeReply, NodeRequest},
-    operation::{CommandOutcome, CommandState, CommandView, KeyView, NodeView},
+    operation::{CommandOutcome, CommandState, CommandView},
     roster::PinnedRoster,
 };
 use rand_core::CryptoRngCore;
@@ -36,6 +36,7 @@ pub mod event;
 mod keys;
 mod math;
 mod peers;
+mod queries;
 mod signing;
 mod tickets;
 mod upkeep;
@@ -383,7 +384,7 @@ impl Core {
         let elapsed_us = moment.now.mono_us.saturating_sub(sent_us);
         match purpose {
             Purpose::Status { nonce } => {
-                self.status_reply(moment, &node, nonce, elapsed_us, result)
+                self.status_reply(moment, &node, nonce, elapsed_us, result);
             }
             Purpose::Sync => self.sync_reply(moment, &node, result),
             Purpose::Tickets { scheme } => self.tickets_reply(moment, &node, scheme, result),
@@ -418,6 +419,9 @@ impl Core {
         let until = moment.ms().saturating_add(self.config.limits.penalty_ms);
         if let Some(peer) = self.peers.get_mut(node) {
             peer.left_out_until_ms = until;
+            if proven {
+                peer.proven_until_ms = until;
+            }
         }
         self.tickets.drop_node(node);
         self.out.push(Action::Notice(Notice::Misbehaved {
@@ -442,70 +446,6 @@ impl Core {
                 self.call(moment, &node, request, timeout, Purpose::Courtesy);
             }
         }
-    }
-
-    /// Takes no further command up; what is under way goes on.
-    pub fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    /// Whether nothing is under way and everything that was decided is durable.
-    pub fn is_idle(&self) -> bool {
-        self.signing.is_empty() && self.ceremonies.is_empty() && self.commands.is_settled()
-    }
-
-    /// A command that is under way or recent.
-    pub fn command(&self, id: CommandId) -> Option<CommandView> {
-        self.commands.get(id)
-    }
-
-    /// The commands that are under way.
-    pub fn running(&self) -> Vec<CommandView> {
-        self.commands.running().cloned().collect()
-    }
-
-    /// How many commands are under way.
-    pub fn running_count(&self) -> usize {
-        self.signing.len().saturating_add(self.ceremonies.len())
-    }
-
-    /// The nodes of the roster.
-    pub fn nodes(&self) -> Vec<NodeView> {
-        self.peers.iter().map(peers::Peer::view).collect()
-    }
-
-    /// One key.
-    pub fn key(&mut self, name: &KeyName) -> Option<KeyView> {
-        self.keys.get(&self.pinned, name).map(|key| key.view())
-    }
-
-    /// A page of keys after a name, in order.
-    pub fn keys(&mut self, after: Option<&KeyName>, limit: usize) -> Vec<KeyView> {
-        self.keys
-            .page(&self.pinned, after, limit)
-            .iter()
-            .map(|key| key.view())
-            .collect()
-    }
-
-    /// How many keys are known.
-    pub fn key_count(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// The evidence that is held, encoded.
-    pub fn evidence(&self) -> impl Iterator<Item = &[u8]> {
-        self.evidence.iter().map(Vec::as_slice)
-    }
-
-    /// Whom evidence accuses, if it is any.
-    pub fn accused(&self, evidence: &[u8]) -> Option<NodeId> {
-        math::accused(&self.pinned, evidence)
-    }
-
-    /// Whether enough nodes are connected to sign with any key: a majority of the roster.
-    pub fn is_ready(&self) -> bool {
-        self.peers.connected().len() > self.pinned.roster().nodes.len() / 2
     }
 }
 

@@ -54,8 +54,7 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         if d.is_human_readable() {
             let text = String::deserialize(d)?;
-            Self::from_hex(&text)
-                .ok_or_else(|| serde::de::Error::custom("expected 64 hex digits"))
+            Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("expected 64 hex digits"))
         } else {
             <[u8; 32]>::deserialize(d).map(Self)
         }

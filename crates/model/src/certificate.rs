@@ -55,15 +55,18 @@ pub struct PreparedStatement {
 
 /// The hash of verifying shares in index order.
 pub fn verifying_shares_hash(shares: &[Vec<u8>]) -> Digest {
-    Tagged::new(Tag::VerifyingShares).list(shares, |tagged, share| tagged.bytes(share)).finish()
+    Tagged::new(Tag::VerifyingShares)
+        .list(shares, |tagged, share| tagged.bytes(share))
+        .finish()
 }
 
 impl PreparedStatement {
     /// What a holder signs.
     pub fn digest(&self) -> Digest {
         let purposes: Vec<u8> = self.purposes.as_slice().iter().map(|p| *p as u8).collect();
-        let (source_epoch, source_hash) =
-            self.source.map_or((u64::MAX, Digest::ZERO), |(e, hash)| (u64::from(e.0), hash));
+        let (source_epoch, source_hash) = self
+            .source
+            .map_or((u64::MAX, Digest::ZERO), |(e, hash)| (u64::from(e.0), hash));
         Tagged::new(Tag::Prepared)
             .digest(&self.session)
             .digest(&self.roster)
@@ -76,7 +79,9 @@ impl PreparedStatement {
             .digest(&source_hash)
             .number(u64::from(self.threshold))
             .list(&self.participants, |tagged, p| {
-                tagged.number(u64::from(p.index.number())).text(p.node.as_str())
+                tagged
+                    .number(u64::from(p.index.number()))
+                    .text(p.node.as_str())
             })
             .bytes(&self.group_key)
             .digest(&self.verifying_shares)
@@ -116,7 +121,10 @@ pub struct CommitCertificate {
 }
 
 fn violation(message: &str) -> Refusal {
-    Refusal::new(Reason::ProtocolViolation, format!("certificate does not hold: {message}"))
+    Refusal::new(
+        Reason::ProtocolViolation,
+        format!("certificate does not hold: {message}"),
+    )
 }
 
 impl CommitCertificate {
@@ -159,14 +167,18 @@ impl CommitCertificate {
         if !self.command.proposed_in(command.body.role()) || self.command.rejected() {
             return Err(violation("its command is not endorsed"));
         }
-        create.check_shape().map_err(|error| violation(&error.to_string()))?;
+        create
+            .check_shape()
+            .map_err(|error| violation(&error.to_string()))?;
         self.check_as_commanded(pinned, create)?;
         self.check_signatures(pinned)?;
         Ok(self.record())
     }
 
     fn check_as_commanded(&self, pinned: &PinnedRoster, create: &CreateKey) -> Result<(), Refusal> {
-        let CommitCertificate { session, statement, .. } = self;
+        let CommitCertificate {
+            session, statement, ..
+        } = self;
         let binding = &session.binding;
         let command = self.command.digest();
         let participants = participants_of(&create.nodes);
@@ -196,7 +208,9 @@ impl CommitCertificate {
         if self.verifying_shares.len() != participants.len()
             || verifying_shares_hash(&self.verifying_shares) != statement.verifying_shares
         {
-            return Err(violation("its verifying shares are not those that were prepared"));
+            return Err(violation(
+                "its verifying shares are not those that were prepared",
+            ));
         }
         Ok(())
     }
@@ -242,7 +256,10 @@ pub fn participants_of(nodes: &[NodeId]) -> Vec<Participant> {
     let count = u16::try_from(nodes.len()).unwrap_or(u16::MAX);
     crate::ids::PartyIndex::first(count)
         .zip(nodes)
-        .map(|(index, node)| Participant { index, node: node.clone() })
+        .map(|(index, node)| Participant {
+            index,
+            node: node.clone(),
+        })
         .collect()
 }
 

@@ -159,7 +159,10 @@ impl CreateKey {
             return Err(ShapeError::TooManyNodes(nodes));
         }
         if threshold > nodes {
-            return Err(ShapeError::ThresholdAboveNodes { threshold: self.threshold, nodes });
+            return Err(ShapeError::ThresholdAboveNodes {
+                threshold: self.threshold,
+                nodes,
+            });
         }
         if self.nodes.iter().collect::<BTreeSet<_>>().len() != nodes {
             return Err(ShapeError::RepeatedNode);
@@ -275,7 +278,9 @@ pub enum EndorsementError {
         role: Role,
     },
     /// The signature does not hold.
-    #[error("endorsement of \"{0}\" does not hold: it was made for other bytes or with another key")]
+    #[error(
+        "endorsement of \"{0}\" does not hold: it was made for other bytes or with another key"
+    )]
     BadSignature(PrincipalId),
     /// The same principal speaks twice.
     #[error("principal \"{0}\" endorses twice")]
@@ -291,7 +296,10 @@ impl SignedCommand {
         role: Role,
         key: &SigningKey,
     ) -> Self {
-        let mut command = Self { bytes, endorsements: Vec::new() };
+        let mut command = Self {
+            bytes,
+            endorsements: Vec::new(),
+        };
         command.endorse(cluster, EndorsementKind::Propose, principal, role, key);
         command
     }

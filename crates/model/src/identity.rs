@@ -73,9 +73,21 @@ mod tests {
         let signature = sign_bytes(&key, Tag::Roster, b"bytes");
         let public = IdentityKey::of(&key);
 
-        assert!(public.verify(&digest_of(Tag::Roster, b"bytes"), &signature).is_ok());
-        assert!(public.verify(&digest_of(Tag::Command, b"bytes"), &signature).is_err());
-        assert!(public.verify(&digest_of(Tag::Roster, b"other"), &signature).is_err());
+        assert!(
+            public
+                .verify(&digest_of(Tag::Roster, b"bytes"), &signature)
+                .is_ok()
+        );
+        assert!(
+            public
+                .verify(&digest_of(Tag::Command, b"bytes"), &signature)
+                .is_err()
+        );
+        assert!(
+            public
+                .verify(&digest_of(Tag::Roster, b"other"), &signature)
+                .is_err()
+        );
     }
 
     #[test]

@@ -173,7 +173,18 @@ mod tests {
 
     #[test]
     fn names_outside_the_pattern_are_refused_with_the_rule() {
-        for text in ["", "a", "A1", "1a", "a-", "a_b", "über", &"a".repeat(64), "a/b", "a b"] {
+        for text in [
+            "",
+            "a",
+            "A1",
+            "1a",
+            "a-",
+            "a_b",
+            "über",
+            &"a".repeat(64),
+            "a/b",
+            "a b",
+        ] {
             let error = text.parse::<KeyName>().unwrap_err();
             assert!(error.to_string().contains("2 to 63"), "{text}");
         }
@@ -185,6 +196,11 @@ mod tests {
     #[test]
     fn there_is_no_party_zero() {
         assert!(PartyIndex::new(0).is_none());
-        assert_eq!(PartyIndex::first(3).map(PartyIndex::number).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            PartyIndex::first(3)
+                .map(PartyIndex::number)
+                .collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
     }
 }

@@ -75,12 +75,18 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// The index of a node's share.
     pub fn index_of(&self, node: &NodeId) -> Option<PartyIndex> {
-        self.participants.iter().find(|p| p.node == *node).map(|p| p.index)
+        self.participants
+            .iter()
+            .find(|p| p.node == *node)
+            .map(|p| p.index)
     }
 
     /// The node that holds the share with this index.
     pub fn node_at(&self, index: PartyIndex) -> Option<&NodeId> {
-        self.participants.iter().find(|p| p.index == index).map(|p| &p.node)
+        self.participants
+            .iter()
+            .find(|p| p.index == index)
+            .map(|p| &p.node)
     }
 
     /// The public share with this index.

@@ -253,7 +253,11 @@ pub struct ShareBatch {
 impl ShareBatch {
     /// The hashes of the statements, in order: what the signature covers.
     pub fn batch(&self) -> Vec<Digest> {
-        self.outcomes.iter().flatten().map(ShareStatement::digest).collect()
+        self.outcomes
+            .iter()
+            .flatten()
+            .map(ShareStatement::digest)
+            .collect()
     }
 }
 

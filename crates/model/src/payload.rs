@@ -103,17 +103,29 @@ pub struct Payload {
 impl Payload {
     /// A message, signed as it is.
     pub fn message(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { kind: PayloadKind::Message, bytes: bytes.into(), allow_high_fee: false }
+        Self {
+            kind: PayloadKind::Message,
+            bytes: bytes.into(),
+            allow_high_fee: false,
+        }
     }
 
     /// A PSBT in its binary form.
     pub fn psbt(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { kind: PayloadKind::Psbt, bytes: bytes.into(), allow_high_fee: false }
+        Self {
+            kind: PayloadKind::Psbt,
+            bytes: bytes.into(),
+            allow_high_fee: false,
+        }
     }
 
     /// A bare digest.
     pub fn digest(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { kind: PayloadKind::Digest, bytes: bytes.into(), allow_high_fee: false }
+        Self {
+            kind: PayloadKind::Digest,
+            bytes: bytes.into(),
+            allow_high_fee: false,
+        }
     }
 }
 
@@ -155,7 +167,11 @@ mod tests {
         let tagged = [b"\xff", Tag::Pop.as_str().as_bytes(), &[7; 32]].concat();
         assert_eq!(message, tagged);
         assert!(message.starts_with(INTERNAL_PREFIX));
-        assert_ne!(message.len(), 32, "a proof must not have the length of a digest");
+        assert_ne!(
+            message.len(),
+            32,
+            "a proof must not have the length of a digest"
+        );
     }
 
     #[test]
@@ -171,17 +187,26 @@ mod tests {
         for kind in PayloadKind::ALL {
             assert_eq!(kind.as_str().parse(), Ok(kind));
         }
-        assert_eq!("Psbt".parse::<PayloadKind>(), Err(UnknownPayloadKind("Psbt".to_owned())));
+        assert_eq!(
+            "Psbt".parse::<PayloadKind>(),
+            Err(UnknownPayloadKind("Psbt".to_owned()))
+        );
     }
 
     #[test]
     fn a_payload_survives_text_and_binary_and_text_shows_hex() {
-        let payload = Payload { allow_high_fee: true, ..Payload::psbt([0xab, 0xcd]) };
+        let payload = Payload {
+            allow_high_fee: true,
+            ..Payload::psbt([0xab, 0xcd])
+        };
 
         let text = serde_json::to_string(&payload).unwrap();
         let binary = postcard::to_allocvec(&payload).unwrap();
 
-        assert_eq!(text, r#"{"kind":"psbt","bytes":"abcd","allow_high_fee":true}"#);
+        assert_eq!(
+            text,
+            r#"{"kind":"psbt","bytes":"abcd","allow_high_fee":true}"#
+        );
         assert_eq!(serde_json::from_str::<Payload>(&text).unwrap(), payload);
         assert_eq!(postcard::from_bytes::<Payload>(&binary).unwrap(), payload);
     }

@@ -152,7 +152,10 @@ impl Reason {
     /// Whether a command that was refused for this reason stays refused (P8). Everything else is
     /// judged afresh each time.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::CommandExpired | Self::CommandRejected | Self::RequestIdReused)
+        matches!(
+            self,
+            Self::CommandExpired | Self::CommandRejected | Self::RequestIdReused
+        )
     }
 }
 
@@ -177,7 +180,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with a message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), metadata: Vec::new() }
+        Self {
+            reason,
+            message: message.into(),
+            metadata: Vec::new(),
+        }
     }
 
     /// Adds a variable part.
@@ -189,7 +196,10 @@ impl Refusal {
 
     /// The variable part with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.metadata
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 

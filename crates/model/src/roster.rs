@@ -234,14 +234,32 @@ impl Roster {
             return Err(RosterError::UnknownFormat(self.format));
         }
         let count = |what, found, expected, good| {
-            if good { Ok(()) } else { Err(RosterError::Count { what, found, expected }) }
+            if good {
+                Ok(())
+            } else {
+                Err(RosterError::Count {
+                    what,
+                    found,
+                    expected,
+                })
+            }
         };
         let nodes = self.nodes.len();
         count("nodes", nodes, "2 to 255", (2..=MAX_NODES).contains(&nodes))?;
         let coordinators = self.coordinators.len();
-        count("coordinators", coordinators, "1 to 64", (1..=64).contains(&coordinators))?;
+        count(
+            "coordinators",
+            coordinators,
+            "1 to 64",
+            (1..=64).contains(&coordinators),
+        )?;
         let principals = self.principals.len();
-        count("principals", principals, "1 to 4096", (1..=4096).contains(&principals))?;
+        count(
+            "principals",
+            principals,
+            "1 to 4096",
+            (1..=4096).contains(&principals),
+        )?;
         self.check_distinct()?;
         self.check_quorums()
     }
@@ -276,7 +294,10 @@ impl Roster {
         let admins = self.persons(Role::Admin).len();
         let quorum = usize::from(self.admin_quorum);
         if quorum > admins || quorum.saturating_mul(2) <= admins {
-            return Err(RosterError::AdminQuorum { quorum: self.admin_quorum, admins });
+            return Err(RosterError::AdminQuorum {
+                quorum: self.admin_quorum,
+                admins,
+            });
         }
         let lifecycle = usize::from(self.lifecycle_quorum);
         if lifecycle == 0 || lifecycle > admins {
@@ -302,7 +323,10 @@ impl<'a> Distinct<'a> {
         if self.ids.insert((what, id)) {
             return Ok(());
         }
-        Err(RosterError::Repeated { what, which: id.to_owned() })
+        Err(RosterError::Repeated {
+            what,
+            which: id.to_owned(),
+        })
     }
 
     fn key(&mut self, owner: &str, key: &IdentityKey) -> Result<(), RosterError> {
@@ -312,14 +336,20 @@ impl<'a> Distinct<'a> {
         if self.keys.insert(*key) {
             return Ok(());
         }
-        Err(RosterError::Repeated { what: "identity key", which: key.to_string() })
+        Err(RosterError::Repeated {
+            what: "identity key",
+            which: key.to_string(),
+        })
     }
 
     fn tls(&mut self, hash: &Digest) -> Result<(), RosterError> {
         if self.tls.insert(*hash) {
             return Ok(());
         }
-        Err(RosterError::Repeated { what: "TLS key", which: hash.to_string() })
+        Err(RosterError::Repeated {
+            what: "TLS key",
+            which: hash.to_string(),
+        })
     }
 }
 
@@ -356,7 +386,10 @@ impl SignedRoster {
     pub fn unsigned(roster: &Roster) -> Result<Self, RosterError> {
         let text = String::from_utf8(roster.to_bytes()?)
             .map_err(|error| RosterError::Unreadable(error.to_string()))?;
-        Ok(Self { roster: text, signatures: Vec::new() })
+        Ok(Self {
+            roster: text,
+            signatures: Vec::new(),
+        })
     }
 
     /// The hash of the roster's exact text: what admins sign and what hosts confirm out of band.
@@ -367,8 +400,12 @@ impl SignedRoster {
     /// Adds the signature of an admin, replacing an earlier one of the same principal.
     pub fn sign(&mut self, principal: &PrincipalId, key: &SigningKey) {
         let signature = sign_digest(key, &self.hash());
-        self.signatures.retain(|signed| signed.principal != *principal);
-        self.signatures.push(RosterSignature { principal: principal.clone(), signature });
+        self.signatures
+            .retain(|signed| signed.principal != *principal);
+        self.signatures.push(RosterSignature {
+            principal: principal.clone(),
+            signature,
+        });
     }
 
     /// Checks a first roster: no parents, and signed by **every** admin it lists, because no
@@ -386,22 +423,38 @@ impl SignedRoster {
             if !principal.roles.contains(&Role::Admin) {
                 return Err(refused());
             }
-            principal.identity_key.verify(&hash, &entry.signature).map_err(|_| refused())?;
+            principal
+                .identity_key
+                .verify(&hash, &entry.signature)
+                .map_err(|_| refused())?;
             signed.insert(&entry.principal);
         }
-        let expected =
-            roster.principals.iter().filter(|p| p.roles.contains(&Role::Admin)).count();
+        let expected = roster
+            .principals
+            .iter()
+            .filter(|p| p.roles.contains(&Role::Admin))
+            .count();
         if signed.len() != expected {
-            return Err(RosterError::Unsigned { found: signed.len(), expected });
+            return Err(RosterError::Unsigned {
+                found: signed.len(),
+                expected,
+            });
         }
-        Ok(PinnedRoster { roster, hash, cluster: hash })
+        Ok(PinnedRoster {
+            roster,
+            hash,
+            cluster: hash,
+        })
     }
 
     /// Checks a first roster that must be the one confirmed out of band.
     pub fn verify_pinned(&self, expected: &Digest) -> Result<PinnedRoster, RosterError> {
         let found = self.hash();
         if found != *expected {
-            return Err(RosterError::NotPinned { found, expected: *expected });
+            return Err(RosterError::NotPinned {
+                found,
+                expected: *expected,
+            });
         }
         self.verify_first()
     }
@@ -457,7 +510,10 @@ mod tests {
                 id: "coordinator-1".parse().unwrap(),
                 tls_key_hash: Digest::new([9; 32]),
             }],
-            principals: vec![principal("ada", 11, Role::Admin), principal("wallet", 12, Role::Client)],
+            principals: vec![
+                principal("ada", 11, Role::Admin),
+                principal("wallet", 12, Role::Client),
+            ],
             admin_quorum: 1,
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
@@ -482,9 +538,14 @@ mod tests {
 
     #[test]
     fn another_roster_than_the_pinned_one_is_refused() {
-        let other = Roster { cluster_name: "other".to_owned(), ..roster() };
+        let other = Roster {
+            cluster_name: "other".to_owned(),
+            ..roster()
+        };
 
-        let error = signed(&other).verify_pinned(&signed(&roster()).hash()).unwrap_err();
+        let error = signed(&other)
+            .verify_pinned(&signed(&roster()).hash())
+            .unwrap_err();
 
         assert!(matches!(error, RosterError::NotPinned { .. }));
     }
@@ -494,7 +555,10 @@ mod tests {
         let mut signed = signed(&roster());
         signed.roster = signed.roster.replace("\"test\"", "\"tset\"");
 
-        assert!(matches!(signed.verify_first(), Err(RosterError::BadSignature(_))));
+        assert!(matches!(
+            signed.verify_first(),
+            Err(RosterError::BadSignature(_))
+        ));
     }
 
     #[test]
@@ -505,9 +569,15 @@ mod tests {
 
         assert!(matches!(
             unsigned.verify_first(),
-            Err(RosterError::Unsigned { found: 0, expected: 1 })
+            Err(RosterError::Unsigned {
+                found: 0,
+                expected: 1
+            })
         ));
-        assert!(matches!(by_client.verify_first(), Err(RosterError::BadSignature(_))));
+        assert!(matches!(
+            by_client.verify_first(),
+            Err(RosterError::BadSignature(_))
+        ));
     }
 
     #[test]
@@ -521,29 +591,58 @@ mod tests {
             }
         };
         check(|r| r.nodes[1].id = r.nodes[0].id.clone(), "node");
-        check(|r| r.nodes[1].identity_key = r.nodes[0].identity_key, "identity key");
-        check(|r| r.principals[0].identity_key = r.nodes[0].identity_key, "identity key");
-        check(|r| r.coordinators[0].tls_key_hash = r.nodes[2].tls_key_hash, "TLS key");
-        check(|r| r.principals[0].roles.push(Role::Admin), "role of principal");
+        check(
+            |r| r.nodes[1].identity_key = r.nodes[0].identity_key,
+            "identity key",
+        );
+        check(
+            |r| r.principals[0].identity_key = r.nodes[0].identity_key,
+            "identity key",
+        );
+        check(
+            |r| r.coordinators[0].tls_key_hash = r.nodes[2].tls_key_hash,
+            "TLS key",
+        );
+        check(
+            |r| r.principals[0].roles.push(Role::Admin),
+            "role of principal",
+        );
     }
 
     #[test]
     fn quorums_that_cannot_hold_are_refused() {
         let quorum = |admin, lifecycle| {
-            Roster { admin_quorum: admin, lifecycle_quorum: lifecycle, ..roster() }.to_bytes()
+            Roster {
+                admin_quorum: admin,
+                lifecycle_quorum: lifecycle,
+                ..roster()
+            }
+            .to_bytes()
         };
 
         assert!(matches!(quorum(0, 1), Err(RosterError::AdminQuorum { .. })));
         assert!(matches!(quorum(2, 1), Err(RosterError::AdminQuorum { .. })));
-        assert!(matches!(quorum(1, 0), Err(RosterError::LifecycleQuorum { .. })));
-        assert!(matches!(quorum(1, 2), Err(RosterError::LifecycleQuorum { .. })));
+        assert!(matches!(
+            quorum(1, 0),
+            Err(RosterError::LifecycleQuorum { .. })
+        ));
+        assert!(matches!(
+            quorum(1, 2),
+            Err(RosterError::LifecycleQuorum { .. })
+        ));
     }
 
     #[test]
     fn garbage_and_unknown_fields_are_refused() {
-        assert!(matches!(Roster::parse(b"{"), Err(RosterError::Unreadable(_))));
+        assert!(matches!(
+            Roster::parse(b"{"),
+            Err(RosterError::Unreadable(_))
+        ));
         let text = String::from_utf8(roster().to_bytes().unwrap()).unwrap();
         let extra = text.replacen('{', "{\"surprise\": 1,", 1);
-        assert!(matches!(Roster::parse(extra.as_bytes()), Err(RosterError::Unreadable(_))));
+        assert!(matches!(
+            Roster::parse(extra.as_bytes()),
+            Err(RosterError::Unreadable(_))
+        ));
     }
 }

@@ -45,7 +45,9 @@ pub struct SessionPreimage {
 
 impl SessionBinding {
     fn hash_into(&self, tagged: Tagged) -> Tagged {
-        let source = self.source_epoch.map_or(u64::MAX, |epoch| u64::from(epoch.0));
+        let source = self
+            .source_epoch
+            .map_or(u64::MAX, |epoch| u64::from(epoch.0));
         tagged
             .text(&self.protocol)
             .digest(&self.cluster)
@@ -65,7 +67,8 @@ impl SessionBinding {
 
     /// The id that hellos carry, because the session's own needs everybody's nonce.
     pub fn provisional_id(&self) -> Digest {
-        self.hash_into(Tagged::new(Tag::Session).text("hello")).finish()
+        self.hash_into(Tagged::new(Tag::Session).text("hello"))
+            .finish()
     }
 }
 

@@ -172,7 +172,9 @@ pub struct ShareItem {
 
 impl std::fmt::Debug for ShareItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShareItem").field("signing_set", &self.signing_set).finish_non_exhaustive()
+        f.debug_struct("ShareItem")
+            .field("signing_set", &self.signing_set)
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,7 +208,10 @@ impl ShareStatement {
             .text(self.key.as_str())
             .number(u64::from(self.epoch.0))
             .list(&self.items, |tagged, item| {
-                tagged.digest(&item.signing_set).digest(&item.message).bytes(&item.share)
+                tagged
+                    .digest(&item.signing_set)
+                    .digest(&item.message)
+                    .bytes(&item.share)
             })
             .finish()
     }

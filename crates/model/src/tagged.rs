@@ -162,7 +162,10 @@ mod tests {
         let other = Tagged::new(Tag::Command).bytes(b"a").bytes(b"bc").finish();
 
         assert_ne!(one, other);
-        assert_ne!(one, Tagged::new(Tag::Roster).bytes(b"ab").bytes(b"c").finish());
+        assert_ne!(
+            one,
+            Tagged::new(Tag::Roster).bytes(b"ab").bytes(b"c").finish()
+        );
     }
 
     #[test]

@@ -55,10 +55,22 @@ mod tests {
         let mut newer = bytes.clone();
         newer[0] = 2;
 
-        assert_eq!(decode::<(u32, String)>(&bytes).unwrap(), (7, "x".to_owned()));
-        assert_eq!(decode::<(u32, String)>(&longer), Err(WireError::Trailing(1)));
-        assert_eq!(decode::<(u32, String)>(&newer), Err(WireError::UnknownVersion(2)));
-        assert_eq!(decode::<(u32, String)>(&bytes[..2]), Err(WireError::Malformed));
+        assert_eq!(
+            decode::<(u32, String)>(&bytes).unwrap(),
+            (7, "x".to_owned())
+        );
+        assert_eq!(
+            decode::<(u32, String)>(&longer),
+            Err(WireError::Trailing(1))
+        );
+        assert_eq!(
+            decode::<(u32, String)>(&newer),
+            Err(WireError::UnknownVersion(2))
+        );
+        assert_eq!(
+            decode::<(u32, String)>(&bytes[..2]),
+            Err(WireError::Malformed)
+        );
         assert_eq!(decode::<(u32, String)>(&[]), Err(WireError::Empty));
     }
 }

@@ -32,7 +32,10 @@ impl std::str::FromStr for CoordinatorAddress {
         if host.is_empty() || port.parse::<u16>().is_err() {
             return Err(wrong());
         }
-        Ok(Self { id: id.parse().map_err(|_| wrong())?, address: address.to_owned() })
+        Ok(Self {
+            id: id.parse().map_err(|_| wrong())?,
+            address: address.to_owned(),
+        })
     }
 }
 
@@ -101,8 +104,10 @@ pub enum ConfigError {
 impl NodeConfig {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         toml::from_str(&text).map_err(|source| ConfigError::Malformed {
             path: path.to_owned(),
             source: Box::new(source),
@@ -164,16 +169,29 @@ mod tests {
             ..NodeConfig::default()
         };
         assert!(matches!(config.check(), Err(ConfigError::NotLoopback(_))));
-        let twice =
-            NodeConfig { coordinators: vec![one.clone(), one], metrics: None, ..config.clone() };
+        let twice = NodeConfig {
+            coordinators: vec![one.clone(), one],
+            metrics: None,
+            ..config.clone()
+        };
         assert!(matches!(twice.check(), Err(ConfigError::Repeated(_))));
-        let none = NodeConfig { coordinators: vec![], metrics: None, ..config };
+        let none = NodeConfig {
+            coordinators: vec![],
+            metrics: None,
+            ..config
+        };
         assert!(matches!(none.check(), Err(ConfigError::Missing(_))));
     }
 
     #[test]
     fn addresses_need_an_id_a_host_and_a_port() {
-        for text in ["x", "a=", "coordinator-1=host", "coordinator-1=:1", "coordinator-1=h:x"] {
+        for text in [
+            "x",
+            "a=",
+            "coordinator-1=host",
+            "coordinator-1=:1",
+            "coordinator-1=h:x",
+        ] {
             assert!(text.parse::<CoordinatorAddress>().is_err(), "{text}");
         }
     }

@@ -81,7 +81,10 @@ pub enum Fatal {
 
 /// What a request comes to.
 #[must_use]
-#[expect(clippy::large_enum_variant, reason = "an outcome is moved once, to whoever answers")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an outcome is moved once, to whoever answers"
+)]
 pub enum Outcome {
     /// An answer that rests on nothing that must still become durable.
     Ready(Result<NodeReply, Refusal>),
@@ -219,7 +222,10 @@ impl<D: Disk + 'static> NodeCore<D> {
                 index: parts.index,
                 clock: parts.clock,
                 refusals: Budget::new(),
-                checkpointed: Checkpointed { sequence, monotonic_ms: 0 },
+                checkpointed: Checkpointed {
+                    sequence,
+                    monotonic_ms: 0,
+                },
                 blamed: BTreeMap::new(),
             }),
             tickets: Mutex::new(TicketPools::default()),
@@ -255,7 +261,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(Fatal::Journal(JournalError::TooLarge(_) | JournalError::Backlog)) => {
                 Ok(Outcome::Ready(Err(Refusal::new(
                     Reason::Overloaded,
-                    format!("node {} cannot record so much at once: try again later", self.me),
+                    format!(
+                        "node {} cannot record so much at once: try again later",
+                        self.me
+                    ),
                 ))))
             }
             outcome => outcome,
@@ -276,12 +285,16 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             NodeRequest::SignShares { requests } => self.sign_shares(context, requests),
             NodeRequest::Validate { command } => self.validate(context, &command),
-            NodeRequest::BeginCeremony { attempt, command, epoch } => {
-                self.begin_ceremony(context, attempt, &command, epoch)
-            }
-            NodeRequest::AdvanceCeremony { attempt, round, envelopes } => {
-                self.advance_ceremony(context, attempt, round, &envelopes)
-            }
+            NodeRequest::BeginCeremony {
+                attempt,
+                command,
+                epoch,
+            } => self.begin_ceremony(context, attempt, &command, epoch),
+            NodeRequest::AdvanceCeremony {
+                attempt,
+                round,
+                envelopes,
+            } => self.advance_ceremony(context, attempt, round, &envelopes),
             NodeRequest::ProveKey { certificate, set } => {
                 self.prove_key(context, &certificate, &set)
             }
@@ -290,10 +303,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             NodeRequest::RecordEvidence { evidence } => self.record_evidence(context, evidence),
             NodeRequest::ReadAudit { from, limit } => self.read_audit(from, limit),
-            NodeRequest::AttestTime { challenge } => ready(Ok(self.attest_time(context, challenge))),
-            NodeRequest::ConfirmTime { attestations } => {
-                self.confirm_time(context, &attestations)
+            NodeRequest::AttestTime { challenge } => {
+                ready(Ok(self.attest_time(context, challenge)))
             }
+            NodeRequest::ConfirmTime { attestations } => self.confirm_time(context, &attestations),
             _ => ready(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the request: upgrade it",
@@ -307,9 +320,17 @@ impl<D: Disk + 'static> NodeCore<D> {
         let index = Arc::clone(&lock(&self.state).index);
         index.settle(&self.journal.durable())?;
         let mut state = lock(&self.state);
-        let since = reading.monotonic_ms.saturating_sub(state.checkpointed.monotonic_ms);
+        let since = reading
+            .monotonic_ms
+            .saturating_sub(state.checkpointed.monotonic_ms);
         let news = self.journal.head().sequence > state.checkpointed.sequence;
-        if since < if news { CHECKPOINT_AFTER_MS } else { HEARTBEAT_MS } {
+        if since
+            < if news {
+                CHECKPOINT_AFTER_MS
+            } else {
+                HEARTBEAT_MS
+            }
+        {
             return Ok(());
         }
         self.checkpoint(&mut state, reading).map(drop)
@@ -323,10 +344,14 @@ impl<D: Disk + 'static> NodeCore<D> {
     fn checkpoint(&self, state: &mut State, reading: Reading) -> Result<Appended, Fatal> {
         let time = state.clock.elapsed(reading);
         let at = state.index.freeze();
-        let appended = self.journal.append_checkpoint(time, &self.identity, at.sequence, at.digest)?;
+        let appended =
+            self.journal
+                .append_checkpoint(time, &self.identity, at.sequence, at.digest)?;
         Self::fold(state, &appended)?;
-        state.checkpointed =
-            Checkpointed { sequence: appended.last(), monotonic_ms: reading.monotonic_ms };
+        state.checkpointed = Checkpointed {
+            sequence: appended.last(),
+            monotonic_ms: reading.monotonic_ms,
+        };
         Ok(appended)
     }
 
@@ -344,8 +369,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         if state.clock.state() != before {
             let expected = state.clock.elapsed(context.reading);
             let observed = context.reading.wall;
-            let _appended =
-                self.record(state, expected, vec![Entry::ClockSuspect { expected, observed }])?;
+            let _appended = self.record(
+                state,
+                expected,
+                vec![Entry::ClockSuspect { expected, observed }],
+            )?;
         }
         Ok(now.map_err(|_| {
             Refusal::new(

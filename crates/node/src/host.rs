@@ -48,11 +48,13 @@ pub type HostDisk = Arc<RealDisk>;
 
 /// Keeps secrets out of core dumps, and out of swap where the limits allow it (P40).
 pub fn protect_memory() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     // Each of these may be forbidden in a container; the node is no less correct without them.
     let _dumps = rustix::process::setrlimit(Resource::Core, none);
-    let _traced =
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _traced = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _locked = rustix::mm::mlockall(
         rustix::mm::MlockAllFlags::CURRENT
             | rustix::mm::MlockAllFlags::FUTURE
@@ -99,12 +101,7 @@ pub fn card(dir: &Path) -> Result<NodeCard> {
 }
 
 /// Pins roster 1 and begins the node's journal.
-pub fn pin(
-    dir: &Path,
-    signed: &SignedRoster,
-    expected: &Digest,
-    source: &KekSource,
-) -> Result<()> {
+pub fn pin(dir: &Path, signed: &SignedRoster, expected: &Digest, source: &KekSource) -> Result<()> {
     let disk = Arc::new(RealDisk::open(dir)?);
     let pinned = signed.verify_pinned(expected)?;
     let node = node_of(&disk)?;
@@ -141,13 +138,19 @@ pub fn pin_with<D: Disk + Clone>(
     Journal::create(disk)?;
     let mut boot = [0; 16];
     rng.fill_bytes(&mut boot);
-    let config =
-        JournalConfig { identity: identity.public(), boot, limits: JournalLimits::default() };
+    let config = JournalConfig {
+        identity: identity.public(),
+        boot,
+        limits: JournalLimits::default(),
+    };
     let (journal, _) = Journal::open(disk.clone(), &config, |_, _| ())?;
     // The roster comes first: a journal that holds any record holds its roster.
     let entries = vec![
         Entry::RosterPinned { roster: text },
-        Entry::Boot { version: VERSION.to_owned(), node: node.clone() },
+        Entry::Boot {
+            version: VERSION.to_owned(),
+            node: node.clone(),
+        },
     ];
     let appended = journal.append(reading.wall, entries)?;
     journal.commit(&appended)?;
@@ -266,10 +269,13 @@ pub fn open(
     let kek = open_kek(&disk, &node, source)?;
     let index = dir.join(INDEX);
     let open_index = move |hedge: &HedgeSecret| {
-        let (index, image, reset) =
-            SledIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
+        let (index, image, reset) = SledIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
         let reset = reset.map(|error| error.to_string());
-        Ok(FoundIndex { index: Arc::new(index), image, reset })
+        Ok(FoundIndex {
+            index: Arc::new(index),
+            image,
+            reset,
+        })
     };
     let setting = Setting {
         kek: Arc::new(kek),
@@ -281,7 +287,13 @@ pub fn open(
     };
     let mut opened = open_on(disk, node, setting, &mut OsRng)?;
     check_own_tls_key(&opened.pinned, &opened.identity)?;
-    opened.writer = Some(opened.core.journal().start_writer().context("start the writer")?);
+    opened.writer = Some(
+        opened
+            .core
+            .journal()
+            .start_writer()
+            .context("start the writer")?,
+    );
     Ok(opened)
 }
 
@@ -324,8 +336,11 @@ pub fn open_on<D: Disk + Clone + 'static>(
     let identity = NodeIdentity::open(&disk, &node, &*setting.kek)?;
     let mut boot = [0; 16];
     rng.fill_bytes(&mut boot);
-    let config =
-        JournalConfig { identity: identity.public(), boot, limits: JournalLimits::default() };
+    let config = JournalConfig {
+        identity: identity.public(),
+        boot,
+        limits: JournalLimits::default(),
+    };
     let found = (setting.open_index)(&identity.hedge)?;
     let mut reconciler = Reconciler::new(found.image);
     let mut roster = None;
@@ -343,16 +358,28 @@ pub fn open_on<D: Disk + Clone + 'static>(
 
     let mut challenge = [0; 32];
     rng.fill_bytes(&mut challenge);
-    let mut clock =
-        NodeClock::start(journal_report.head.time, setting.reading, Nonce32(challenge));
-    let mut entries = vec![Entry::Boot { version: VERSION.to_owned(), node: node.clone() }];
+    let mut clock = NodeClock::start(
+        journal_report.head.time,
+        setting.reading,
+        Nonce32(challenge),
+    );
+    let mut entries = vec![Entry::Boot {
+        version: VERSION.to_owned(),
+        node: node.clone(),
+    }];
     if setting.confirm_clock {
         clock.confirm_at_console(setting.reading);
         let time = clock.elapsed(setting.reading);
-        entries.push(Entry::ClockConfirmed { time, witnesses: Vec::new() });
+        entries.push(Entry::ClockConfirmed {
+            time,
+            witnesses: Vec::new(),
+        });
     } else if clock.state() != ClockState::Confirmed {
         let expected = clock.elapsed(setting.reading);
-        entries.push(Entry::ClockSuspect { expected, observed: setting.reading.wall });
+        entries.push(Entry::ClockSuspect {
+            expected,
+            observed: setting.reading.wall,
+        });
     }
     let report = HostReport {
         node: node.clone(),
@@ -371,12 +398,21 @@ pub fn open_on<D: Disk + Clone + 'static>(
         vault,
         index: found.index,
         clock,
-        about: About { version: VERSION.to_owned(), pid: setting.pid },
+        about: About {
+            version: VERSION.to_owned(),
+            pid: setting.pid,
+        },
         shares: setting.shares,
     });
     let appended = core.begin(setting.reading, entries)?;
     core.journal().commit(&appended)?;
-    Ok(Opened { core, writer: None, identity, pinned, report })
+    Ok(Opened {
+        core,
+        writer: None,
+        identity,
+        pinned,
+        report,
+    })
 }
 
 fn rebuilt(decision: Decision, reset: Option<String>) -> Option<String> {

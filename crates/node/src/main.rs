@@ -1,5 +1,9 @@
 //! The `quorate-node` daemon: makes a node, pins its roster, runs it.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool"
+)]
 
 use std::{
     net::SocketAddr,
@@ -139,7 +143,10 @@ fn act(arguments: Arguments) -> Result<()> {
             Ok(())
         }
         What::Card(place) => {
-            println!("{}", serde_json::to_string_pretty(&host::card(&place.dir)?)?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&host::card(&place.dir)?)?
+            );
             Ok(())
         }
         What::Pin(pin) => self::pin(&pin),
@@ -173,7 +180,10 @@ fn run(arguments: Run) -> Result<()> {
     config.log_format = arguments.log_format.unwrap_or(config.log_format);
     config.check()?;
     let unseal = Unseal {
-        passphrase_file: arguments.unseal.passphrase_file.or(config.passphrase_file.clone()),
+        passphrase_file: arguments
+            .unseal
+            .passphrase_file
+            .or(config.passphrase_file.clone()),
         key_file: arguments.unseal.key_file.or(config.key_file.clone()),
     };
     let source = source(&unseal, false)?;
@@ -208,6 +218,9 @@ fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let bytes = Zeroizing::new(
         std::fs::read(path).with_context(|| format!("read passphrase file {}", path.display()))?,
     );
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     Ok(Zeroizing::new(line.trim_ascii_end().to_vec()))
 }

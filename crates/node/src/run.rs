@@ -59,7 +59,13 @@ async fn serve(
     let dir = config.dir.as_deref().context("no directory")?;
     let clock = MachineClock::start();
     let opened = host::open(dir, source, clock.read(), options.confirm_clock, shares)?;
-    let Opened { core, writer, identity, pinned, report } = opened;
+    let Opened {
+        core,
+        writer,
+        identity,
+        pinned,
+        report,
+    } = opened;
     report.log();
     let node = identity.node.clone();
 
@@ -67,8 +73,7 @@ async fn serve(
     let (shell, fatal) = Shell::new(core, clock);
     let checkpoints = tokio::spawn(Arc::clone(&shell).keep_checkpoints());
     let (stop, stopped) = watch::channel(false);
-    let links =
-        link::dial_all(&config.coordinators, &identity, &pinned, &shell, &stopped)?;
+    let links = link::dial_all(&config.coordinators, &identity, &pinned, &shell, &stopped)?;
     announce(&node, metrics)?;
 
     let why = wait(options.exit_with_parent, fatal.clone()).await?;
@@ -99,7 +104,9 @@ fn announce(node: &quorate_model::NodeId, metrics: Option<std::net::SocketAddr>)
         "metrics": metrics,
     });
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("say that the node runs")
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .context("say that the node runs")
 }
 
 async fn wait(exit_with_parent: bool, mut fatal: FatalSignal) -> Result<Stop> {

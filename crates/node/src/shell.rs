@@ -37,16 +37,23 @@ pub struct MachineClock {
 impl MachineClock {
     /// Starts counting monotonic time.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// One look at both clocks.
     pub fn read(&self) -> Reading {
         let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+            .map_or(0, |elapsed| {
+                u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+            });
         let monotonic_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Reading { wall: UnixMillis(wall), monotonic_ms }
+        Reading {
+            wall: UnixMillis(wall),
+            monotonic_ms,
+        }
     }
 }
 
@@ -65,7 +72,15 @@ impl<D: Disk + 'static> Shell<D> {
     /// Puts the shell around a core; the receiver learns when the process must stop.
     pub fn new(core: Arc<NodeCore<D>>, clock: MachineClock) -> (Arc<Self>, FatalSignal) {
         let (fatal, signal) = watch::channel(None);
-        (Arc::new(Self { core, clock, draining: AtomicBool::new(false), fatal }), signal)
+        (
+            Arc::new(Self {
+                core,
+                clock,
+                draining: AtomicBool::new(false),
+                fatal,
+            }),
+            signal,
+        )
     }
 
     /// The core.
@@ -105,7 +120,11 @@ impl<D: Disk + 'static> Shell<D> {
 
     fn judge(&self, caller: &CoordinatorId, request: NodeRequest) -> Result<Outcome, Fatal> {
         let mut rng = OsRng;
-        let mut context = Context { caller, reading: self.clock.read(), rng: &mut rng };
+        let mut context = Context {
+            caller,
+            reading: self.clock.read(),
+            rng: &mut rng,
+        };
         self.core.handle(&mut context, request)
     }
 
@@ -128,7 +147,10 @@ impl<D: Disk + 'static> Shell<D> {
                 pending.release(&committed)
             }
         };
-        let outcome = reply.as_ref().err().map_or("ok", |refusal| refusal.reason.as_str());
+        let outcome = reply
+            .as_ref()
+            .err()
+            .map_or("ok", |refusal| refusal.reason.as_str());
         metrics::counter!("quorate_node_requests_total", "kind" => kind, "outcome" => outcome)
             .increment(1);
         metrics::histogram!("quorate_node_request_seconds", "kind" => kind)
@@ -141,7 +163,9 @@ impl<D: Disk + 'static> Shell<D> {
 fn is_quick(request: &NodeRequest) -> bool {
     matches!(
         request,
-        NodeRequest::Status { .. } | NodeRequest::MakeTickets { .. } | NodeRequest::SignShares { .. }
+        NodeRequest::Status { .. }
+            | NodeRequest::MakeTickets { .. }
+            | NodeRequest::SignShares { .. }
     )
 }
 
@@ -177,7 +201,10 @@ impl<D: Disk + 'static> HandleRequests for Shell<D> {
             Ok(reply) => reply,
             Err(fatal) => {
                 self.stop(fatal);
-                Err(Refusal::new(Reason::ShuttingDown, "the node stops: its storage failed"))
+                Err(Refusal::new(
+                    Reason::ShuttingDown,
+                    "the node stops: its storage failed",
+                ))
             }
         }
     }

@@ -19,9 +19,11 @@ use crate::config::LogFormat;
 
 /// Starts logging to standard error; `RUST_LOG` chooses what.
 pub fn start_logging(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
     // A second start in one process keeps the first.
     let _started = match format {
         LogFormat::Text => builder.try_init(),
@@ -38,13 +40,17 @@ pub async fn serve(address: Option<SocketAddr>) -> Result<Option<SocketAddr>> {
     let handle = if let Some(handle) = RECORDER.get() {
         handle.clone()
     } else {
-        let handle = PrometheusBuilder::new().install_recorder().context("collect metrics")?;
+        let handle = PrometheusBuilder::new()
+            .install_recorder()
+            .context("collect metrics")?;
         RECORDER.get_or_init(|| handle).clone()
     };
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("listen on {address} for metrics"))?;
-    let bound = listener.local_addr().context("find the address of the metrics")?;
+    let bound = listener
+        .local_addr()
+        .context("find the address of the metrics")?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let handle = handle.clone();
@@ -70,7 +76,10 @@ fn respond(request: &Request<Incoming>, handle: &PrometheusHandle) -> Response<F
             (StatusCode::OK, handle.render())
         }
         (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "there is /metrics and /healthz\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there is /metrics and /healthz\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

@@ -60,7 +60,11 @@ pub(crate) fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
 
 /// Zero half of the time, and below a bound otherwise.
 fn chance(rng: &mut ChaCha8Rng, bound: u32) -> u32 {
-    if rng.next_u32().is_multiple_of(2) { 0 } else { rng.next_u32() % bound.max(1) }
+    if rng.next_u32().is_multiple_of(2) {
+        0
+    } else {
+        rng.next_u32() % bound.max(1)
+    }
 }
 
 /// Whether something that happens `per_mille` times in 1000 happens.

@@ -45,7 +45,10 @@ pub(crate) struct Invariants {
 impl Invariants {
     /// Nothing seen yet; one node may break a rule on purpose.
     pub(crate) fn new(mutated: Option<NodeId>) -> Self {
-        Self { mutated, ..Self::default() }
+        Self {
+            mutated,
+            ..Self::default()
+        }
     }
 
     /// The first rule that was seen broken.
@@ -93,19 +96,30 @@ impl Invariants {
         }
     }
 
-    fn share_left(
-        &mut self,
-        statement: &ShareStatement,
-        durable: &dyn Fn(u64) -> Option<Digest>,
-    ) {
-        let ShareStatement { node, sequence, record, items, .. } = statement;
+    fn share_left(&mut self, statement: &ShareStatement, durable: &dyn Fn(u64) -> Option<Digest>) {
+        let ShareStatement {
+            node,
+            sequence,
+            record,
+            items,
+            ..
+        } = statement;
         if durable(*sequence) != Some(*record) {
-            self.breaks("I7", format!("{node} let a share go before record {sequence} was durable"));
+            self.breaks(
+                "I7",
+                format!("{node} let a share go before record {sequence} was durable"),
+            );
         }
-        self.released.entry(node.clone()).or_default().insert(*sequence, *record);
+        self.released
+            .entry(node.clone())
+            .or_default()
+            .insert(*sequence, *record);
         for item in items {
             let Some(set) = self.sets.get(&item.signing_set) else {
-                self.breaks("I2", format!("{node} answered a signing set that nobody made"));
+                self.breaks(
+                    "I2",
+                    format!("{node} answered a signing set that nobody made"),
+                );
                 continue;
             };
             let own: Vec<Vec<u8>> = set
@@ -120,7 +134,10 @@ impl Invariants {
                     .entry((node.clone(), commitments))
                     .or_insert(item.signing_set);
                 if first != item.signing_set {
-                    self.breaks("I3", format!("{node} answered two signing sets with one nonce"));
+                    self.breaks(
+                        "I3",
+                        format!("{node} answered two signing sets with one nonce"),
+                    );
                 }
             }
         }
@@ -131,17 +148,27 @@ impl Invariants {
         let lost = self
             .released
             .get(node)
-            .and_then(|records| records.iter().find(|(at, hash)| durable(**at) != Some(**hash)))
+            .and_then(|records| {
+                records
+                    .iter()
+                    .find(|(at, hash)| durable(**at) != Some(**hash))
+            })
             .map(|(at, _)| *at);
         if let Some(sequence) = lost {
-            self.breaks("I7", format!("{node} lost record {sequence}, under which a share left"));
+            self.breaks(
+                "I7",
+                format!("{node} lost record {sequence}, under which a share left"),
+            );
         }
     }
 
     /// A group key that a node or an answer shows for a key.
     pub(crate) fn group_key(&mut self, key: &KeyName, group_key: &[u8]) {
-        let first =
-            self.group_keys.entry(key.clone()).or_insert_with(|| group_key.to_vec()).clone();
+        let first = self
+            .group_keys
+            .entry(key.clone())
+            .or_insert_with(|| group_key.to_vec())
+            .clone();
         if first != group_key {
             self.breaks("I4", format!("key {key} has two group keys"));
         }
@@ -163,18 +190,29 @@ impl Invariants {
         operation: &Operation,
         result: &Result<CommandView, Refusal>,
     ) {
-        let Ok(CommandView { outcome: Some(outcome), .. }) = result else {
+        let Ok(CommandView {
+            outcome: Some(outcome),
+            ..
+        }) = result
+        else {
             return;
         };
-        let first =
-            self.outcomes.entry(operation.digest()).or_insert_with(|| outcome.clone()).clone();
+        let first = self
+            .outcomes
+            .entry(operation.digest())
+            .or_insert_with(|| outcome.clone())
+            .clone();
         if first != *outcome {
             self.breaks("I9", format!("command {} has two outcomes", operation.id));
         }
         let CommandOutcome::Signed(signed) = outcome else {
             return;
         };
-        let group_key = self.group_keys.get(&operation.key).cloned().unwrap_or_default();
+        let group_key = self
+            .group_keys
+            .get(&operation.key)
+            .cloned()
+            .unwrap_or_default();
         for (payload, signature) in operation.payloads.iter().zip(&signed.signatures) {
             let holds = verify::signature(
                 signed.scheme,
@@ -184,7 +222,10 @@ impl Invariants {
                 signature,
             );
             if holds.is_err() {
-                self.breaks("I2", format!("a signature of command {} fails", operation.id));
+                self.breaks(
+                    "I2",
+                    format!("a signature of command {} fails", operation.id),
+                );
             }
         }
     }

@@ -62,7 +62,11 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_file(&self, path: &str) -> Result<(), DiskError> {
-        if self.lies && path.starts_with("journal") { Ok(()) } else { self.disk.sync_file(path) }
+        if self.lies && path.starts_with("journal") {
+            Ok(())
+        } else {
+            self.disk.sync_file(path)
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
@@ -121,7 +125,10 @@ impl Machine {
         let id = people.node_id(at);
         let seed = seed.wrapping_mul(1_000).wrapping_add(at as u64);
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let disk = SimulatedDisk { disk: MemoryDisk::new(), lies: false };
+        let disk = SimulatedDisk {
+            disk: MemoryDisk::new(),
+            lies: false,
+        };
         let kek = Arc::new(LocalKek::generate(&mut rng));
         let mut hedge = [0; 32];
         rng.fill_bytes(&mut hedge);
@@ -132,7 +139,10 @@ impl Machine {
             tls_certificate: Vec::new(),
             hedge: HedgeSecret::new(&hedge),
         };
-        let reading = Reading { wall: UnixMillis(crate::world::EPOCH_MS), monotonic_ms: 0 };
+        let reading = Reading {
+            wall: UnixMillis(crate::world::EPOCH_MS),
+            monotonic_ms: 0,
+        };
         identity
             .create(&disk, &*kek, &mut rng)
             .map_err(anyhow::Error::from)
@@ -141,7 +151,10 @@ impl Machine {
                 host::pin_with(&disk, signed, &people.pinned, &id, &*kek, reading, &mut rng)
             })
             .unwrap_or_else(|error| unreachable!("a fresh machine can be set up: {error:#}"));
-        let disk = SimulatedDisk { lies: mutation == Some(Mutation::NoFsync), ..disk };
+        let disk = SimulatedDisk {
+            lies: mutation == Some(Mutation::NoFsync),
+            ..disk
+        };
         Self {
             id,
             disk,
@@ -182,7 +195,11 @@ impl Machine {
         }
         let open_index = |hedge: &HedgeSecret| {
             let (index, image) = MemoryIndex::open(MemoryRows::new(), IndexKey::derive(hedge))?;
-            Ok(FoundIndex { index: Arc::new(index), image, reset: None })
+            Ok(FoundIndex {
+                index: Arc::new(index),
+                image,
+                reset: None,
+            })
         };
         let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
         let setting = Setting {
@@ -252,7 +269,11 @@ impl Machine {
             return Answer::Down;
         };
         let reading = self.reading(now);
-        let mut context = Context { caller, reading, rng: &mut self.rng };
+        let mut context = Context {
+            caller,
+            reading,
+            rng: &mut self.rng,
+        };
         let outcome = match core.handle(&mut context, request) {
             Ok(outcome) => outcome,
             Err(fatal) => {
@@ -294,8 +315,15 @@ impl Machine {
             return;
         };
         let reading = self.reading(now);
-        let mut context = Context { caller, reading, rng: &mut self.rng };
-        let request = NodeRequest::ListKeys { after: None, limit: 100 };
+        let mut context = Context {
+            caller,
+            reading,
+            rng: &mut self.rng,
+        };
+        let request = NodeRequest::ListKeys {
+            after: None,
+            limit: 100,
+        };
         let Ok(Outcome::Ready(Ok(NodeReply::Keys(keys)))) = core.handle(&mut context, request)
         else {
             return;
@@ -321,9 +349,15 @@ impl Machine {
             .node_at(&self.id)
             .and_then(|at| people.nodes.get(at))
             .map(IdentityKey::of);
-        let records = core.journal().read_range(1, usize::MAX, usize::MAX).unwrap_or_default();
+        let records = core
+            .journal()
+            .read_range(1, usize::MAX, usize::MAX)
+            .unwrap_or_default();
         let verified = identity.map(|identity| {
-            verify_chain(records.iter().map(|record| record.bytes.as_slice()), &identity)
+            verify_chain(
+                records.iter().map(|record| record.bytes.as_slice()),
+                &identity,
+            )
         });
         if !matches!(verified, Some(Ok(_))) {
             invariants.breaks("I7", format!("the chain of {} does not verify", self.id));
@@ -336,6 +370,9 @@ impl Machine {
 /// The hash of a durable record.
 fn recorded(core: &NodeCore<SimulatedDisk>, sequence: u64) -> Option<Digest> {
     let records = core.journal().read_range(sequence, 1, usize::MAX).ok()?;
-    let record = records.into_iter().next().filter(|record| record.sequence == sequence)?;
+    let record = records
+        .into_iter()
+        .next()
+        .filter(|record| record.sequence == sequence)?;
     Record::from_bytes(&record.bytes).ok().map(|_| record.hash)
 }

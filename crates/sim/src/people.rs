@@ -3,9 +3,7 @@
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     CoordinatorId, Digest, IdentityKey, KeyName, NodeId, PrincipalId,
-    roster::{
-        CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster,
-    },
+    roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore as _;
@@ -25,7 +23,8 @@ pub(crate) struct People {
 }
 
 fn name<T: std::str::FromStr>(text: &str) -> T {
-    text.parse().unwrap_or_else(|_| unreachable!("the names of a run are names"))
+    text.parse()
+        .unwrap_or_else(|_| unreachable!("the names of a run are names"))
 }
 
 fn signing_key(rng: &mut ChaCha8Rng) -> SigningKey {
@@ -89,7 +88,13 @@ impl People {
                 Ok((signed, pinned))
             })
             .unwrap_or_else(|error| unreachable!("the roster of a run holds: {error}"));
-        Self { pinned, signed, nodes, admin, client }
+        Self {
+            pinned,
+            signed,
+            nodes,
+            admin,
+            client,
+        }
     }
 
     /// The id of a node.

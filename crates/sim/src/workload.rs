@@ -43,7 +43,12 @@ pub(crate) struct Speaker<'a> {
 
 impl Speaker<'_> {
     /// Makes a command.
-    pub(crate) fn command(&self, id: CommandId, created: UnixMillis, body: CommandBody) -> SignedCommand {
+    pub(crate) fn command(
+        &self,
+        id: CommandId,
+        created: UnixMillis,
+        body: CommandBody,
+    ) -> SignedCommand {
         let command = Command {
             cluster: self.pinned.cluster(),
             roster: self.pinned.hash(),
@@ -72,9 +77,8 @@ impl Speaker<'_> {
         threshold: u16,
         nodes: Vec<NodeId>,
     ) -> Operation {
-        let purposes = Purposes::new(vec![KeyPurpose::Messages]).unwrap_or_else(|_| {
-            unreachable!("one purpose is a set of purposes")
-        });
+        let purposes = Purposes::new(vec![KeyPurpose::Messages])
+            .unwrap_or_else(|_| unreachable!("one purpose is a set of purposes"));
         let body = CommandBody::CreateKey(CreateKey {
             key: key.clone(),
             scheme,
@@ -95,15 +99,25 @@ impl Speaker<'_> {
         message: Vec<u8>,
     ) -> Operation {
         let payloads = vec![Payload::message(message)];
-        let body =
-            CommandBody::Sign(Sign { key: key.clone(), payloads: payloads.clone() });
+        let body = CommandBody::Sign(Sign {
+            key: key.clone(),
+            payloads: payloads.clone(),
+        });
         Operation::new(self.command(id, created, body), id, key, payloads)
     }
 }
 
 impl Operation {
     fn new(signed: SignedCommand, id: CommandId, key: KeyName, payloads: Vec<Payload>) -> Self {
-        Self { signed, id, key, payloads, answers: Vec::new(), submitted: 0, done: false }
+        Self {
+            signed,
+            id,
+            key,
+            payloads,
+            answers: Vec::new(),
+            submitted: 0,
+            done: false,
+        }
     }
 
     /// Whether it creates a key.

@@ -35,11 +35,24 @@ pub(crate) const EPOCH_MS: u64 = 1_800_000_000_000;
 #[derive(Clone, Debug)]
 enum Happening {
     /// A request reaches a node.
-    ToNode { life: u32, node: usize, call: CallId, request: Box<NodeRequest> },
+    ToNode {
+        life: u32,
+        node: usize,
+        call: CallId,
+        request: Box<NodeRequest>,
+    },
     /// An answer reaches the coordinator.
-    ToCoordinator { life: u32, call: CallId, result: Box<Result<NodeReply, CallFailure>> },
+    ToCoordinator {
+        life: u32,
+        call: CallId,
+        result: Box<Result<NodeReply, CallFailure>>,
+    },
     /// The store has written.
-    Stored { life: u32, batch: BatchId, writes: Vec<StoreItem> },
+    Stored {
+        life: u32,
+        batch: BatchId,
+        writes: Vec<StoreItem>,
+    },
     /// The coordinator asked to be woken.
     Wake { life: u32 },
     /// A node's link comes up.
@@ -144,7 +157,10 @@ impl World {
     /// A run with a mutated node, to show that the invariants find it.
     pub fn mutated(seed: u64, mutation: Mutation) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let faults = Faults { node_crashes: 4, ..Faults::draw(&mut rng) };
+        let faults = Faults {
+            node_crashes: 4,
+            ..Faults::draw(&mut rng)
+        };
         Self::build(seed, rng, faults, 3, 2, 24, Some(mutation))
     }
 
@@ -245,7 +261,8 @@ impl World {
 
     fn at(&mut self, when_us: u64, happening: Happening) {
         self.order += 1;
-        self.queue.insert((when_us.max(self.now_us), self.order), happening);
+        self.queue
+            .insert((when_us.max(self.now_us), self.order), happening);
     }
 
     fn after(&mut self, delay_us: u64, happening: Happening) {
@@ -276,8 +293,16 @@ impl World {
             hash = hash.text(line);
         }
         Ok(Report {
-            keys: self.operations.iter().filter(|o| o.done && o.is_creation()).count(),
-            signatures: self.operations.iter().filter(|o| o.done && !o.is_creation()).count(),
+            keys: self
+                .operations
+                .iter()
+                .filter(|o| o.done && o.is_creation())
+                .count(),
+            signatures: self
+                .operations
+                .iter()
+                .filter(|o| o.done && !o.is_creation())
+                .count(),
             steps,
             trace: hash.finish(),
         })
@@ -294,9 +319,7 @@ impl World {
         let planned: Vec<_> = self
             .queue
             .iter()
-            .filter(|(_, h)| {
-                matches!(h, Happening::CrashNode { .. } | Happening::CrashCoordinator)
-            })
+            .filter(|(_, h)| matches!(h, Happening::CrashNode { .. } | Happening::CrashCoordinator))
             .map(|(at, _)| *at)
             .collect();
         for at in planned {
@@ -305,7 +328,12 @@ impl World {
     }
 
     fn violation(&self, invariant: &'static str, detail: String, steps: u64) -> Violation {
-        Violation { seed: self.seed, invariant, detail, steps }
+        Violation {
+            seed: self.seed,
+            invariant,
+            detail,
+            steps,
+        }
     }
 
     /// Lets the next thing happen; false when nothing is left.
@@ -325,8 +353,16 @@ impl World {
 
     fn note(&mut self, happening: &Happening) {
         let line = match happening {
-            Happening::ToNode { life, node, call, request } => {
-                format!("{} request {life}/{} to {node}: {request:?}", self.now_us, call.0)
+            Happening::ToNode {
+                life,
+                node,
+                call,
+                request,
+            } => {
+                format!(
+                    "{} request {life}/{} to {node}: {request:?}",
+                    self.now_us, call.0
+                )
             }
             Happening::ToCoordinator { life, call, result } => {
                 format!("{} answer {life}/{}: {result:?}", self.now_us, call.0)
@@ -337,20 +373,35 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { mono_us: self.now_us, wall: UnixMillis(EPOCH_MS + self.now_us / 1_000) }
+        Now {
+            mono_us: self.now_us,
+            wall: UnixMillis(EPOCH_MS + self.now_us / 1_000),
+        }
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::ToNode { life, node, call, request } => {
+            Happening::ToNode {
+                life,
+                node,
+                call,
+                request,
+            } => {
                 self.reach_node(life, node, call, *request);
             }
             Happening::ToCoordinator { life, call, result } => {
                 if life == self.coordinator_life && self.calls.remove(&(life, call)).is_some() {
-                    self.tell(Event::Reply { call, result: *result });
+                    self.tell(Event::Reply {
+                        call,
+                        result: *result,
+                    });
                 }
             }
-            Happening::Stored { life, batch, writes } => {
+            Happening::Stored {
+                life,
+                batch,
+                writes,
+            } => {
                 if life == self.coordinator_life && self.coordinator.is_some() {
                     for item in writes {
                         self.stored.insert(store_key(&item), item);
@@ -429,8 +480,10 @@ impl World {
 
     fn start_coordinator(&mut self) {
         self.coordinator_life += 1;
-        let config =
-            CoreConfig { id: self.people.coordinator_id(), limits: Limits::default() };
+        let config = CoreConfig {
+            id: self.people.coordinator_id(),
+            limits: Limits::default(),
+        };
         let restored = self.stored.values().cloned().collect();
         let core = Core::new(config, self.people.pinned.clone(), restored);
         let rng = ChaCha8Rng::seed_from_u64(self.rng.next_u64());
@@ -471,7 +524,12 @@ impl World {
                 let handle = self.next_handle;
                 self.next_handle += 1;
                 self.handles.insert(handle, operation);
-                let event = Event::Submit { handle, command, validate_only: false, remembered };
+                let event = Event::Submit {
+                    handle,
+                    command,
+                    validate_only: false,
+                    remembered,
+                };
                 self.tell(event);
             }
             Err(refusal) => self.answered(operation, Err(refusal)),
@@ -493,20 +551,36 @@ impl World {
     fn act(&mut self, action: Action) {
         let life = self.coordinator_life;
         match action {
-            Action::Call { call, node, request, timeout_ms } => {
+            Action::Call {
+                call,
+                node,
+                request,
+                timeout_ms,
+            } => {
                 let Some(node) = self.people.node_at(&node) else {
                     return;
                 };
                 self.invariants.asked(&request);
                 self.calls.insert((life, call), node);
                 let timed_out = Box::new(Err(CallFailure::TimedOut));
-                let result = Happening::ToCoordinator { life, call, result: timed_out };
+                let result = Happening::ToCoordinator {
+                    life,
+                    call,
+                    result: timed_out,
+                };
                 self.after(timeout_ms * 1_000, result);
                 self.send(life, node, call, &request);
             }
             Action::Persist { batch, writes } => {
                 let delay = 100 + below(&mut self.rng, 5_000);
-                self.after(delay, Happening::Stored { life, batch, writes });
+                self.after(
+                    delay,
+                    Happening::Stored {
+                        life,
+                        batch,
+                        writes,
+                    },
+                );
             }
             Action::Answer { handle, result } => {
                 if let Some(operation) = self.handles.remove(&handle) {
@@ -527,14 +601,29 @@ impl World {
             }
             let delay = self.delay();
             let request = Box::new(request.clone());
-            self.after(delay, Happening::ToNode { life, node, call, request });
+            self.after(
+                delay,
+                Happening::ToNode {
+                    life,
+                    node,
+                    call,
+                    request,
+                },
+            );
         }
     }
 
     fn delay(&mut self) -> u64 {
-        let span = self.faults.delay_max_us.saturating_sub(self.faults.delay_min_us);
+        let span = self
+            .faults
+            .delay_max_us
+            .saturating_sub(self.faults.delay_min_us);
         let delay = self.faults.delay_min_us + below(&mut self.rng, span);
-        if happens(&mut self.rng, self.faults.stalled) { delay * 10 } else { delay }
+        if happens(&mut self.rng, self.faults.stalled) {
+            delay * 10
+        } else {
+            delay
+        }
     }
 
     fn reach_node(&mut self, life: u32, node: usize, call: CallId, request: NodeRequest) {
@@ -567,11 +656,8 @@ impl World {
             Ok(view) => view.state != CommandState::Succeeded,
             Err(refusal) => refusal.reason != Reason::RequestIdReused,
         };
-        self.invariants.answered(
-            &self.people.pinned,
-            &self.operations[operation],
-            &result,
-        );
+        self.invariants
+            .answered(&self.people.pinned, &self.operations[operation], &result);
         self.operations[operation].answers.push(result);
         if again {
             let delay = RESUBMIT_US + below(&mut self.rng, RESUBMIT_US);
@@ -594,4 +680,3 @@ impl World {
         }
     }
 }
-

@@ -21,7 +21,7 @@ use super::{
     cross::{CrossCheck, Matched, PreparedClaim},
     file::{AuditFile, AuditFileError, FileKind},
 };
-use crate::verify::{self, ReceiptChecker, Verifiers, tweak_of};
+use crate::verify::{self, ReceiptChecker, tweak_of};
 
 /// What a verified file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,9 +171,7 @@ impl<'a> Verifier<'a> {
             let certified = self.cross.certified(&name).cloned();
             let certified = certified
                 .ok_or_else(|| does_not_hold(&what(), "its key was never certified here"))?;
-            let verifiers =
-                Verifiers::new(&certified).map_err(|error| does_not_hold(&what(), error))?;
-            let proof = verify::possession(proof, &certified, &verifiers, self.roster)
+            let proof = verify::possession(proof, &certified, self.roster)
                 .map_err(|error| does_not_hold(&what(), error))?;
             proof
                 .receipts

@@ -12,6 +12,7 @@
 //! read no share and forge no statement, and a certificate that nodes did not all sign is none.
 
 mod asking;
+mod progress;
 mod proving;
 mod resume;
 mod rounds;
@@ -26,7 +27,7 @@ use quorate_model::{
     command::{CommandBody, CreateKey, SignedCommand},
     ids::{CommandId, UnixMillis},
     node_api::{AttemptId, NodeReply, NodeRequest},
-    operation::{CommandOutcome, CommandState, Progress},
+    operation::{CommandOutcome, CommandState},
 };
 
 use super::{
@@ -105,28 +106,6 @@ enum AskState {
         at_ms: u64,
     },
     Answered(Box<NodeReply>),
-}
-
-impl Stage {
-    /// Name and place among all steps.
-    fn step(&self) -> (&'static str, u8) {
-        match self {
-            Self::Waiting { .. } | Self::Looking => ("connect", 0),
-            Self::Rounds { round: None, .. } => ("hello", 1),
-            Self::Rounds {
-                round: Some(round), ..
-            } => match round {
-                0 => ("commit", 2),
-                1 => ("commit echo", 3),
-                2 => ("reveal", 4),
-                3 => ("reveal echo", 5),
-                4 => ("shares", 6),
-                _ => ("prepare", 7),
-            },
-            Self::Tickets { .. } | Self::Proving(_) => ("prove", 8),
-            Self::Activating { .. } => ("activate", 9),
-        }
-    }
 }
 
 impl Ceremonies {
@@ -477,33 +456,6 @@ impl Core {
             for participant in &key.record.participants {
                 self.tickets.pool(&participant.node, key.record.scheme);
             }
-        }
-    }
-
-    fn tell_progress(&mut self, name: &KeyName) {
-        let Some(op) = self.ceremonies.ops.get(name) else {
-            return;
-        };
-        let Some(id) = op.id else {
-            return;
-        };
-        let (step, place) = op.stage.step();
-        let awaited = if let Stage::Waiting { .. } = &op.stage {
-            let nodes = op.create.nodes.iter();
-            nodes
-                .filter(|node| !self.peers.is_connected(node))
-                .cloned()
-                .collect()
-        } else {
-            op.unanswered()
-        };
-        let progress = Progress {
-            step: step.to_owned(),
-            awaited,
-            percent: place.saturating_mul(10),
-        };
-        if let Some(view) = self.commands.progress(id, progress) {
-            self.out.push(Action::Progress(Arc::new(view)));
         }
     }
 }

@@ -92,6 +92,8 @@ pub(super) struct Peer {
     share_us: Option<u64>,
     /// Misbehaved: left out until then.
     pub(super) left_out_until_ms: u64,
+    /// Evidence proves the misbehavior; more of it says nothing new until then.
+    pub(super) proven_until_ms: u64,
     /// Stalled: used only where no other can be, until then.
     pub(super) avoided_until_ms: u64,
     stalls: u32,
@@ -119,6 +121,7 @@ impl Peer {
             rtt_us: None,
             share_us: None,
             left_out_until_ms: 0,
+            proven_until_ms: 0,
             avoided_until_ms: 0,
             stalls: 0,
             share_calls: 0,

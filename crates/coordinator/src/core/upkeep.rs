@@ -39,6 +39,8 @@ impl Core {
         };
         peer.connected = true;
         peer.synced = false;
+        // What was lost with the old link says nothing about this one.
+        self.tickets.drop_node(node);
         peer.rtt_us = None;
         self.ask_status(moment, node);
         self.sync(moment, node);
@@ -101,7 +103,11 @@ impl Core {
 
     /// Whether a node is to list its keys: it has not on this link, or others may have made some.
     fn is_sync_due(&self, node: &NodeId, now_ms: u64) -> bool {
-        let every = if self.keys.len() < MANY_KEYS { SYNC_EVERY_MS } else { SYNC_MANY_EVERY_MS };
+        let every = if self.keys.len() < MANY_KEYS {
+            SYNC_EVERY_MS
+        } else {
+            SYNC_MANY_EVERY_MS
+        };
         let shared = self.pinned.roster().coordinators.len() > 1;
         self.peers.get(node).is_some_and(|peer| {
             let old = shared && now_ms.saturating_sub(peer.synced_ms) >= every;

@@ -161,7 +161,11 @@ pub async fn accept_callers(
             drop(handshake);
             match entered.and_then(|entered| Ok((entered, free_place(&places)?))) {
                 Ok(((stream, caller), place)) => {
-                    let connection = Connection { stream, caller, _place: place };
+                    let connection = Connection {
+                        stream,
+                        caller,
+                        _place: place,
+                    };
                     // The server is going down.
                     let _sent = callers.send(Ok(connection)).await;
                 }

@@ -17,9 +17,8 @@ use quorate_proto::{
     status::from_status,
     v1::{
         self, audit_service_client::AuditServiceClient,
-        cluster_service_client::ClusterServiceClient,
-        command_service_client::CommandServiceClient, key_service_client::KeyServiceClient,
-        node_service_client::NodeServiceClient,
+        cluster_service_client::ClusterServiceClient, command_service_client::CommandServiceClient,
+        key_service_client::KeyServiceClient, node_service_client::NodeServiceClient,
     },
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -98,8 +97,14 @@ impl Running {
         let wallet = TlsIdentity::generate("wallet").unwrap();
         let roster = roster(&identity, &wallet);
         let pinned = roster.verify_first().unwrap();
-        let limits = Limits { quorum_wait_ms: 600, ..Limits::default() };
-        let config = CoreConfig { id: "coordinator-1".parse().unwrap(), limits };
+        let limits = Limits {
+            quorum_wait_ms: 600,
+            ..Limits::default()
+        };
+        let config = CoreConfig {
+            id: "coordinator-1".parse().unwrap(),
+            limits,
+        };
         let health = Health::default();
         let store = Arc::new(MemoryStore::default());
         let (engine, thread) =
@@ -140,7 +145,10 @@ impl Running {
                 let connector = connector.clone();
                 async move {
                     let stream = TcpStream::connect(address).await?;
-                    connector.connect(server_name(), stream).await.map(TokioIo::new)
+                    connector
+                        .connect(server_name(), stream)
+                        .await
+                        .map(TokioIo::new)
                 }
             }))
             .await
@@ -150,7 +158,9 @@ impl Running {
     fn command(&self) -> (CommandId, SignedCommand) {
         let number = self.next.get();
         self.next.set(number.saturating_add(1));
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         let created = UnixMillis(u64::try_from(now.as_millis()).unwrap());
         let id = CommandId(Uuid::from_u128(number));
         let command = Command {
@@ -178,7 +188,11 @@ impl Running {
 fn submission(signed: &SignedCommand, wait: Option<Duration>) -> v1::SubmitCommandRequest {
     v1::SubmitCommandRequest {
         command: signed.bytes.clone(),
-        endorsements: signed.endorsements.iter().map(v1::Endorsement::from).collect(),
+        endorsements: signed
+            .endorsements
+            .iter()
+            .map(v1::Endorsement::from)
+            .collect(),
         validate_only: false,
         wait_duration: wait.map(|wait| wait.try_into().unwrap()),
     }
@@ -198,7 +212,10 @@ async fn a_command_is_waited_for_and_tells_why_it_failed() {
     let mut commands = CommandServiceClient::new(running.channel().await);
     let (id, signed) = running.command();
 
-    let answer = commands.submit_command(submission(&signed, None)).await.unwrap();
+    let answer = commands
+        .submit_command(submission(&signed, None))
+        .await
+        .unwrap();
 
     let answer = view(answer.into_inner());
     assert_eq!((answer.id, answer.state), (id, CommandState::Failed));
@@ -213,17 +230,25 @@ async fn without_waiting_a_command_runs_and_can_be_followed_to_its_end() {
     let mut commands = CommandServiceClient::new(running.channel().await);
     let (id, signed) = running.command();
 
-    let answer =
-        commands.submit_command(submission(&signed, Some(Duration::ZERO))).await.unwrap();
-    let request = v1::WatchCommandsRequest { name: names::command(&id) };
+    let answer = commands
+        .submit_command(submission(&signed, Some(Duration::ZERO)))
+        .await
+        .unwrap();
+    let request = v1::WatchCommandsRequest {
+        name: names::command(&id),
+    };
     let changes = commands.watch_commands(request).await.unwrap().into_inner();
-    let states: Vec<CommandState> =
-        changes.map(|change| view(change.unwrap().command.unwrap()).state).collect().await;
+    let states: Vec<CommandState> = changes
+        .map(|change| view(change.unwrap().command.unwrap()).state)
+        .collect()
+        .await;
 
     assert_eq!(view(answer.into_inner()).state, CommandState::Running);
     assert_eq!(states.first(), Some(&CommandState::Running));
     assert_eq!(states.last(), Some(&CommandState::Failed));
-    let request = v1::GetCommandRequest { name: names::command(&id) };
+    let request = v1::GetCommandRequest {
+        name: names::command(&id),
+    };
     let stored = commands.get_command(request).await.unwrap().into_inner();
     assert_eq!(view(stored).state, CommandState::Failed);
 }
@@ -236,15 +261,24 @@ async fn refusals_come_as_statuses_with_their_reasons() {
     let mut tampered = signed.clone();
     tampered.bytes.push(0);
 
-    let tampered = commands.submit_command(submission(&tampered, None)).await.unwrap_err();
+    let tampered = commands
+        .submit_command(submission(&tampered, None))
+        .await
+        .unwrap_err();
     let nobody = CommandId(Uuid::from_u128(99));
-    let request = v1::GetCommandRequest { name: names::command(&nobody) };
+    let request = v1::GetCommandRequest {
+        name: names::command(&nobody),
+    };
     let unknown = commands.get_command(request.clone()).await.unwrap_err();
     let watched = v1::WatchCommandsRequest { name: request.name };
     let watched = commands.watch_commands(watched).await.unwrap_err();
     let mut keys = KeyServiceClient::new(running.channel().await);
-    let no_key =
-        keys.get_key(v1::GetKeyRequest { name: "keys/vault".to_owned() }).await.unwrap_err();
+    let no_key = keys
+        .get_key(v1::GetKeyRequest {
+            name: "keys/vault".to_owned(),
+        })
+        .await
+        .unwrap_err();
 
     assert_eq!(reason(&tampered), Reason::EndorsementInvalid);
     assert_eq!(tampered.code(), Code::PermissionDenied);
@@ -260,32 +294,45 @@ async fn commands_are_listed_in_pages_and_by_state() {
     let mut commands = CommandServiceClient::new(running.channel().await);
     for _ in 0..3 {
         let (_, signed) = running.command();
-        commands.submit_command(submission(&signed, None)).await.unwrap();
+        commands
+            .submit_command(submission(&signed, None))
+            .await
+            .unwrap();
     }
     let (last, signed) = running.command();
-    commands.submit_command(submission(&signed, Some(Duration::ZERO))).await.unwrap();
-    let mut list = async |page_token: &str, filter: &str| {
+    commands
+        .submit_command(submission(&signed, Some(Duration::ZERO)))
+        .await
+        .unwrap();
+    let mut read = async |page_token: &str, filter: &str| {
         let request = v1::ListCommandsRequest {
             page_size: 2,
             page_token: page_token.to_owned(),
             filter: filter.to_owned(),
         };
-        commands.list_commands(request).await.map(tonic::Response::into_inner)
+        commands
+            .list_commands(request)
+            .await
+            .map(tonic::Response::into_inner)
     };
 
-    let first = list("", "").await.unwrap();
-    let second = list(&first.next_page_token, "").await.unwrap();
-    let failed = list("", "state=FAILED key=vault").await.unwrap();
+    let first = read("", "").await.unwrap();
+    let second = read(&first.next_page_token, "").await.unwrap();
+    let failed = read("", "state=FAILED key=vault").await.unwrap();
 
     let ids = |page: &v1::ListCommandsResponse| -> Vec<CommandId> {
-        page.commands.iter().cloned().map(|one| view(one).id).collect()
+        page.commands
+            .iter()
+            .cloned()
+            .map(|one| view(one).id)
+            .collect()
     };
     assert_eq!(ids(&first)[0], last, "what is under way comes first");
     assert_eq!(ids(&first).len() + ids(&second).len(), 4);
     assert!(ids(&first).iter().all(|id| !ids(&second).contains(id)));
     assert!(!ids(&failed).contains(&last));
-    assert!(list("", "colour=red").await.is_err());
-    assert!(list("somewhere", "").await.is_err());
+    assert!(read("", "colour=red").await.is_err());
+    assert!(read("somewhere", "").await.is_err());
 }
 
 #[tokio::test]
@@ -294,7 +341,10 @@ async fn nodes_and_the_roster_are_told_as_they_are() {
     let mut nodes = NodeServiceClient::new(running.channel().await);
     let mut cluster = ClusterServiceClient::new(running.channel().await);
 
-    let first = v1::ListNodesRequest { page_size: 2, ..Default::default() };
+    let first = v1::ListNodesRequest {
+        page_size: 2,
+        ..Default::default()
+    };
     let first = nodes.list_nodes(first).await.unwrap().into_inner();
     let second = v1::ListNodesRequest {
         page_token: first.next_page_token.clone(),
@@ -306,9 +356,13 @@ async fn nodes_and_the_roster_are_told_as_they_are() {
         ..Default::default()
     };
     let connected = nodes.list_nodes(connected).await.unwrap().into_inner();
-    let request = v1::GetRosterRequest { name: "rosters/current".to_owned() };
+    let request = v1::GetRosterRequest {
+        name: "rosters/current".to_owned(),
+    };
     let roster = cluster.get_roster(request).await.unwrap().into_inner();
-    let other = v1::GetRosterRequest { name: "rosters/2".to_owned() };
+    let other = v1::GetRosterRequest {
+        name: "rosters/2".to_owned(),
+    };
 
     assert_eq!((first.nodes.len(), second.nodes.len()), (2, 1));
     assert!(second.next_page_token.is_empty());
@@ -344,7 +398,9 @@ async fn health_and_reflection_are_served() {
     let mut health = HealthClient::new(running.channel().await);
     let mut reflection = ServerReflectionClient::new(running.channel().await);
 
-    let request = HealthCheckRequest { service: "quorate.v1.CommandService".to_owned() };
+    let request = HealthCheckRequest {
+        service: "quorate.v1.CommandService".to_owned(),
+    };
     let status = health.check(request).await.unwrap().into_inner().status;
     let request = ServerReflectionRequest {
         host: String::new(),
@@ -361,8 +417,15 @@ async fn health_and_reflection_are_served() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer else {
         panic!("no services");
     };
-    let services: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(services.contains(&"quorate.v1.AuditService".to_owned()), "{services:?}");
+    let services: Vec<String> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    assert!(
+        services.contains(&"quorate.v1.AuditService".to_owned()),
+        "{services:?}"
+    );
     assert!(!running.health.is_well(), "no node is connected");
 }
 
@@ -374,7 +437,10 @@ async fn strangers_and_callers_who_expect_another_coordinator_do_not_get_in() {
 
     // A client learns that it was turned away with its first call at the latest.
     let refused = match running.connect(&stranger, running.coordinator).await {
-        Ok(channel) => NodeServiceClient::new(channel).list_nodes(request()).await.is_err(),
+        Ok(channel) => NodeServiceClient::new(channel)
+            .list_nodes(request())
+            .await
+            .is_err(),
         Err(_) => true,
     };
     let other = running.connect(&running.wallet, Digest::new([9; 32])).await;

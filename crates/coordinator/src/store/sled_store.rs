@@ -92,7 +92,9 @@ impl SledStore {
         })?;
         // The directory is synced once: the log and the directory of large values stay where they
         // are, and a snapshot that is lost only makes the next start slower.
-        File::open(path).and_then(|dir| dir.sync_all()).map_err(StoreError::Sync)?;
+        File::open(path)
+            .and_then(|dir| dir.sync_all())
+            .map_err(StoreError::Sync)?;
         let store = Self {
             path: path.to_owned(),
             db,

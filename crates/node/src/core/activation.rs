@@ -84,7 +84,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let everybody = key.record.participants.len();
         let tasks = nonces.and_then(|nonces| {
-            self.tasks(&key, vec![proof], std::slice::from_ref(set), nonces, everybody)
+            self.tasks(
+                &key,
+                vec![proof],
+                std::slice::from_ref(set),
+                nonces,
+                everybody,
+            )
         });
         let tasks = match tasks {
             Ok(tasks) => tasks,
@@ -100,15 +106,20 @@ impl<D: Disk + 'static> NodeCore<D> {
             });
         }
         let command_id = command_id_of(&parsed)?;
-        entries.push(self.possession_entry(&key, &parsed, tasks.iter().map(item_record).collect())?);
+        entries.push(self.possession_entry(
+            &key,
+            &parsed,
+            tasks.iter().map(item_record).collect(),
+        )?);
         let share_at = entries.len().saturating_sub(1);
         let mut state = lock(&self.state);
         let again = ledger::key(&*state.index, &name)?;
         let judged = self
             .check_own(&parsed, &key.record, again.as_ref())
-            .map_or_else(|refusal| Ok(Err(refusal)), |()| {
-                check_binding(&state, command_id, parsed.command.digest())
-            })?;
+            .map_or_else(
+                |refusal| Ok(Err(refusal)),
+                |()| check_binding(&state, command_id, parsed.command.digest()),
+            )?;
         if let Err(refusal) = judged {
             drop(state);
             return self.refused(context, subject, refusal);
@@ -126,7 +137,11 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let statement = core.release(committed, share_at, &key, certificate, tasks)?;
                 let batch = vec![statement.digest()];
                 let signature = sign_digest(&core.identity, &share_batch_digest(&batch));
-                Ok(NodeReply::Proved(ShareReceipt { statement, batch, signature }))
+                Ok(NodeReply::Proved(ShareReceipt {
+                    statement,
+                    batch,
+                    signature,
+                }))
             }),
         }))
     }
@@ -174,14 +189,21 @@ impl<D: Disk + 'static> NodeCore<D> {
         if record.index_of(&self.me).is_none() || prepared.is_none() {
             return Err(Refusal::new(
                 Reason::ProtocolViolation,
-                format!("node {} has not prepared epoch {}", self.me, statement.epoch),
+                format!(
+                    "node {} has not prepared epoch {}",
+                    self.me, statement.epoch
+                ),
             ));
         }
         let certified = row.and_then(|row| row.certified.as_ref());
         let other = certified.is_some_and(|(_, held)| {
             CommitCertificate::from_bytes(held).map(|held| held.hash()) != Ok(certificate.hash())
         });
-        if other { Err(super::ceremony::exists(&record.name)) } else { Ok(()) }
+        if other {
+            Err(super::ceremony::exists(&record.name))
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes the finished proof of possession: the key becomes active.
@@ -192,8 +214,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         epoch: Epoch,
         proof: &[u8],
     ) -> Result<Outcome, Fatal> {
-        let subject =
-            Subject { key: Some(name.clone()), epoch: Some(epoch), ..Subject::default() };
+        let subject = Subject {
+            key: Some(name.clone()),
+            epoch: Some(epoch),
+            ..Subject::default()
+        };
         let key = match self.load(name)? {
             Ok(key) if key.record.epoch == epoch => key,
             Ok(_) => {
@@ -231,7 +256,11 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Outcome::Ready(Ok(self.activation_receipt(&key, sequence))));
         }
         let time = state.clock.elapsed(context.reading);
-        let entry = Entry::KeyActivated { key: name.clone(), epoch, proof: proof.to_vec() };
+        let entry = Entry::KeyActivated {
+            key: name.clone(),
+            epoch,
+            proof: proof.to_vec(),
+        };
         let appended = self.record(&mut state, time, vec![entry])?;
         drop(state);
         self.loaded.forget(name);
@@ -273,16 +302,25 @@ impl<D: Disk + 'static> NodeCore<D> {
         if evidence.len() > MAX_EVIDENCE_BYTES {
             return Ok(refused(Refusal::new(
                 Reason::TooLarge,
-                format!("the evidence has {} bytes, at most {MAX_EVIDENCE_BYTES}", evidence.len()),
+                format!(
+                    "the evidence has {} bytes, at most {MAX_EVIDENCE_BYTES}",
+                    evidence.len()
+                ),
             )));
         }
         let blamed = Evidence::from_bytes(&evidence)
             .map_err(|error| error.to_string())
             .and_then(|evidence| {
                 let identity_of = |node: &NodeId| {
-                    self.pinned.roster().node(node).map(|card| card.identity_key)
+                    self.pinned
+                        .roster()
+                        .node(node)
+                        .map(|card| card.identity_key)
                 };
-                let facts = evidence::Facts { identity_of: &identity_of, signing: None };
+                let facts = evidence::Facts {
+                    identity_of: &identity_of,
+                    signing: None,
+                };
                 evidence.verify(&facts).map_err(|error| error.to_string())
             });
         let blamed = match blamed {
@@ -300,16 +338,23 @@ impl<D: Disk + 'static> NodeCore<D> {
         if !seen.insert(digest_of(Tag::Audit, &evidence)) {
             return Ok(Outcome::Ready(Ok(NodeReply::Done)));
         }
-        if seen.len() > MAX_EVIDENCE_PER_NODE || !state.refusals.take(context.reading.monotonic_ms) {
+        if seen.len() > MAX_EVIDENCE_PER_NODE || !state.refusals.take(context.reading.monotonic_ms)
+        {
             return Ok(refused(Refusal::new(
                 Reason::Overloaded,
                 "too much evidence at once: try again later",
             )));
         }
         let time = state.clock.elapsed(context.reading);
-        let entry = Entry::PeerBlamed { node: blamed, evidence };
+        let entry = Entry::PeerBlamed {
+            node: blamed,
+            evidence,
+        };
         let appended = self.record(&mut state, time, vec![entry])?;
-        Ok(Outcome::Pending(Pending { appended, release: Box::new(|_| Ok(NodeReply::Done)) }))
+        Ok(Outcome::Pending(Pending {
+            appended,
+            release: Box::new(|_| Ok(NodeReply::Done)),
+        }))
     }
 
     /// Answers with a refusal and records it.

@@ -17,14 +17,19 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self { milli_tokens: BURST.saturating_mul(1_000), at_ms: 0 }
+        Self {
+            milli_tokens: BURST.saturating_mul(1_000),
+            at_ms: 0,
+        }
     }
 
     /// Takes a token if there is one.
     pub(crate) fn take(&mut self, now_ms: u64) -> bool {
         let gained = now_ms.saturating_sub(self.at_ms).saturating_mul(PER_SECOND);
-        self.milli_tokens =
-            self.milli_tokens.saturating_add(gained).min(BURST.saturating_mul(1_000));
+        self.milli_tokens = self
+            .milli_tokens
+            .saturating_add(gained)
+            .min(BURST.saturating_mul(1_000));
         self.at_ms = now_ms;
         match self.milli_tokens.checked_sub(1_000) {
             Some(rest) => {

@@ -69,8 +69,11 @@ impl Session {
 
 /// The name is taken.
 pub(super) fn exists(key: &KeyName) -> Refusal {
-    Refusal::new(Reason::KeyExists, format!("a key \"{key}\" exists already: choose another name"))
-        .with("key", key)
+    Refusal::new(
+        Reason::KeyExists,
+        format!("a key \"{key}\" exists already: choose another name"),
+    )
+    .with("key", key)
 }
 
 fn unknown_session() -> Refusal {
@@ -119,7 +122,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
         };
         drop(state);
-        Ok(Outcome::Ready(self.open_session(context, attempt, &admitted, create, epoch, request)))
+        Ok(Outcome::Ready(self.open_session(
+            context, attempt, &admitted, create, epoch, request,
+        )))
     }
 
     /// The hello of an attempt that is open already, for a coordinator that lost the answer.
@@ -138,7 +143,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         let work = lock(&work);
         Some(match &work.answered {
             (0, _, reply) if same => reply.clone().map(NodeReply::Ceremony),
-            _ => Err(Refusal::new(Reason::RequestInvalid, "the attempt is another ceremony")),
+            _ => Err(Refusal::new(
+                Reason::RequestInvalid,
+                "the attempt is another ceremony",
+            )),
         })
     }
 
@@ -149,7 +157,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         epoch: Epoch,
     ) -> Result<Result<CreateKey, Refusal>, Fatal> {
         let CommandBody::CreateKey(create) = &admitted.command().body else {
-            return Ok(Err(Refusal::new(Reason::RequestInvalid, "the command makes no key")));
+            return Ok(Err(Refusal::new(
+                Reason::RequestInvalid,
+                "the command makes no key",
+            )));
         };
         if let Err(refusal) = self.judge_command(state, admitted)? {
             return Ok(Err(refusal));
@@ -185,7 +196,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         if epoch < next {
             return Ok(Err(Refusal::new(
                 Reason::EpochTaken,
-                format!("epoch {epoch} of key \"{}\" was prepared before", create.key),
+                format!(
+                    "epoch {epoch} of key \"{}\" was prepared before",
+                    create.key
+                ),
             )
             .with("next_epoch", next)));
         }
@@ -221,7 +235,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         sessions.retain(|_, session| now_ms.saturating_sub(session.touched_ms) <= IDLE_MS);
         // One ceremony per key. A coordinator that starts again has given the old one up; another
         // coordinator waits until it ends or is idle.
-        if sessions.iter().any(|((other, _), s)| s.create.key == create.key && other != context.caller)
+        if sessions
+            .iter()
+            .any(|((other, _), s)| s.create.key == create.key && other != context.caller)
         {
             return Err(Refusal::new(
                 Reason::SessionLimit,
@@ -269,10 +285,18 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<Setup, Refusal> {
         let participants = participants_of(&create.nodes);
         let bug = || Refusal::new(Reason::Invariant, "a participant has no index or key");
-        let me = participants.iter().find(|p| p.node == self.me).ok_or_else(bug)?.index;
+        let me = participants
+            .iter()
+            .find(|p| p.node == self.me)
+            .ok_or_else(bug)?
+            .index;
         let mut identities = BTreeMap::new();
         for participant in &participants {
-            let card = self.pinned.roster().node(&participant.node).ok_or_else(bug)?;
+            let card = self
+                .pinned
+                .roster()
+                .node(&participant.node)
+                .ok_or_else(bug)?;
             let key = card.identity_key.parse().map_err(|_| bug())?;
             identities.insert(participant.index, key);
         }
@@ -370,7 +394,13 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             Advance::Finished { output, .. } => {
                 drop(working);
-                self.prepare(context, &work, facts, (round.saturating_add(1), incoming), output)
+                self.prepare(
+                    context,
+                    &work,
+                    facts,
+                    (round.saturating_add(1), incoming),
+                    output,
+                )
             }
         }
     }
@@ -403,14 +433,22 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut state = lock(&self.state);
         // The last moment at which another attempt may have prepared this epoch.
         let row = ledger::key(&*state.index, &facts.create.key)?;
-        let taken = row.is_some_and(|row| row.certified.is_some() || row.next_epoch() > facts.epoch)
+        let taken = row
+            .is_some_and(|row| row.certified.is_some() || row.next_epoch() > facts.epoch)
             || self.vault.contains(&facts.create.key, facts.epoch)?;
-        let Judgment { command_id, command, .. } = facts.judgment;
+        let Judgment {
+            command_id,
+            command,
+            ..
+        } = facts.judgment;
         let refusal = match check_binding(&state, command_id, command)? {
             Err(refusal) => Some(refusal),
             Ok(()) if taken => Some(Refusal::new(
                 Reason::EpochTaken,
-                format!("epoch {} of key \"{}\" was prepared before", facts.epoch, facts.create.key),
+                format!(
+                    "epoch {} of key \"{}\" was prepared before",
+                    facts.epoch, facts.create.key
+                ),
             )),
             Ok(()) => None,
         };
@@ -518,7 +556,11 @@ fn aborted(
         prepared: None,
         aborted: Some(Aborted {
             message: abort.to_string(),
-            culprits: abort.culprits().into_iter().filter_map(|index| facts.node(index)).collect(),
+            culprits: abort
+                .culprits()
+                .into_iter()
+                .filter_map(|index| facts.node(index))
+                .collect(),
             evidence,
         }),
     })

@@ -55,7 +55,8 @@ impl NodeClock {
 
     /// Persisted time plus monotonic time elapsed; never goes back.
     pub fn elapsed(&self, reading: Reading) -> UnixMillis {
-        self.base.plus(reading.monotonic_ms.saturating_sub(self.base_monotonic_ms))
+        self.base
+            .plus(reading.monotonic_ms.saturating_sub(self.base_monotonic_ms))
     }
 
     /// The time, if it is trusted. A wall clock that has moved away makes it suspect, under a
@@ -67,7 +68,9 @@ impl NodeClock {
     ) -> Result<UnixMillis, Suspect> {
         let time = self.elapsed(reading);
         if self.state == ClockState::Confirmed && reading.wall.distance(time) > TOLERANCE_MS {
-            self.state = ClockState::Suspect { challenge: challenge() };
+            self.state = ClockState::Suspect {
+                challenge: challenge(),
+            };
         }
         match self.state {
             ClockState::Confirmed => Ok(time),
@@ -102,9 +105,9 @@ impl NodeClock {
             .filter(|a| a.node != *me && a.challenge == challenge)
             .filter(|a| a.time.distance(reading.wall) <= TOLERANCE_MS)
             .filter(|a| {
-                roster.node(&a.node).is_some_and(|card| {
-                    card.identity_key.verify(&a.digest(), &a.signature).is_ok()
-                })
+                roster
+                    .node(&a.node)
+                    .is_some_and(|card| card.identity_key.verify(&a.digest(), &a.signature).is_ok())
             })
             .map(|a| &a.node)
             .collect();
@@ -134,9 +137,7 @@ pub fn peers_needed(roster: &Roster) -> usize {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use quorate_model::{
-        Digest, IdentityKey, Signature, identity::sign_digest, roster::NodeCard,
-    };
+    use quorate_model::{Digest, IdentityKey, Signature, identity::sign_digest, roster::NodeCard};
 
     use super::*;
 
@@ -144,7 +145,10 @@ mod tests {
     const START: UnixMillis = UnixMillis(1_000_000);
 
     fn reading(wall: u64, monotonic_ms: u64) -> Reading {
-        Reading { wall: UnixMillis(wall), monotonic_ms }
+        Reading {
+            wall: UnixMillis(wall),
+            monotonic_ms,
+        }
     }
 
     fn key(seed: u8) -> SigningKey {
@@ -198,7 +202,13 @@ mod tests {
         for wall in [1_030_001, 969_999] {
             let clock = NodeClock::start(START, reading(wall, 0), CHALLENGE);
 
-            assert_eq!(clock.state(), ClockState::Suspect { challenge: CHALLENGE }, "{wall}");
+            assert_eq!(
+                clock.state(),
+                ClockState::Suspect {
+                    challenge: CHALLENGE
+                },
+                "{wall}"
+            );
         }
     }
 
@@ -209,8 +219,14 @@ mod tests {
         let stepped = clock.now(reading(5_000_000, 1_000), || CHALLENGE);
 
         assert_eq!(stepped, Err(Suspect));
-        assert_eq!(clock.elapsed(reading(5_000_000, 1_000)), UnixMillis(1_001_000));
-        assert_eq!(clock.now(reading(1_002_000, 2_000), || CHALLENGE), Err(Suspect));
+        assert_eq!(
+            clock.elapsed(reading(5_000_000, 1_000)),
+            UnixMillis(1_001_000)
+        );
+        assert_eq!(
+            clock.now(reading(1_002_000, 2_000), || CHALLENGE),
+            Err(Suspect)
+        );
     }
 
     #[test]
@@ -222,14 +238,20 @@ mod tests {
             let confirmed = clock.confirm_by_peers(&me, &roster(), attestations, now);
             assert_eq!(confirmed, expected);
         };
-        let (b, c) = (attest("node-b", 2, 9_000_000), attest("node-c", 3, 9_010_000));
+        let (b, c) = (
+            attest("node-b", 2, 9_000_000),
+            attest("node-c", 3, 9_010_000),
+        );
         check(&[b.clone(), c.clone()], Ok(()));
         check(std::slice::from_ref(&b), Err(Suspect));
         check(&[b.clone(), b.clone()], Err(Suspect));
         check(&[b.clone(), attest("node-a", 1, 9_000_000)], Err(Suspect));
         check(&[b.clone(), attest("node-c", 3, 9_100_000)], Err(Suspect));
         check(&[b.clone(), attest("node-c", 2, 9_000_000)], Err(Suspect));
-        let replayed = TimeAttestation { challenge: Nonce32([6; 32]), ..c };
+        let replayed = TimeAttestation {
+            challenge: Nonce32([6; 32]),
+            ..c
+        };
         check(&[b, replayed], Err(Suspect));
     }
 

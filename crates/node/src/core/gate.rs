@@ -68,7 +68,10 @@ pub(super) fn admit(
     if !signed.proposed_in(role) && !signed.rejected() {
         return Err(Refusal::new(
             Reason::RoleMissing,
-            format!("the command is proposed by nobody with the role {}", role.as_str()),
+            format!(
+                "the command is proposed by nobody with the role {}",
+                role.as_str()
+            ),
         )
         .with("role", role.as_str()));
     }
@@ -76,7 +79,11 @@ pub(super) fn admit(
         create
             .check_shape()
             .map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
-        if let Some(stranger) = create.nodes.iter().find(|id| pinned.roster().node(id).is_none()) {
+        if let Some(stranger) = create
+            .nodes
+            .iter()
+            .find(|id| pinned.roster().node(id).is_none())
+        {
             return Err(Refusal::new(
                 Reason::NodeUnknown,
                 format!("node \"{stranger}\" is not in the roster"),
@@ -137,7 +144,9 @@ fn check_time(command: &Command, now: UnixMillis) -> Result<(), Refusal> {
     }
     let lifetime = command.expires.since(command.created);
     if lifetime > MAX_LIFETIME_MS {
-        return invalid(format!("the command lives {lifetime} ms, at most {MAX_LIFETIME_MS} ms"));
+        return invalid(format!(
+            "the command lives {lifetime} ms, at most {MAX_LIFETIME_MS} ms"
+        ));
     }
     let ahead = command.created.since(now);
     if ahead > MAX_CREATED_AHEAD_MS {

@@ -57,18 +57,29 @@ pub struct KeyRow {
 impl KeyRow {
     /// The state that the row amounts to.
     pub fn state(&self) -> KeyState {
-        if self.activated.is_some() { KeyState::Active } else { KeyState::PreActive }
+        if self.activated.is_some() {
+            KeyState::Active
+        } else {
+            KeyState::PreActive
+        }
     }
 
     /// The certified epoch, or the highest prepared one.
     pub fn epoch(&self) -> Epoch {
         let prepared = self.prepared.last().map_or(Epoch(0), |mark| mark.epoch);
-        self.certified.as_ref().map_or(prepared, |(epoch, _)| *epoch)
+        self.certified
+            .as_ref()
+            .map_or(prepared, |(epoch, _)| *epoch)
     }
 
     /// The lowest epoch that this node can still prepare.
     pub fn next_epoch(&self) -> Epoch {
-        Epoch(self.prepared.last().map_or(0, |mark| mark.epoch.0).saturating_add(1))
+        Epoch(
+            self.prepared
+                .last()
+                .map_or(0, |mark| mark.epoch.0)
+                .saturating_add(1),
+        )
     }
 }
 
@@ -80,7 +91,9 @@ fn row<T: DeserializeOwned>(
     let Some(bytes) = index.get(table, key)? else {
         return Ok(None);
     };
-    wire::decode(&bytes).map(Some).map_err(|_| IndexError::MalformedRow)
+    wire::decode(&bytes)
+        .map(Some)
+        .map_err(|_| IndexError::MalformedRow)
 }
 
 fn put<T: Serialize>(table: Table, key: Vec<u8>, value: &T) -> Result<RowChange, IndexError> {
@@ -105,14 +118,21 @@ pub fn keys_after(
     limit: usize,
 ) -> Result<Vec<(KeyName, KeyRow)>, IndexError> {
     index
-        .scan(Table::Keys, after.map(|name| name.as_str().as_bytes()), limit)?
+        .scan(
+            Table::Keys,
+            after.map(|name| name.as_str().as_bytes()),
+            limit,
+        )?
         .into_iter()
         .map(|(name, value)| {
             let name = String::from_utf8(name)
                 .ok()
                 .and_then(|text| text.parse().ok())
                 .ok_or(IndexError::MalformedRow)?;
-            Ok((name, wire::decode(&value).map_err(|_| IndexError::MalformedRow)?))
+            Ok((
+                name,
+                wire::decode(&value).map_err(|_| IndexError::MalformedRow)?,
+            ))
         })
         .collect()
 }
@@ -127,13 +147,23 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
         Entry::ShareReleased(released) => {
             let counted = u32::from(released.purpose == SharePurpose::Sign);
             let forget = released.expires.plus(REMEMBER_MARGIN_MS);
-            let Judgment { command_id, command, .. } = released.judgment;
+            let Judgment {
+                command_id,
+                command,
+                ..
+            } = released.judgment;
             bind_id(index, command_id, command, forget, Mark::Released(counted))
         }
         Entry::KeyPrepared(prepared) => {
             // The command was in force at this time, so its expiry lies at most a lifetime ahead.
-            let forget = record.time.plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
-            let Judgment { command_id, command, .. } = prepared.judgment;
+            let forget = record
+                .time
+                .plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
+            let Judgment {
+                command_id,
+                command,
+                ..
+            } = prepared.judgment;
             let mut changes = bind_id(index, command_id, command, forget, Mark::Released(0))?;
             changes.push(change_key(index, &prepared.key, |row| {
                 row.prepared.push(PreparedMark {
@@ -144,7 +174,11 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             })?);
             Ok(changes)
         }
-        Entry::KeyCertified { key, epoch, certificate } => {
+        Entry::KeyCertified {
+            key,
+            epoch,
+            certificate,
+        } => {
             let change = change_key(index, key, |row| {
                 row.certified = Some((*epoch, certificate.clone()));
             })?;
@@ -160,7 +194,9 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             let (Some(digest), Some(id)) = (refused.command, refused.command_id) else {
                 return Ok(Vec::new());
             };
-            let forget = record.time.plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
+            let forget = record
+                .time
+                .plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
             bind_id(index, id, digest, forget, Mark::Rejected)
         }
         Entry::Checkpoint(_) => forget_before(index, record.time),
@@ -200,8 +236,12 @@ fn bind_id(
 ) -> Result<Vec<RowChange>, IndexError> {
     let known = command(index, id)?;
     let is_new = known.is_none();
-    let mut row =
-        known.clone().unwrap_or(CommandRow { digest, forget, rejected: false, releases: 0 });
+    let mut row = known.clone().unwrap_or(CommandRow {
+        digest,
+        forget,
+        rejected: false,
+        releases: 0,
+    });
     if row.digest == digest {
         match mark {
             Mark::Released(count) => row.releases = row.releases.saturating_add(count),
@@ -214,7 +254,11 @@ fn bind_id(
     let mut changes = vec![put(Table::Commands, id.0.as_bytes().to_vec(), &row)?];
     if is_new {
         let key = expiry_key(row.forget, id);
-        changes.push(RowChange::Put { table: Table::Expiry, key, value: Vec::new() });
+        changes.push(RowChange::Put {
+            table: Table::Expiry,
+            key,
+            value: Vec::new(),
+        });
     }
     Ok(changes)
 }
@@ -233,8 +277,14 @@ fn forget_before(index: &dyn Index, time: UnixMillis) -> Result<Vec<RowChange>, 
         if u64::from_be_bytes(forget) >= time.0 {
             break;
         }
-        changes.push(RowChange::Delete { table: Table::Commands, key: id.to_vec() });
-        changes.push(RowChange::Delete { table: Table::Expiry, key });
+        changes.push(RowChange::Delete {
+            table: Table::Commands,
+            key: id.to_vec(),
+        });
+        changes.push(RowChange::Delete {
+            table: Table::Expiry,
+            key,
+        });
     }
     Ok(changes)
 }

@@ -112,22 +112,31 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(error @ (VaultError::Disk(_) | VaultError::Keyring(_))) => return Err(error.into()),
             Err(error) => return Ok(Err(unavailable(&self.me, &record.name, &error))),
         };
-        let made = PublicKeys::of_record(&record).map_err(drop).and_then(|public| {
-            let verifying_share = record.verifying_share(me).ok_or(())?;
-            let secret = Zeroizing::new(<[u8; 32]>::try_from(share.secret.as_slice()).map_err(drop)?);
-            let share = SigningKeyShare::new(
-                record.scheme,
-                me,
-                record.threshold,
-                &SigningShare::from_bytes(*secret),
-                &record.group_key,
-                verifying_share,
-            )
-            .map_err(drop)?;
-            Ok((public, share))
-        });
+        let made = PublicKeys::of_record(&record)
+            .map_err(drop)
+            .and_then(|public| {
+                let verifying_share = record.verifying_share(me).ok_or(())?;
+                let secret =
+                    Zeroizing::new(<[u8; 32]>::try_from(share.secret.as_slice()).map_err(drop)?);
+                let share = SigningKeyShare::new(
+                    record.scheme,
+                    me,
+                    record.threshold,
+                    &SigningShare::from_bytes(*secret),
+                    &record.group_key,
+                    verifying_share,
+                )
+                .map_err(drop)?;
+                Ok((public, share))
+            });
         Ok(made.map_err(bug).map(|(public, share)| {
-            Arc::new(LoadedKey { record, me, public, share, active })
+            Arc::new(LoadedKey {
+                record,
+                me,
+                public,
+                share,
+                active,
+            })
         }))
     }
 }
@@ -149,6 +158,9 @@ pub(super) fn unknown(name: &KeyName) -> Refusal {
 
 /// The key does not sign.
 pub(super) fn not_active(name: &KeyName, why: &str) -> Refusal {
-    Refusal::new(Reason::KeyNotActive, format!("key \"{name}\" is not active: {why}"))
-        .with("key", name)
+    Refusal::new(
+        Reason::KeyNotActive,
+        format!("key \"{name}\" is not active: {why}"),
+    )
+    .with("key", name)
 }

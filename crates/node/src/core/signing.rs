@@ -107,7 +107,13 @@ impl<D: Disk + 'static> NodeCore<D> {
             let mut id = [0; 16];
             context.rng.fill_bytes(&mut id);
             let id = TicketId(id);
-            pools.keep(context.caller, scheme, id, nonces, context.reading.monotonic_ms);
+            pools.keep(
+                context.caller,
+                scheme,
+                id,
+                nonces,
+                context.reading.monotonic_ms,
+            );
             tickets.push(Ticket {
                 id,
                 commitments: commitments.to_received(),
@@ -136,7 +142,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         if requests.is_empty() || requests.len() > MAX_SHARE_BATCH {
             return Ok(Outcome::Ready(Err(Refusal::new(
                 Reason::TooLarge,
-                format!("{} requests in one call, expected 1 to {MAX_SHARE_BATCH}", requests.len()),
+                format!(
+                    "{} requests in one call, expected 1 to {MAX_SHARE_BATCH}",
+                    requests.len()
+                ),
             ))));
         }
         let mut judged = Vec::with_capacity(requests.len());
@@ -163,7 +172,13 @@ impl<D: Disk + 'static> NodeCore<D> {
                 Err(refusal) => Err(refusal),
             };
             match permitted {
-                Ok(Permitted { key, command, tasks, entry, .. }) => {
+                Ok(Permitted {
+                    key,
+                    command,
+                    tasks,
+                    entry,
+                    ..
+                }) => {
                     outcomes.push(Ok((entries.len(), key, command, tasks)));
                     entries.push(entry);
                 }
@@ -173,14 +188,17 @@ impl<D: Disk + 'static> NodeCore<D> {
                     outcomes.push(Err(refusal));
                 }
                 Err(refusal) => {
-                    let _appended =
-                        self.refuse(&mut state, context.reading, subject, &refusal)?;
+                    let _appended = self.refuse(&mut state, context.reading, subject, &refusal)?;
                     outcomes.push(Err(refusal));
                 }
             }
         }
         if entries.is_empty() {
-            let outcomes = outcomes.into_iter().filter_map(Result::err).map(Err).collect();
+            let outcomes = outcomes
+                .into_iter()
+                .filter_map(Result::err)
+                .map(Err)
+                .collect();
             return Ok(Outcome::Ready(Ok(self.sign_batch(outcomes))));
         }
         let time = state.clock.elapsed(context.reading);
@@ -231,8 +249,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = check_id(&lock(&self.state), &admitted)? {
             return Ok(Err(refusal));
         }
-        Ok(nonces
-            .and_then(|nonces| self.permit_shares(&key, &admitted, request, nonces)))
+        Ok(nonces.and_then(|nonces| self.permit_shares(&key, &admitted, request, nonces)))
     }
 
     /// Takes this node's ticket of every set out of memory, whatever else is wrong (P24).
@@ -252,13 +269,16 @@ impl<D: Disk + 'static> NodeCore<D> {
             })
             .collect();
         drop(pools);
-        taken.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| {
-            Refusal::new(
-                Reason::TicketUnknown,
-                format!("node {} does not hold a ticket for every message", self.me),
-            )
-            .with("node", &self.me)
-        })
+        taken
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| {
+                Refusal::new(
+                    Reason::TicketUnknown,
+                    format!("node {} does not hold a ticket for every message", self.me),
+                )
+                .with("node", &self.me)
+            })
     }
 
     fn permit_shares(
@@ -269,13 +289,19 @@ impl<D: Disk + 'static> NodeCore<D> {
         nonces: Vec<NoncePair>,
     ) -> Result<Permitted, Refusal> {
         let CommandBody::Sign(sign) = &admitted.command().body else {
-            return Err(Refusal::new(Reason::RequestInvalid, "the command does not ask to sign"));
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                "the command does not ask to sign",
+            ));
         };
         let record = &key.record;
         if sign.key != request.key || record.name != request.key {
             return Err(Refusal::new(
                 Reason::RequestInvalid,
-                format!("the command is for key \"{}\", not \"{}\"", sign.key, request.key),
+                format!(
+                    "the command is for key \"{}\", not \"{}\"",
+                    sign.key, request.key
+                ),
             ));
         }
         if !key.active {
@@ -343,7 +369,9 @@ impl<D: Disk + 'static> NodeCore<D> {
                     && entry.commitments.binding == made.binding()
             });
             if !own {
-                return Err(invalid("a signing set does not hold this node's ticket".to_owned()));
+                return Err(invalid(
+                    "a signing set does not hold this node's ticket".to_owned(),
+                ));
             }
             tasks.push(Task {
                 nonces,
@@ -364,7 +392,10 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 
     fn check_signer(&self, key: &LoadedKey, signer: PartyIndex) -> Result<(), Refusal> {
-        let known = key.record.node_at(signer).and_then(|node| self.pinned.roster().node(node));
+        let known = key
+            .record
+            .node_at(signer)
+            .and_then(|node| self.pinned.roster().node(node));
         if known.is_some() {
             return Ok(());
         }
@@ -387,12 +418,23 @@ impl<D: Disk + 'static> NodeCore<D> {
         let (sequence, record) = committed.positions().get(at).copied().ok_or_else(bug)?;
         let mut items = Vec::with_capacity(tasks.len());
         for task in tasks {
-            let Task { nonces, set, set_digest, message, message_digest, tweak } = task;
+            let Task {
+                nonces,
+                set,
+                set_digest,
+                message,
+                message_digest,
+                tweak,
+            } = task;
             let share = self
                 .shares
                 .share(&key.share, nonces, &set, &message, tweak)
                 .map_err(|error| Refusal::new(Reason::SigningSetInvalid, error.to_string()))?;
-            items.push(ShareItem { signing_set: set_digest, message: message_digest, share });
+            items.push(ShareItem {
+                signing_set: set_digest,
+                message: message_digest,
+                share,
+            });
         }
         Ok(ShareStatement {
             node: self.me.clone(),
@@ -407,7 +449,10 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Signs all statements of a batch at once.
     pub(super) fn sign_batch(&self, outcomes: Vec<Result<ShareStatement, Refusal>>) -> NodeReply {
-        let mut batch = ShareBatch { outcomes, signature: Signature([0; 64]) };
+        let mut batch = ShareBatch {
+            outcomes,
+            signature: Signature([0; 64]),
+        };
         batch.signature = sign_digest(&self.identity, &share_batch_digest(&batch.batch()));
         NodeReply::Shares(batch)
     }
@@ -449,18 +494,20 @@ impl<D: Disk + 'static> NodeCore<D> {
                 else {
                     return Ok(Err(not_active(&sign.key, "its creation is not finished")));
                 };
-                Ok(quorate_proto::certificate::verify(&certificate, &self.pinned).and_then(
-                    |(_, record)| {
-                        let facts = KeyFacts {
-                            scheme: record.scheme,
-                            purposes: &record.purposes,
-                            group_key: &record.group_key,
-                        };
-                        decode_all(&sign.payloads, &facts)
-                            .map(drop)
-                            .map_err(|error| Refusal::from(&error))
-                    },
-                ))
+                Ok(
+                    quorate_proto::certificate::verify(&certificate, &self.pinned).and_then(
+                        |(_, record)| {
+                            let facts = KeyFacts {
+                                scheme: record.scheme,
+                                purposes: &record.purposes,
+                                group_key: &record.group_key,
+                            };
+                            decode_all(&sign.payloads, &facts)
+                                .map(drop)
+                                .map_err(|error| Refusal::from(&error))
+                        },
+                    ),
+                )
             }
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
@@ -478,7 +525,13 @@ const MAX_RELEASES: u32 = 64;
 fn check_id(state: &State, admitted: &Admitted) -> Result<Result<(), Refusal>, Fatal> {
     let id = admitted.command().id;
     let bound = check_binding(state, id, admitted.digest())?;
-    Ok(bound.and_then(|()| if admitted.is_rejected() { Err(rejected(id)) } else { Ok(()) }))
+    Ok(bound.and_then(|()| {
+        if admitted.is_rejected() {
+            Err(rejected(id))
+        } else {
+            Ok(())
+        }
+    }))
 }
 
 /// Checks what is recorded of a command id, in one piece with the record that rests on it.
@@ -508,16 +561,19 @@ fn check_bound(
         return Ok(Err(refusal));
     }
     let first = *bound.entry(*id).or_insert(*command);
-    Ok(if first == *command { Ok(()) } else { Err(reused(*id)) })
+    Ok(if first == *command {
+        Ok(())
+    } else {
+        Err(reused(*id))
+    })
 }
 
 /// Whether a refusal is an admin's rejection that no record holds yet.
-fn is_fresh_rejection(
-    state: &State,
-    subject: &Subject,
-    refusal: &Refusal,
-) -> Result<bool, Fatal> {
-    let Some(id) = subject.command_id.filter(|_| refusal.reason == Reason::CommandRejected) else {
+fn is_fresh_rejection(state: &State, subject: &Subject, refusal: &Refusal) -> Result<bool, Fatal> {
+    let Some(id) = subject
+        .command_id
+        .filter(|_| refusal.reason == Reason::CommandRejected)
+    else {
         return Ok(false);
     };
     Ok(!ledger::command(&*state.index, id)?.is_some_and(|row| row.rejected))
@@ -532,8 +588,11 @@ fn reused(id: CommandId) -> Refusal {
 }
 
 fn rejected(id: CommandId) -> Refusal {
-    Refusal::new(Reason::CommandRejected, format!("command {id} was rejected by an admin"))
-        .with("command_id", id)
+    Refusal::new(
+        Reason::CommandRejected,
+        format!("command {id} was rejected by an admin"),
+    )
+    .with("command_id", id)
 }
 
 /// The messages that the payloads of a command come to, decoded here and now (P7).
@@ -551,11 +610,17 @@ fn messages(
 }
 
 pub(super) fn item_record(task: &Task) -> ItemRecord {
-    ItemRecord { message: task.message_digest, signing_set: task.set_digest }
+    ItemRecord {
+        message: task.message_digest,
+        signing_set: task.set_digest,
+    }
 }
 
 fn checked_set(scheme: Scheme, set: &SetOfSigners) -> Result<SigningSet, Refusal> {
     SigningSet::from_received(scheme, set).map_err(|error| {
-        Refusal::new(Reason::SigningSetInvalid, format!("a signing set is invalid: {error}"))
+        Refusal::new(
+            Reason::SigningSetInvalid,
+            format!("a signing set is invalid: {error}"),
+        )
     })
 }

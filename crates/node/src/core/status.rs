@@ -47,11 +47,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         NodeReply::Status(status)
     }
 
-    pub(super) fn list_keys(
-        &self,
-        after: Option<&KeyName>,
-        limit: u32,
-    ) -> Result<Outcome, Fatal> {
+    pub(super) fn list_keys(&self, after: Option<&KeyName>, limit: u32) -> Result<Outcome, Fatal> {
         let limit = limit.clamp(1, MAX_KEYS_PER_PAGE);
         let state = lock(&self.state);
         let rows = ledger::keys_after(&*state.index, after, limit as usize)?;
@@ -72,9 +68,14 @@ impl<D: Disk + 'static> NodeCore<D> {
     pub(super) fn read_audit(&self, from: u64, limit: u32) -> Result<Outcome, Fatal> {
         let limit = limit.clamp(1, MAX_RECORDS_PER_PAGE);
         let durable = self.journal.durable().sequence();
-        let records = self.journal.read_range(from, limit as usize, MAX_PAGE_BYTES)?;
+        let records = self
+            .journal
+            .read_range(from, limit as usize, MAX_PAGE_BYTES)?;
         let records = records.into_iter().map(|record| record.bytes).collect();
-        Ok(Outcome::Ready(Ok(NodeReply::Audit(AuditPage { records, durable }))))
+        Ok(Outcome::Ready(Ok(NodeReply::Audit(AuditPage {
+            records,
+            durable,
+        }))))
     }
 
     /// Runs everything of the gate that needs no signing set, and records nothing.
@@ -118,7 +119,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let roster = self.pinned.roster();
         let confirmed =
-            state.clock.confirm_by_peers(&self.me, roster, attestations, context.reading);
+            state
+                .clock
+                .confirm_by_peers(&self.me, roster, attestations, context.reading);
         if confirmed.is_err() {
             return Ok(Outcome::Ready(Err(Refusal::new(
                 Reason::ClockSuspect,
@@ -128,8 +131,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let time = state.clock.elapsed(context.reading);
         let witnesses = attestations.iter().map(|a| a.node.clone()).collect();
-        let _appended =
-            self.record(&mut state, time, vec![Entry::ClockConfirmed { time, witnesses }])?;
+        let _appended = self.record(
+            &mut state,
+            time,
+            vec![Entry::ClockConfirmed { time, witnesses }],
+        )?;
         Ok(Outcome::Ready(Ok(NodeReply::Done)))
     }
 

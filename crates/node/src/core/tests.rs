@@ -29,7 +29,11 @@ fn entries(cluster: &Cluster, at: usize) -> Vec<Entry> {
     let records = journal.read_range(1, 10_000, 1 << 24).unwrap();
     records
         .iter()
-        .map(|record| quorate_model::audit::Record::from_bytes(&record.bytes).unwrap().entry)
+        .map(|record| {
+            quorate_model::audit::Record::from_bytes(&record.bytes)
+                .unwrap()
+                .entry
+        })
         .collect()
 }
 
@@ -87,7 +91,10 @@ fn a_ticket_is_gone_after_any_refusal() {
     let set = cluster.set(&[0, 1], Scheme::Bip340);
     let request = cluster.share_request(&bad, &certificate, std::slice::from_ref(&set));
 
-    assert_eq!(reason(cluster.shares(0, &request)), Reason::EndorsementInvalid);
+    assert_eq!(
+        reason(cluster.shares(0, &request)),
+        Reason::EndorsementInvalid
+    );
 
     let request = cluster.share_request(&good, &certificate, &[set]);
     assert_eq!(reason(cluster.shares(0, &request)), Reason::TicketUnknown);
@@ -101,13 +108,18 @@ fn a_ticket_serves_only_the_coordinator_that_it_was_made_for() {
     let set = cluster.set(&[0, 1], Scheme::Bip340);
     let request = cluster.share_request(&command, &certificate, &[set]);
 
-    let asked = NodeRequest::SignShares { requests: vec![request] };
+    let asked = NodeRequest::SignShares {
+        requests: vec![request],
+    };
     let stranger = "coordinator-2".parse().unwrap();
     let NodeReply::Shares(batch) = cluster.ask_as(&stranger, 0, asked).unwrap() else {
         panic!("not shares");
     };
 
-    assert_eq!(reason(batch.outcomes.into_iter().next().unwrap()), Reason::TicketUnknown);
+    assert_eq!(
+        reason(batch.outcomes.into_iter().next().unwrap()),
+        Reason::TicketUnknown
+    );
 }
 
 #[test]
@@ -123,13 +135,25 @@ fn signing_sets_of_the_wrong_shape_are_refused() {
     };
 
     assert_eq!(refused(|set| set.truncate(1)), Reason::SigningSetInvalid);
-    assert_eq!(refused(|set| set.push(set[1].clone())), Reason::SigningSetInvalid);
+    assert_eq!(
+        refused(|set| set.push(set[1].clone())),
+        Reason::SigningSetInvalid
+    );
     assert_eq!(refused(|set| set.reverse()), Reason::SigningSetInvalid);
-    assert_eq!(refused(|set| set[1].signer = index(9)), Reason::SigningSetInvalid);
-    assert_eq!(refused(|set| set[1].commitments.hiding = vec![0; 33]), Reason::SigningSetInvalid);
+    assert_eq!(
+        refused(|set| set[1].signer = index(9)),
+        Reason::SigningSetInvalid
+    );
+    assert_eq!(
+        refused(|set| set[1].commitments.hiding = vec![0; 33]),
+        Reason::SigningSetInvalid
+    );
     let swapped = refused(|set| set[0].commitments = set[1].commitments.clone());
     assert_eq!(swapped, Reason::SigningSetInvalid);
-    assert_eq!(refused(|set| set[0].signer = index(3)), Reason::TicketUnknown);
+    assert_eq!(
+        refused(|set| set[0].signer = index(3)),
+        Reason::TicketUnknown
+    );
 }
 
 #[test]
@@ -143,8 +167,10 @@ fn a_command_id_belongs_to_its_bytes() {
             payloads: vec![Payload::message(text)],
         })
     };
-    let (first, second) =
-        (cluster.signed(id, Role::Client, body(b"a")), cluster.signed(id, Role::Client, body(b"b")));
+    let (first, second) = (
+        cluster.signed(id, Role::Client, body(b"a")),
+        cluster.signed(id, Role::Client, body(b"b")),
+    );
     let mut share = |command: &_| {
         let set = cluster.set(&[0, 1], Scheme::Bip340);
         let request = cluster.share_request(command, &certificate, &[set]);
@@ -173,8 +199,9 @@ fn one_batch_cannot_bind_an_id_twice() {
         requests.push(cluster.share_request(&command, &certificate, &[set]));
     }
 
-    let NodeReply::Shares(batch) =
-        cluster.ask(0, NodeRequest::SignShares { requests }).unwrap()
+    let NodeReply::Shares(batch) = cluster
+        .ask(0, NodeRequest::SignShares { requests })
+        .unwrap()
     else {
         panic!("not shares");
     };
@@ -190,7 +217,13 @@ fn an_admins_rejection_is_final() {
     let command = cluster.sign_command("notes", vec![Payload::message(*b"one")]);
     let mut rejected = command.clone();
     let (cluster_id, admin) = (cluster.pinned.cluster(), "the-admin".parse().unwrap());
-    rejected.endorse(&cluster_id, EndorsementKind::Reject, &admin, Role::Admin, &cluster.admin);
+    rejected.endorse(
+        &cluster_id,
+        EndorsementKind::Reject,
+        &admin,
+        Role::Admin,
+        &cluster.admin,
+    );
     let mut share = |command: &_| {
         let set = cluster.set(&[0, 1], Scheme::Bip340);
         let request = cluster.share_request(command, &certificate, &[set]);
@@ -217,7 +250,10 @@ fn commands_outside_their_time_their_role_or_their_cluster_are_refused() {
         reason(cluster.shares(0, &request))
     };
 
-    assert_eq!(refused(|c| c.expires = START, Role::Client), Reason::CommandTimeInvalid);
+    assert_eq!(
+        refused(|c| c.expires = START, Role::Client),
+        Reason::CommandTimeInvalid
+    );
     assert_eq!(
         refused(
             |c| {
@@ -243,8 +279,14 @@ fn commands_outside_their_time_their_role_or_their_cluster_are_refused() {
         Reason::CommandTimeInvalid
     );
     assert_eq!(refused(|_| (), Role::Admin), Reason::RoleMissing);
-    assert_eq!(refused(|c| c.roster = Digest::new([3; 32]), Role::Client), Reason::RosterBehind);
-    assert_eq!(refused(|c| c.cluster = Digest::new([3; 32]), Role::Client), Reason::WrongCluster);
+    assert_eq!(
+        refused(|c| c.roster = Digest::new([3; 32]), Role::Client),
+        Reason::RosterBehind
+    );
+    assert_eq!(
+        refused(|c| c.cluster = Digest::new([3; 32]), Role::Client),
+        Reason::WrongCluster
+    );
 }
 
 #[test]
@@ -267,14 +309,19 @@ fn a_key_signs_only_under_its_purpose() {
 #[test]
 fn a_key_signs_nothing_before_every_share_is_proven() {
     let mut cluster = Cluster::new(3);
-    let command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     let prepared = cluster.prepare(&command, Epoch(1), 1).unwrap();
     let certificate = cluster.certificate(&command, &prepared);
 
-    assert_eq!(reason(cluster.sign(&certificate, &[0, 1], b"x")), Reason::KeyNotActive);
+    assert_eq!(
+        reason(cluster.sign(&certificate, &[0, 1], b"x")),
+        Reason::KeyNotActive
+    );
     let proof = cluster.prove(&certificate).unwrap();
-    assert_eq!(reason(cluster.sign(&certificate, &[0, 1], b"x")), Reason::KeyNotActive);
+    assert_eq!(
+        reason(cluster.sign(&certificate, &[0, 1], b"x")),
+        Reason::KeyNotActive
+    );
     cluster.activate(0, &certificate, &proof).unwrap();
     cluster.activate(1, &certificate, &proof).unwrap();
     cluster.sign(&certificate, &[0, 1], b"x").unwrap();
@@ -283,8 +330,7 @@ fn a_key_signs_nothing_before_every_share_is_proven() {
 #[test]
 fn a_proof_with_one_false_share_activates_nothing() {
     let mut cluster = Cluster::new(3);
-    let command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     let prepared = cluster.prepare(&command, Epoch(1), 1).unwrap();
     let certificate = cluster.certificate(&command, &prepared);
     let good = cluster.prove(&certificate).unwrap();
@@ -297,7 +343,10 @@ fn a_proof_with_one_false_share_activates_nothing() {
     swapped.receipts.swap(0, 1);
 
     for proof in [without, other, swapped] {
-        assert_eq!(reason(cluster.activate(0, &certificate, &proof)), Reason::ProtocolViolation);
+        assert_eq!(
+            reason(cluster.activate(0, &certificate, &proof)),
+            Reason::ProtocolViolation
+        );
     }
     cluster.activate(0, &certificate, &good).unwrap();
 }
@@ -305,8 +354,7 @@ fn a_proof_with_one_false_share_activates_nothing() {
 #[test]
 fn an_abandoned_attempt_makes_way_for_the_next_and_never_comes_back() {
     let mut cluster = Cluster::new(3);
-    let command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     let first = cluster.prepare(&command, Epoch(1), 1).unwrap();
     let kept_back = cluster.certificate(&command, &first);
 
@@ -318,15 +366,17 @@ fn an_abandoned_attempt_makes_way_for_the_next_and_never_comes_back() {
     let proof = cluster.prove(&certificate).unwrap();
     cluster.activate(0, &certificate, &proof).unwrap();
 
-    assert_ne!(kept_back.statement.group_key, certificate.statement.group_key);
+    assert_ne!(
+        kept_back.statement.group_key,
+        certificate.statement.group_key
+    );
     assert_eq!(reason(cluster.prove(&kept_back)), Reason::KeyExists);
 }
 
 #[test]
 fn a_certificate_that_was_tampered_with_is_refused() {
     let mut cluster = Cluster::new(3);
-    let command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     let prepared = cluster.prepare(&command, Epoch(1), 1).unwrap();
     let good = cluster.certificate(&command, &prepared);
     let mut refused = |change: fn(&mut quorate_model::certificate::CommitCertificate)| {
@@ -335,13 +385,34 @@ fn a_certificate_that_was_tampered_with_is_refused() {
         reason(cluster.prove(&certificate))
     };
 
-    assert_eq!(refused(|c| c.statement.threshold = 3), Reason::ProtocolViolation);
-    assert_eq!(refused(|c| c.statement.chain_code = [0; 32]), Reason::ProtocolViolation);
-    assert_eq!(refused(|c| c.signatures.truncate(2)), Reason::ProtocolViolation);
-    assert_eq!(refused(|c| c.signatures.swap(0, 1)), Reason::ProtocolViolation);
-    assert_eq!(refused(|c| c.session.nonces.swap(0, 1)), Reason::ProtocolViolation);
-    assert_eq!(refused(|c| c.command.endorsements.clear()), Reason::ProtocolViolation);
-    assert_eq!(refused(|c| c.command.bytes[0] ^= 1), Reason::CommandUndecodable);
+    assert_eq!(
+        refused(|c| c.statement.threshold = 3),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(
+        refused(|c| c.statement.chain_code = [0; 32]),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(
+        refused(|c| c.signatures.truncate(2)),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(
+        refused(|c| c.signatures.swap(0, 1)),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(
+        refused(|c| c.session.nonces.swap(0, 1)),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(
+        refused(|c| c.command.endorsements.clear()),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(
+        refused(|c| c.command.bytes[0] ^= 1),
+        Reason::CommandUndecodable
+    );
 }
 
 #[test]
@@ -350,47 +421,73 @@ fn a_name_is_taken_for_ever() {
     cluster.create("notes", Scheme::Bip340, 2);
     let again = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
 
-    assert_eq!(reason(cluster.prepare(&again, Epoch(2), 9)), Reason::KeyExists);
+    assert_eq!(
+        reason(cluster.prepare(&again, Epoch(2), 9)),
+        Reason::KeyExists
+    );
 }
 
 #[test]
 fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
     let mut cluster = Cluster::new(3);
-    let command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     let attempt = [5; 16];
-    let begin =
-        NodeRequest::BeginCeremony { attempt, command: command.clone(), epoch: Epoch(1) };
-    let hellos: Vec<_> =
-        (0..3).map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap())).collect();
+    let begin = NodeRequest::BeginCeremony {
+        attempt,
+        command: command.clone(),
+        epoch: Epoch(1),
+    };
+    let hellos: Vec<_> = (0..3)
+        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
+        .collect();
     assert_eq!(ceremony(cluster.ask(0, begin).unwrap()), hellos[0]);
 
     let envelopes = inbox(&hellos, index(1));
-    let advance = NodeRequest::AdvanceCeremony { attempt, round: 0, envelopes: envelopes.clone() };
+    let advance = NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 0,
+        envelopes: envelopes.clone(),
+    };
     let once = cluster.ask(0, advance.clone()).unwrap();
     let twice = cluster.ask(0, advance).unwrap();
     assert_eq!(once, twice);
 
-    let later = NodeRequest::AdvanceCeremony { attempt, round: 3, envelopes };
+    let later = NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 3,
+        envelopes,
+    };
     assert_eq!(reason(cluster.ask(0, later)), Reason::RequestInvalid);
-    let unknown = NodeRequest::AdvanceCeremony { attempt: [6; 16], round: 0, envelopes: vec![] };
+    let unknown = NodeRequest::AdvanceCeremony {
+        attempt: [6; 16],
+        round: 0,
+        envelopes: vec![],
+    };
     assert_eq!(reason(cluster.ask(0, unknown)), Reason::SessionUnknown);
 }
 
 #[test]
 fn an_idle_ceremony_is_dropped() {
     let mut cluster = Cluster::new(3);
-    let command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     let attempt = [5; 16];
-    let begin = NodeRequest::BeginCeremony { attempt, command, epoch: Epoch(1) };
-    let hellos: Vec<_> =
-        (0..3).map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap())).collect();
+    let begin = NodeRequest::BeginCeremony {
+        attempt,
+        command,
+        epoch: Epoch(1),
+    };
+    let hellos: Vec<_> = (0..3)
+        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
+        .collect();
 
     cluster.monotonic_ms += 60_001;
 
     let envelopes = inbox(&hellos, index(1));
-    let advance = NodeRequest::AdvanceCeremony { attempt, round: 0, envelopes };
+    let advance = NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 0,
+        envelopes,
+    };
     assert_eq!(reason(cluster.ask(0, advance)), Reason::SessionUnknown);
 }
 
@@ -414,13 +511,28 @@ fn only_an_admin_creates_keys_and_only_on_nodes_of_the_roster() {
         reason(cluster.prepare(&command, Epoch(1), 1))
     };
 
-    assert_eq!(refused(create(all.clone(), 2), Role::Client), Reason::RoleMissing);
-    assert_eq!(refused(create(all.clone(), 4), Role::Admin), Reason::ShapeInvalid);
-    assert_eq!(refused(create(all.clone(), 1), Role::Admin), Reason::ShapeInvalid);
-    assert_eq!(refused(create(all.clone(), 3), Role::Admin), Reason::ShapeInvalid);
+    assert_eq!(
+        refused(create(all.clone(), 2), Role::Client),
+        Reason::RoleMissing
+    );
+    assert_eq!(
+        refused(create(all.clone(), 4), Role::Admin),
+        Reason::ShapeInvalid
+    );
+    assert_eq!(
+        refused(create(all.clone(), 1), Role::Admin),
+        Reason::ShapeInvalid
+    );
+    assert_eq!(
+        refused(create(all.clone(), 3), Role::Admin),
+        Reason::ShapeInvalid
+    );
     let mut strange = all;
     strange[2] = "node-x".parse().unwrap();
-    assert_eq!(refused(create(strange, 2), Role::Admin), Reason::NodeUnknown);
+    assert_eq!(
+        refused(create(strange, 2), Role::Admin),
+        Reason::NodeUnknown
+    );
 }
 
 #[test]
@@ -428,11 +540,18 @@ fn a_clock_that_jumps_stops_signing_until_peers_confirm_it() {
     let mut cluster = Cluster::new(3);
     let certificate = cluster.create("notes", Scheme::Ed25519, 2);
     let core = std::sync::Arc::clone(&cluster.cores[0]);
-    let jumped = super::Reading { wall: START.plus(3_600_000_000), monotonic_ms: 10 };
+    let jumped = super::Reading {
+        wall: START.plus(3_600_000_000),
+        monotonic_ms: 10,
+    };
     let command = cluster.sign_command("notes", vec![Payload::message(*b"one")]);
     let mut at = |request: NodeRequest, reading| {
         let caller = coordinator();
-        let mut context = super::Context { caller: &caller, reading, rng: &mut cluster.rng };
+        let mut context = super::Context {
+            caller: &caller,
+            reading,
+            rng: &mut cluster.rng,
+        };
         match core.handle(&mut context, request).unwrap() {
             super::Outcome::Ready(reply) => reply,
             super::Outcome::Pending(pending) => {
@@ -452,19 +571,29 @@ fn a_clock_that_jumps_stops_signing_until_peers_confirm_it() {
         panic!("the clock is trusted");
     };
     // Back in time with the others, the node still waits for them.
-    let back = super::Reading { wall: START.plus(20), monotonic_ms: 20 };
+    let back = super::Reading {
+        wall: START.plus(20),
+        monotonic_ms: 20,
+    };
     assert_eq!(reason(at(validate.clone(), back)), Reason::ClockSuspect);
     let mut attestations = Vec::new();
     for peer in [1, 2] {
-        match cluster.ask(peer, NodeRequest::AttestTime { challenge }).unwrap() {
+        match cluster
+            .ask(peer, NodeRequest::AttestTime { challenge })
+            .unwrap()
+        {
             NodeReply::Time(attestation) => attestations.push(attestation),
             other => panic!("{other:?}"),
         }
     }
     cluster.monotonic_ms = 20;
-    let few = NodeRequest::ConfirmTime { attestations: attestations[..1].to_vec() };
+    let few = NodeRequest::ConfirmTime {
+        attestations: attestations[..1].to_vec(),
+    };
     assert_eq!(reason(cluster.ask(0, few)), Reason::ClockSuspect);
-    cluster.ask(0, NodeRequest::ConfirmTime { attestations }).unwrap();
+    cluster
+        .ask(0, NodeRequest::ConfirmTime { attestations })
+        .unwrap();
 
     assert_eq!(cluster.ask(0, validate), Ok(NodeReply::Done));
     cluster.sign(&certificate, &[0, 1], b"again").unwrap();
@@ -473,8 +602,7 @@ fn a_clock_that_jumps_stops_signing_until_peers_confirm_it() {
 #[test]
 fn refusals_are_recorded_but_not_without_bound() {
     let mut cluster = Cluster::new(2);
-    let mut command =
-        cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let mut command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     command.endorsements[0].signature.0[0] ^= 1;
     for _ in 0..1_500 {
         let begin = NodeRequest::BeginCeremony {
@@ -501,15 +629,29 @@ fn listings_show_what_a_node_knows() {
     let pending = cluster.create_command("later", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
     cluster.prepare(&pending, Epoch(1), 7).unwrap();
 
-    let NodeReply::Keys(keys) =
-        cluster.ask(0, NodeRequest::ListKeys { after: None, limit: 10 }).unwrap()
+    let NodeReply::Keys(keys) = cluster
+        .ask(
+            0,
+            NodeRequest::ListKeys {
+                after: None,
+                limit: 10,
+            },
+        )
+        .unwrap()
     else {
         panic!("not keys");
     };
 
     let seen: Vec<_> = keys
         .iter()
-        .map(|key| (key.key.as_str(), key.state, key.certificate.is_some(), key.proof.is_some()))
+        .map(|key| {
+            (
+                key.key.as_str(),
+                key.state,
+                key.certificate.is_some(),
+                key.proof.is_some(),
+            )
+        })
         .collect();
     assert_eq!(
         seen,
@@ -524,17 +666,33 @@ fn listings_show_what_a_node_knows() {
 fn a_share_that_a_crash_left_behind_is_passed_over() {
     let mut cluster = Cluster::new(3);
     let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
-    let (key, secret) = ("notes".parse().unwrap(), zeroize::Zeroizing::new(vec![1; 32]));
+    let (key, secret) = (
+        "notes".parse().unwrap(),
+        zeroize::Zeroizing::new(vec![1; 32]),
+    );
     for epoch in [Epoch(1), Epoch(5)] {
-        let record =
-            crate::vault::NewRecord { key: &key, epoch, public: b"", secret: &secret };
-        let _stored = cluster.cores[0].vault.store(&record, &mut cluster.rng).unwrap();
+        let record = crate::vault::NewRecord {
+            key: &key,
+            epoch,
+            public: b"",
+            secret: &secret,
+        };
+        let _stored = cluster.cores[0]
+            .vault
+            .store(&record, &mut cluster.rng)
+            .unwrap();
     }
 
     let first = cluster.prepare(&command, Epoch(1), 1).unwrap_err();
-    assert_eq!((first.reason, first.get("next_epoch")), (Reason::EpochTaken, Some("2")));
+    assert_eq!(
+        (first.reason, first.get("next_epoch")),
+        (Reason::EpochTaken, Some("2"))
+    );
     let fifth = cluster.prepare(&command, Epoch(5), 2).unwrap_err();
-    assert_eq!((fifth.reason, fifth.get("next_epoch")), (Reason::EpochTaken, Some("6")));
+    assert_eq!(
+        (fifth.reason, fifth.get("next_epoch")),
+        (Reason::EpochTaken, Some("6"))
+    );
     cluster.prepare(&command, Epoch(6), 3).unwrap();
 }
 
@@ -548,7 +706,13 @@ fn a_rejection_ends_a_creation_that_is_under_way() {
     // The same admin cannot both propose and reject in one list, so the proposal gives way.
     rejected.endorsements.clear();
     let (id, admin) = (cluster.pinned.cluster(), "the-admin".parse().unwrap());
-    rejected.endorse(&id, EndorsementKind::Reject, &admin, Role::Admin, &cluster.admin);
+    rejected.endorse(
+        &id,
+        EndorsementKind::Reject,
+        &admin,
+        Role::Admin,
+        &cluster.admin,
+    );
 
     for at in 0..3 {
         let begin = NodeRequest::BeginCeremony {
@@ -588,7 +752,10 @@ fn two_creations_cannot_share_a_command_id() {
 
     cluster.prepare(&first, Epoch(1), 1).unwrap();
 
-    assert_eq!(reason(cluster.prepare(&second, Epoch(1), 2)), Reason::RequestIdReused);
+    assert_eq!(
+        reason(cluster.prepare(&second, Epoch(1), 2)),
+        Reason::RequestIdReused
+    );
 }
 
 #[test]

@@ -23,7 +23,9 @@ struct Pool<N> {
 
 impl<N> Default for TicketPools<N> {
     fn default() -> Self {
-        Self { pools: BTreeMap::new() }
+        Self {
+            pools: BTreeMap::new(),
+        }
     }
 }
 
@@ -40,7 +42,10 @@ impl<N> TicketPools<N> {
         let pool = self
             .pools
             .entry((coordinator.clone(), scheme))
-            .or_insert_with(|| Pool { tickets: BTreeMap::new(), order: VecDeque::new() });
+            .or_insert_with(|| Pool {
+                tickets: BTreeMap::new(),
+                order: VecDeque::new(),
+            });
         pool.expire(now_ms);
         while pool.order.len() >= MAX_TICKETS_POOLED {
             pool.drop_oldest();
@@ -127,7 +132,10 @@ mod tests {
         pools.keep(&one, SCHEME, id(2), (), 1);
 
         assert_eq!(pools.take(&one, SCHEME, &id(1), TICKET_LIFE_MS + 1), None);
-        assert_eq!(pools.take(&one, SCHEME, &id(2), TICKET_LIFE_MS + 1), Some(()));
+        assert_eq!(
+            pools.take(&one, SCHEME, &id(2), TICKET_LIFE_MS + 1),
+            Some(())
+        );
     }
 
     #[test]

@@ -213,6 +213,14 @@ impl Core {
         if let Some(op) = self.signing.ops.get_mut(&id) {
             op.cheats.insert(signer.node.clone());
         }
+        // One proof is enough; a batch of bad shares does not make a batch of evidence.
+        let known = self
+            .peers
+            .get(&signer.node)
+            .is_some_and(|peer| peer.proven_until_ms > moment.ms());
+        if known {
+            return;
+        }
         let evidence = receipt(&signer.phase)
             .zip(attempt.sets.get(item).cloned())
             .and_then(|(receipt, set)| math::bad_share(receipt, item, set));

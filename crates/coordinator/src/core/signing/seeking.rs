@@ -26,7 +26,10 @@ impl Core {
         let nodes = self.peers.connected();
         let timeout = self.config.limits.call_timeout_ms;
         for node in &nodes {
-            let request = NodeRequest::ListKeys { after: keys::before(name), limit: 1 };
+            let request = NodeRequest::ListKeys {
+                after: keys::before(name),
+                limit: 1,
+            };
             self.call(moment, node, request, timeout, Purpose::Seek { op: id });
         }
         if let Some(op) = self.signing.ops.get_mut(&id) {

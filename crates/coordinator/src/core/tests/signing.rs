@@ -214,6 +214,26 @@ fn a_false_share_is_proven_told_to_the_others_and_its_signer_is_left_out() {
 }
 
 #[test]
+fn a_batch_of_false_shares_makes_one_piece_of_evidence_and_every_command_is_signed() {
+    let mut world = world(3, 2);
+    world.node(0).manners.false_shares = true;
+    let handles: Vec<u64> = (0..5)
+        .map(|_| {
+            let signed = world.signature("vault", &["a"]);
+            world.submit(&signed)
+        })
+        .collect();
+
+    world.run();
+    world.pass(100);
+
+    for handle in handles {
+        world.signed(handle, &["a"]);
+    }
+    assert_eq!(world.node(1).evidence.len(), 1);
+}
+
+#[test]
 fn a_signer_that_was_left_out_is_used_again_when_its_penalty_is_over() {
     let mut world = world(3, 2);
     world.node(0).manners.false_shares = true;

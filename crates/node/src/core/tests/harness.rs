@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, CoordinatorId, Digest, Epoch, IdentityKey, KeyPurpose, NodeId, PartyIndex,
-    Payload, Purposes, Refusal, Scheme, UnixMillis,
+    CommandId, CoordinatorId, Digest, Epoch, IdentityKey, KeyPurpose, NodeId, PartyIndex, Payload,
+    Purposes, Refusal, Scheme, UnixMillis,
     bytes::Nonce32,
     certificate::{CommitCertificate, PossessionProof},
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
     node_api::{CeremonyReply, NodeReply, NodeRequest, Prepared},
     payload::pop_message,
-    roster::{
-        CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster,
-    },
+    roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
     share::{SetEntry, SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, Ticket},
 };
 use quorate_protocol::{
@@ -25,9 +23,7 @@ use rand_core::SeedableRng as _;
 use uuid::Uuid;
 
 use crate::{
-    core::{
-        About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock,
-    },
+    core::{About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock},
     disk::MemoryDisk,
     index::{IndexKey, MemoryIndex, MemoryRows},
     journal::{Journal, JournalConfig, JournalLimits},
@@ -86,7 +82,10 @@ fn roster(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -> Pinne
         cluster_name: "test".to_owned(),
         parents: vec![],
         nodes,
-        coordinators: vec![CoordinatorCard { id: coordinator(), tls_key_hash: tls(200) }],
+        coordinators: vec![CoordinatorCard {
+            id: coordinator(),
+            tls_key_hash: tls(200),
+        }],
         principals: vec![
             principal("admin", Role::Admin, admin, 201),
             principal("client", Role::Client, client, 202),
@@ -112,11 +111,23 @@ impl Cluster {
             .enumerate()
             .map(|(at, key)| core(at, key, &pinned, &mut rng))
             .collect();
-        Self { pinned, cores, keys, admin, client, rng, monotonic_ms: 0, next_id: 1 }
+        Self {
+            pinned,
+            cores,
+            keys,
+            admin,
+            client,
+            rng,
+            monotonic_ms: 0,
+            next_id: 1,
+        }
     }
 
     pub(crate) fn reading(&self) -> Reading {
-        Reading { wall: START.plus(self.monotonic_ms), monotonic_ms: self.monotonic_ms }
+        Reading {
+            wall: START.plus(self.monotonic_ms),
+            monotonic_ms: self.monotonic_ms,
+        }
     }
 
     /// Asks a node and makes its records durable, as the shell does.
@@ -132,7 +143,11 @@ impl Cluster {
     ) -> Result<NodeReply, Refusal> {
         let core = Arc::clone(&self.cores[at]);
         let reading = self.reading();
-        let mut context = Context { caller, reading, rng: &mut self.rng };
+        let mut context = Context {
+            caller,
+            reading,
+            rng: &mut self.rng,
+        };
         match core.handle(&mut context, request).unwrap() {
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
@@ -190,7 +205,10 @@ impl Cluster {
 
     pub(crate) fn sign_command(&mut self, name: &str, payloads: Vec<Payload>) -> SignedCommand {
         let id = self.command_id();
-        let sign = Sign { key: name.parse().unwrap(), payloads };
+        let sign = Sign {
+            key: name.parse().unwrap(),
+            payloads,
+        };
         self.signed(id, Role::Client, CommandBody::Sign(sign))
     }
 
@@ -205,19 +223,29 @@ impl Cluster {
         let attempt = [attempt; 16];
         let mut replies: Vec<CeremonyReply> = Vec::new();
         for at in 0..count {
-            let request =
-                NodeRequest::BeginCeremony { attempt, command: command.clone(), epoch };
+            let request = NodeRequest::BeginCeremony {
+                attempt,
+                command: command.clone(),
+                epoch,
+            };
             replies.push(ceremony(self.ask(at, request)?));
         }
         loop {
             if replies.iter().all(|reply| reply.prepared.is_some()) {
-                return Ok(replies.into_iter().filter_map(|reply| reply.prepared).collect());
+                return Ok(replies
+                    .into_iter()
+                    .filter_map(|reply| reply.prepared)
+                    .collect());
             }
             let round = replies[0].round;
             let mut next = Vec::new();
             for at in 0..count {
                 let envelopes = inbox(&replies, index(at + 1));
-                let request = NodeRequest::AdvanceCeremony { attempt, round, envelopes };
+                let request = NodeRequest::AdvanceCeremony {
+                    attempt,
+                    round,
+                    envelopes,
+                };
                 next.push(ceremony(self.ask(at, request)?));
             }
             replies = next;
@@ -247,7 +275,10 @@ impl Cluster {
     }
 
     pub(crate) fn ticket(&mut self, at: usize, scheme: Scheme) -> Ticket {
-        match self.ask(at, NodeRequest::MakeTickets { scheme, count: 1 }).unwrap() {
+        match self
+            .ask(at, NodeRequest::MakeTickets { scheme, count: 1 })
+            .unwrap()
+        {
             NodeReply::Tickets(batch) => {
                 batch.verify(&IdentityKey::of(&self.keys[at])).unwrap();
                 batch.tickets[0].clone()
@@ -272,13 +303,13 @@ impl Cluster {
     }
 
     /// Creates a key and makes it active.
-    pub(crate) fn create(&mut self, name: &str, scheme: Scheme, threshold: u16) -> CommitCertificate {
-        let command = self.create_command(
-            name,
-            scheme,
-            threshold,
-            &[KeyPurpose::Messages],
-        );
+    pub(crate) fn create(
+        &mut self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+    ) -> CommitCertificate {
+        let command = self.create_command(name, scheme, threshold, &[KeyPurpose::Messages]);
         let prepared = self.prepare(&command, Epoch(1), 1).unwrap();
         let certificate = self.certificate(&command, &prepared);
         let proof = self.prove(&certificate).unwrap();
@@ -298,8 +329,10 @@ impl Cluster {
         let bytes = certificate.to_bytes().unwrap();
         let mut receipts = Vec::new();
         for at in everybody {
-            let request =
-                NodeRequest::ProveKey { certificate: bytes.clone(), set: set.clone() };
+            let request = NodeRequest::ProveKey {
+                certificate: bytes.clone(),
+                set: set.clone(),
+            };
             match self.ask(at, request)? {
                 NodeReply::Proved(receipt) => receipts.push(receipt),
                 other => panic!("{other:?}"),
@@ -314,7 +347,12 @@ impl Cluster {
         let checked = SigningSet::from_received(scheme, &set).unwrap();
         let message = pop_message(&certificate.hash());
         let signature = aggregate(&keys, &checked, &message, Tweak::None, &shares).unwrap();
-        Ok(PossessionProof { certificate: certificate.hash(), set, receipts, signature })
+        Ok(PossessionProof {
+            certificate: certificate.hash(),
+            set,
+            receipts,
+            signature,
+        })
     }
 
     pub(crate) fn activate(
@@ -362,7 +400,9 @@ impl Cluster {
         at: usize,
         request: &ShareRequest,
     ) -> Result<ShareStatement, Refusal> {
-        let request = NodeRequest::SignShares { requests: vec![request.clone()] };
+        let request = NodeRequest::SignShares {
+            requests: vec![request.clone()],
+        };
         match self.ask(at, request)? {
             NodeReply::Shares(batch) => {
                 let hashes = batch.batch();
@@ -448,7 +488,10 @@ fn core(
         limits: JournalLimits::default(),
     };
     let (journal, _) = Journal::open(disk, &config, |_, _| ()).unwrap();
-    let reading = Reading { wall: START, monotonic_ms: 0 };
+    let reading = Reading {
+        wall: START,
+        monotonic_ms: 0,
+    };
     NodeCore::new(Parts {
         me: node_id(at),
         identity: key.clone(),
@@ -459,8 +502,10 @@ fn core(
         vault,
         index: Arc::new(memory_index()),
         clock: NodeClock::start(START, reading, Nonce32([1; 32])),
-        about: About { version: "test".to_owned(), pid: 1 },
+        about: About {
+            version: "test".to_owned(),
+            pid: 1,
+        },
         shares: Box::new(TrueShares),
     })
 }
-

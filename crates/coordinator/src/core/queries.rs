@@ -1,0 +1,75 @@
+//! What can be asked of the core between events.
+
+use quorate_model::{
+    KeyName, NodeId,
+    ids::CommandId,
+    operation::{CommandView, KeyView, NodeView},
+};
+
+use super::{Core, math, peers::Peer};
+
+impl Core {
+    /// Takes no further command up; what is under way goes on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether nothing is under way and everything that was decided is durable.
+    pub fn is_idle(&self) -> bool {
+        self.signing.is_empty() && self.ceremonies.is_empty() && self.commands.is_settled()
+    }
+
+    /// A command that is under way or recent.
+    pub fn command(&self, id: CommandId) -> Option<CommandView> {
+        self.commands.get(id)
+    }
+
+    /// The commands that are under way.
+    pub fn running(&self) -> Vec<CommandView> {
+        self.commands.running().cloned().collect()
+    }
+
+    /// How many commands are under way.
+    pub fn running_count(&self) -> usize {
+        self.signing.len().saturating_add(self.ceremonies.len())
+    }
+
+    /// The nodes of the roster.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        self.peers.iter().map(Peer::view).collect()
+    }
+
+    /// One key.
+    pub fn key(&mut self, name: &KeyName) -> Option<KeyView> {
+        self.keys.get(&self.pinned, name).map(|key| key.view())
+    }
+
+    /// A page of keys after a name, in order.
+    pub fn keys(&mut self, after: Option<&KeyName>, limit: usize) -> Vec<KeyView> {
+        self.keys
+            .page(&self.pinned, after, limit)
+            .iter()
+            .map(|key| key.view())
+            .collect()
+    }
+
+    /// How many keys are known.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The evidence that is held, encoded.
+    pub fn evidence(&self) -> impl Iterator<Item = &[u8]> {
+        self.evidence.iter().map(Vec::as_slice)
+    }
+
+    /// Whom evidence accuses, if it is any.
+    pub fn accused(&self, evidence: &[u8]) -> Option<NodeId> {
+        math::accused(&self.pinned, evidence)
+    }
+
+    /// Whether enough nodes are connected to sign with any key: a majority of the roster.
+    pub fn is_ready(&self) -> bool {
+        self.peers.connected().len() > self.pinned.roster().nodes.len() / 2
+    }
+}
