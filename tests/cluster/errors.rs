@@ -35,7 +35,7 @@ fn every_wrong_request_says_what_is_wrong() {
     refused(&["sign", "digest", "notes", "--hex", "abc"], 2, "hex");
     refused(
         &["key", "create", "notes", "--scheme", "ed25519"],
-        1,
+        3,
         "exists",
     );
     refused(&["key", "create", "k-two", "--scheme", "rsa"], 2, "bip340");

@@ -1,6 +1,6 @@
 //! Processes that die.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Cluster, binaries, run};
 
@@ -140,4 +140,97 @@ fn a_node_without_its_index_rebuilds_it_and_one_with_a_changed_journal_does_not_
 
     assert_ne!(done.code, 0, "{done:?}");
     assert!(done.stderr.contains("record"), "{done:?}");
+}
+
+/// A process that ends when it is dropped: its standard input closes, and it is killed.
+struct Process(std::process::Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+#[test]
+fn a_node_that_cheats_is_proven_guilty_and_signing_goes_on_without_it() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&[
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "bip340",
+        "--purpose",
+        "messages",
+    ]);
+    let config = |node: &str| {
+        cluster
+            .directory()
+            .join("nodes")
+            .join(format!("{node}.toml"))
+    };
+    cluster.kill_node("node-a");
+    cluster.kill_node("node-b");
+    cluster.wait_for_connected(1);
+    let _cheat = Process::start(
+        Command::new(env!("CARGO_BIN_EXE_quorate-cheating-node")).arg(config("node-a")),
+    );
+    cluster.wait_for_connected(2);
+
+    // With the cheat and one honest node there is no signature, and there is proof.
+    let alone = cluster.quorate(&["sign", "message", "notes", "--text", "one"]);
+    assert_ne!(alone.code, 0, "{alone:?}");
+
+    // With another honest node, the two sign without the cheat.
+    let _back = Process::start(
+        Command::new(binaries().join("quorate-node"))
+            .args(["run", "--exit-with-parent", "--config"])
+            .arg(config("node-b")),
+    );
+    cluster.wait_for_connected(3);
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "two"]);
+    let signers = signed["signers"].as_array().unwrap();
+    assert!(signers.iter().all(|signer| *signer != "node-a"), "{signed}");
+
+    // The proof convinces whoever has the roster, offline.
+    let evidence = cluster.directory().join("evidence");
+    let (log, directory) = (
+        cluster.directory().join("c.audit"),
+        evidence.to_str().unwrap(),
+    );
+    let log = log.to_str().unwrap();
+    let done = cluster.quorate(&[
+        "audit",
+        "export",
+        "--node",
+        "node-c",
+        "--out",
+        log,
+        "--evidence",
+        directory,
+    ]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let file = std::fs::read_dir(&evidence)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let verified = cluster.quorate(&["audit", "verify", log, file.to_str().unwrap()]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert!(verified.stdout.contains("node-a"), "{verified:?}");
 }

@@ -58,7 +58,7 @@ fn shapes_that_cannot_be_are_refused_before_anything_starts() {
     for (arguments, says) in [
         (["--nodes", "3", "--threshold", "4"], "threshold"),
         (["--nodes", "3", "--threshold", "1"], "expected 2"),
-        (["--nodes", "1", "--threshold", "2"], "threshold"),
+        (["--nodes", "1", "--threshold", "2"], "expected 3 to 32"),
     ] {
         let done = run(Command::new(binaries().join("quorate"))
             .arg("dev")

@@ -7,6 +7,7 @@
 
 mod purity;
 mod tidy;
+mod vectors;
 
 use std::path::PathBuf;
 

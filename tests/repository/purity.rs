@@ -75,8 +75,16 @@ struct Graph {
 }
 
 fn graph() -> Graph {
+    // Other platforms' crates are not downloaded, and not what is built here.
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(rustc.stdout).unwrap();
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap();
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", host])
         .current_dir(super::root())
         .output()
         .unwrap();

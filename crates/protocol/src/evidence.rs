@@ -136,7 +136,7 @@ pub enum NotProven {
     /// The verifier was not given what a signature share must be checked against.
     #[error("check a signature share without its key and message")]
     FactsMissing,
-    /// The signing facts are of another key, epoch or command than the statement.
+    /// The signing facts are of another key or epoch than the statement.
     #[error("check a signature share against the facts of another")]
     OtherFacts,
 }

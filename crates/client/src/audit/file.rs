@@ -5,7 +5,6 @@ use std::io::{self, BufRead, Read as _, Write};
 use quorate_model::{
     CommandId, Digest, NodeId,
     audit::{ChainError, MAX_RECORD_BYTES},
-    command::SignedCommand,
     operation::SignOutcome,
     wire::{self, WireError},
 };
@@ -192,14 +191,12 @@ pub fn write_signatures(
 }
 
 /// Writes evidence against a node, in its encoded form. Evidence about a signature share is only
-/// checked with the certificate of the key and, unless it is about a proof of possession, with the
-/// command.
+/// checked with the certificate of the key.
 pub fn write_evidence(
     out: &mut dyn Write,
     roster: Digest,
     evidence: &[u8],
     certificate: Option<&[u8]>,
-    command: Option<&SignedCommand>,
 ) -> Result<(), AuditFileError> {
     let header = Header {
         format: FORMAT,
@@ -208,15 +205,7 @@ pub fn write_evidence(
         node: None,
         command: None,
     };
-    let command = command
-        .map(wire::encode)
-        .transpose()
-        .map_err(AuditFileError::Unencodable)?;
-    let parts = [
-        Some(evidence),
-        certificate,
-        command.as_deref().filter(|_| certificate.is_some()),
-    ];
+    let parts = [Some(evidence), certificate];
     write_all(out, header, parts.into_iter().flatten())
 }
 

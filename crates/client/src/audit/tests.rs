@@ -222,7 +222,7 @@ fn a_forged_receipt_is_refused() {
 fn evidence_that_proves_nothing_is_refused() {
     let (roster, _) = cluster();
     let mut file = Vec::new();
-    write_evidence(&mut file, roster.hash(), b"\x01garbage", None, None).unwrap();
+    write_evidence(&mut file, roster.hash(), b"\x01garbage", None).unwrap();
 
     let error = Verifier::new(&roster).add(Cursor::new(file)).unwrap_err();
 

@@ -2,26 +2,23 @@
 
 use std::{collections::BTreeMap, io::BufRead};
 
-use quorate_intent::{KeyFacts, decode_all};
 use quorate_model::{
     Digest, KeyName, KeyRecord, NodeId,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
-    command::{CommandBody, SignedCommand},
     operation::SignOutcome,
-    payload::pop_message,
     roster::PinnedRoster,
     wire,
 };
 use quorate_protocol::{
     evidence::{Evidence, Facts, NotProven, SigningFacts},
-    frost::{PublicKeys, Tweak},
+    frost::PublicKeys,
 };
 
 use super::{
     cross::{CrossCheck, Matched, PreparedClaim},
     file::{AuditFile, AuditFileError, FileKind},
 };
-use crate::verify::{self, ReceiptChecker, tweak_of};
+use crate::verify::{self, ReceiptChecker};
 
 /// What a verified file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,37 +253,31 @@ impl<'a> Verifier<'a> {
         let missing = || does_not_hold("evidence", "the file holds none");
         let evidence = file.next_record()?.ok_or_else(missing)?;
         let certificate = file.next_record()?;
-        let command = file.next_record()?;
-        if command.is_some() && file.next_record()?.is_some() {
+        if certificate.is_some() && file.next_record()?.is_some() {
             return Err(does_not_hold(
                 "evidence",
                 "the file holds more than one piece",
             ));
         }
-        self.prove(
-            &evidence,
-            certificate.map(|certificate| (certificate, command)),
-        )
-        .map_err(|unproven| match unproven {
-            Unproven::Refused(message) => does_not_hold("evidence", message),
-            Unproven::FactsMissing => does_not_hold(
-                "evidence",
-                "it is about a signature share, and the file lacks the certificate or command",
-            ),
-        })
+        self.prove(&evidence, certificate)
+            .map_err(|unproven| match unproven {
+                Unproven::Refused(message) => does_not_hold("evidence", message),
+                Unproven::FactsMissing => does_not_hold(
+                    "evidence",
+                    "it is about a signature share, and the file lacks the certificate of its key",
+                ),
+            })
     }
 
-    /// Checks evidence, with the certificate of the key and the command where it needs them.
+    /// Checks evidence, with the certificate of the key where it needs it.
     fn prove(
         &self,
         evidence: &[u8],
-        context: Option<(Vec<u8>, Option<Vec<u8>>)>,
+        certificate: Option<Vec<u8>>,
     ) -> Result<EvidenceReport, Unproven> {
         let evidence = Evidence::from_bytes(evidence).map_err(Unproven::refused)?;
-        let signing = match context {
-            Some((certificate, command)) => {
-                Some(self.signing_context(&certificate, command.as_deref())?)
-            }
+        let signing = match certificate {
+            Some(certificate) => Some(self.signing_context(&certificate)?),
             None => None,
         };
         let identity_of = |node: &NodeId| {
@@ -309,46 +300,12 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Derives what signature shares should have been shares of: of the command's messages, or of
-    /// the proof of possession when there is no command.
-    fn signing_context(
-        &self,
-        certificate: &[u8],
-        command: Option<&[u8]>,
-    ) -> Result<SigningContext, Unproven> {
+    /// The public side of a key, from its certificate.
+    fn signing_context(&self, certificate: &[u8]) -> Result<SigningContext, Unproven> {
         let (_, record) =
             verify::certificate(certificate, self.roster).map_err(Unproven::refused)?;
         let keys = PublicKeys::of_record(&record).map_err(Unproven::refused)?;
-        let Some(command) = command else {
-            let messages = vec![(pop_message(&record.certificate), Tweak::None)];
-            return Ok(SigningContext {
-                digest: record.certificate,
-                record,
-                keys,
-                messages,
-            });
-        };
-        let signed: SignedCommand = wire::decode(command).map_err(Unproven::refused)?;
-        let decoded = quorate_proto::command::decode(&signed.bytes).map_err(Unproven::refused)?;
-        let CommandBody::Sign(sign) = decoded.body else {
-            return Err(Unproven::Refused("its command does not sign".to_owned()));
-        };
-        let facts = KeyFacts {
-            scheme: record.scheme,
-            purposes: &record.purposes,
-            group_key: &record.group_key,
-        };
-        let payloads = decode_all(&sign.payloads, &facts).map_err(Unproven::refused)?;
-        let items = payloads.into_iter().flat_map(|payload| payload.items);
-        let messages = items
-            .map(|item| (item.message, tweak_of(item.tweak)))
-            .collect();
-        Ok(SigningContext {
-            digest: signed.digest(),
-            record,
-            keys,
-            messages,
-        })
+        Ok(SigningContext { record, keys })
     }
 }
 
@@ -370,10 +327,8 @@ impl JournalContent {
 
 /// What signature shares are checked against.
 struct SigningContext {
-    digest: Digest,
     record: KeyRecord,
     keys: PublicKeys,
-    messages: Vec<(Vec<u8>, Tweak)>,
 }
 
 impl SigningContext {
@@ -383,15 +338,13 @@ impl SigningContext {
             epoch: self.record.epoch,
             participants: &self.record.participants,
             keys: &self.keys,
-            command: self.digest,
-            messages: &self.messages,
         }
     }
 }
 
 /// Why evidence proves nothing here.
 enum Unproven {
-    /// It needs the certificate of the key, and the command.
+    /// It needs the certificate of the key.
     FactsMissing,
     /// It does not hold.
     Refused(String),

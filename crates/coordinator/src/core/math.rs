@@ -104,11 +104,20 @@ pub(super) fn proof_holds(
 }
 
 /// The evidence that a signed share does not hold.
-pub(super) fn bad_share(receipt: ShareReceipt, item: usize, set: SetOfSigners) -> Option<Vec<u8>> {
-    let item = u32::try_from(item).ok()?;
-    Evidence::BadSignatureShare(Box::new(BadShare { receipt, item, set }))
-        .to_bytes()
-        .ok()
+pub(super) fn bad_share(
+    receipt: ShareReceipt,
+    item: usize,
+    set: SetOfSigners,
+    message: &Message,
+) -> Option<Vec<u8>> {
+    let share = BadShare {
+        receipt,
+        item: u32::try_from(item).ok()?,
+        set,
+        message: message.bytes.clone(),
+        tweak: message.tweak,
+    };
+    Evidence::BadSignatureShare(Box::new(share)).to_bytes().ok()
 }
 
 /// Whom evidence of a ceremony proves guilty.

@@ -308,7 +308,19 @@ impl<D: Disk + 'static> NodeCore<D> {
                 ),
             )));
         }
-        let blamed = Evidence::from_bytes(&evidence)
+        let parsed = Evidence::from_bytes(&evidence);
+        // A signature share is judged by the key that it claims to be of, as this node knows it.
+        let key = match &parsed {
+            Ok(Evidence::BadSignatureShare(share)) => self.load(&share.receipt.statement.key)?.ok(),
+            _ => None,
+        };
+        let signing = key.as_ref().map(|key| evidence::SigningFacts {
+            key: &key.record.name,
+            epoch: key.record.epoch,
+            participants: &key.record.participants,
+            keys: &key.public,
+        });
+        let blamed = parsed
             .map_err(|error| error.to_string())
             .and_then(|evidence| {
                 let identity_of = |node: &NodeId| {
@@ -319,7 +331,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 };
                 let facts = evidence::Facts {
                     identity_of: &identity_of,
-                    signing: None,
+                    signing,
                 };
                 evidence.verify(&facts).map_err(|error| error.to_string())
             });

@@ -784,3 +784,56 @@ fn evidence_that_is_too_large_or_proves_nothing_is_not_recorded() {
     assert_eq!(record(vec![1; 256 * 1024 + 1]), Reason::TooLarge);
     assert_eq!(record(vec![1; 100]), Reason::ProtocolViolation);
 }
+
+#[test]
+fn a_bad_share_of_a_peer_is_recorded_as_blame_and_a_good_one_is_not() {
+    use quorate_model::{
+        identity::sign_digest,
+        share::{ShareReceipt, share_batch_digest},
+    };
+    use quorate_protocol::{
+        evidence::{BadShare, Evidence},
+        frost::Tweak,
+    };
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create("notes", Scheme::Bip340, 2);
+    let command = cluster.sign_command("notes", vec![Payload::message(*b"one")]);
+    let set = cluster.set(&[1, 2], Scheme::Bip340);
+    let request = cluster.share_request(&command, &certificate, std::slice::from_ref(&set));
+    let good = cluster.shares(1, &request).unwrap();
+    let mut bad = good.clone();
+    bad.items[0].share[31] ^= 1;
+    let key = cluster.keys[1].clone();
+    let mut record = |statement: quorate_model::share::ShareStatement| {
+        let batch = vec![statement.digest()];
+        let signature = sign_digest(&key, &share_batch_digest(&batch));
+        let share = BadShare {
+            receipt: ShareReceipt {
+                statement,
+                batch,
+                signature,
+            },
+            item: 0,
+            set: set.clone(),
+            message: b"one".to_vec(),
+            tweak: Tweak::None,
+        };
+        let evidence = Evidence::BadSignatureShare(Box::new(share))
+            .to_bytes()
+            .unwrap();
+        cluster.ask(0, NodeRequest::RecordEvidence { evidence })
+    };
+
+    assert_eq!(reason(record(good)), Reason::ProtocolViolation);
+    assert_eq!(record(bad.clone()), Ok(NodeReply::Done));
+    assert_eq!(record(bad), Ok(NodeReply::Done));
+
+    let blamed: Vec<_> = entries(&cluster, 0)
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::PeerBlamed { node, .. } => Some(node),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(blamed, [node_id(1)]);
+}

@@ -1,12 +1,11 @@
 //! A signature share that does not hold (P25), with the node's signed statement around it.
 //!
-//! The statement names the command, the position of the share in it, and the hash of the message.
-//! The verifier derives the message from the command by itself, so that evidence carries nothing
-//! that its verifier would have to believe; the hash keeps a verifier that decodes otherwise than
-//! the signer did from blaming an honest share for it.
+//! The statement binds what the share signs by its hash ([`signed_message_hash`]): the message that
+//! comes along with the evidence is the one that the node itself stated. An honest share holds for
+//! the message of its own statement, so no choice of message makes it look false.
 
 use quorate_model::{
-    Digest, Epoch, KeyName, Participant,
+    Epoch, KeyName, Participant,
     share::{SetOfSigners, ShareReceipt, signed_message_hash},
 };
 use serde::{Deserialize, Serialize};
@@ -26,9 +25,13 @@ pub struct BadShare {
     pub item: u32,
     /// The signing set of that share.
     pub set: SetOfSigners,
+    /// What the share signs, by the statement's own hash.
+    pub message: Vec<u8>,
+    /// How the key is tweaked for it.
+    pub tweak: Tweak,
 }
 
-/// What a verifier derives by itself from the certificate of a key and a command.
+/// What a verifier knows of the key by itself, from the key's certificate.
 #[derive(Clone, Copy)]
 pub struct SigningFacts<'a> {
     /// The key.
@@ -39,10 +42,6 @@ pub struct SigningFacts<'a> {
     pub participants: &'a [Participant],
     /// The public side of the key in that epoch.
     pub keys: &'a PublicKeys,
-    /// The digest of the command; of the certificate for a proof of possession.
-    pub command: Digest,
-    /// The messages that the command asks to have signed, in order, with their tweaks.
-    pub messages: &'a [(Vec<u8>, Tweak)],
 }
 
 impl std::fmt::Debug for SigningFacts<'_> {
@@ -50,7 +49,6 @@ impl std::fmt::Debug for SigningFacts<'_> {
         f.debug_struct("SigningFacts")
             .field("key", &self.key)
             .field("epoch", &self.epoch)
-            .field("command", &self.command)
             .finish_non_exhaustive()
     }
 }
@@ -59,11 +57,7 @@ impl BadShare {
     pub(super) fn verify(&self, facts: &Facts<'_>) -> Result<Blamed, NotProven> {
         let signing = facts.signing.ok_or(NotProven::FactsMissing)?;
         let statement = &self.receipt.statement;
-        if statement.key != *signing.key
-            || statement.epoch != signing.epoch
-            || statement.command != signing.command
-            || statement.items.len() != signing.messages.len()
-        {
+        if statement.key != *signing.key || statement.epoch != signing.epoch {
             return Err(NotProven::OtherFacts);
         }
         let participant = signing
@@ -78,12 +72,10 @@ impl BadShare {
 
         let position = usize::try_from(self.item).map_err(|_| NotProven::Statement)?;
         let item = statement.items.get(position).ok_or(NotProven::Statement)?;
-        let (message, tweak) = signing.messages.get(position).ok_or(NotProven::Statement)?;
-        // A statement about another message is judged by other facts, never by these.
-        if item.message != signed_message_hash(message, *tweak == Tweak::TaprootKeyPath) {
-            return Err(NotProven::OtherFacts);
-        }
-        if item.signing_set != self.set.digest() {
+        let Self { message, tweak, .. } = self;
+        if item.message != signed_message_hash(message, *tweak == Tweak::TaprootKeyPath)
+            || item.signing_set != self.set.digest()
+        {
             return Err(NotProven::Statement);
         }
         let set = SigningSet::from_received(signing.keys.scheme(), &self.set)

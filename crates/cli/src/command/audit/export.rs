@@ -108,7 +108,7 @@ impl Export {
             let certificate = certificate.as_deref();
             let roster = client.roster().hash();
             let mut bytes = Vec::new();
-            audit::write_evidence(&mut bytes, roster, evidence, certificate, None)?;
+            audit::write_evidence(&mut bytes, roster, evidence, certificate)?;
             let name = format!("{:03}-against-{node}.evidence", at.saturating_add(1));
             input::write(&directory.join(name), &bytes)?;
         }

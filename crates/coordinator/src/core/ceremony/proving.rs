@@ -147,7 +147,7 @@ impl Core {
                 let Some((node, receipt)) = culprit else {
                     return self.prove_again(name, Arc::clone(&proving.key));
                 };
-                let evidence = math::bad_share(receipt, 0, proving.set.clone());
+                let evidence = math::bad_share(receipt, 0, proving.set.clone(), &message);
                 return self.spoilt(moment, name, &node, evidence);
             }
             Err(Spoilt::Unusable) => {
@@ -188,7 +188,7 @@ impl Core {
             });
         match wrong.and_then(|((index, _), receipt)| Some((record.node_at(*index)?, receipt))) {
             Some((node, receipt)) => {
-                let evidence = math::bad_share(receipt, 0, proving.set.clone());
+                let evidence = math::bad_share(receipt, 0, proving.set.clone(), message);
                 self.spoilt(moment, name, &node.clone(), evidence);
             }
             None => self.prove_again(name, Arc::clone(&proving.key)),

@@ -13,7 +13,7 @@ use quorate_model::{
 use super::{Answer, Attempt, Material, Phase};
 use crate::core::{
     CallFailure, Core, Moment, Part,
-    math::{self, Spoilt},
+    math::{self, Message, Spoilt},
 };
 
 impl Core {
@@ -163,7 +163,7 @@ impl Core {
                 Ok(signature) => signatures.push(signature),
                 Err(Spoilt::By(culprits)) => {
                     for culprit in culprits {
-                        self.blame(moment, id, attempt, culprit, item);
+                        self.blame(moment, id, attempt, culprit, (item, message));
                     }
                     return self.signing.wait(id);
                 }
@@ -205,7 +205,7 @@ impl Core {
         id: CommandId,
         attempt: &Attempt,
         culprit: PartyIndex,
-        item: usize,
+        (item, message): (usize, &Message),
     ) {
         let Some(signer) = attempt.signers.get(&culprit) else {
             return;
@@ -223,7 +223,7 @@ impl Core {
         }
         let evidence = receipt(&signer.phase)
             .zip(attempt.sets.get(item).cloned())
-            .and_then(|(receipt, set)| math::bad_share(receipt, item, set));
+            .and_then(|(receipt, set)| math::bad_share(receipt, item, set, message));
         self.misbehaved(
             moment,
             &signer.node,

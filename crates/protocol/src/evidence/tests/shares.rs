@@ -114,6 +114,8 @@ impl Signing {
             receipt: Self::receipt(statement, 1),
             item,
             set: self.sets[at].clone(),
+            message: self.messages[at].0.clone(),
+            tweak: self.messages[at].1,
         }
     }
 
@@ -123,8 +125,6 @@ impl Signing {
             epoch: Epoch(1),
             participants: &self.participants,
             keys: &self.keys,
-            command: Digest::new([4; 32]),
-            messages: &self.messages,
         }
     }
 }
@@ -197,32 +197,10 @@ fn a_share_is_not_judged_without_facts_or_by_those_of_something_else() {
             epoch: Epoch(2),
             ..signing.facts()
         },
-        SigningFacts {
-            command: Digest::ZERO,
-            ..signing.facts()
-        },
-        SigningFacts {
-            messages: &signing.messages[..1],
-            ..signing.facts()
-        },
     ];
     for facts in others {
         assert_eq!(judge(facts), Err(NotProven::OtherFacts));
     }
-    let mut messages = signing.messages.clone();
-    messages[0].0.push(0);
-    let facts = SigningFacts {
-        messages: &messages,
-        ..signing.facts()
-    };
-    assert_eq!(judge(facts), Err(NotProven::OtherFacts));
-    let mut messages = signing.messages.clone();
-    messages[0].1 = Tweak::TaprootKeyPath;
-    let facts = SigningFacts {
-        messages: &messages,
-        ..signing.facts()
-    };
-    assert_eq!(judge(facts), Err(NotProven::OtherFacts));
     let facts = SigningFacts {
         participants: &signing.participants[1..],
         ..signing.facts()
@@ -242,12 +220,22 @@ fn a_share_under_another_signature_set_or_place_blames_nobody() {
         set: signing.sets[1].clone(),
         ..signing.evidence(bad(&signing, 0), 0)
     };
+    let other_message = BadShare {
+        message: b"another".to_vec(),
+        ..signing.evidence(bad(&signing, 0), 0)
+    };
+    let other_tweak = BadShare {
+        tweak: Tweak::TaprootKeyPath,
+        ..signing.evidence(bad(&signing, 0), 0)
+    };
     let nowhere = signing.evidence(bad(&signing, 0), 2);
     let mut unsigned = signing.evidence(signing.statement.clone(), 0);
     unsigned.receipt.statement.items[0].share[31] ^= 1;
 
     assert_eq!(verify(forged, facts()), Err(NotProven::Statement));
     assert_eq!(verify(other_set, facts()), Err(NotProven::Statement));
+    assert_eq!(verify(other_message, facts()), Err(NotProven::Statement));
+    assert_eq!(verify(other_tweak, facts()), Err(NotProven::Statement));
     assert_eq!(verify(nowhere, facts()), Err(NotProven::Statement));
     assert_eq!(verify(unsigned, facts()), Err(NotProven::Statement));
 }
@@ -262,8 +250,8 @@ fn a_set_that_no_honest_node_signs_for_blames_nobody() {
 
     let evidence = BadShare {
         receipt: Signing::receipt(statement, 1),
-        item: 0,
         set,
+        ..signing.evidence(bad(&signing, 0), 0)
     };
 
     assert_eq!(
