@@ -21,8 +21,8 @@ pub(crate) fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "-p", "quorate", "-p", "quorate-node"])
-            .args(["-p", "quorate-coordinator", "--bins"])
+            // The whole workspace, because that is what the test run has built already.
+            .args(["build", "--locked", "--workspace", "--bins"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
             .unwrap();

@@ -404,7 +404,9 @@ impl Core {
                 self.ceremony_reply(moment, &key, stage, &node, result);
             }
             Purpose::Lookup { key, stage } => self.lookup_reply(moment, &key, stage, result),
-            Purpose::Validate { validation } => self.validate_reply(validation, &node, result),
+            Purpose::Validate { validation } => {
+                self.validate_reply(moment, validation, &node, result);
+            }
             Purpose::Attest { suspect, challenge } => {
                 self.attest_reply(moment, &suspect, challenge, &node, result);
             }

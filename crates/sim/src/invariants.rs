@@ -1,4 +1,4 @@
-//! What must hold after every step (PROTOCOLS K), for honest nodes.
+//! What must hold after every step (I1 to I9 of `docs/protocol/rules.md`), for honest nodes.
 //!
 //! | | the rule | how it is seen |
 //! |---|---|---|

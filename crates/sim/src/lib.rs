@@ -2,7 +2,7 @@
 //!
 //! The cores of n nodes and of the coordinator run in one thread over simulated disks, clocks and
 //! links. The seed decides everything, so a failing run replays exactly. After every step the
-//! invariants of PROTOCOLS section K are checked.
+//! invariants of `docs/protocol/rules.md` are checked.
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

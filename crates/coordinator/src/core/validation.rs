@@ -77,11 +77,12 @@ impl Core {
             deadline_ms: moment.ms().saturating_add(timeout_ms),
         };
         self.validations.insert(number, validation);
-        self.conclude(number, false);
+        self.conclude(moment, number, false);
     }
 
     pub(super) fn validate_reply(
         &mut self,
+        moment: &Moment<'_>,
         number: u64,
         node: &NodeId,
         result: Result<NodeReply, CallFailure>,
@@ -98,7 +99,7 @@ impl Core {
         if let Some(answer) = answer {
             validation.answers.insert(node.clone(), answer);
         }
-        self.conclude(number, false);
+        self.conclude(moment, number, false);
     }
 
     pub(super) fn tick_validations(&mut self, moment: &Moment<'_>) {
@@ -109,13 +110,13 @@ impl Core {
             .map(|(number, _)| *number)
             .collect();
         for number in late {
-            self.conclude(number, true);
+            self.conclude(moment, number, true);
         }
     }
 
     /// Answers once everybody who was asked has spoken, or the time is over. Any refusal is told;
     /// silence counts only where too few have agreed.
-    fn conclude(&mut self, number: u64, late: bool) {
+    fn conclude(&mut self, moment: &Moment<'_>, number: u64, late: bool) {
         let done = self
             .validations
             .get(&number)
@@ -140,7 +141,7 @@ impl Core {
             view.error = Some(refusal);
         } else if answers.len() < needed {
             view.state = CommandState::Failed;
-            view.error = Some(self.no_quorum(needed, |node| targets.contains(node)));
+            view.error = Some(self.no_quorum(needed, moment.ms(), |node| targets.contains(node)));
         } else {
             view.state = CommandState::Succeeded;
         }

@@ -21,7 +21,7 @@ impl Core {
             let age_ms = now_ms.saturating_sub(started_ms);
             if expires <= moment.now.wall {
                 self.end_signing(id, CommandState::Expired, admission::expired());
-            } else if let Some(refusal) = self.starved(id, age_ms) {
+            } else if let Some(refusal) = self.starved(id, age_ms, now_ms) {
                 self.end_signing(id, CommandState::Failed, refusal);
             } else {
                 let next = now_ms.saturating_add(expires.since(moment.now.wall).clamp(1, 500));
@@ -31,7 +31,7 @@ impl Core {
     }
 
     /// Why a command that has waited so long has no signature yet, if waiting on is no use.
-    pub(super) fn starved(&self, id: CommandId, age_ms: u64) -> Option<Refusal> {
+    pub(super) fn starved(&self, id: CommandId, age_ms: u64, now_ms: u64) -> Option<Refusal> {
         let limits = &self.config.limits;
         if age_ms < limits.quorum_wait_ms {
             return None;
@@ -39,7 +39,7 @@ impl Core {
         let op = self.signing.ops.get(&id)?;
         let Some(material) = &op.material else {
             let majority = (self.pinned.roster().nodes.len() / 2).saturating_add(1);
-            return Some(self.no_quorum(majority, |_| true));
+            return Some(self.no_quorum(majority, now_ms, |_| true));
         };
         let record = &material.key.record;
         let reachable = record
@@ -48,12 +48,13 @@ impl Core {
             .filter(|p| {
                 self.peers
                     .get(&p.node)
-                    .is_some_and(|peer| peer.connected && peer.overdue_calls == 0)
+                    .is_some_and(|peer| peer.usable(now_ms))
             })
             .count();
         if reachable < usize::from(record.threshold) {
             let is_holder = |node: &NodeId| record.index_of(node).is_some();
-            return Some(self.no_quorum(usize::from(record.threshold), is_holder));
+            let needed = usize::from(record.threshold);
+            return Some(self.no_quorum(needed, now_ms, is_holder));
         }
         let refusing: Vec<&Refusal> = op
             .setbacks
@@ -79,18 +80,22 @@ impl Core {
     pub(in crate::core) fn no_quorum(
         &self,
         needed: usize,
+        now_ms: u64,
         counts: impl Fn(&NodeId) -> bool,
     ) -> Refusal {
         let missing: Vec<&str> = self
             .peers
             .iter()
-            .filter(|peer| counts(&peer.id) && !(peer.connected && peer.overdue_calls == 0))
+            .filter(|peer| counts(&peer.id) && !peer.usable(now_ms))
             .map(|peer| peer.id.as_str())
             .collect();
         let missing = missing.join(", ");
         Refusal::new(
             Reason::QuorumUnavailable,
-            format!("{needed} nodes must answer, but too few do: not reachable are {missing}"),
+            format!(
+                "{needed} nodes must answer, but too few do: not reachable, or left out because they \
+                 cheated, are {missing}"
+            ),
         )
         .with("needed", needed)
         .with("missing", missing)
