@@ -2,7 +2,7 @@
 //!
 //! | | the rule | how it is seen |
 //! |---|---|---|
-//! | I1 | some certified epoch has t durable shares | every active key loads from t disks at the end |
+//! | I1 | some certified epoch has t durable shares | no node fails to start or to write, and every signature that is pending is made after faults stop |
 //! | I2 | no signature without a command and its endorsements | every released share names a command that a client made |
 //! | I3 | no nonce answers two signing sets | commitments of every released share, over all lives of a node |
 //! | I4 | one group key per key id for ever | group keys in activation proofs and answers |
