@@ -1,8 +1,11 @@
 //! Where `quorate-node` and `quorate-coordinator` come from: they lie beside this executable, and
-//! are built with cargo, in the same profile, when this executable lies in a workspace.
+//! are built with cargo, in the same profile, when this executable lies in a workspace and nobody
+//! forbids it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -14,6 +17,9 @@ use crate::output;
 
 const NODE: &str = "quorate-node";
 const COORDINATOR: &str = "quorate-coordinator";
+
+/// The variable that keeps cargo out of it when it is anything but empty or 0.
+const NO_BUILD: &str = "QUORATE_DEV_NO_BUILD";
 
 /// The programs that a cluster consists of.
 #[derive(Clone, Debug)]
@@ -36,8 +42,17 @@ impl Binaries {
     }
 }
 
-/// Finds the programs, after building what is missing or stale.
+/// Finds the programs, after building what is missing or stale, unless the environment forbids it.
 pub(super) async fn provide() -> Result<Binaries, DevError> {
+    provide_beside_us(may_build(env::var_os(NO_BUILD).as_deref())).await
+}
+
+/// Whether the value of [`NO_BUILD`] lets cargo be called.
+fn may_build(no_build: Option<&OsStr>) -> bool {
+    no_build.is_none_or(|value| value.is_empty() || value == "0")
+}
+
+async fn provide_beside_us(may_build: bool) -> Result<Binaries, DevError> {
     let own = env::current_exe().map_err(DevError::file("find", Path::new("this executable")))?;
     let directory = own.parent().unwrap_or(Path::new("/")).to_owned();
     let binaries = Binaries {
@@ -47,7 +62,12 @@ pub(super) async fn provide() -> Result<Binaries, DevError> {
     };
     let programs = [(&binaries.node, NODE), (&binaries.coordinator, COORDINATOR)];
     let missing = programs.into_iter().find(|(path, _)| !path.is_file());
-    if let Some(workspace) = workspace(&binaries.directory) {
+    if !may_build {
+        if let Some((_, name)) = missing {
+            let beside = own.display().to_string();
+            return Err(DevError::MayNotBuild { name, beside });
+        }
+    } else if let Some(workspace) = workspace(&binaries.directory) {
         let is_stale = programs
             .into_iter()
             .any(|(path, _)| !is_fresh(path, &workspace));
@@ -126,15 +146,10 @@ async fn build(workspace: &Path, directory: &Path, missing: bool) -> Result<(), 
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    // No package is selected, so that features resolve as for `cargo run`: for all default members.
+    // With another selection cargo would compile what they share once more.
     command
-        .args([
-            "build",
-            "--package",
-            NODE,
-            "--package",
-            COORDINATOR,
-            "--bins",
-        ])
+        .args(["build", "--bin", NODE, "--bin", COORDINATOR])
         .args(["--profile", profile])
         .arg("--manifest-path")
         .arg(workspace.join("Cargo.toml"))
@@ -182,6 +197,30 @@ mod tests {
         ] {
             assert_eq!(profile_of(Path::new(directory)), expected);
         }
+    }
+
+    #[test]
+    fn a_variable_that_is_set_keeps_cargo_out() {
+        for (value, expected) in [
+            (None, true),
+            (Some(""), true),
+            (Some("0"), true),
+            (Some("1"), false),
+            (Some("yes"), false),
+        ] {
+            assert_eq!(may_build(value.map(OsStr::new)), expected, "{value:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named_when_nothing_may_be_built() {
+        // Test programs lie in a directory of their own, in which there is no node.
+        let error = provide_beside_us(false).await.unwrap_err();
+
+        assert!(
+            matches!(error, DevError::MayNotBuild { name: NODE, .. }),
+            "{error}"
+        );
     }
 
     #[test]

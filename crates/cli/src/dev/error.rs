@@ -24,6 +24,11 @@ pub(crate) enum DevError {
     Directory { path: String, what: &'static str },
     #[error("find {name} beside {beside}, and no workspace to build it from")]
     NoBinary { name: &'static str, beside: String },
+    #[error(
+        "find {name} beside {beside}, and QUORATE_DEV_NO_BUILD is set: put it there, or unset the \
+         variable"
+    )]
+    MayNotBuild { name: &'static str, beside: String },
     #[error("build {0} with cargo")]
     Build(String),
     #[error("run {program}")]
@@ -68,6 +73,7 @@ impl DevError {
             Self::Demonstration(_) | Self::Roster(_) => ExitClass::Verification.code(),
             Self::File { .. }
             | Self::NoBinary { .. }
+            | Self::MayNotBuild { .. }
             | Self::Build(_)
             | Self::Spawn { .. }
             | Self::Step { .. }
