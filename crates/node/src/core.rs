@@ -189,6 +189,9 @@ pub struct NodeCore<D: Disk> {
     tickets: Mutex<TicketPools<NoncePair>>,
     sessions: Mutex<ceremony::Sessions>,
     loaded: LoadedKeys,
+    /// Breaks P15 on purpose; see [`NodeCore::leave_echoes_out`].
+    #[cfg(debug_assertions)]
+    leaves_echoes_out: std::sync::atomic::AtomicBool,
 }
 
 /// A checkpoint is taken this long after the last one when records came since, in milliseconds.
@@ -231,7 +234,17 @@ impl<D: Disk + 'static> NodeCore<D> {
             tickets: Mutex::new(TicketPools::default()),
             sessions: Mutex::new(BTreeMap::new()),
             loaded: LoadedKeys::default(),
+            #[cfg(debug_assertions)]
+            leaves_echoes_out: std::sync::atomic::AtomicBool::new(false),
         })
+    }
+
+    /// Has this node take part in ceremonies without comparing echoes (P15), so that the simulator
+    /// can show that it finds it. No release build holds it.
+    #[cfg(debug_assertions)]
+    pub fn leave_echoes_out(&self) {
+        self.leaves_echoes_out
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The journal, to wait for durability.

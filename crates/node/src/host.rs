@@ -193,7 +193,8 @@ fn pinned_roster(disk: &dyn Disk, recorded: Option<&Vec<u8>>) -> Result<PinnedRo
     let held = read_roster(disk)?;
     ensure!(
         held.hash() == signed.hash(),
-        "roster.json is not the roster that the journal says was pinned: restore the file"
+        "roster.json is not the roster that the journal says was pinned: put the file of the ceremony \
+         back"
     );
     Ok(signed.verify_first()?)
 }

@@ -37,15 +37,18 @@ pub enum KeyringError {
     #[error("use file keyring")]
     Disk(#[from] DiskError),
     /// There is none.
-    #[error("there is no file keyring in this directory: restore it from a backup")]
+    #[error(
+        "there is no file keyring in this directory: put its newest copy back, or leave the node \
+         out of service, and any t other holders of a key go on signing"
+    )]
     Missing,
     /// There is one with data keys already.
     #[error("there is a file keyring with data keys in this directory already")]
     Exists,
     /// A frame is damaged.
     #[error(
-        "file keyring is damaged at byte {offset}: restore it from a backup, or have the node's \
-         shares made anew by a resharing"
+        "file keyring is damaged at byte {offset}: put its newest copy back, or leave the node out \
+         of service, and any t other holders of a key go on signing"
     )]
     Damaged {
         /// Where the frame begins.
@@ -56,14 +59,14 @@ pub enum KeyringError {
     },
     /// The file does not open under the node's KEK.
     #[error(
-        "file keyring was changed, or belongs to another node: restore it from a backup of this \
-         node"
+        "file keyring was changed, or belongs to another node: put this node's own newest copy \
+         back, or leave the node out of service, and any t other holders of a key go on signing"
     )]
     Tampered,
     /// One data key does not open.
     #[error(
-        "the data key of {key} epoch {epoch} was changed: restore file keyring from a backup, or \
-         have the share made anew by a resharing"
+        "the data key of {key} epoch {epoch} was changed: put the newest copy of file keyring \
+         back; without one the share is lost, and any t other holders of the key go on signing"
     )]
     TamperedKey {
         /// The key.

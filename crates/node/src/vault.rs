@@ -59,8 +59,8 @@ pub enum VaultError {
     },
     /// The record belongs to another key, epoch or node.
     #[error(
-        "vault record {path} belongs to {found}: put the records back in their places, or restore \
-         them from a backup"
+        "vault record {path} belongs to {found}: put each record back in its place; any t other \
+         holders of the key go on signing"
     )]
     Swapped {
         /// The file.
@@ -70,8 +70,8 @@ pub enum VaultError {
     },
     /// The record was changed.
     #[error(
-        "vault record {path} was changed: restore it from a backup, or have the share made anew \
-         by a resharing"
+        "vault record {path} was changed: put an exact copy of this file back; without one the \
+         share is lost, and any t other holders of the key go on signing"
     )]
     Tampered {
         /// The file.

@@ -124,7 +124,8 @@ pub enum ReplayError {
     /// The journal is behind the index.
     #[error(
         "the index has seen record {index}, and the journal ends at {journal}: records that the \
-         node acted on are lost. Restore the journal; never delete the index to get around this"
+         node acted on are lost. Put the newest journal back; never delete the index to get around \
+         this"
     )]
     JournalLost {
         /// Where the index stands.

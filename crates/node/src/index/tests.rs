@@ -189,7 +189,7 @@ fn an_index_that_has_seen_more_than_the_journal_stops_the_node() {
         }
     );
     assert!(matches!(error, ReplayError::JournalLost { .. }));
-    assert!(error.to_string().contains("Restore the journal"));
+    assert!(error.to_string().contains("Put the newest journal back"));
 }
 
 #[test]

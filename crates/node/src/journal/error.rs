@@ -14,7 +14,8 @@ pub enum JournalError {
     /// There is no journal.
     #[error(
         "there is no journal in this directory; a node that has shares must never start without \
-         its journal: restore it from a backup, or have the node's shares made anew"
+         its journal: put its newest journal back, or leave the node out of service, and any t \
+         other holders of a key go on signing"
     )]
     Missing,
     /// A journal is about to be made where one is.
@@ -67,8 +68,9 @@ pub enum JournalError {
 /// The first record of a journal that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "journal record {sequence} is broken, in {segment} at byte {offset}: restore the node's data \
-     from a backup, or have its shares made anew by a resharing; never edit the journal"
+    "journal record {sequence} is broken, in {segment} at byte {offset}: put back an exact copy of \
+     the journal that is not older, or leave the node out of service, and any t other holders of a \
+     key go on signing; never edit the journal"
 )]
 pub struct Broken {
     /// The file.

@@ -278,7 +278,7 @@ fn a_broken_record_is_named_with_what_to_do() {
     let text = broken.to_string();
     assert!(text.contains("record 3") && text.contains(FIRST), "{text}");
     assert!(
-        text.contains("restore") && text.contains("resharing"),
+        text.contains("exact copy") && text.contains("out of service"),
         "{text}"
     );
     assert!(text.contains("never edit"), "{text}");

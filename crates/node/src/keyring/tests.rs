@@ -113,7 +113,7 @@ fn an_unfinished_frame_is_cut_and_every_flipped_bit_is_refused() {
                     ..
                 }
             ));
-            assert!(error.to_string().contains("restore it from a backup"));
+            assert!(error.to_string().contains("put its newest copy back"));
         }
     }
 }

@@ -119,8 +119,8 @@ pub enum IdentityFileError {
     Exists,
     /// The file was changed, or belongs to another node or KEK.
     #[error(
-        "file identity was changed, or belongs to another node: restore it from a backup of the \
-         node's directory"
+        "file identity was changed, or belongs to another node: put this node's own copy back; \
+         it never changes after it was made"
     )]
     Tampered,
     /// A part is larger than the file can hold.

@@ -213,7 +213,10 @@ pub enum KekError {
     #[error("there is a file sealing in this directory: the node has been initialized already")]
     Exists,
     /// The file is damaged.
-    #[error("file sealing is damaged: restore it from a backup of the node's directory")]
+    #[error(
+        "file sealing is damaged: put this node's own copy back; without one nothing of the node \
+         can be unsealed"
+    )]
     Damaged,
     /// The passphrase is not the one that the node was sealed with.
     #[error("the passphrase is wrong")]
