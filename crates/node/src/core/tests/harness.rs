@@ -1,17 +1,19 @@
 //! Cores of a whole cluster on simulated disks, driven by hand like an honest coordinator would.
 
+mod roster;
+
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, CoordinatorId, Digest, Epoch, IdentityKey, KeyPurpose, NodeId, PartyIndex, Payload,
+    CommandId, CoordinatorId, Epoch, IdentityKey, KeyPurpose, NodeId, PartyIndex, Payload,
     Purposes, Refusal, Scheme, UnixMillis,
     bytes::Nonce32,
     certificate::{CommitCertificate, PossessionProof},
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
     node_api::{CeremonyReply, NodeReply, NodeRequest, Prepared},
     payload::pop_message,
-    roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
+    roster::{PinnedRoster, Role},
     share::{SetEntry, SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, Ticket},
 };
 use quorate_protocol::{
@@ -56,55 +58,12 @@ pub(crate) fn index(number: usize) -> PartyIndex {
     PartyIndex::new(u16::try_from(number).unwrap()).unwrap()
 }
 
-fn roster(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -> PinnedRoster {
-    let tls = |seed: u8| Digest::new([seed; 32]);
-    let nodes = keys
-        .iter()
-        .enumerate()
-        .map(|(at, key)| NodeCard {
-            id: node_id(at),
-            identity_key: IdentityKey::of(key),
-            tls_key_hash: tls(u8::try_from(at).unwrap()),
-            region: format!("region-{at}"),
-            organisation: "organisation".to_owned(),
-        })
-        .collect();
-    let principal = |id: &str, role, key, seed| Principal {
-        id: format!("the-{id}").parse().unwrap(),
-        person: id.to_owned(),
-        roles: vec![role],
-        identity_key: IdentityKey::of(key),
-        tls_key_hash: tls(seed),
-    };
-    let roster = Roster {
-        format: 1,
-        version: 1,
-        cluster_name: "test".to_owned(),
-        parents: vec![],
-        nodes,
-        coordinators: vec![CoordinatorCard {
-            id: coordinator(),
-            tls_key_hash: tls(200),
-        }],
-        principals: vec![
-            principal("admin", Role::Admin, admin, 201),
-            principal("client", Role::Client, client, 202),
-        ],
-        admin_quorum: 1,
-        lifecycle_quorum: 1,
-        policy_hash: Digest::ZERO,
-    };
-    let mut signed = SignedRoster::unsigned(&roster).unwrap();
-    signed.sign(&"the-admin".parse().unwrap(), admin);
-    signed.verify_first().unwrap()
-}
-
 impl Cluster {
     pub(crate) fn new(count: usize) -> Self {
         let key = |seed: usize| SigningKey::from_bytes(&[u8::try_from(seed).unwrap(); 32]);
         let keys: Vec<_> = (0..count).map(|at| key(at + 1)).collect();
         let (admin, client) = (key(100), key(101));
-        let pinned = roster(&keys, &admin, &client);
+        let pinned = roster::of(&keys, &admin, &client);
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let cores = keys
             .iter()

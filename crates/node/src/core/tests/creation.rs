@@ -1,0 +1,197 @@
+//! Key creation up to a prepared share.
+
+use super::*;
+
+#[test]
+fn an_abandoned_attempt_makes_way_for_the_next_and_never_comes_back() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let first = cluster.prepare(&command, Epoch(1), 1).unwrap();
+    let kept_back = cluster.certificate(&command, &first);
+
+    let taken = cluster.prepare(&command, Epoch(1), 2).unwrap_err();
+    assert_eq!(taken.reason, Reason::EpochTaken);
+    assert_eq!(taken.get("next_epoch"), Some("2"));
+    let second = cluster.prepare(&command, Epoch(2), 3).unwrap();
+    let certificate = cluster.certificate(&command, &second);
+    let proof = cluster.prove(&certificate).unwrap();
+    cluster.activate(0, &certificate, &proof).unwrap();
+
+    assert_ne!(
+        kept_back.statement.group_key,
+        certificate.statement.group_key
+    );
+    assert_eq!(reason(cluster.prove(&kept_back)), Reason::KeyExists);
+}
+
+#[test]
+fn a_name_is_taken_for_ever() {
+    let mut cluster = Cluster::new(3);
+    cluster.create("notes", Scheme::Bip340, 2);
+    let again = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+
+    assert_eq!(
+        reason(cluster.prepare(&again, Epoch(2), 9)),
+        Reason::KeyExists
+    );
+}
+
+#[test]
+fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let attempt = [5; 16];
+    let begin = NodeRequest::BeginCeremony {
+        attempt,
+        command: command.clone(),
+        epoch: Epoch(1),
+    };
+    let hellos: Vec<_> = (0..3)
+        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
+        .collect();
+    assert_eq!(ceremony(cluster.ask(0, begin).unwrap()), hellos[0]);
+
+    let envelopes = inbox(&hellos, index(1));
+    let advance = NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 0,
+        envelopes: envelopes.clone(),
+    };
+    let once = cluster.ask(0, advance.clone()).unwrap();
+    let twice = cluster.ask(0, advance).unwrap();
+    assert_eq!(once, twice);
+
+    let later = NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 3,
+        envelopes,
+    };
+    assert_eq!(reason(cluster.ask(0, later)), Reason::RequestInvalid);
+    let unknown = NodeRequest::AdvanceCeremony {
+        attempt: [6; 16],
+        round: 0,
+        envelopes: vec![],
+    };
+    assert_eq!(reason(cluster.ask(0, unknown)), Reason::SessionUnknown);
+}
+
+#[test]
+fn an_idle_ceremony_is_dropped() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let attempt = [5; 16];
+    let begin = NodeRequest::BeginCeremony {
+        attempt,
+        command,
+        epoch: Epoch(1),
+    };
+    let hellos: Vec<_> = (0..3)
+        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
+        .collect();
+
+    cluster.monotonic_ms += 60_001;
+
+    let envelopes = inbox(&hellos, index(1));
+    let advance = NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 0,
+        envelopes,
+    };
+    assert_eq!(reason(cluster.ask(0, advance)), Reason::SessionUnknown);
+}
+
+#[test]
+fn a_share_that_a_crash_left_behind_is_passed_over() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let (key, secret) = (
+        "notes".parse().unwrap(),
+        zeroize::Zeroizing::new(vec![1; 32]),
+    );
+    for epoch in [Epoch(1), Epoch(5)] {
+        let record = crate::vault::NewRecord {
+            key: &key,
+            epoch,
+            public: b"",
+            secret: &secret,
+        };
+        let _stored = cluster.cores[0]
+            .vault
+            .store(&record, &mut cluster.rng)
+            .unwrap();
+    }
+
+    let first = cluster.prepare(&command, Epoch(1), 1).unwrap_err();
+    assert_eq!(
+        (first.reason, first.get("next_epoch")),
+        (Reason::EpochTaken, Some("2"))
+    );
+    let fifth = cluster.prepare(&command, Epoch(5), 2).unwrap_err();
+    assert_eq!(
+        (fifth.reason, fifth.get("next_epoch")),
+        (Reason::EpochTaken, Some("6"))
+    );
+    cluster.prepare(&command, Epoch(6), 3).unwrap();
+}
+
+#[test]
+fn a_rejection_ends_a_creation_that_is_under_way() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let prepared = cluster.prepare(&command, Epoch(1), 1).unwrap();
+    let certificate = cluster.certificate(&command, &prepared);
+    let mut rejected = command.clone();
+    // The same admin cannot both propose and reject in one list, so the proposal gives way.
+    rejected.endorsements.clear();
+    let (id, admin) = (cluster.pinned.cluster(), "the-admin".parse().unwrap());
+    rejected.endorse(
+        &id,
+        EndorsementKind::Reject,
+        &admin,
+        Role::Admin,
+        &cluster.admin,
+    );
+
+    for at in 0..3 {
+        let begin = NodeRequest::BeginCeremony {
+            attempt: [9; 16],
+            command: rejected.clone(),
+            epoch: Epoch(2),
+        };
+        assert_eq!(reason(cluster.ask(at, begin)), Reason::CommandRejected);
+    }
+
+    assert_eq!(reason(cluster.prove(&certificate)), Reason::CommandRejected);
+}
+
+#[test]
+fn two_creations_cannot_share_a_command_id() {
+    let mut cluster = Cluster::new(3);
+    let create = |name: &str| {
+        CommandBody::CreateKey(CreateKey {
+            key: name.parse().unwrap(),
+            scheme: Scheme::Bip340,
+            threshold: 2,
+            nodes: (0..3).map(node_id).collect(),
+            purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
+            accept_fragile: false,
+        })
+    };
+    let id = CommandId(Uuid::from_u128(79));
+    let first = cluster.signed(id, Role::Admin, create("first"));
+    let second = cluster.signed(id, Role::Admin, create("second"));
+    // Both begin before either is recorded.
+    let begin = |command: &quorate_model::command::SignedCommand| NodeRequest::BeginCeremony {
+        attempt: [8; 16],
+        command: command.clone(),
+        epoch: Epoch(1),
+    };
+    cluster.ask(0, begin(&second)).unwrap();
+
+    cluster.prepare(&first, Epoch(1), 1).unwrap();
+
+    assert_eq!(
+        reason(cluster.prepare(&second, Epoch(1), 2)),
+        Reason::RequestIdReused
+    );
+}
