@@ -12,7 +12,7 @@
 //!
 //! It knows no task, socket, clock or randomness of its own, and iterates over ordered maps only, so
 //! that the same events lead to the same actions: the shell and the simulator drive the same code.
-//! Nothing here protects a key. The worst that a wrong core can do is nothing (DESIGN 2): every
+//! Nothing here protects a key. The worst that a wrong core can do is nothing (SECURITY.md, "Boundary: coordinator"): every
 //! node judges every command itself, and callers verify what they are given.
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};

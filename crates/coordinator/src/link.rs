@@ -1,5 +1,5 @@
 //! The links from nodes: nodes dial in, and the coordinator is the client on the connections that
-//! it accepts (DESIGN 3.1).
+//! it accepts.
 //!
 //! A peer is the node whose TLS key it proves to have; there is no other way in. Each node has one
 //! link at a time. A second connection of a node replaces the first when that is dead or of the

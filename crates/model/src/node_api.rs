@@ -1,5 +1,5 @@
 //! What a coordinator asks of a node and what the node answers. The coordinator drives every
-//! protocol; a node never starts anything (DESIGN 3.2).
+//! protocol; a node never starts anything.
 
 use serde::{Deserialize, Serialize};
 

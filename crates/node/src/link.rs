@@ -1,5 +1,5 @@
 //! The links to coordinators: the node dials, proves its key, checks the coordinator's, and then
-//! serves its API on the connection that it opened (DESIGN 3.1). Nothing listens on a node.
+//! serves its API on the connection that it opened (ARCHITECTURE.md, "Invariants, by what is absent"). Nothing listens on a node.
 //!
 //! A link lives for as long as the process: whenever its connection ends it dials again, after a
 //! delay that grows while the coordinator does not talk and that is never the same at two nodes.
