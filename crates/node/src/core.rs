@@ -1,4 +1,4 @@
-//! The node core: a synchronous function from request to answer (DESIGN 3.2).
+//! The node core: a synchronous function from request to answer.
 //!
 //! ```text
 //!            request, clock reading, randomness
@@ -163,6 +163,7 @@ struct State {
     index: Arc<dyn Index>,
     clock: NodeClock,
     refusals: Budget,
+    repeated_proofs: Budget,
     checkpointed: Checkpointed,
     /// Evidence that was recorded in this run, by whom it blames.
     blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
@@ -224,7 +225,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             state: Mutex::new(State {
                 index: parts.index,
                 clock: parts.clock,
-                refusals: Budget::new(),
+                refusals: Budget::new(budget::REFUSALS),
+                repeated_proofs: Budget::new(budget::REPEATED_PROOFS),
                 checkpointed: Checkpointed {
                     sequence,
                     monotonic_ms: 0,
@@ -269,19 +271,24 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &mut Context<'_>,
         request: NodeRequest,
     ) -> Result<Outcome, Fatal> {
-        match self.dispatch(context, request) {
-            // Nothing was appended, so nothing has changed.
-            Err(Fatal::Journal(JournalError::TooLarge(_) | JournalError::Backlog)) => {
-                Ok(Outcome::Ready(Err(Refusal::new(
-                    Reason::Overloaded,
-                    format!(
-                        "node {} cannot record so much at once: try again later",
-                        self.me
-                    ),
-                ))))
-            }
-            outcome => outcome,
+        self.dispatch(context, request)
+            .or_else(|fatal| self.unrecorded(fatal))
+    }
+
+    /// A refusal where the journal only would not take so much: nothing was appended, so nothing
+    /// has changed, and the node goes on.
+    fn unrecorded(&self, fatal: Fatal) -> Result<Outcome, Fatal> {
+        if let Fatal::Journal(JournalError::TooLarge(_) | JournalError::Backlog) = fatal {
+            let message = format!(
+                "node {} cannot record so much at once: try again later",
+                self.me
+            );
+            return Ok(Outcome::Ready(Err(Refusal::new(
+                Reason::Overloaded,
+                message,
+            ))));
         }
+        Err(fatal)
     }
 
     fn dispatch(
@@ -346,7 +353,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         {
             return Ok(());
         }
-        self.checkpoint(&mut state, reading).map(drop)
+        match self.checkpoint(&mut state, reading) {
+            // The disk is behind. A later tick finds room.
+            Err(Fatal::Journal(JournalError::Backlog)) => Ok(()),
+            checkpointed => checkpointed.map(drop),
+        }
     }
 
     /// Takes a checkpoint at once; the last act of a node that drains.
@@ -419,6 +430,18 @@ impl<D: Disk + 'static> NodeCore<D> {
             state.index.apply(record.sequence, changes)?;
         }
         Ok(())
+    }
+
+    /// What is answered for a rejection by an admin that is not recorded here and now: an earlier
+    /// record holds it, and the rejection is told only once that one is durable (P8).
+    fn recorded_rejection(&self, refusal: Refusal) -> Refusal {
+        if self.journal.durable().sequence() < self.journal.head().sequence {
+            return Refusal::new(
+                Reason::Overloaded,
+                "the rejection is being written: ask again",
+            );
+        }
+        refusal
     }
 
     /// Records a refusal, unless refusals come so fast that they could fill the disk.

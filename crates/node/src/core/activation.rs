@@ -124,6 +124,14 @@ impl<D: Disk + 'static> NodeCore<D> {
             drop(state);
             return self.refused(context, subject, refusal);
         }
+        // Every proof takes a record, and only the first brings the key forward for sure.
+        let repeated = again.is_some_and(|row| row.certified.is_some());
+        if repeated && !state.repeated_proofs.take(context.reading.monotonic_ms) {
+            return Ok(refused(Refusal::new(
+                Reason::Overloaded,
+                format!("key \"{name}\" was proven too often: try again later"),
+            )));
+        }
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, entries)?;
         drop(state);
@@ -382,6 +390,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             Some(appended) if refusal.reason == Reason::CommandRejected => {
                 let release = Box::new(move |_: &Committed| Err(refusal));
                 Ok(Outcome::Pending(Pending { appended, release }))
+            }
+            None if refusal.reason == Reason::CommandRejected => {
+                Ok(refused(self.recorded_rejection(refusal)))
             }
             _ => Ok(refused(refusal)),
         }

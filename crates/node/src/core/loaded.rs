@@ -39,7 +39,8 @@ struct Cache {
 }
 
 impl LoadedKeys {
-    fn get(&self, name: &KeyName) -> Option<Arc<LoadedKey>> {
+    /// A key that is in memory.
+    pub(super) fn get(&self, name: &KeyName) -> Option<Arc<LoadedKey>> {
         let mut cache = lock(&self.0);
         cache.uses = cache.uses.saturating_add(1);
         let now = cache.uses;

@@ -182,10 +182,16 @@ impl<D: Disk + 'static> NodeCore<D> {
                     outcomes.push(Ok((entries.len(), key, command, tasks)));
                     entries.push(entry);
                 }
-                Err(refusal) if is_fresh_rejection(&state, &subject, &refusal)? => {
+                Err(refusal) if refusal.reason == Reason::CommandRejected => {
                     // Final only once it is durable: the answer waits for it.
-                    entries.push(self.refused_entry(subject, &refusal));
-                    outcomes.push(Err(refusal));
+                    if is_fresh_rejection(&state, &subject, &refusal)?
+                        || state.refusals.take(context.reading.monotonic_ms)
+                    {
+                        entries.push(self.refused_entry(subject, &refusal));
+                        outcomes.push(Err(refusal));
+                    } else {
+                        outcomes.push(Err(self.recorded_rejection(refusal)));
+                    }
                 }
                 Err(refusal) => {
                     let _appended = self.refuse(&mut state, context.reading, subject, &refusal)?;

@@ -8,6 +8,7 @@
 
 mod activation;
 mod creation;
+mod durability;
 mod gate;
 mod harness;
 mod signing;

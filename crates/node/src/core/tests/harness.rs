@@ -25,7 +25,7 @@ use rand_core::SeedableRng as _;
 use uuid::Uuid;
 
 use crate::{
-    core::{About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock},
+    core::{About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock, lock},
     disk::MemoryDisk,
     index::{IndexKey, MemoryIndex, MemoryRows},
     journal::{Journal, JournalConfig, JournalLimits},
@@ -60,6 +60,10 @@ pub(crate) fn index(number: usize) -> PartyIndex {
 
 impl Cluster {
     pub(crate) fn new(count: usize) -> Self {
+        Self::with_journals(count, JournalLimits::default())
+    }
+
+    pub(crate) fn with_journals(count: usize, limits: JournalLimits) -> Self {
         let key = |seed: usize| SigningKey::from_bytes(&[u8::try_from(seed).unwrap(); 32]);
         let keys: Vec<_> = (0..count).map(|at| key(at + 1)).collect();
         let (admin, client) = (key(100), key(101));
@@ -68,7 +72,7 @@ impl Cluster {
         let cores = keys
             .iter()
             .enumerate()
-            .map(|(at, key)| core(at, key, &pinned, &mut rng))
+            .map(|(at, key)| core(at, key, &pinned, limits, &mut rng))
             .collect();
         Self {
             pinned,
@@ -87,6 +91,24 @@ impl Cluster {
             wall: START.plus(self.monotonic_ms),
             monotonic_ms: self.monotonic_ms,
         }
+    }
+
+    /// Asks a node, and leaves its records in memory.
+    pub(crate) fn judge(&mut self, at: usize, request: NodeRequest) -> Outcome {
+        let core = Arc::clone(&self.cores[at]);
+        let mut context = Context {
+            caller: &coordinator(),
+            reading: self.reading(),
+            rng: &mut self.rng,
+        };
+        core.handle(&mut context, request).unwrap()
+    }
+
+    /// Uses up what may be recorded of refusals.
+    pub(crate) fn exhaust_refusals(&self, at: usize) {
+        let now_ms = self.monotonic_ms;
+        let mut state = lock(&self.cores[at].state);
+        while state.refusals.take(now_ms) {}
     }
 
     /// Asks a node and makes its records durable, as the shell does.
@@ -433,6 +455,7 @@ fn core(
     at: usize,
     key: &SigningKey,
     pinned: &PinnedRoster,
+    limits: JournalLimits,
     rng: &mut ChaCha20Rng,
 ) -> Arc<NodeCore<MemoryDisk>> {
     let disk = MemoryDisk::new();
@@ -444,7 +467,7 @@ fn core(
     let config = JournalConfig {
         identity: IdentityKey::of(key),
         boot,
-        limits: JournalLimits::default(),
+        limits,
     };
     let (journal, _) = Journal::open(disk, &config, |_, _| ()).unwrap();
     let reading = Reading {
