@@ -103,6 +103,10 @@ impl<C: Suite> Round for AwaitRevealEchoes<C> {
 
 /// Compares what everybody saw in a round with what this party saw.
 fn compare(party: &Party, seen_round: u8, echoes: &Inbox<Envelope>) -> Result<(), Abort> {
+    #[cfg(debug_assertions)]
+    if party.leaves_echoes_out {
+        return Ok(());
+    }
     let ours = party.headers(seen_round)?;
     let view = party.view(seen_round)?;
     for (sender, envelope) in echoes.iter() {

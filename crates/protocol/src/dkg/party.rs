@@ -34,6 +34,11 @@ pub(super) struct Party {
     pub(super) states: BTreeMap<PartyIndex, HelloState>,
     /// The broadcasts of the rounds that are over, by round, in order of their senders.
     said: BTreeMap<u8, Vec<Envelope>>,
+    /// Breaks P15 on purpose; see [`Machine::without_comparing_echoes`].
+    ///
+    /// [`Machine::without_comparing_echoes`]: super::Machine::without_comparing_echoes
+    #[cfg(debug_assertions)]
+    pub(super) leaves_echoes_out: bool,
 }
 
 impl Party {
@@ -50,6 +55,8 @@ impl Party {
             terms: None,
             states,
             said,
+            #[cfg(debug_assertions)]
+            leaves_echoes_out: false,
         }
     }
 
