@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
     KeyName, NodeId,
-    node_api::{NodeReply, NodeRequest},
+    node_api::{CeremonyReply, NodeReply, NodeRequest},
 };
 
 use super::{Ask, AskState, REPEAT_MS, Stage};
@@ -105,6 +105,15 @@ impl Core {
             .ops
             .get(name)
             .is_some_and(|op| op.number == number);
+        // Whoever spoils a run may fall silent or forget it, so that the stage never ends or another
+        // begins: what honest nodes found is heard at once, and late (P16).
+        if let Ok(NodeReply::Ceremony(CeremonyReply {
+            aborted: Some(aborted),
+            ..
+        })) = &result
+        {
+            return self.aborted(moment, name, node, aborted, current);
+        }
         if !current {
             return;
         }

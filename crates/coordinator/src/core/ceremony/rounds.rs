@@ -63,13 +63,6 @@ impl Core {
             };
             rounds.insert(node, reply);
         }
-        if let Some((node, aborted)) = rounds
-            .iter()
-            .find_map(|(node, reply)| Some((node, reply.aborted.clone()?)))
-        {
-            let node = node.clone();
-            return self.aborted(moment, name, &node, &aborted);
-        }
         if rounds.values().all(|reply| reply.prepared.is_some()) {
             let prepared = rounds
                 .into_iter()
@@ -148,12 +141,13 @@ impl Core {
 
     /// A node found that the run cannot end well. Whoever is proven to have spoilt it would spoil
     /// the next one too.
-    fn aborted(
+    pub(super) fn aborted(
         &mut self,
         moment: &mut Moment<'_>,
         name: &KeyName,
         node: &NodeId,
         aborted: &Aborted,
+        current: bool,
     ) {
         let proven = aborted
             .evidence
@@ -169,9 +163,13 @@ impl Core {
                 self.misbehaved(moment, &culprit, "spoilt a ceremony", true);
                 self.keep_evidence(moment, &culprit, &evidence);
                 let refusal = refusal.with("culprit", &culprit);
-                self.fail_creation(moment, name, CommandState::Failed, refusal);
+                let spoils = |op: &super::Creation| op.create.nodes.contains(&culprit);
+                if self.ceremonies.ops.get(name).is_some_and(spoils) {
+                    self.fail_creation(moment, name, CommandState::Failed, refusal);
+                }
             }
-            None => self.again(moment, name, refusal),
+            None if current => self.again(moment, name, refusal),
+            None => {}
         }
     }
 

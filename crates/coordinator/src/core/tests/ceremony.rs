@@ -8,7 +8,7 @@ use quorate_model::{
     node_api::NodeRequest,
     operation::{CommandOutcome, CommandState},
 };
-use quorate_protocol::frost::PublicKeys;
+use quorate_protocol::{dkg::round, frost::PublicKeys};
 
 use super::{
     super::{Limits, Notice, StoreItem},
@@ -333,6 +333,55 @@ fn a_false_share_in_the_proof_is_blamed_and_the_key_does_not_become_active() {
             .iter()
             .any(|item| matches!(item, StoreItem::Evidence(_)))
     );
+}
+
+fn is_second_round(request: &NodeRequest) -> bool {
+    matches!(request, NodeRequest::AdvanceCeremony { round, .. } if *round == round::COMMIT_ECHO)
+}
+
+/// Node 1 is proven guilty, everybody hears of it, and the creation ends.
+fn assert_blamed_for_the_echo(world: &mut World, handle: u64) {
+    let view = world.view(handle);
+    assert_eq!(view.state, CommandState::Failed);
+    let error = view.error.as_ref().unwrap();
+    assert_eq!(error.reason, Reason::PeerMisbehaved);
+    assert_eq!(error.get("culprit"), Some("node-b"));
+    assert!(!world.node(0).evidence.is_empty());
+    assert!(world.node(1).evidence.is_empty());
+}
+
+#[test]
+fn whoever_spoils_a_run_and_falls_silent_is_blamed_without_waiting_for_it() {
+    let mut world = World::new(3);
+    world.node(1).manners.false_echo = true;
+    world.silence_at(1, is_second_round);
+
+    let handle = create(&mut world, "vault");
+    world.run();
+
+    assert_blamed_for_the_echo(&mut world, handle);
+}
+
+#[test]
+fn whoever_spoils_a_run_and_forgets_it_first_is_blamed_by_the_answers_that_come_late() {
+    let mut world = World::new(3);
+    world.node(1).manners.false_echo = true;
+    world.silence_at(0, is_second_round);
+    world.silence_at(2, is_second_round);
+
+    let handle = create(&mut world, "vault");
+    world.run();
+    assert!(
+        world
+            .notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::CeremonyAgain { .. }))
+    );
+    world.speak(0);
+    world.speak(2);
+    world.pass(50);
+
+    assert_blamed_for_the_echo(&mut world, handle);
 }
 
 #[test]

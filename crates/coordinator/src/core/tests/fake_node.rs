@@ -29,6 +29,7 @@ use quorate_model::{
 use quorate_protocol::{
     dkg::{self, Advance, HelloState, Machine, Setup, protocol_name},
     envelope::Envelope,
+    evidence::Evidence,
     frost::{Hedge, NoncePair, SigningKeyShare, SigningSet, Tweak, generate_batch, sign_share},
     sharing::SigningShare,
 };
@@ -53,6 +54,8 @@ pub(super) struct Manners {
     pub(super) false_statement: bool,
     /// Hands out the same ticket ids again.
     pub(super) repeats_tickets: bool,
+    /// Sends an echo of what was never said, and forgets the ceremony.
+    pub(super) false_echo: bool,
     /// Ends a ceremony at this round without naming anybody.
     pub(super) aborts_at: Option<u8>,
     /// Does not trust its clock until others confirm it.
@@ -478,7 +481,16 @@ impl FakeNode {
             return Ok(NodeReply::Ceremony(ended));
         }
         match machine.advance(envelopes, &self.key, &mut self.rng) {
-            Advance::Running { machine, outgoing } => {
+            Advance::Running {
+                machine,
+                mut outgoing,
+            } => {
+                if self.manners.false_echo && machine.round() == dkg::round::COMMIT_ECHO {
+                    let echo = &outgoing[0];
+                    let slot = echo.header.slot();
+                    outgoing = vec![Envelope::sign(slot, b"nothing".to_vec(), &self.key)];
+                    return Ok(NodeReply::Ceremony(reply(machine.round(), &outgoing)));
+                }
                 let next = reply(machine.round(), &outgoing);
                 self.sessions.insert(attempt, (machine, command, epoch));
                 Ok(NodeReply::Ceremony(next))
@@ -531,7 +543,16 @@ impl FakeNode {
                 });
                 Ok(NodeReply::Ceremony(last))
             }
-            Advance::Aborted { abort, .. } => panic!("aborted: {abort}"),
+            Advance::Aborted { abort, .. } => {
+                let mut ended = reply(round + 1, &[]);
+                let evidence = abort.evidence().map(Evidence::to_bytes);
+                ended.aborted = Some(quorate_model::node_api::Aborted {
+                    message: abort.to_string(),
+                    culprits: vec![],
+                    evidence: evidence.transpose().unwrap(),
+                });
+                Ok(NodeReply::Ceremony(ended))
+            }
             Advance::Refused { rejected, .. } => panic!("refused: {rejected}"),
         }
     }

@@ -85,6 +85,8 @@ pub(super) struct World {
     pub(super) now_us: u64,
     /// Nodes whose calls are kept unanswered.
     pub(super) silent: BTreeSet<NodeId>,
+    /// Nodes that fall silent when they are asked a thing.
+    falls_silent: Vec<(NodeId, fn(&NodeRequest) -> bool)>,
     pub(super) held_calls: Vec<(CallId, NodeId, NodeRequest, u64)>,
     /// Whether writes become durable at once.
     pub(super) stores: bool,
@@ -128,6 +130,7 @@ impl World {
             nodes,
             now_us: 1_000_000,
             silent: BTreeSet::new(),
+            falls_silent: Vec::new(),
             held_calls: Vec::new(),
             stores: true,
             unstored: Vec::new(),
@@ -211,6 +214,11 @@ impl World {
                     return;
                 }
                 self.requests.push((node.clone(), request.clone()));
+                let falls =
+                    |(id, kind): &(NodeId, fn(&NodeRequest) -> bool)| *id == node && kind(&request);
+                if self.falls_silent.iter().any(falls) {
+                    self.silent.insert(node.clone());
+                }
                 if self.silent.contains(&node) {
                     let deadline = self.now_us + timeout_ms * 1_000;
                     self.held_calls.push((call, node, request, deadline));
@@ -271,6 +279,7 @@ impl World {
     pub(super) fn speak(&mut self, index: usize) {
         let id = node_id(index);
         self.silent.remove(&id);
+        self.falls_silent.retain(|(node, _)| *node != id);
         let (mine, rest) = std::mem::take(&mut self.held_calls)
             .into_iter()
             .partition(|c| c.1 == id);
@@ -295,6 +304,11 @@ impl World {
 
     pub(super) fn silence(&mut self, index: usize) {
         self.silent.insert(node_id(index));
+    }
+
+    /// A node falls silent when it is asked such a thing, until it speaks again.
+    pub(super) fn silence_at(&mut self, index: usize, kind: fn(&NodeRequest) -> bool) {
+        self.falls_silent.push((node_id(index), kind));
     }
 
     pub(super) fn disconnect(&mut self, index: usize) {
