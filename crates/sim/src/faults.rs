@@ -18,7 +18,7 @@ pub struct Faults {
     pub stalled: u32,
     /// How many times a node crashes in a run.
     pub node_crashes: u32,
-    /// How many times the coordinator crashes in a run.
+    /// How many times a coordinator crashes in a run.
     pub coordinator_crashes: u32,
     /// Of 1000 answers of a node, how many it crashes before, after the record was appended.
     pub crash_before_answer: u32,
@@ -56,6 +56,11 @@ impl Faults {
 /// A number below a bound.
 pub(crate) fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
     rng.next_u64() % bound.max(1)
+}
+
+/// An index of a list of this length.
+pub(crate) fn pick(rng: &mut ChaCha8Rng, count: usize) -> usize {
+    usize::try_from(below(rng, count as u64)).unwrap_or(0)
 }
 
 /// Zero half of the time, and below a bound otherwise.

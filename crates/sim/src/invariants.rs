@@ -2,26 +2,32 @@
 //!
 //! | | the rule | how it is seen |
 //! |---|---|---|
-//! | I1 | some certified epoch has t durable shares | no node fails to start or to write, and every signature that is pending is made after faults stop |
+//! | I1 | some certified epoch has t durable shares | after every crash and at the end, the shares that honest disks would keep over a loss of power; and everything that is pending is signed after all machines lost power at once |
 //! | I2 | no signature without a command and its endorsements | every released share names a command that a client made |
 //! | I3 | no nonce answers two signing sets | commitments of every released share, over all lives of a node |
 //! | I4 | one group key per key id for ever | group keys in activation proofs and answers |
-//! | I6 | an honest node is never blamed | the coordinator's notices |
+//! | I6 | an honest node is never blamed | the coordinators' notices, and whom the evidence that they keep proves guilty |
 //! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share leaves, and again after every crash |
 //! | I8 | what is pending ends | the world's healing phase |
-//! | I9 | same command id, same outcome | all final answers to one command |
+//! | I9 | same command id, same outcome | all final answers to one command; two coordinators that share nothing may each have a signature made |
+//! | P15 | no secret before all have seen the same | what honest nodes of one attempt were shown when the first of them sends shares |
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_coordinator::core::Notice;
+use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
-    Digest, KeyName, NodeId, Refusal,
-    node_api::{NodeReply, NodeRequest},
+    CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal,
+    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandView},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareStatement},
 };
-use quorate_protocol::{frost::Tweak, verify};
+use quorate_protocol::{
+    dkg::round,
+    evidence::{Evidence, Facts, SigningFacts},
+    frost::{PublicKeys, Tweak},
+    verify,
+};
 
 use crate::workload::Operation;
 
@@ -34,21 +40,31 @@ pub(crate) struct Invariants {
     answered: BTreeMap<(NodeId, Vec<u8>), Digest>,
     /// The records that shares left under.
     released: BTreeMap<NodeId, BTreeMap<u64, Digest>>,
-    group_keys: BTreeMap<KeyName, Vec<u8>>,
+    keys: BTreeMap<KeyName, KeyRecord>,
+    /// What certificates say, whether the shares were proven or not.
+    certified: BTreeMap<(KeyName, Epoch), KeyRecord>,
     commands: BTreeSet<Digest>,
-    outcomes: BTreeMap<Digest, CommandOutcome>,
-    /// The node that breaks a rule on purpose: blame for it is right.
-    mutated: Option<NodeId>,
+    outcomes: BTreeMap<(Digest, Option<CoordinatorId>), CommandOutcome>,
+    /// The broadcasts that honest nodes were shown, by attempt and round.
+    views: BTreeMap<AttemptId, BTreeMap<NodeId, BTreeMap<u8, Vec<Vec<u8>>>>>,
+    /// Nodes that break rules on purpose: blame for them is right.
+    guilty: BTreeSet<NodeId>,
+    proven: usize,
     broken: Option<(&'static str, String)>,
 }
 
 impl Invariants {
-    /// Nothing seen yet; one node may break a rule on purpose.
-    pub(crate) fn new(mutated: Option<NodeId>) -> Self {
+    /// Nothing seen yet; some nodes may break rules on purpose.
+    pub(crate) fn new(guilty: BTreeSet<NodeId>) -> Self {
         Self {
-            mutated,
+            guilty,
             ..Self::default()
         }
+    }
+
+    /// Whether a node breaks no rule on purpose.
+    pub(crate) fn is_honest(&self, node: &NodeId) -> bool {
+        !self.guilty.contains(node)
     }
 
     /// The first rule that was seen broken.
@@ -62,7 +78,7 @@ impl Invariants {
     }
 
     /// Watches what nodes are asked.
-    pub(crate) fn asked(&mut self, request: &NodeRequest) {
+    pub(crate) fn asked(&mut self, pinned: &PinnedRoster, request: &NodeRequest) {
         match request {
             NodeRequest::SignShares { requests } => {
                 for request in requests {
@@ -72,8 +88,12 @@ impl Invariants {
                     }
                 }
             }
-            NodeRequest::ProveKey { set, .. } => {
+            NodeRequest::ProveKey { certificate, set } => {
                 self.sets.insert(set.digest(), set.clone());
+                if let Ok((_, record)) = quorate_proto::certificate::verify(certificate, pinned) {
+                    let id = (record.name.clone(), record.epoch);
+                    self.certified.insert(id, record);
+                }
             }
             _ => {}
         }
@@ -162,31 +182,103 @@ impl Invariants {
         }
     }
 
-    /// A group key that a node or an answer shows for a key.
-    pub(crate) fn group_key(&mut self, key: &KeyName, group_key: &[u8]) {
-        let first = self
-            .group_keys
-            .entry(key.clone())
-            .or_insert_with(|| group_key.to_vec())
-            .clone();
-        if first != group_key {
-            self.breaks("I4", format!("key {key} has two group keys"));
+    /// A key that some node relies on.
+    pub(crate) fn lives(&mut self, record: KeyRecord) {
+        let first = self.keys.get(&record.name);
+        if first.is_some_and(|first| first.group_key != record.group_key) {
+            self.breaks("I4", format!("key {} has two group keys", record.name));
+        }
+        self.keys.entry(record.name.clone()).or_insert(record);
+    }
+
+    /// The keys that are alive.
+    pub(crate) fn live_keys(&self) -> Vec<KeyRecord> {
+        self.keys.values().cloned().collect()
+    }
+
+    /// Watches an honest node that took a round of a ceremony and answered.
+    pub(crate) fn carried(
+        &mut self,
+        node: &NodeId,
+        attempt: AttemptId,
+        shown: (u8, Vec<Vec<u8>>),
+        reply: &CeremonyReply,
+    ) {
+        let views = self.views.entry(attempt).or_default();
+        let own = views.entry(node.clone()).or_default();
+        let (round, mut envelopes) = shown;
+        if reply.aborted.is_none() && matches!(round, round::COMMIT | round::REVEAL) {
+            envelopes.sort_unstable();
+            own.insert(round, envelopes);
+        }
+        let own = own.clone();
+        let sends_secrets = reply.round == round::SHARE && !reply.envelopes.is_empty();
+        let other = views.iter().find(|(_, theirs)| **theirs != own);
+        if sends_secrets && let Some((other, _)) = other {
+            let detail = format!("{node} sends shares although {other} saw something else");
+            self.breaks("P15", detail);
         }
     }
 
-    /// Watches what operators are told: in a run without cheats nobody is to blame.
+    /// Watches what operators are told: only who cheats is blamed.
     pub(crate) fn noticed(&mut self, notice: &Notice) {
         if let Notice::Misbehaved { node, what, .. } = notice
-            && self.mutated.as_ref() != Some(node)
+            && self.is_honest(node)
         {
             self.breaks("I6", format!("{node} is honest and blamed: {what}"));
         }
     }
 
+    /// Watches evidence that is kept: it proves somebody guilty who is.
+    pub(crate) fn stored(&mut self, pinned: &PinnedRoster, item: &StoreItem) {
+        let StoreItem::Evidence(bytes) = item else {
+            return;
+        };
+        let identity_of = |id: &NodeId| pinned.roster().node(id).map(|card| card.identity_key);
+        let blamed = Evidence::from_bytes(bytes).ok().and_then(|evidence| {
+            let key = match &evidence {
+                Evidence::BadSignatureShare(bad) => {
+                    let statement = &bad.receipt.statement;
+                    let id = (statement.key.clone(), statement.epoch);
+                    self.certified.get(&id)
+                }
+                _ => None,
+            };
+            let public = key.and_then(|record| PublicKeys::of_record(record).ok());
+            let signing = key.zip(public.as_ref()).map(|(record, keys)| SigningFacts {
+                key: &record.name,
+                epoch: record.epoch,
+                participants: &record.participants,
+                keys,
+            });
+            let facts = Facts {
+                identity_of: &identity_of,
+                signing,
+            };
+            evidence.verify(&facts).ok()
+        });
+        match blamed {
+            Some(blamed) if !self.is_honest(&blamed.node) => self.proven += 1,
+            Some(blamed) => {
+                let node = blamed.node;
+                self.breaks(
+                    "I6",
+                    format!("evidence proves {node} guilty, who is honest"),
+                );
+            }
+            None => self.breaks("I6", "evidence that proves nothing is kept".to_owned()),
+        }
+    }
+
+    /// How much evidence proved somebody guilty who is.
+    pub(crate) fn proven(&self) -> usize {
+        self.proven
+    }
+
     /// Watches what clients are answered.
     pub(crate) fn answered(
         &mut self,
-        _pinned: &PinnedRoster,
+        by: &CoordinatorId,
         operation: &Operation,
         result: &Result<CommandView, Refusal>,
     ) {
@@ -197,9 +289,15 @@ impl Invariants {
         else {
             return;
         };
+        let digest = operation.digest();
+        // A signature is random: who shares nothing may make another one of the same message.
+        let by = match outcome {
+            CommandOutcome::Signed(_) => Some(by.clone()),
+            _ => None,
+        };
         let first = self
             .outcomes
-            .entry(operation.digest())
+            .entry((digest, by))
             .or_insert_with(|| outcome.clone())
             .clone();
         if first != *outcome {
@@ -209,10 +307,10 @@ impl Invariants {
             return;
         };
         let group_key = self
-            .group_keys
+            .keys
             .get(&operation.key)
-            .cloned()
-            .unwrap_or_default();
+            .map(|key| key.group_key.clone());
+        let group_key = group_key.unwrap_or_default();
         for (payload, signature) in operation.payloads.iter().zip(&signed.signatures) {
             let holds = verify::signature(
                 signed.scheme,

@@ -1,6 +1,6 @@
 //! A simulated cluster from one seed; never shipped.
 //!
-//! The cores of n nodes and of the coordinator run in one thread over simulated disks, clocks and
+//! The cores of n nodes and of their coordinators run in one thread over simulated disks, clocks and
 //! links. The seed decides everything, so a failing run replays exactly. After every step the
 //! invariants of `docs/protocol/rules.md` are checked.
 #![expect(
@@ -12,13 +12,18 @@
     reason = "a simulator that panics on its own mistakes is right to"
 )]
 
+mod cheat;
+mod desk;
+mod disk;
 mod faults;
 mod invariants;
 mod machine;
 mod people;
+mod recording;
 mod workload;
 mod world;
 
+pub use cheat::Trick;
 pub use faults::Faults;
 pub use machine::Mutation;
 pub use world::{Report, Violation, World};

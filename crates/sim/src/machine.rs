@@ -4,25 +4,31 @@ use std::sync::Arc;
 
 use quorate_coordinator::core::Now;
 use quorate_model::{
-    CoordinatorId, Digest, NodeId, Refusal, UnixMillis,
+    CoordinatorId, Digest, KeyRecord, NodeId, Refusal, UnixMillis,
     audit::{Record, verify_chain},
-    certificate::CommitCertificate,
     identity::IdentityKey,
     node_api::{NodeReply, NodeRequest},
     roster::SignedRoster,
 };
 use quorate_node::{
-    core::{Context, NodeCore, Outcome, Reading, TrueShares},
-    disk::{Disk, DiskError, MemoryDisk, Survival},
+    core::{Context, MakeShares, NodeCore, Outcome, Reading, TrueShares},
+    disk::{MemoryDisk, Survival},
     host::{self, FoundIndex, Setting},
     index::{IndexKey, MemoryIndex, MemoryRows},
     sealing::{HedgeSecret, Kek, LocalKek, NodeIdentity, TlsKey},
+    vault::Vault,
 };
+use quorate_protocol::{frost::SigningKeyShare, sharing::SigningShare};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use zeroize::Zeroizing;
 
-use crate::{invariants::Invariants, people::People};
+use crate::{
+    cheat::{FalseShares, Left},
+    disk::SimulatedDisk,
+    invariants::Invariants,
+    people::People,
+};
 
 /// A rule that one node breaks on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,66 +37,19 @@ pub enum Mutation {
     OldRandomness,
     /// A journal that says durable without an fsync (P37).
     NoFsync,
+    /// Echoes that are not compared (P15); every node breaks this one.
+    #[cfg(debug_assertions)]
+    SkipsEcho,
 }
 
-/// A simulated disk that may lie about fsync.
-#[derive(Clone)]
-pub(crate) struct SimulatedDisk {
-    disk: MemoryDisk,
-    lies: bool,
-}
-
-impl Disk for SimulatedDisk {
-    fn read(&self, path: &str, offset: u64, limit: usize) -> Result<Vec<u8>, DiskError> {
-        self.disk.read(path, offset, limit)
-    }
-
-    fn length(&self, path: &str) -> Result<u64, DiskError> {
-        self.disk.length(path)
-    }
-
-    fn write(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        self.disk.write(path, bytes)
-    }
-
-    fn append(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        self.disk.append(path, bytes)
-    }
-
-    fn truncate(&self, path: &str, length: u64) -> Result<(), DiskError> {
-        self.disk.truncate(path, length)
-    }
-
-    fn sync_file(&self, path: &str) -> Result<(), DiskError> {
-        if self.lies && path.starts_with("journal") {
-            Ok(())
-        } else {
-            self.disk.sync_file(path)
+impl Mutation {
+    /// Whether every node breaks the rule.
+    pub(crate) fn is_of_all(self) -> bool {
+        match self {
+            Self::OldRandomness | Self::NoFsync => false,
+            #[cfg(debug_assertions)]
+            Self::SkipsEcho => true,
         }
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.disk.rename(from, to)
-    }
-
-    fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
-        self.disk.sync_directory(path)
-    }
-
-    fn create_directory(&self, path: &str) -> Result<(), DiskError> {
-        self.disk.create_directory(path)
-    }
-
-    fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
-        self.disk.list(path)
-    }
-
-    fn remove(&self, path: &str) -> Result<(), DiskError> {
-        self.disk.remove(path)
-    }
-
-    fn exists(&self, path: &str) -> Result<bool, DiskError> {
-        self.disk.exists(path)
     }
 }
 
@@ -115,8 +74,8 @@ pub(crate) struct Machine {
     boots: u32,
     started_us: u64,
     mutation: Option<Mutation>,
-    /// Whether the coordinator has a link to it.
-    pub(crate) linked: bool,
+    /// How often its signature shares are still false.
+    false_shares: Option<Left>,
 }
 
 impl Machine {
@@ -165,8 +124,13 @@ impl Machine {
             boots: 0,
             started_us: 0,
             mutation,
-            linked: false,
+            false_shares: None,
         }
+    }
+
+    /// Has the node make false signature shares.
+    pub(crate) fn cheats(&mut self, left: Option<Left>) {
+        self.false_shares = left;
     }
 
     /// The run that is under way.
@@ -202,17 +166,25 @@ impl Machine {
             })
         };
         let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
+        let shares: Box<dyn MakeShares> = match &self.false_shares {
+            Some(left) => Box::new(FalseShares(left.clone())),
+            None => Box::new(TrueShares),
+        };
         let setting = Setting {
             kek,
             open_index: Box::new(open_index),
             reading: self.reading(now),
             confirm_clock: false,
-            shares: Box::new(TrueShares),
+            shares,
             pid: self.boots,
         };
         match host::open_on(self.disk.clone(), self.id.clone(), setting, &mut self.rng) {
             Ok(opened) => {
                 let core = opened.core;
+                #[cfg(debug_assertions)]
+                if self.mutation == Some(Mutation::SkipsEcho) {
+                    core.leave_echoes_out();
+                }
                 let durable = |sequence| recorded(&core, sequence);
                 invariants.survived(&self.id, &durable);
                 self.running = Some(core);
@@ -225,18 +197,46 @@ impl Machine {
         self.boots
     }
 
-    /// Kills the process and, half of the time, takes the machine's power away.
+    /// Kills the process and, most of the time, takes the machine's power away.
     pub(crate) fn crash(&mut self, rng: &mut impl rand_core::RngCore) -> bool {
-        if self.running.take().is_none() {
-            return false;
-        }
         let survival = match rng.next_u32() % 3 {
             0 => Survival::Nothing,
             1 => Survival::Everything,
             _ => Survival::Torn(rng.next_u64()),
         };
-        self.disk.disk.crash(survival);
-        true
+        self.crash_to(survival)
+    }
+
+    /// Kills the process and leaves so much of what was not durable; false when nothing ran.
+    pub(crate) fn crash_to(&mut self, survival: Survival) -> bool {
+        let ran = self.running.take().is_some();
+        if ran {
+            self.disk.disk.crash(survival);
+        }
+        ran
+    }
+
+    /// Whether the machine's share of a key would be there after a loss of power (I1).
+    pub(crate) fn holds(&self, record: &KeyRecord) -> bool {
+        let disk = self.disk.disk.fork();
+        disk.crash(Survival::Nothing);
+        let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
+        let share = || {
+            let (vault, _) = Vault::open(disk, self.id.clone(), kek).ok()?;
+            let stored = vault.load(&record.name, record.epoch).ok()?;
+            let secret = Zeroizing::new(<[u8; 32]>::try_from(stored.secret.as_slice()).ok()?);
+            let me = record.index_of(&self.id)?;
+            SigningKeyShare::new(
+                record.scheme,
+                me,
+                record.threshold,
+                &SigningShare::from_bytes(*secret),
+                &record.group_key,
+                record.verifying_share(me)?,
+            )
+            .ok()
+        };
+        share().is_some()
     }
 
     /// Takes a checkpoint if one is due; false when this run is over.
@@ -259,6 +259,7 @@ impl Machine {
     /// leaves, with the record durable or not.
     pub(crate) fn answer(
         &mut self,
+        people: &People,
         caller: &CoordinatorId,
         request: NodeRequest,
         now: Now,
@@ -304,13 +305,20 @@ impl Machine {
             let durable = |sequence| recorded(&core, sequence);
             invariants.said(reply, &durable);
             if matches!(reply, NodeReply::Activated(_)) {
-                self.show_group_keys(caller, now, invariants);
+                self.show_keys(people, caller, now, invariants);
             }
         }
         Answer::Said(reply)
     }
 
-    fn show_group_keys(&mut self, caller: &CoordinatorId, now: Now, invariants: &mut Invariants) {
+    /// Shows the keys that count here: those with certificate and proof.
+    fn show_keys(
+        &mut self,
+        people: &People,
+        caller: &CoordinatorId,
+        now: Now,
+        invariants: &mut Invariants,
+    ) {
         let Some(core) = self.running.clone() else {
             return;
         };
@@ -329,10 +337,15 @@ impl Machine {
             return;
         };
         for key in keys {
-            let certificate = key.proof.and(key.certificate);
-            let parsed = certificate.map(|bytes| CommitCertificate::from_bytes(&bytes));
-            if let Some(Ok(certificate)) = parsed {
-                invariants.group_key(&key.key, &certificate.statement.group_key);
+            let Some(certificate) = key.proof.and(key.certificate) else {
+                continue;
+            };
+            match quorate_proto::certificate::verify(&certificate, &people.pinned) {
+                Ok((_, record)) => invariants.lives(record),
+                Err(error) => {
+                    let node = &self.id;
+                    invariants.breaks("P20", format!("{node} relies on a false key: {error}"));
+                }
             }
         }
     }

@@ -8,6 +8,9 @@ use quorate_model::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore as _;
 
+/// The most coordinators of a run.
+pub(crate) const COORDINATORS: usize = 2;
+
 /// Everybody of a run.
 pub(crate) struct People {
     /// The roster that all of them pinned.
@@ -25,6 +28,11 @@ pub(crate) struct People {
 fn name<T: std::str::FromStr>(text: &str) -> T {
     text.parse()
         .unwrap_or_else(|_| unreachable!("the names of a run are names"))
+}
+
+/// A coordinator.
+pub(crate) fn coordinator_id(at: usize) -> CoordinatorId {
+    name(&format!("coordinator-{at}"))
 }
 
 fn signing_key(rng: &mut ChaCha8Rng) -> SigningKey {
@@ -72,10 +80,12 @@ impl People {
             cluster_name: "simulated".to_owned(),
             parents: Vec::new(),
             nodes: cards,
-            coordinators: vec![CoordinatorCard {
-                id: name("coordinator-1"),
-                tls_key_hash: tls(rng),
-            }],
+            coordinators: (0..COORDINATORS)
+                .map(|at| CoordinatorCard {
+                    id: coordinator_id(at),
+                    tls_key_hash: tls(rng),
+                })
+                .collect(),
             principals,
             admin_quorum: 1,
             lifecycle_quorum: 1,
@@ -110,11 +120,6 @@ impl People {
     /// Where a node stands.
     pub(crate) fn node_at(&self, id: &NodeId) -> Option<usize> {
         (0..self.nodes.len()).find(|at| self.node_id(*at) == *id)
-    }
-
-    /// The coordinator.
-    pub(crate) fn coordinator_id(&self) -> CoordinatorId {
-        name("coordinator-1")
     }
 
     /// The admin.

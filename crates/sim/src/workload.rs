@@ -23,8 +23,6 @@ pub(crate) struct Operation {
     pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
     pub(crate) answers: Vec<Result<CommandView, Refusal>>,
-    /// How often it was submitted.
-    pub(crate) submitted: u32,
     /// Whether the client got what it asked for.
     pub(crate) done: bool,
 }
@@ -115,7 +113,6 @@ impl Operation {
             key,
             payloads,
             answers: Vec::new(),
-            submitted: 0,
             done: false,
         }
     }

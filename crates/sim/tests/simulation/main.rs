@@ -1,6 +1,6 @@
 //! Many seeds, seeds that once failed, and mutations that must be found.
 
-use quorate_sim::{Mutation, World};
+use quorate_sim::{Mutation, Trick, World};
 
 /// Seeds that once showed a bug; they stay for ever. See README.md.
 const ONCE_FAILED: &[u64] = &[];
@@ -51,4 +51,51 @@ fn nonces_that_come_again_are_found() {
 #[test]
 fn a_journal_without_fsync_is_found() {
     assert_eq!(found(Mutation::NoFsync), "I7");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_node_that_does_not_compare_echoes_is_found() {
+    assert_eq!(found(Mutation::SkipsEcho), "P15");
+}
+
+/// What comes of a trick that is played once: a key, every signature, and proof.
+fn check_trick(trick: Trick, proven: bool) {
+    for seed in 0..5 {
+        let report = World::cheated(seed, trick, 1).run();
+
+        let report = report.unwrap_or_else(|violation| panic!("{trick:?}: {violation}"));
+        assert_eq!(report.keys, 1, "{trick:?}");
+        assert_eq!(report.proven > 0, proven, "{trick:?} in seed {seed}");
+    }
+}
+
+#[test]
+fn a_false_signature_share_is_proven_and_stops_nothing() {
+    check_trick(Trick::FalseShares, true);
+}
+
+#[test]
+fn a_package_that_does_not_open_its_commitment_is_proven_and_the_next_creation_works() {
+    check_trick(Trick::FalseReveal, true);
+}
+
+#[test]
+fn an_echo_of_what_was_never_said_is_proven_and_the_next_creation_works() {
+    check_trick(Trick::FalseEcho, true);
+}
+
+#[test]
+fn a_share_that_does_not_open_is_proven_and_the_next_creation_works() {
+    check_trick(Trick::FalseSubShare, true);
+}
+
+#[test]
+fn two_packages_for_two_audiences_are_proven_and_the_next_creation_works() {
+    check_trick(Trick::SplitView, true);
+}
+
+#[test]
+fn a_false_prepared_makes_no_certificate_and_the_next_attempt_works() {
+    check_trick(Trick::FalsePrepared, false);
 }

@@ -1,0 +1,415 @@
+//! A node that cheats on purpose, and a relay that helps it.
+//!
+//! The cheat has all that a corrupt host has: its identity key, its own process, and a coordinator
+//! that shows each node what the cheat wants it to see. It cheats a bounded number of times, so
+//! that what honest nodes promise afterwards can be checked.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use ed25519_dalek::SigningKey;
+use quorate_model::{
+    Digest, Reason, Refusal,
+    certificate::participants_of,
+    command::CommandBody,
+    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest},
+    session::SessionBinding,
+};
+use quorate_node::core::{MakeShares, TrueShares};
+use quorate_protocol::{
+    dkg::{self, Advance, HelloState, Machine, Setup, protocol_name, round},
+    envelope::Envelope,
+    frost::{NoncePair, ShareBytes, SignError, SigningKeyShare, SigningSet, Tweak},
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+use crate::people::People;
+
+/// What the cheat does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// Signature shares that are off by one bit (P25).
+    FalseShares,
+    /// A package that does not open its commitment (P18).
+    FalseReveal,
+    /// An echo of what was never said (P15).
+    FalseEcho,
+    /// A share of the key that does not open, for one recipient (P21).
+    FalseSubShare,
+    /// Two packages, for two audiences (P15).
+    SplitView,
+    /// A PREPARED about another key (P19).
+    FalsePrepared,
+}
+
+impl Trick {
+    /// Every trick.
+    pub const ALL: [Self; 6] = [
+        Self::FalseShares,
+        Self::FalseReveal,
+        Self::FalseEcho,
+        Self::FalseSubShare,
+        Self::SplitView,
+        Self::FalsePrepared,
+    ];
+}
+
+/// How often the cheat still cheats; its process and its relay share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Left(Arc<AtomicU32>);
+
+impl Left {
+    fn new(times: u32) -> Self {
+        Self(Arc::new(AtomicU32::new(times)))
+    }
+
+    /// Whether it cheats this time.
+    fn take(&self) -> bool {
+        let left = self.0.load(Ordering::Relaxed);
+        self.0.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn stop(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Makes shares that are off by one bit, as long as it may.
+pub(crate) struct FalseShares(pub(crate) Left);
+
+impl MakeShares for FalseShares {
+    fn share(
+        &self,
+        key: &SigningKeyShare,
+        nonces: NoncePair,
+        set: &SigningSet,
+        message: &[u8],
+        tweak: Tweak,
+    ) -> Result<ShareBytes, SignError> {
+        let mut share = TrueShares.share(key, nonces, set, message, tweak)?;
+        if self.0.take()
+            && let Some(byte) = share.get_mut(16)
+        {
+            *byte ^= 1;
+        }
+        Ok(share)
+    }
+}
+
+/// The cheat and its relay.
+pub(crate) struct Cheat {
+    /// Which node it is.
+    pub(crate) node: usize,
+    /// Whom it cheats, where it cheats one node.
+    victim: usize,
+    trick: Trick,
+    left: Left,
+    key: SigningKey,
+    seed: u64,
+    /// What its own process said, by what was made of it.
+    own: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the victim sees, by what the others see.
+    shown: BTreeMap<Vec<u8>, Vec<u8>>,
+    puppets: Option<Puppets>,
+}
+
+impl Cheat {
+    /// A cheat that cheats so many times.
+    pub(crate) fn new(people: &People, node: usize, trick: Trick, times: u32, seed: u64) -> Self {
+        Self {
+            node,
+            victim: (node + 1) % people.nodes.len(),
+            trick,
+            left: Left::new(times),
+            key: people.nodes[node].clone(),
+            seed,
+            own: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            puppets: None,
+        }
+    }
+
+    /// What makes the signature shares of the cheat's own process.
+    pub(crate) fn shares(&self) -> Option<Left> {
+        (self.trick == Trick::FalseShares).then(|| self.left.clone())
+    }
+
+    /// From here on it is honest.
+    pub(crate) fn stop(&mut self) {
+        self.left.stop();
+        self.puppets = None;
+    }
+
+    /// What the relay makes of a request on its way to a node.
+    pub(crate) fn relay(&self, to: usize, request: NodeRequest) -> NodeRequest {
+        let NodeRequest::AdvanceCeremony {
+            attempt,
+            round,
+            envelopes,
+        } = request
+        else {
+            return request;
+        };
+        let swapped = |by: &BTreeMap<Vec<u8>, Vec<u8>>, envelopes: Vec<Vec<u8>>| {
+            envelopes
+                .into_iter()
+                .map(|bytes| by.get(&bytes).cloned().unwrap_or(bytes))
+                .collect()
+        };
+        let envelopes = if to == self.node {
+            swapped(&self.own, envelopes)
+        } else if to == self.victim {
+            swapped(&self.shown, envelopes)
+        } else {
+            envelopes
+        };
+        NodeRequest::AdvanceCeremony {
+            attempt,
+            round,
+            envelopes,
+        }
+    }
+
+    /// What the cheat answers in place of its process; none when its process answers.
+    pub(crate) fn plays(
+        &mut self,
+        people: &People,
+        request: &NodeRequest,
+    ) -> Option<Result<NodeReply, Refusal>> {
+        if self.trick != Trick::SplitView {
+            return None;
+        }
+        match request {
+            NodeRequest::BeginCeremony { attempt, .. } => {
+                let repeated = self.puppets.as_ref().is_some_and(|p| p.attempt == *attempt);
+                if !repeated && (self.left.is_over() || !self.left.take()) {
+                    return None;
+                }
+                if !repeated {
+                    self.seed = self.seed.wrapping_add(1);
+                    let begun = Puppets::begin(people, self.node, self.seed, &self.key, request);
+                    self.puppets = Some(begun?);
+                }
+                self.puppets.as_ref().and_then(|p| p.repeat(0))
+            }
+            NodeRequest::AdvanceCeremony {
+                attempt,
+                round,
+                envelopes,
+            } => {
+                let puppets = self.puppets.as_mut().filter(|p| p.attempt == *attempt)?;
+                let reply = puppets.advance(*round, envelopes, &self.key, &mut self.shown);
+                Some(reply)
+            }
+            _ => None,
+        }
+    }
+
+    /// What the cheat makes of an answer of its own process.
+    pub(crate) fn says(&mut self, reply: NodeReply) -> NodeReply {
+        let NodeReply::Ceremony(mut reply) = reply else {
+            return reply;
+        };
+        let at = match self.trick {
+            Trick::FalseReveal => (round::REVEAL, None),
+            Trick::FalseEcho => (round::COMMIT_ECHO, None),
+            Trick::FalseSubShare => (round::SHARE, Some(self.victim)),
+            Trick::FalsePrepared => {
+                self.false_prepared(&mut reply);
+                return NodeReply::Ceremony(reply);
+            }
+            Trick::FalseShares | Trick::SplitView => return NodeReply::Ceremony(reply),
+        };
+        if reply.round == at.0 && reply.aborted.is_none() {
+            let recipient = at.1.map(|node| u64::try_from(node + 1).unwrap_or(0));
+            for bytes in &mut reply.envelopes {
+                self.spoil(bytes, recipient);
+            }
+        }
+        NodeReply::Ceremony(reply)
+    }
+
+    /// Changes an envelope and signs it again; a repeat is changed in the same way.
+    fn spoil(&mut self, bytes: &mut Vec<u8>, recipient: Option<u64>) {
+        if let Some((spoilt, _)) = self.own.iter().find(|(_, own)| *own == bytes) {
+            bytes.clone_from(spoilt);
+            return;
+        }
+        let Ok(envelope) = Envelope::from_bytes(bytes) else {
+            return;
+        };
+        let to = envelope.header.recipient.map(|to| u64::from(to.number()));
+        if to != recipient || !self.left.take() {
+            return;
+        }
+        let mut body = envelope.body.clone();
+        // In an echo this byte stands in the first header; in other bodies any byte counts.
+        let at = body.len().saturating_sub(1).min(75);
+        body[at] ^= 1;
+        let spoilt = Envelope::sign(envelope.header.slot(), body, &self.key).to_bytes();
+        if let Ok(spoilt) = spoilt {
+            self.own.insert(spoilt.clone(), bytes.clone());
+            *bytes = spoilt;
+        }
+    }
+
+    fn false_prepared(&self, reply: &mut CeremonyReply) {
+        if let Some(prepared) = &mut reply.prepared
+            && self.left.take()
+        {
+            prepared.statement.transcript = Digest::new([7; 32]);
+            prepared.signature = prepared.statement.sign(&self.key);
+        }
+    }
+}
+
+/// Two runs of one party that say the same hello and different things after it.
+struct Puppets {
+    attempt: AttemptId,
+    machines: Option<(Machine, Machine)>,
+    rngs: (ChaCha20Rng, ChaCha20Rng),
+    said: BTreeMap<u8, CeremonyReply>,
+}
+
+impl Puppets {
+    fn begin(
+        people: &People,
+        node: usize,
+        seed: u64,
+        key: &SigningKey,
+        request: &NodeRequest,
+    ) -> Option<Self> {
+        let NodeRequest::BeginCeremony {
+            attempt,
+            command,
+            epoch,
+        } = request
+        else {
+            return None;
+        };
+        let decoded = quorate_proto::command::decode(&command.bytes).ok()?;
+        let CommandBody::CreateKey(create) = decoded.body else {
+            return None;
+        };
+        let participants = participants_of(&create.nodes);
+        let me = participants
+            .iter()
+            .find(|p| p.node == people.node_id(node))?
+            .index;
+        let setup = Setup {
+            me,
+            roster_key_of: participants
+                .iter()
+                .filter_map(|p| {
+                    let at = people.node_at(&p.node)?;
+                    Some((p.index, people.nodes[at].verifying_key()))
+                })
+                .collect(),
+            threshold: create.threshold,
+            count: u16::try_from(participants.len()).ok()?,
+            scheme: create.scheme,
+            binding: SessionBinding {
+                protocol: protocol_name(create.scheme)?.to_owned(),
+                cluster: people.pinned.cluster(),
+                roster: people.pinned.hash(),
+                key: create.key.clone(),
+                source_epoch: None,
+                target_epoch: *epoch,
+                threshold: create.threshold,
+                participants,
+                command: command.digest(),
+                payload_index: 0,
+            },
+        };
+        let state = HelloState {
+            journal_sequence: 1,
+            journal_head: Digest::ZERO,
+            boot_id: [0; 16],
+            policy: Digest::ZERO,
+        };
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut same = rng.clone();
+        let (first, hello) = dkg::start(setup.clone(), state.clone(), key, &mut rng).ok()?;
+        let (second, _) = dkg::start(setup, state, key, &mut same).ok()?;
+        // Whoever says two things does not stop at hearing that others heard two things.
+        #[cfg(debug_assertions)]
+        let (first, second) = (
+            first.without_comparing_echoes(),
+            second.without_comparing_echoes(),
+        );
+        let reply = CeremonyReply {
+            round: round::HELLO,
+            envelopes: vec![hello.to_bytes().ok()?],
+            prepared: None,
+            aborted: None,
+        };
+        Some(Self {
+            attempt: *attempt,
+            machines: Some((first, second)),
+            rngs: (rng, ChaCha20Rng::seed_from_u64(seed ^ u64::MAX)),
+            said: BTreeMap::from([(0, reply)]),
+        })
+    }
+
+    fn repeat(&self, round: u8) -> Option<Result<NodeReply, Refusal>> {
+        let reply = self.said.get(&round)?;
+        Some(Ok(NodeReply::Ceremony(reply.clone())))
+    }
+
+    fn advance(
+        &mut self,
+        round: u8,
+        envelopes: &[Vec<u8>],
+        key: &SigningKey,
+        shown: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<NodeReply, Refusal> {
+        if let Some(reply) = self.repeat(round + 1) {
+            return reply;
+        }
+        let over = || Refusal::new(Reason::SessionUnknown, "the ceremony is not known here");
+        let (first, second) = self.machines.take().ok_or_else(over)?;
+        let other: Vec<_> = envelopes
+            .iter()
+            .map(|bytes| shown.get(bytes).unwrap_or(bytes).clone())
+            .collect();
+        let one = first.advance(envelopes, key, &mut self.rngs.0);
+        let two = second.advance(&other, key, &mut self.rngs.1);
+        let (
+            Advance::Running {
+                machine: first,
+                outgoing,
+            },
+            Advance::Running {
+                machine: second,
+                outgoing: others,
+            },
+        ) = (one, two)
+        else {
+            return Err(over());
+        };
+        let bytes = |envelope: &Envelope| envelope.to_bytes().unwrap_or_default();
+        for (one, two) in outgoing.iter().zip(&others) {
+            shown.insert(bytes(one), bytes(two));
+        }
+        let reply = CeremonyReply {
+            round: first.round(),
+            envelopes: outgoing.iter().map(bytes).collect(),
+            prepared: None,
+            aborted: None,
+        };
+        self.machines = Some((first, second));
+        self.said.insert(round + 1, reply.clone());
+        Ok(NodeReply::Ceremony(reply))
+    }
+}

@@ -1,0 +1,204 @@
+//! How a run is set up: everything is drawn from its seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{CommandId, KeyName, Scheme, UnixMillis, roster::Role};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+use super::{EPOCH_MS, World, happenings::Happening};
+use crate::{
+    cheat::{Cheat, Trick},
+    desk::Desk,
+    faults::{Faults, below, pick},
+    invariants::Invariants,
+    machine::{Machine, Mutation},
+    people::{COORDINATORS, People, coordinator_id},
+    recording::Recording,
+    workload::Speaker,
+};
+
+/// The shape of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) nodes: usize,
+    pub(crate) threshold: u16,
+    pub(crate) coordinators: usize,
+    pub(crate) signatures: u64,
+    pub(crate) scheme: Scheme,
+    pub(crate) mutation: Option<Mutation>,
+    /// What node 0 does, and how often.
+    pub(crate) cheat: Option<(Trick, u32)>,
+}
+
+impl Shape {
+    fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let nodes = 2 + pick(rng, 4);
+        let threshold = 2 + u16::try_from(pick(rng, nodes - 1)).unwrap_or(0);
+        // A cheat may hold a key up for ever where n < 2t-1.
+        let room = nodes + 1 >= 2 * usize::from(threshold);
+        let times = 1 + u32::try_from(below(rng, 3)).unwrap_or(0);
+        let trick = Trick::ALL[pick(rng, Trick::ALL.len())];
+        let cheats = rng.next_u32().is_multiple_of(2);
+        Self {
+            nodes,
+            threshold,
+            coordinators: 1 + pick(rng, COORDINATORS),
+            signatures: 4 + below(rng, 12),
+            scheme: Scheme::ALL[pick(rng, Scheme::ALL.len())],
+            mutation: None,
+            cheat: (cheats && room && nodes > 2).then_some((trick, times)),
+        }
+    }
+}
+
+impl World {
+    /// Sets a run up from its seed, with its weather drawn from the seed as well.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let faults = Faults::draw(&mut rng);
+        let shape = Shape::draw(&mut rng);
+        Self::build(seed, rng, faults, &shape)
+    }
+
+    /// A run with a mutated node, to show that the invariants find it.
+    pub fn mutated(seed: u64, mutation: Mutation) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let faults = Faults {
+            node_crashes: 4,
+            ..Faults::draw(&mut rng)
+        };
+        let shape = Shape {
+            nodes: 3,
+            threshold: 2,
+            coordinators: 1,
+            signatures: 24,
+            mutation: Some(mutation),
+            // Only a split view shows that echoes are not compared.
+            cheat: mutation.is_of_all().then_some((Trick::SplitView, 3)),
+            ..Shape::draw(&mut rng)
+        };
+        Self::build(seed, rng, faults, &shape)
+    }
+
+    /// A run of 2-of-3 in which node 0 plays one trick, so many times.
+    pub fn cheated(seed: u64, trick: Trick, times: u32) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let shape = Shape {
+            nodes: 3,
+            threshold: 2,
+            coordinators: 1,
+            cheat: Some((trick, times)),
+            ..Shape::draw(&mut rng)
+        };
+        Self::build(seed, rng, Faults::NONE, &shape)
+    }
+
+    pub(crate) fn build(seed: u64, mut rng: ChaCha8Rng, faults: Faults, shape: &Shape) -> Self {
+        let people = People::draw(&mut rng, shape.nodes);
+        let mutation_at = |at: usize| {
+            shape
+                .mutation
+                .filter(|mutation| at == 0 || mutation.is_of_all())
+        };
+        let mut machines: Vec<Machine> = (0..shape.nodes)
+            .map(|at| Machine::new(&people, at, seed, mutation_at(at)))
+            .collect();
+        let cheat = shape
+            .cheat
+            .map(|(trick, times)| Cheat::new(&people, 0, trick, times, seed));
+        if let Some(cheat) = &cheat {
+            machines[cheat.node].cheats(cheat.shares());
+        }
+        let is_guilty = cheat.is_some() || shape.mutation.is_some();
+        let guilty = is_guilty.then(|| people.node_id(0));
+        let mut world = Self {
+            seed,
+            rng,
+            now_us: 0,
+            order: 0,
+            queue: BTreeMap::new(),
+            faults,
+            desks: (0..shape.coordinators)
+                .map(|at| Desk::new(coordinator_id(at)))
+                .collect(),
+            people,
+            machines,
+            cheat,
+            operations: Vec::new(),
+            invariants: Invariants::new(guilty.into_iter().collect::<BTreeSet<_>>()),
+            recording: None,
+            trace: Vec::new(),
+        };
+        world.plan(shape);
+        world
+    }
+
+    /// Keeps everything that passes between nodes and coordinators from here on.
+    pub(crate) fn record(&mut self) {
+        self.recording = Some(Recording::default());
+    }
+
+    /// Puts the whole run's workload and crashes into the queue.
+    fn plan(&mut self, shape: &Shape) {
+        for desk in 0..self.desks.len() {
+            self.at(0, Happening::StartDesk { desk });
+        }
+        for node in 0..self.machines.len() {
+            self.at(0, Happening::StartNode { node });
+        }
+        let name: KeyName = self.people.key_name();
+        let created = UnixMillis(EPOCH_MS);
+        let id = self.id();
+        let create = Speaker {
+            pinned: &self.people.pinned,
+            principal: self.people.admin_id(),
+            role: Role::Admin,
+            key: &self.people.admin,
+        }
+        .create(
+            id,
+            created,
+            name.clone(),
+            shape.scheme,
+            shape.threshold,
+            self.people.node_ids(),
+        );
+        self.operations.push(create);
+        self.at(20_000, Happening::Submit { operation: 0 });
+        for number in 0..=shape.signatures {
+            let id = self.id();
+            let message = format!("message {number}").into_bytes();
+            let sign = Speaker {
+                pinned: &self.people.pinned,
+                principal: self.people.client_id(),
+                role: Role::Client,
+                key: &self.people.client,
+            }
+            .sign(id, created, name.clone(), message);
+            self.operations.push(sign);
+            let when = 300_000 + below(&mut self.rng, 8_000_000);
+            let operation = self.operations.len() - 1;
+            // The last one waits until the faults are over.
+            if number < shape.signatures {
+                self.at(when, Happening::Submit { operation });
+            }
+        }
+        for _ in 0..self.faults.node_crashes {
+            let node = pick(&mut self.rng, self.machines.len());
+            let when = 30_000 + below(&mut self.rng, 8_000_000);
+            self.at(when, Happening::CrashNode { node });
+        }
+        for _ in 0..self.faults.coordinator_crashes {
+            let desk = pick(&mut self.rng, self.desks.len());
+            let when = 30_000 + below(&mut self.rng, 8_000_000);
+            self.at(when, Happening::CrashDesk { desk });
+        }
+    }
+
+    fn id(&mut self) -> CommandId {
+        let mut bytes = [0; 16];
+        self.rng.fill_bytes(&mut bytes);
+        CommandId(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+}
