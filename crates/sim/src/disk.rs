@@ -10,6 +10,24 @@ pub(crate) struct SimulatedDisk {
     pub(crate) lies: bool,
 }
 
+/// The content of every file below a directory.
+#[cfg(test)]
+pub(crate) fn files(disk: &MemoryDisk, directory: &str) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for name in disk.list(directory).unwrap_or_default() {
+        let path = if directory.is_empty() {
+            name
+        } else {
+            format!("{directory}/{name}")
+        };
+        match disk.read(&path, 0, usize::MAX) {
+            Ok(content) => found.push(content),
+            Err(_) => found.extend(files(disk, &path)),
+        }
+    }
+    found
+}
+
 impl Disk for SimulatedDisk {
     fn read(&self, path: &str, offset: u64, limit: usize) -> Result<Vec<u8>, DiskError> {
         self.disk.read(path, offset, limit)

@@ -31,6 +31,9 @@ use quorate_protocol::{
 
 use crate::workload::Operation;
 
+/// The broadcasts that a node was shown in one attempt, by round.
+type View = BTreeMap<u8, Vec<Vec<u8>>>;
+
 /// What was seen in a run so far.
 #[derive(Default)]
 pub(crate) struct Invariants {
@@ -46,7 +49,7 @@ pub(crate) struct Invariants {
     commands: BTreeSet<Digest>,
     outcomes: BTreeMap<(Digest, Option<CoordinatorId>), CommandOutcome>,
     /// The broadcasts that honest nodes were shown, by attempt and round.
-    views: BTreeMap<AttemptId, BTreeMap<NodeId, BTreeMap<u8, Vec<Vec<u8>>>>>,
+    views: BTreeMap<AttemptId, BTreeMap<NodeId, View>>,
     /// Nodes that break rules on purpose: blame for them is right.
     guilty: BTreeSet<NodeId>,
     proven: usize,

@@ -216,6 +216,22 @@ impl Machine {
         ran
     }
 
+    /// Everything that the machine's disk holds, with all that is sealed opened.
+    #[cfg(test)]
+    pub(crate) fn opened(&self) -> Vec<Vec<u8>> {
+        let disk = self.disk.disk.fork();
+        let mut found = crate::disk::files(&disk, "");
+        let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
+        let identity = NodeIdentity::open(&disk, &self.id, &*kek).unwrap();
+        found.push(identity.identity.to_bytes().to_vec());
+        found.push(identity.hedge.expose().to_vec());
+        let (vault, _) = Vault::open(disk, self.id.clone(), kek).unwrap();
+        for (key, epoch) in vault.list().unwrap() {
+            found.push(vault.load(&key, epoch).unwrap().secret.to_vec());
+        }
+        found
+    }
+
     /// Whether the machine's share of a key would be there after a loss of power (I1).
     pub(crate) fn holds(&self, record: &KeyRecord) -> bool {
         let disk = self.disk.disk.fork();

@@ -1,14 +1,101 @@
-//! What a relay could have recorded.
+//! What a relay could have recorded: every byte that passed between nodes and coordinators.
 
-use quorate_model::node_api::{NodeReply, NodeRequest};
+use std::collections::BTreeSet;
 
-/// Everything that passed between nodes and coordinators, as bytes.
+use prost::Message;
+use quorate_model::{
+    NodeId,
+    node_api::{NodeReply, NodeRequest},
+    wire,
+};
+use quorate_proto::{node::v1 as pb, node_api::WireRequest};
+use quorate_protocol::{
+    dkg::{Hello, round},
+    envelope::Envelope,
+};
+
+/// Everything that passed, with the public points that were seen in it.
 #[derive(Default)]
 pub(crate) struct Recording {
-    pub(crate) passed: Vec<Vec<u8>>,
+    /// Requests and replies as they are on the wire, each once.
+    pub(crate) passed: BTreeSet<Vec<u8>>,
+    /// The keys to which shares of new keys were sealed.
+    pub(crate) session_keys: BTreeSet<[u8; 32]>,
+    /// The commitments to nonces, with the node that keeps the nonces.
+    pub(crate) commitments: BTreeSet<(NodeId, Vec<u8>)>,
 }
 
 impl Recording {
-    pub(crate) fn request(&mut self, _request: &NodeRequest) {}
-    pub(crate) fn reply(&mut self, _reply: &NodeReply) {}
+    /// Notes what a node was asked.
+    pub(crate) fn request(&mut self, request: &NodeRequest) {
+        if let Ok(wire) = WireRequest::try_from(request.clone()) {
+            self.passed.insert(request_bytes(&wire));
+        }
+    }
+
+    /// Notes what a node answered.
+    pub(crate) fn reply(&mut self, reply: &NodeReply) {
+        self.passed.extend(reply_bytes(reply.clone()));
+        match reply {
+            NodeReply::Ceremony(ceremony) if ceremony.round == round::HELLO => {
+                let hellos = ceremony
+                    .envelopes
+                    .iter()
+                    .filter_map(|bytes| Envelope::from_bytes(bytes).ok())
+                    .filter_map(|envelope| wire::decode::<Hello>(&envelope.body).ok());
+                for hello in hellos {
+                    self.session_keys
+                        .extend(hello.session_keys.into_iter().map(|(_, key)| key));
+                }
+            }
+            NodeReply::Tickets(batch) => {
+                for ticket in &batch.tickets {
+                    let pair = &ticket.commitments;
+                    for point in [&pair.hiding, &pair.binding] {
+                        self.commitments.insert((batch.node.clone(), point.clone()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
+
+fn request_bytes(request: &WireRequest) -> Vec<u8> {
+    match request {
+        WireRequest::GetStatus(wire) => wire.encode_to_vec(),
+        WireRequest::ListKeys(wire) => wire.encode_to_vec(),
+        WireRequest::MakeTickets(wire) => wire.encode_to_vec(),
+        WireRequest::SignShares(wire) => wire.encode_to_vec(),
+        WireRequest::ValidateCommand(wire) => wire.encode_to_vec(),
+        WireRequest::BeginCeremony(wire) => wire.encode_to_vec(),
+        WireRequest::AdvanceCeremony(wire) => wire.encode_to_vec(),
+        WireRequest::ProveKey(wire) => wire.encode_to_vec(),
+        WireRequest::ActivateKey(wire) => wire.encode_to_vec(),
+        WireRequest::RecordEvidence(wire) => wire.encode_to_vec(),
+        WireRequest::ReadAudit(wire) => wire.encode_to_vec(),
+        WireRequest::AttestTime(wire) => wire.encode_to_vec(),
+        WireRequest::ConfirmTime(wire) => wire.encode_to_vec(),
+    }
+}
+
+fn reply_bytes(reply: NodeReply) -> Option<Vec<u8>> {
+    fn encoded<T: Message + TryFrom<NodeReply>>(reply: NodeReply) -> Option<Vec<u8>> {
+        T::try_from(reply).ok().map(|wire| wire.encode_to_vec())
+    }
+    match reply {
+        NodeReply::Status(_) => encoded::<pb::GetStatusResponse>(reply),
+        NodeReply::Keys(_) => encoded::<pb::ListKeysResponse>(reply),
+        NodeReply::Tickets(_) => encoded::<pb::MakeTicketsResponse>(reply),
+        NodeReply::Shares(_) => encoded::<pb::SignSharesResponse>(reply),
+        NodeReply::Ceremony(_) => encoded::<pb::AdvanceCeremonyResponse>(reply),
+        NodeReply::Proved(_) => encoded::<pb::ProveKeyResponse>(reply),
+        NodeReply::Activated(_) => encoded::<pb::ActivateKeyResponse>(reply),
+        NodeReply::Audit(_) => encoded::<pb::ReadAuditResponse>(reply),
+        NodeReply::Time(_) => encoded::<pb::AttestTimeResponse>(reply),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

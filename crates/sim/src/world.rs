@@ -2,7 +2,7 @@
 //! clock, all moved by one queue of happenings whose order a seed decides.
 
 mod happenings;
-mod plan;
+pub(crate) mod plan;
 
 use std::collections::BTreeMap;
 
@@ -44,13 +44,13 @@ pub struct World {
     order: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     faults: Faults,
-    people: People,
-    machines: Vec<Machine>,
+    pub(crate) people: People,
+    pub(crate) machines: Vec<Machine>,
     desks: Vec<Desk>,
     cheat: Option<Cheat>,
     operations: Vec<Operation>,
-    invariants: Invariants,
-    recording: Option<Recording>,
+    pub(crate) invariants: Invariants,
+    pub(crate) recording: Option<Recording>,
     trace: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ impl World {
         self.run_to_end()
     }
 
-    fn run_to_end(&mut self) -> Result<Report, Violation> {
+    pub(crate) fn run_to_end(&mut self) -> Result<Report, Violation> {
         let mut steps = 0;
         while self.now_us < FAULTS_US && self.step(&mut steps)? {}
         self.heal();

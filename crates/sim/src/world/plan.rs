@@ -14,7 +14,6 @@ use crate::{
     invariants::Invariants,
     machine::{Machine, Mutation},
     people::{COORDINATORS, People, coordinator_id},
-    recording::Recording,
     workload::Speaker,
 };
 
@@ -135,8 +134,9 @@ impl World {
     }
 
     /// Keeps everything that passes between nodes and coordinators from here on.
+    #[cfg(test)]
     pub(crate) fn record(&mut self) {
-        self.recording = Some(Recording::default());
+        self.recording = Some(crate::recording::Recording::default());
     }
 
     /// Puts the whole run's workload and crashes into the queue.
