@@ -6,6 +6,7 @@
 
 mod backoff;
 mod dial;
+mod room;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use quorate_model::{
     node_api::{NodeReply, NodeRequest},
 };
 use quorate_proto::{
-    limits::{MAX_NODE_REPLY_BYTES, MAX_NODE_REQUEST_BYTES},
+    limits::{CallLimits, node_call},
     node::v1 as pb,
     status::to_status,
 };
@@ -37,11 +37,10 @@ impl<H: HandleRequests> NodeGrpc<H> {
         Self { handler, caller }
     }
 
-    /// The service as a server, which cuts off messages that are too large.
+    /// The service as a server. It allows small messages only, until [`within`] allows more.
     pub fn into_server(self) -> NodeServiceServer<Self> {
-        NodeServiceServer::new(self)
-            .max_decoding_message_size(MAX_NODE_REQUEST_BYTES)
-            .max_encoding_message_size(MAX_NODE_REPLY_BYTES)
+        let small = node_call("");
+        within(NodeServiceServer::new(self), small)
     }
 
     async fn answer<Q, R>(&self, request: Request<Q>) -> Result<Response<R>, Status>
@@ -58,6 +57,16 @@ impl<H: HandleRequests> NodeGrpc<H> {
             .map(Response::new)
             .map_err(|refusal| to_status(&refusal))
     }
+}
+
+/// The server for one call, which cuts off messages that are too large for it.
+pub fn within<H>(
+    server: NodeServiceServer<NodeGrpc<H>>,
+    limits: CallLimits,
+) -> NodeServiceServer<NodeGrpc<H>> {
+    server
+        .max_decoding_message_size(limits.request)
+        .max_encoding_message_size(limits.reply)
 }
 
 /// Every method is the same: convert, handle, convert.

@@ -1,16 +1,175 @@
 //! Size limits of whole messages. A receiver cuts off what is larger before it decodes anything.
 
+use quorate_model::share::ShareRequest;
+
 /// The largest request to the public API: a command of 4 MiB, its endorsements, and room.
 pub const MAX_PUBLIC_REQUEST_BYTES: usize = 8 << 20;
 
 /// The largest answer of the public API.
 pub const MAX_PUBLIC_REPLY_BYTES: usize = 32 << 20;
 
-/// The largest request to a node: a batch of share requests with their commands.
-pub const MAX_NODE_REQUEST_BYTES: usize = 32 << 20;
+/// The largest request to a node: one share request with a command of 4 MiB and the signing sets of
+/// 1,024 messages by 32 signers. Batches are smaller.
+pub const MAX_NODE_REQUEST_BYTES: usize = 8 << 20;
 
-/// The largest answer of a node: a page of its journal.
-pub const MAX_NODE_REPLY_BYTES: usize = 32 << 20;
+/// The largest answer of a node: a page of its keys or of its journal.
+pub const MAX_NODE_REPLY_BYTES: usize = 4 << 20;
 
 /// The largest evidence, in bytes.
 pub const MAX_EVIDENCE_BYTES: usize = 1 << 20;
+
+/// What is enough for a request or an answer that holds no command, no certificate and no page.
+const SMALL_BYTES: usize = 256 << 10;
+
+/// What an endorsement takes at the most on the wire: a principal's name, a role, a signature.
+const ENDORSEMENT_BYTES: usize = 192;
+
+/// What an entry of a signing set takes beside its commitments.
+const SET_ENTRY_BYTES: usize = 32;
+
+/// What a share request takes beside command, endorsements and signing sets.
+const SHARE_REQUEST_BYTES: usize = 128;
+
+/// How large one call to a node may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// The largest request, in bytes.
+    pub request: usize,
+    /// The largest answer, in bytes.
+    pub reply: usize,
+}
+
+/// The limits of a method of the node API, by its HTTP path. What is no method has small ones.
+pub fn node_call(path: &str) -> CallLimits {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    let (request, reply) = match method {
+        "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_NODE_REPLY_BYTES),
+        "ValidateCommand" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
+        // An envelope has at most 64 KiB, and there are at most 32.
+        "AdvanceCeremony" => (3 << 20, MAX_NODE_REPLY_BYTES),
+        // A certificate, a proof or evidence, of 1 MiB each.
+        "ProveKey" | "ActivateKey" | "RecordEvidence" => (2 << 20, SMALL_BYTES),
+        "BeginCeremony" | "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_NODE_REPLY_BYTES),
+        _ => (SMALL_BYTES, SMALL_BYTES),
+    };
+    CallLimits { request, reply }
+}
+
+/// At most how many bytes a share request takes on the wire.
+pub fn share_request_bytes(request: &ShareRequest) -> usize {
+    let command = request.command.bytes.len();
+    let endorsements = request
+        .command
+        .endorsements
+        .len()
+        .saturating_mul(ENDORSEMENT_BYTES);
+    let sets = request
+        .items
+        .iter()
+        .map(|set| {
+            set.entries.iter().fold(SET_ENTRY_BYTES, |sum, entry| {
+                sum.saturating_add(SET_ENTRY_BYTES)
+                    .saturating_add(entry.commitments.hiding.len())
+                    .saturating_add(entry.commitments.binding.len())
+            })
+        })
+        .fold(0usize, usize::saturating_add);
+    [command, endorsements, sets, SHARE_REQUEST_BYTES]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use quorate_model::{
+        Epoch, PartyIndex, TicketId,
+        command::{
+            Endorsement, EndorsementKind, MAX_COMMAND_BYTES, MAX_ENDORSEMENTS, SignedCommand,
+        },
+        identity::Signature,
+        node_api::NodeRequest,
+        payload::MAX_SIGNING_ITEMS,
+        roster::Role,
+        share::{Commitments, SetEntry, SetOfSigners},
+    };
+
+    use super::*;
+    use crate::node_api::WireRequest;
+
+    /// A request with a command of so many bytes, for so many messages by so many signers.
+    fn request(bytes: usize, endorsements: usize, items: usize, signers: u16) -> ShareRequest {
+        let long = "a".repeat(63);
+        let endorsement = Endorsement {
+            principal: long.parse().unwrap(),
+            kind: EndorsementKind::Propose,
+            role: Role::Client,
+            signature: Signature([255; 64]),
+        };
+        let entry = |signer| SetEntry {
+            signer: PartyIndex::new(signer).unwrap(),
+            ticket: TicketId([255; 16]),
+            commitments: Commitments {
+                hiding: vec![255; 33],
+                binding: vec![255; 33],
+            },
+        };
+        let set = SetOfSigners {
+            // The highest indices take the most bytes.
+            entries: (0..signers)
+                .map(|at| entry(u16::MAX.saturating_sub(at)))
+                .collect(),
+        };
+        ShareRequest {
+            command: SignedCommand {
+                bytes: vec![255; bytes],
+                endorsements: vec![endorsement; endorsements],
+            },
+            key: long.parse().unwrap(),
+            epoch: Epoch(u32::MAX),
+            items: vec![set; items],
+        }
+    }
+
+    fn encoded(requests: Vec<ShareRequest>) -> usize {
+        let request = NodeRequest::SignShares { requests };
+        let WireRequest::SignShares(wire) = WireRequest::try_from(request).unwrap() else {
+            panic!("another kind of request");
+        };
+        wire.encoded_len()
+    }
+
+    #[test]
+    fn a_share_request_takes_at_most_what_is_reckoned() {
+        for (bytes, endorsements, items, signers) in [
+            (0, 0, 0, 0),
+            (0, 0, 1, 1),
+            (200, 1, 1, 2),
+            (1 << 20, MAX_ENDORSEMENTS, 256, 32),
+            (1, 1, 1_024, 2),
+        ] {
+            let request = request(bytes, endorsements, items, signers);
+            let reckoned = share_request_bytes(&request);
+
+            assert!(encoded(vec![request]) <= reckoned);
+        }
+    }
+
+    #[test]
+    fn the_largest_share_request_fits_its_call() {
+        let largest = request(MAX_COMMAND_BYTES, MAX_ENDORSEMENTS, MAX_SIGNING_ITEMS, 32);
+
+        assert!(share_request_bytes(&largest) <= node_call("/x/SignShares").request);
+        assert!(encoded(vec![largest]) <= MAX_NODE_REQUEST_BYTES);
+    }
+
+    #[test]
+    fn no_call_is_larger_than_messages_may_be() {
+        for service in ["SignShares", "ValidateCommand", "AdvanceCeremony", "Other"] {
+            let limits = node_call(&format!("/quorate.node.v1.NodeService/{service}"));
+
+            assert!(limits.request <= MAX_NODE_REQUEST_BYTES);
+            assert!(limits.reply <= MAX_NODE_REPLY_BYTES);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quorate_model::Reason;
 use quorate_pinning::{TlsIdentity, allow, client_config, server_name};
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, rustls};
 
 use self::{
@@ -57,6 +57,46 @@ async fn a_refusal_of_the_node_arrives_with_its_reason() {
         panic!("{answer:?}")
     };
     assert_eq!(refusal.reason, Reason::Overloaded);
+}
+
+#[tokio::test]
+async fn a_request_that_is_larger_than_its_kind_may_be_is_cut_off() {
+    let cluster = Cluster::new();
+    let mut listening = cluster.listen("coordinator-1").await;
+    let node = Scripted::new("node-a", 1);
+    let _running = cluster.dial("node-a", &node, &[&listening]);
+    let link = listening.up("node-a").await;
+
+    let large = NodeRequest::RecordEvidence {
+        evidence: vec![0; 3 << 20],
+    };
+    let Err(CallError::Refused(refusal)) = link.call(large, LIMIT).await else {
+        panic!("it was read")
+    };
+
+    assert_eq!(refusal.reason, Reason::TooLarge);
+    assert_eq!(link.call(evidence(1), LIMIT).await, Ok(NodeReply::Done));
+}
+
+#[tokio::test]
+async fn calls_beyond_the_room_of_a_link_wait() {
+    let cluster = Cluster::new();
+    let mut listening = cluster.listen("coordinator-1").await;
+    let node = Scripted::new("node-a", 1);
+    let _running = cluster.dial("node-a", &node, &[&listening]);
+    let link = listening.up("node-a").await;
+    let mut endless = JoinSet::new();
+    // A page of keys takes 8.5 MiB of 224.
+    for _ in 0..26 {
+        let link = link.clone();
+        endless.spawn(async move { link.call(scripted::endless(), LIMIT).await });
+        within(node.began()).await;
+    }
+
+    let waits = link.call(evidence(1), Duration::from_millis(200)).await;
+    assert_eq!(waits, Err(CallError::TimedOut));
+    endless.shutdown().await;
+    assert_eq!(link.call(evidence(2), LIMIT).await, Ok(NodeReply::Done));
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ const MAX_KEYS_PER_PAGE: u32 = 200;
 /// The most records in one page.
 const MAX_RECORDS_PER_PAGE: u32 = 1_000;
 
-/// The most bytes of records in one page.
+/// The most bytes of certificates and proofs, or of records, in one page; one that is larger goes
+/// alone.
 const MAX_PAGE_BYTES: usize = 2 << 20;
 
 impl<D: Disk + 'static> NodeCore<D> {
@@ -52,8 +53,17 @@ impl<D: Disk + 'static> NodeCore<D> {
         let state = lock(&self.state);
         let rows = ledger::keys_after(&*state.index, after, limit as usize)?;
         drop(state);
+        let mut bytes = 0usize;
         let listings = rows
             .into_iter()
+            .enumerate()
+            .take_while(|(at, (_, row))| {
+                let certificate = row.certified.as_ref().map_or(0, |(_, bytes)| bytes.len());
+                let proof = row.activated.as_ref().map_or(0, |(_, bytes)| bytes.len());
+                bytes = bytes.saturating_add(certificate).saturating_add(proof);
+                *at == 0 || bytes <= MAX_PAGE_BYTES
+            })
+            .map(|(_, named)| named)
             .map(|(key, row)| KeyListing {
                 key,
                 state: row.state(),

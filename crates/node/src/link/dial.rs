@@ -12,20 +12,23 @@ use std::{
     time::Instant,
 };
 
+use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use quorate_proto::limits::node_call;
 use rand_core::{OsRng, RngCore as _};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::Service as _;
 
-use super::{LinkPolicy, Target};
-use crate::service::{HandleRequests, NodeGrpc};
+use super::{LinkPolicy, Target, room::Room};
+use crate::service::{HandleRequests, NodeGrpc, within};
 
-// Requests and answers of a batch are megabytes at times; a link carries many of them at once.
+// Requests of a batch are megabytes at times; a link carries many of them at once. What arrives
+// before there is room for its request waits within the connection's window.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-const MAX_REQUESTS_AT_A_TIME: u32 = 256;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+pub(super) const MAX_REQUESTS_AT_A_TIME: u32 = 128;
 
 /// Why a connection came to nothing or ended.
 #[derive(Debug, thiserror::Error)]
@@ -164,12 +167,24 @@ impl<H: HandleRequests> Attempt<'_, H> {
         // The coordinator judges the node's key after the handshake is over on this side, so a
         // link counts as up only once the coordinator asks something.
         let served = Arc::new(AtomicBool::new(false));
+        let room = Room::of_a_link();
         let service = service_fn(|request: hyper::Request<Incoming>| {
             if !served.swap(true, Ordering::Relaxed) {
                 tracing::info!(peer = %peer, "link is up");
             }
-            let mut grpc = grpc.clone();
-            async move { Ok::<_, Infallible>(answer(grpc.call(request).await)) }
+            let limits = node_call(request.uri().path());
+            let (mut grpc, room) = (within(grpc.clone(), limits), room.clone());
+            async move {
+                let taken = room.take(limits).await;
+                let response = answer(grpc.call(request).await);
+                // The answer takes its room until it has been sent.
+                Ok::<_, Infallible>(response.map(|body| {
+                    body.map_frame(move |frame| {
+                        let _ = &taken;
+                        frame
+                    })
+                }))
+            }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -1,10 +1,11 @@
 //! Requests on their way to nodes: batches, and what happens when a call takes too long.
 
 use quorate_model::{NodeId, node_api::NodeRequest};
+use quorate_proto::limits::share_request_bytes;
 
 use crate::core::{Action, Core, Moment, Notice, Part, Purpose};
 
-/// The most bytes of commands in one call for shares.
+/// The most bytes of a call for the shares of several commands; a larger one goes alone.
 const MAX_CALL_BYTES: usize = 2 << 20;
 
 /// The most messages in one call for shares, so that one call stays short.
@@ -30,7 +31,7 @@ impl Core {
                     peer.queue.pop_front();
                     continue;
                 }
-                bytes = bytes.saturating_add(next.request.command.bytes.len());
+                bytes = bytes.saturating_add(share_request_bytes(&next.request));
                 items = items.saturating_add(next.request.items.len());
                 let full = requests.len() >= limits.max_batch
                     || bytes > MAX_CALL_BYTES

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use quorate_model::{
     NodeId, Reason, Refusal, Scheme, node_api::NodeRequest, operation::CommandState,
 };
+use quorate_proto::limits::share_request_bytes;
 use quorate_protocol::evidence::Evidence;
 
 use super::{
@@ -118,6 +119,37 @@ fn commands_of_one_moment_leave_in_one_call_and_few_calls_are_in_flight() {
     (0..3).for_each(|index| world.speak(index));
     world.pass(50);
     assert_eq!(world.answers.len(), 1 + 7);
+}
+
+#[test]
+fn commands_of_one_moment_leave_in_calls_that_fit() {
+    let mut world = world(3, 2);
+    (0..3).for_each(|index| world.silence(index));
+    let before = world.requests.len();
+    let large = "m".repeat(900_000);
+    for message in [&large, &large, &large, "small"] {
+        let signed = world.signature("vault", &[message]);
+        world.submit(&signed);
+    }
+    world.run();
+
+    let calls: Vec<Vec<usize>> = world.requests[before..]
+        .iter()
+        .filter_map(|(_, request)| match request {
+            NodeRequest::SignShares { requests } => {
+                Some(requests.iter().map(share_request_bytes).collect())
+            }
+            _ => None,
+        })
+        .collect();
+    let sizes: Vec<usize> = calls.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2, 2, 2]);
+    for call in &calls {
+        assert!(call.iter().sum::<usize>() <= 2 << 20);
+    }
+    (0..3).for_each(|index| world.speak(index));
+    world.pass(50);
+    assert_eq!(world.answers.len(), 1 + 4);
 }
 
 #[test]

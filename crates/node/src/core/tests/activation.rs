@@ -190,3 +190,32 @@ fn a_bad_share_of_a_peer_is_recorded_as_blame_and_a_good_one_is_not() {
         .collect();
     assert_eq!(blamed, [node_id(1)]);
 }
+
+#[test]
+fn a_page_of_keys_ends_before_it_is_too_large_and_holds_at_least_one() {
+    let cluster = Cluster::new(2);
+    let certified = |key: &str| Entry::KeyCertified {
+        key: key.parse().unwrap(),
+        epoch: Epoch(1),
+        certificate: vec![1; 900_000],
+    };
+    let list = |after: Option<&str>| {
+        let after = after.map(|name| name.parse().unwrap());
+        let Ok(crate::core::Outcome::Ready(Ok(NodeReply::Keys(keys)))) =
+            cluster.cores[0].list_keys(after.as_ref(), 10)
+        else {
+            panic!("not keys");
+        };
+        let names: Vec<_> = keys.iter().map(|key| key.key.to_string()).collect();
+        names
+    };
+    for key in ["k1", "k2", "k3"] {
+        let _appended = cluster.cores[0]
+            .begin(cluster.reading(), vec![certified(key)])
+            .unwrap();
+    }
+
+    assert_eq!(list(None), ["k1", "k2"]);
+    assert_eq!(list(Some("k2")), ["k3"]);
+    assert_eq!(list(Some("k3")), [""; 0]);
+}
