@@ -78,6 +78,9 @@ fn pinned(nodes: usize) -> PinnedRoster {
     signed.verify_first().unwrap()
 }
 
+/// A kind of request.
+type Kind = fn(&NodeRequest) -> bool;
+
 pub(super) struct World {
     pub(super) core: Core,
     pub(super) pinned: PinnedRoster,
@@ -86,7 +89,7 @@ pub(super) struct World {
     /// Nodes whose calls are kept unanswered.
     pub(super) silent: BTreeSet<NodeId>,
     /// Nodes that fall silent when they are asked a thing.
-    falls_silent: Vec<(NodeId, fn(&NodeRequest) -> bool)>,
+    falls_silent: Vec<(NodeId, Kind)>,
     pub(super) held_calls: Vec<(CallId, NodeId, NodeRequest, u64)>,
     /// Whether writes become durable at once.
     pub(super) stores: bool,
@@ -97,7 +100,7 @@ pub(super) struct World {
     pub(super) notices: Vec<Notice>,
     pub(super) requests: Vec<(NodeId, NodeRequest)>,
     /// From the first request of this kind on, no request reaches a node.
-    loses: Option<fn(&NodeRequest) -> bool>,
+    loses: Option<Kind>,
     losing: bool,
     events: VecDeque<Event>,
     rng: ChaCha20Rng,
@@ -214,8 +217,7 @@ impl World {
                     return;
                 }
                 self.requests.push((node.clone(), request.clone()));
-                let falls =
-                    |(id, kind): &(NodeId, fn(&NodeRequest) -> bool)| *id == node && kind(&request);
+                let falls = |(id, kind): &(NodeId, Kind)| *id == node && kind(&request);
                 if self.falls_silent.iter().any(falls) {
                     self.silent.insert(node.clone());
                 }
@@ -292,7 +294,7 @@ impl World {
     }
 
     /// Loses every request from the first of a kind on.
-    pub(super) fn lose_from(&mut self, loses: fn(&NodeRequest) -> bool) {
+    pub(super) fn lose_from(&mut self, loses: Kind) {
         self.loses = Some(loses);
     }
 
@@ -307,7 +309,7 @@ impl World {
     }
 
     /// A node falls silent when it is asked such a thing, until it speaks again.
-    pub(super) fn silence_at(&mut self, index: usize, kind: fn(&NodeRequest) -> bool) {
+    pub(super) fn silence_at(&mut self, index: usize, kind: Kind) {
         self.falls_silent.push((node_id(index), kind));
     }
 
@@ -533,7 +535,7 @@ impl World {
     }
 
     /// How many requests of a kind went to a node.
-    pub(super) fn count(&self, index: usize, kind: fn(&NodeRequest) -> bool) -> usize {
+    pub(super) fn count(&self, index: usize, kind: Kind) -> usize {
         let id = node_id(index);
         self.requests
             .iter()
