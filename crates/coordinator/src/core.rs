@@ -276,7 +276,7 @@ impl Core {
 
     /// What is checked of a command that is to begin at this moment.
     fn admit_now(&self, moment: &Moment<'_>, command: &Admitted) -> Result<(), Refusal> {
-        admission::check_time(&command.command, moment.now.wall)?;
+        quorate_proto::admission::check_time(&command.command, moment.now.wall)?;
         if self.draining {
             return Err(Refusal::new(
                 Reason::ShuttingDown,

@@ -1,8 +1,10 @@
 //! Generated wire types and their conversions to the model.
 //!
 //! Generated types stop here: services convert with `TryFrom` on entry and work on model types.
-//! Nothing here decides, waits or remembers.
+//! What needs no state to be judged of a command or a certificate is judged here, because it needs
+//! their one encoding; nothing here waits or remembers.
 
+pub mod admission;
 pub mod certificate;
 pub mod command;
 mod convert;

@@ -29,9 +29,10 @@ use quorate_model::{
     node_api::{AttemptId, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandState},
 };
+use quorate_proto::admission;
 
 use super::{
-    Action, Admitted, Core, Moment, Notice, StoreItem, admission,
+    Action, Admitted, Core, Moment, Notice, StoreItem,
     keys::{self, Certified},
 };
 

@@ -10,8 +10,9 @@ use quorate_model::{
     operation::CommandState,
     share::ShareRequest,
 };
+use quorate_proto::admission;
 
-use super::{Core, Handle, Moment, StoredCommand, admission, commands::Slot, peers::Purpose};
+use super::{Core, Handle, Moment, StoredCommand, commands::Slot, peers::Purpose};
 
 pub(super) fn rejected(id: CommandId) -> Refusal {
     Refusal::new(

@@ -1,9 +1,10 @@
 //! When waiting on is no use: expiry, too few nodes, too much time.
 
 use quorate_model::{NodeId, Reason, Refusal, ids::CommandId, operation::CommandState};
+use quorate_proto::admission;
 
 use super::most_common;
-use crate::core::{Core, Moment, admission};
+use crate::core::{Core, Moment};
 
 impl Core {
     /// Ends commands whose time is over.

@@ -1,0 +1,216 @@
+//! What is checked of a command wherever one arrives: everything that needs no state (P6, P7).
+//!
+//! A node checks it because nobody else is trusted; a coordinator checks the same to keep garbage
+//! away from the nodes, and to answer callers at once. Signatures come before parsing.
+
+use quorate_model::{
+    Reason, Refusal, UnixMillis,
+    command::{
+        Command, CommandBody, CreateKey, EndorsementError, MAX_COMMAND_BYTES, MAX_CREATED_AHEAD_MS,
+        MAX_LIFETIME_MS, SignedCommand,
+    },
+    roster::PinnedRoster,
+};
+
+use crate::command;
+
+/// Checks size, endorsements, encoding, cluster, roster, role and shape, in this order. Time is
+/// apart: see [`check_time`].
+///
+/// # Errors
+///
+/// The refusal that every node gives.
+pub fn admit(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
+    if signed.bytes.len() > MAX_COMMAND_BYTES {
+        return Err(Refusal::new(
+            Reason::TooLarge,
+            format!(
+                "the command has {} bytes, at most {MAX_COMMAND_BYTES} are read",
+                signed.bytes.len()
+            ),
+        ));
+    }
+    check_endorsements(pinned, signed)?;
+    let command = command::decode(&signed.bytes)?;
+    check_place(pinned, &command)?;
+    let role = command.body.role();
+    if !signed.proposed_in(role) && !signed.rejected() {
+        return Err(Refusal::new(
+            Reason::RoleMissing,
+            format!(
+                "the command is proposed by nobody with the role {}",
+                role.as_str()
+            ),
+        )
+        .with("role", role.as_str()));
+    }
+    if let CommandBody::CreateKey(create) = &command.body {
+        check_shape(pinned, create)?;
+    }
+    Ok(command)
+}
+
+/// Checks that every endorsement is of a principal of the roster and holds.
+///
+/// # Errors
+///
+/// When one does not.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other fault is in the endorsement itself"
+)]
+pub fn check_endorsements(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<(), Refusal> {
+    signed
+        .verify_endorsements(&pinned.cluster(), pinned.roster())
+        .map_err(|error| {
+            let reason = match error {
+                EndorsementError::UnknownPrincipal(_) => Reason::PrincipalUnknown,
+                EndorsementError::NotItsRole { .. } => Reason::RoleMissing,
+                _ => Reason::EndorsementInvalid,
+            };
+            Refusal::new(reason, error.to_string())
+        })
+}
+
+/// Checks the times of a command against a clock that the caller trusts (P6).
+///
+/// # Errors
+///
+/// When the command lives too long, is made ahead of time, or has expired.
+pub fn check_time(command: &Command, now: UnixMillis) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(Reason::CommandTimeInvalid, message));
+    if command.expires <= command.created {
+        return invalid("the command expires before it was made".to_owned());
+    }
+    let lifetime = command.expires.since(command.created);
+    if lifetime > MAX_LIFETIME_MS {
+        return invalid(format!(
+            "the command lives {lifetime} ms, at most {MAX_LIFETIME_MS} ms"
+        ));
+    }
+    let ahead = command.created.since(now);
+    if ahead > MAX_CREATED_AHEAD_MS {
+        return invalid(format!(
+            "the command was made {ahead} ms ahead of the time here, at most \
+             {MAX_CREATED_AHEAD_MS} ms: check the clocks"
+        ));
+    }
+    if command.expires <= now {
+        return Err(expired());
+    }
+    Ok(())
+}
+
+/// The command came too late.
+pub fn expired() -> Refusal {
+    Refusal::new(
+        Reason::CommandExpired,
+        "the command has expired: make it again with a new id",
+    )
+}
+
+fn check_place(pinned: &PinnedRoster, command: &Command) -> Result<(), Refusal> {
+    if command.cluster != pinned.cluster() {
+        return Err(Refusal::new(
+            Reason::WrongCluster,
+            format!(
+                "the command is for cluster {}, this is cluster {}",
+                command.cluster.short(),
+                pinned.cluster().short()
+            ),
+        ));
+    }
+    if command.roster != pinned.hash() {
+        return Err(Refusal::new(
+            Reason::RosterBehind,
+            format!(
+                "the command was made under roster {}, roster {} is held here: bring both to the \
+                 same roster and make the command again",
+                command.roster.short(),
+                pinned.hash().short()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_shape(pinned: &PinnedRoster, create: &CreateKey) -> Result<(), Refusal> {
+    create
+        .check_shape()
+        .map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
+    match create
+        .nodes
+        .iter()
+        .find(|id| pinned.roster().node(id).is_none())
+    {
+        Some(stranger) => Err(Refusal::new(
+            Reason::NodeUnknown,
+            format!("node \"{stranger}\" is not in the roster"),
+        )
+        .with("node", stranger)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::{
+        CommandId, Digest,
+        command::{REMEMBER_MARGIN_MS, Sign},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn command(created: UnixMillis, expires: UnixMillis) -> Command {
+        Command {
+            cluster: Digest::ZERO,
+            roster: Digest::ZERO,
+            id: CommandId(Uuid::nil()),
+            created,
+            expires,
+            body: CommandBody::Sign(Sign {
+                key: "notes".parse().unwrap(),
+                payloads: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_command_is_carried_out_from_its_making_to_its_expiry() {
+        let ago = |ms: u64| UnixMillis(NOW.0.saturating_sub(ms));
+        for (created, expires, expected) in [
+            (NOW, NOW.plus(1), None),
+            (
+                NOW.plus(MAX_CREATED_AHEAD_MS),
+                NOW.plus(MAX_LIFETIME_MS),
+                None,
+            ),
+            (ago(1), NOW.plus(MAX_LIFETIME_MS - 1), None),
+            (
+                ago(1),
+                NOW.plus(MAX_LIFETIME_MS),
+                Some(Reason::CommandTimeInvalid),
+            ),
+            (NOW, NOW, Some(Reason::CommandTimeInvalid)),
+            (NOW, ago(1), Some(Reason::CommandTimeInvalid)),
+            (
+                NOW.plus(MAX_CREATED_AHEAD_MS + 1),
+                NOW.plus(MAX_LIFETIME_MS),
+                Some(Reason::CommandTimeInvalid),
+            ),
+            (ago(1), NOW, Some(Reason::CommandExpired)),
+            (
+                ago(REMEMBER_MARGIN_MS),
+                ago(1),
+                Some(Reason::CommandExpired),
+            ),
+        ] {
+            let judged = check_time(&command(created, expires), NOW);
+
+            assert_eq!(judged.err().map(|refusal| refusal.reason), expected);
+        }
+    }
+}
