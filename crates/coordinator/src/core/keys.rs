@@ -136,6 +136,16 @@ impl KeyBook {
             .collect()
     }
 
+    /// The names of the keys whose proof of possession is not there yet.
+    pub(super) fn unproven(&self) -> Vec<KeyName> {
+        let proof = |entry: &Entry| match entry {
+            Entry::Unverified(stored) => stored.proof.is_some(),
+            Entry::Verified(key) => key.proof.is_some(),
+        };
+        let unproven = self.0.iter().filter(|(_, entry)| !proof(entry));
+        unproven.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Takes a verified key.
     pub(super) fn put(&mut self, key: Arc<Certified>) {
         self.0.insert(key.record.name.clone(), Entry::Verified(key));

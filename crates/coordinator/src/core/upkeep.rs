@@ -295,6 +295,7 @@ impl Core {
             peer.synced = true;
             peer.synced_ms = moment.ms();
             peer.syncing = false;
+            self.finish_creations(moment, node);
         }
     }
 

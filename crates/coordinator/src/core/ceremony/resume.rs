@@ -83,6 +83,17 @@ impl Core {
         }
     }
 
+    /// Goes on with the unproven keys that a node holds a share of, whether it lists them or not: it
+    /// may have been away when they were certified.
+    pub(in crate::core) fn finish_creations(&mut self, moment: &mut Moment<'_>, node: &NodeId) {
+        for name in self.keys.unproven() {
+            let key = self.keys.get(&self.pinned, &name);
+            if key.is_some_and(|key| key.record.index_of(node).is_some()) {
+                self.finish_creation(moment, node, &name, false);
+            }
+        }
+    }
+
     /// Goes on with a key that nodes list, where an earlier run ended too early: hands the proof to
     /// a node that lacks it, or has the certificate proven once all holders are there.
     pub(in crate::core) fn finish_creation(

@@ -300,6 +300,25 @@ fn what_an_earlier_run_left_unfinished_is_finished_without_being_asked() {
 }
 
 #[test]
+fn a_certified_key_is_finished_when_the_node_that_died_before_its_proof_comes_back() {
+    let mut world = World::new(3);
+    let signed = world.creation("vault", Scheme::Bip340, 2);
+    let handle = world.submit(&signed);
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ProveKey { .. })
+    });
+    world.disconnect(2);
+    world.pass(8_100);
+    assert_eq!(world.view(handle).state, CommandState::Failed);
+
+    world.node(2).restart();
+    world.connect(2);
+    world.pass(500);
+
+    assert_active_everywhere(&mut world, "vault");
+}
+
+#[test]
 fn a_node_that_missed_the_proof_is_given_it() {
     let mut world = World::new(3);
     let key = world.key("vault", Scheme::Bip340, 2);
