@@ -5,15 +5,7 @@ use crate::harness::Cluster;
 #[test]
 fn every_wrong_request_says_what_is_wrong() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "ed25519",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "ed25519", "messages");
     let refused = |arguments: &[&str], code: i32, says: &str| {
         cluster.quorate(arguments).refused(code, says);
     };
@@ -105,15 +97,7 @@ fn garbage_and_foreign_transactions_are_refused() {
 #[test]
 fn with_too_few_nodes_the_quorum_is_unavailable() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "ed25519",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "ed25519", "messages");
     let names: Vec<String> = cluster
         .nodes()
         .iter()

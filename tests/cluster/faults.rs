@@ -1,22 +1,14 @@
 //! Processes that die.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::harness::{Cluster, binaries, run};
+use crate::harness::{Cluster, Process, program, run};
 
 #[test]
 fn signing_goes_on_when_any_one_node_is_killed() {
     for victim in 0..3 {
         let cluster = Cluster::start(&[]);
-        cluster.json(&[
-            "key",
-            "create",
-            "notes",
-            "--scheme",
-            "bip340",
-            "--purpose",
-            "messages",
-        ]);
+        cluster.create_key("notes", "bip340", "messages");
         let name = cluster.nodes()[victim]["name"].as_str().unwrap().to_owned();
 
         cluster.kill_node(&name);
@@ -37,15 +29,7 @@ fn signing_goes_on_when_any_one_node_is_killed() {
 #[test]
 fn a_command_keeps_its_one_outcome_over_the_death_of_the_coordinator() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "bip340",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "bip340", "messages");
     let id = "6c1f0f4e-93a5-4f0e-8a43-1d7c6f2f9a10";
     let sign = [
         "sign",
@@ -70,15 +54,7 @@ fn a_command_keeps_its_one_outcome_over_the_death_of_the_coordinator() {
 #[test]
 fn the_key_list_comes_back_from_the_nodes_when_the_coordinator_loses_everything() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "ed25519",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "ed25519", "messages");
     let before = cluster.json(&["key", "show", "notes"]);
 
     cluster.kill_coordinator();
@@ -102,15 +78,7 @@ fn the_key_list_comes_back_from_the_nodes_when_the_coordinator_loses_everything(
 #[test]
 fn a_node_without_its_index_rebuilds_it_and_one_with_a_changed_journal_does_not_start() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "ed25519",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "ed25519", "messages");
     let (_, directory) = cluster.stop();
     let node = directory.path().join("nodes").join("node-a");
     std::fs::remove_dir_all(node.join("index")).unwrap();
@@ -130,7 +98,7 @@ fn a_node_without_its_index_rebuilds_it_and_one_with_a_changed_journal_does_not_
     std::fs::write(&segment, bytes).unwrap();
 
     let key_file = directory.path().join("nodes").join("node-a.key");
-    let done = run(Command::new(binaries().join("quorate-node"))
+    let done = run(program("quorate-node")
         .arg("run")
         .arg("--dir")
         .arg(&node)
@@ -142,52 +110,16 @@ fn a_node_without_its_index_rebuilds_it_and_one_with_a_changed_journal_does_not_
     assert!(done.stderr.contains("record"), "{done:?}");
 }
 
-/// A process that ends when it is dropped: its standard input closes, and it is killed.
-struct Process(std::process::Child);
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        Self(
-            command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _killed = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
-
 #[test]
 fn a_node_that_cheats_is_proven_guilty_and_signing_goes_on_without_it() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "bip340",
-        "--purpose",
-        "messages",
-    ]);
-    let config = |node: &str| {
-        cluster
-            .directory()
-            .join("nodes")
-            .join(format!("{node}.toml"))
-    };
+    cluster.create_key("notes", "bip340", "messages");
     cluster.kill_node("node-a");
     cluster.kill_node("node-b");
     cluster.wait_for_connected(1);
     let _cheat = Process::start(
-        Command::new(env!("CARGO_BIN_EXE_quorate-cheating-node")).arg(config("node-a")),
+        Command::new(env!("CARGO_BIN_EXE_quorate-cheating-node"))
+            .arg(cluster.node_config("node-a")),
     );
     cluster.wait_for_connected(2);
 
@@ -196,11 +128,7 @@ fn a_node_that_cheats_is_proven_guilty_and_signing_goes_on_without_it() {
     assert_eq!(alone.code, 5, "{alone:?}");
 
     // With another honest node, the two sign without the cheat.
-    let _back = Process::start(
-        Command::new(binaries().join("quorate-node"))
-            .args(["run", "--exit-with-parent", "--config"])
-            .arg(config("node-b")),
-    );
+    let _back = cluster.start_node("node-b");
     cluster.wait_for_connected(3);
     let signed = cluster.json(&["sign", "message", "notes", "--text", "two"]);
     let signers = signed["signers"].as_array().unwrap();

@@ -1,25 +1,31 @@
-//! Starts `quorate dev` and runs `quorate` against it.
+//! Starts `quorate dev`, runs `quorate` against it, and stops and starts its parts by hand.
+
+mod process;
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{
-        OnceLock,
-        mpsc::{Receiver, channel},
-    },
+    process::Command,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
+
+pub(crate) use process::{Done, Process, is_alive, kill, run, signal, wait_until_gone};
 
 /// How long anything may take on a loaded machine before the test gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Builds the binaries once per run of this test binary and says where they are.
+/// Says where the programs are, after building them once per run of this test binary. With
+/// `QUORATE_TEST_BINARIES` they are taken from there as they are.
 pub(crate) fn binaries() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        if let Some(given) = std::env::var_os("QUORATE_TEST_BINARIES") {
+            return given.into();
+        }
         let status = Command::new(env!("CARGO"))
             // The whole workspace, because that is what the test run has built already.
             .args(["build", "--locked", "--workspace", "--bins"])
@@ -33,34 +39,28 @@ pub(crate) fn binaries() -> &'static Path {
     })
 }
 
-/// What a command came to.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+/// A command of one of the programs.
+pub(crate) fn program(name: &str) -> Command {
+    Command::new(binaries().join(name))
 }
 
-impl Done {
-    pub(crate) fn json(&self) -> Value {
-        assert_eq!(self.code, 0, "{self:?}");
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Checks that the command ended with this code and said this on standard error.
-    pub(crate) fn refused(&self, code: i32, says: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.stderr.contains(says), "expected \"{says}\": {self:?}");
+/// Asks again and again until there is an answer.
+pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what} does not come about");
     }
 }
 
 /// A running `quorate dev`.
 pub(crate) struct Cluster {
-    process: Child,
-    lines: Receiver<String>,
+    dev: Process,
     directory: tempfile::TempDir,
     home: PathBuf,
-    said: Vec<String>,
+    coordinator: i64,
 }
 
 impl Cluster {
@@ -70,57 +70,37 @@ impl Cluster {
     }
 
     pub(crate) fn start_in(directory: tempfile::TempDir, arguments: &[&str]) -> Self {
-        let mut process = Command::new(binaries().join("quorate"))
-            .arg("dev")
-            .arg("--dir")
-            .arg(directory.path())
-            .args(arguments)
-            .env("QUORATE_DEV_NO_BUILD", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let stdout = process.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let home = PathBuf::new();
-        let mut cluster = Self {
-            process,
-            lines,
+        let mut dev = Process::start(
+            program("quorate")
+                .arg("dev")
+                .arg("--dir")
+                .arg(directory.path())
+                .args(arguments)
+                .env("QUORATE_DEV_NO_BUILD", "1"),
+        );
+        let line = dev.stdout.wait_for("export QUORATE_HOME=");
+        let home = line.split("export QUORATE_HOME=").nth(1).unwrap();
+        let home = PathBuf::from(home.trim().trim_matches(['\'', '"']));
+        let line = dev.stdout.wait_for("coordinator  ");
+        let pid = line.split("pid ").nth(1).unwrap();
+        let coordinator = pid.split(',').next().unwrap().parse().unwrap();
+        Self {
+            dev,
             directory,
             home,
-            said: Vec::new(),
-        };
-        let line = cluster.wait_for_line("export QUORATE_HOME=");
-        let home = line.split("export QUORATE_HOME=").nth(1).unwrap();
-        cluster.home = PathBuf::from(home.trim().trim_matches(['\'', '"']));
-        cluster
+            coordinator,
+        }
     }
 
-    fn wait_for_line(&mut self, mark: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) if line.contains(mark) => return line,
-                Ok(line) => self.said.push(line),
-                Err(error) => panic!("no line with \"{mark}\" ({error}): {:#?}", self.said),
-            }
-        }
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program("quorate");
+        command.args(arguments).env("QUORATE_HOME", &self.home);
+        command
     }
 
     /// Runs `quorate` with the cluster's profile.
     pub(crate) fn quorate(&self, arguments: &[&str]) -> Done {
-        run(Command::new(binaries().join("quorate"))
-            .args(arguments)
-            .env("QUORATE_HOME", &self.home))
+        run(&mut self.command(arguments))
     }
 
     /// Runs `quorate … -o json`, which must succeed.
@@ -130,112 +110,159 @@ impl Cluster {
         self.quorate(&arguments).json()
     }
 
+    /// Starts `quorate … -o json` and does not wait for its end.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Process {
+        Process::start(self.command(arguments).args(["-o", "json"]))
+    }
+
+    /// Creates a key on all nodes.
+    pub(crate) fn create_key(&self, name: &str, scheme: &str, purpose: &str) -> Value {
+        self.json(&[
+            "key",
+            "create",
+            name,
+            "--scheme",
+            scheme,
+            "--purpose",
+            purpose,
+        ])
+    }
+
+    /// Waits until a command is in this state, and shows it.
+    pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {
+        wait_for(&format!("command {id} in state {state}"), || {
+            let shown = self.quorate(&["command", "show", id, "-o", "json"]);
+            (shown.code == 0)
+                .then(|| shown.json())
+                .filter(|shown| shown["state"] == state)
+        })
+    }
+
+    /// Waits until a command waits for exactly these nodes.
+    pub(crate) fn wait_for_awaited(&self, id: &str, nodes: &[&str]) {
+        wait_for(&format!("command {id} that awaits {nodes:?}"), || {
+            let shown = self.json(&["command", "show", id]);
+            (shown["progress"]["awaited"] == serde_json::json!(nodes)).then_some(())
+        });
+    }
+
     /// The cluster's directory.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The nodes as `node list` shows them.
-    pub(crate) fn nodes(&self) -> Vec<Value> {
-        let listed = self.json(&["node", "list"]);
-        listed
-            .as_array()
-            .cloned()
-            .unwrap_or_else(|| listed["nodes"].as_array().cloned().unwrap_or_default())
+    /// The profile.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
     }
 
-    /// Kills the coordinator the hard way.
+    /// A file in the cluster's directory, as an argument.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.directory().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// What a process that `dev` has started has logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(&format!("logs/{name}.log"))).unwrap()
+    }
+
+    /// The nodes as `node list` shows them.
+    pub(crate) fn nodes(&self) -> Vec<Value> {
+        self.json(&["node", "list"]).as_array().unwrap().clone()
+    }
+
+    /// The names and process ids of the nodes that are connected and have said which process they
+    /// are, in the order of the roster.
+    fn connected(&self) -> Vec<(String, i64)> {
+        let named = |node: &Value| {
+            let pid = node["pid"].as_i64().filter(|pid| *pid > 0)?;
+            (node["connected"] == true).then(|| (node["name"].as_str().unwrap().to_owned(), pid))
+        };
+        self.nodes().iter().filter_map(named).collect()
+    }
+
+    /// The process ids of the connected nodes.
+    pub(crate) fn node_pids(&self) -> Vec<i64> {
+        self.connected().into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// The process id of a node, once it is connected.
+    pub(crate) fn node_pid(&self, name: &str) -> i64 {
+        wait_for(&format!("a connected {name}"), || {
+            let connected = self.connected();
+            let node = connected.into_iter().find(|(node, _)| node == name);
+            node.map(|(_, pid)| pid)
+        })
+    }
+
+    /// Kills the coordinator that `dev` has started the hard way.
     pub(crate) fn kill_coordinator(&self) {
-        let line = self
-            .said
-            .iter()
-            .find(|line| line.starts_with("coordinator"))
+        kill(self.coordinator);
+        wait_until_gone(self.coordinator);
+    }
+
+    /// Adds lines to the coordinator's configuration and has it start again with them.
+    pub(crate) fn restart_coordinator_with(&self, lines: &str) -> Process {
+        self.kill_coordinator();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(self.directory().join("coordinator.toml"))
             .unwrap();
-        let pid = line
-            .split("pid ")
-            .nth(1)
-            .unwrap()
-            .split(',')
-            .next()
-            .unwrap();
-        let pid = pid.parse().unwrap();
-        kill(pid);
-        wait_until_gone(pid);
+        writeln!(file, "{lines}").unwrap();
+        let coordinator = self.start_coordinator();
+        self.wait_for_connected(3);
+        coordinator
+    }
+
+    /// Starts the coordinator where the nodes and the profile look for it.
+    pub(crate) fn start_coordinator(&self) -> Process {
+        let mut process = Process::start(
+            program("quorate-coordinator")
+                .args(["run", "--exit-with-parent", "--config"])
+                .arg(self.directory().join("coordinator.toml")),
+        );
+        process.ready();
+        process
+    }
+
+    /// The command that starts a node of this cluster.
+    pub(crate) fn node_command(&self, name: &str) -> Command {
+        let mut command = program("quorate-node");
+        command
+            .args(["run", "--exit-with-parent", "--config"])
+            .arg(self.node_config(name));
+        command
+    }
+
+    /// Starts a node of this cluster.
+    pub(crate) fn start_node(&self, name: &str) -> Process {
+        let mut process = Process::start(&mut self.node_command(name));
+        process.ready();
+        process
+    }
+
+    pub(crate) fn node_config(&self, name: &str) -> PathBuf {
+        self.directory().join("nodes").join(format!("{name}.toml"))
     }
 
     /// Kills a node the hard way.
     pub(crate) fn kill_node(&self, name: &str) {
-        let nodes = self.nodes();
-        let node = nodes.iter().find(|node| node["name"] == name).unwrap();
-        kill(node["pid"].as_i64().unwrap());
+        let pid = self.node_pid(name);
+        kill(pid);
+        wait_until_gone(pid);
     }
 
     /// Waits until `node list` shows exactly so many connected nodes.
     pub(crate) fn wait_for_connected(&self, count: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let connected = self
-                .nodes()
-                .iter()
-                .filter(|node| node["connected"] == Value::Bool(true))
-                .count();
-            if connected == count {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{connected} nodes are connected, not {count}"
-            );
-        }
+        wait_for(&format!("{count} connected nodes"), || {
+            (self.connected().len() == count).then_some(())
+        });
     }
 
     /// Ends the cluster as Ctrl-C does and returns `dev`'s exit status.
     pub(crate) fn stop(mut self) -> (i32, tempfile::TempDir) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let status = self.process.wait().unwrap();
-        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        (status.code().unwrap_or(-1), directory)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _killed = self.process.kill();
-        let _status = self.process.wait();
-    }
-}
-
-/// Kills a process the hard way.
-pub(crate) fn kill(pid: i64) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-/// Whether a process is there and no zombie.
-pub(crate) fn is_alive(pid: i64) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(") ")
-            .next()
-            .is_some_and(|rest| !rest.starts_with('Z'))
-    })
-}
-
-/// Waits until a process is gone.
-pub(crate) fn wait_until_gone(pid: i64) {
-    let deadline = Instant::now() + PATIENCE;
-    while is_alive(pid) {
-        assert!(Instant::now() < deadline, "process {pid} is still there");
-        std::thread::yield_now();
-    }
-}
-
-/// Runs a command to its end.
-pub(crate) fn run(command: &mut Command) -> Done {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        self.dev.signal(Signal::TERM);
+        let code = self.dev.end().code;
+        (code, self.directory)
     }
 }

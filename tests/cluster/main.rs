@@ -7,8 +7,11 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod commands;
 mod errors;
 mod faults;
 mod harness;
 mod newcomer;
+mod psbt;
+mod restarts;
 mod signing;

@@ -1,14 +1,12 @@
 //! What a newcomer does, and must see.
 
-use std::process::Command;
-
-use crate::harness::{Cluster, binaries, is_alive, kill, run, wait_until_gone};
+use crate::harness::{Cluster, is_alive, kill, program, run, wait_until_gone};
 
 #[test]
 fn dev_runs_a_command_with_the_profile_and_ends_with_its_status() {
     let directory = tempfile::tempdir().unwrap();
 
-    let done = run(Command::new(binaries().join("quorate"))
+    let done = run(program("quorate")
         .args([
             "dev",
             "--exec",
@@ -26,11 +24,7 @@ fn dev_runs_a_command_with_the_profile_and_ends_with_its_status() {
 #[test]
 fn nothing_is_left_behind_even_when_dev_itself_is_killed() {
     let cluster = Cluster::start(&[]);
-    let pids: Vec<i64> = cluster
-        .nodes()
-        .iter()
-        .map(|node| node["pid"].as_i64().unwrap())
-        .collect();
+    let pids = cluster.node_pids();
     assert_eq!(pids.len(), 3);
     assert!(pids.iter().all(|pid| is_alive(*pid)));
 
@@ -60,7 +54,7 @@ fn shapes_that_cannot_be_are_refused_before_anything_starts() {
         (["--nodes", "3", "--threshold", "1"], "expected 2"),
         (["--nodes", "1", "--threshold", "2"], "expected 3 to 32"),
     ] {
-        let done = run(Command::new(binaries().join("quorate"))
+        let done = run(program("quorate")
             .arg("dev")
             .args(arguments)
             .env("QUORATE_DEV_NO_BUILD", "1"));
@@ -73,11 +67,7 @@ fn shapes_that_cannot_be_are_refused_before_anything_starts() {
 #[test]
 fn sigterm_ends_everything() {
     let cluster = Cluster::start(&[]);
-    let pids: Vec<i64> = cluster
-        .nodes()
-        .iter()
-        .map(|node| node["pid"].as_i64().unwrap())
-        .collect();
+    let pids = cluster.node_pids();
 
     let (_, _directory) = cluster.stop();
 

@@ -14,15 +14,7 @@ fn every_scheme_makes_keys_whose_signatures_verify() {
 
     for scheme in ["bip340", "frost-secp256k1", "ed25519"] {
         let name = format!("key-{scheme}");
-        cluster.json(&[
-            "key",
-            "create",
-            &name,
-            "--scheme",
-            scheme,
-            "--purpose",
-            "messages",
-        ]);
+        cluster.create_key(&name, scheme, "messages");
         let shown = cluster.json(&["key", "show", &name]);
         assert_eq!(shown["state"], "ACTIVE");
         assert_eq!(shown["threshold"], 2);
@@ -48,15 +40,7 @@ fn every_scheme_makes_keys_whose_signatures_verify() {
 #[test]
 fn an_empty_message_is_a_message() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "ed25519",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "ed25519", "messages");
 
     let signed = cluster.json(&["sign", "message", "notes", "--text", ""]);
 
@@ -66,15 +50,7 @@ fn an_empty_message_is_a_message() {
 #[test]
 fn a_digest_is_signed_by_a_key_for_digests() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "digests",
-        "--scheme",
-        "bip340",
-        "--purpose",
-        "digests",
-    ]);
+    cluster.create_key("digests", "bip340", "digests");
 
     let signed = cluster.json(&["sign", "digest", "digests", "--hex", &"ab".repeat(32)]);
 
@@ -85,15 +61,7 @@ fn a_digest_is_signed_by_a_key_for_digests() {
 #[test]
 fn larger_committees_work() {
     let cluster = Cluster::start(&["--nodes", "5", "--threshold", "3"]);
-    cluster.json(&[
-        "key",
-        "create",
-        "wide",
-        "--scheme",
-        "ed25519",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("wide", "ed25519", "messages");
 
     let signed = cluster.json(&["sign", "message", "wide", "--text", "hello"]);
 
@@ -103,15 +71,7 @@ fn larger_committees_work() {
 #[test]
 fn the_same_command_id_gives_the_same_bytes() {
     let cluster = Cluster::start(&[]);
-    cluster.json(&[
-        "key",
-        "create",
-        "notes",
-        "--scheme",
-        "bip340",
-        "--purpose",
-        "messages",
-    ]);
+    cluster.create_key("notes", "bip340", "messages");
     let id = "0190a5c2-7d4e-4c6a-8f2b-1f2e3d4c5b6a";
     let sign = [
         "sign",
