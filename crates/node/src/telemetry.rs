@@ -1,6 +1,11 @@
 //! Logs, metrics and health, all local.
 
-use std::{convert::Infallible, net::SocketAddr, sync::OnceLock};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use http_body_util::Full;
@@ -10,12 +15,18 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::LogFormat;
+
+/// Connections to the local address at a time.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long to wait after a connection could not be accepted.
+const RETRY_ACCEPT: Duration = Duration::from_millis(100);
 
 /// Starts logging to standard error; `RUST_LOG` chooses what.
 pub fn start_logging(format: LogFormat) {
@@ -51,22 +62,35 @@ pub async fn serve(address: Option<SocketAddr>) -> Result<Option<SocketAddr>> {
     let bound = listener
         .local_addr()
         .context("find the address of the metrics")?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let handle = handle.clone();
-            tokio::spawn(async move {
-                let answer = service_fn(move |request| {
-                    let response = respond(&request, &handle);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                // A scraper that hangs up is its own business.
-                let _served = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), answer)
-                    .await;
-            });
-        }
-    });
+    tokio::spawn(accept(listener, handle));
     Ok(Some(bound))
+}
+
+async fn accept(listener: TcpListener, handle: PrometheusHandle) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Most likely no file descriptor is free; the next attempt may find one.
+            tokio::time::sleep(RETRY_ACCEPT).await;
+            continue;
+        };
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let response = respond(&request, &handle);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            // A scraper that hangs up is its own business.
+            let _served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+            drop(permit);
+        });
+    }
 }
 
 fn respond(request: &Request<Incoming>, handle: &PrometheusHandle) -> Response<Full<Bytes>> {
@@ -84,4 +108,30 @@ fn respond(request: &Request<Incoming>, handle: &PrometheusHandle) -> Response<F
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn metrics_and_health_are_served_to_one_after_another() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let bound = serve(Some(address)).await.unwrap().unwrap();
+
+        // More than may be open at a time.
+        for _ in 0..=MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(bound).await.unwrap();
+            let ask = b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+            stream.write_all(ask).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
 }
