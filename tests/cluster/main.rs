@@ -15,3 +15,4 @@ mod newcomer;
 mod psbt;
 mod restarts;
 mod signing;
+mod storage;

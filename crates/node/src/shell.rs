@@ -5,8 +5,9 @@
 //! it stops the process.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -66,6 +67,9 @@ pub struct Shell<D: Disk> {
     clock: MachineClock,
     draining: AtomicBool,
     fatal: watch::Sender<Option<Arc<Fatal>>>,
+    /// The keys whose share does not open, as far as the operator has been told. Only keys of this
+    /// node get here.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl<D: Disk + 'static> Shell<D> {
@@ -78,6 +82,7 @@ impl<D: Disk + 'static> Shell<D> {
                 clock,
                 draining: AtomicBool::new(false),
                 fatal,
+                told: Mutex::default(),
             }),
             signal,
         )
@@ -118,6 +123,26 @@ impl<D: Disk + 'static> Shell<D> {
         self.fatal.send_replace(Some(Arc::new(fatal)));
     }
 
+    /// Tells the operator of a share that does not open, once for each key.
+    fn tell(&self, reply: &Result<NodeReply, Refusal>) {
+        let refusals: Vec<&Refusal> = match reply {
+            Ok(NodeReply::Shares(batch)) => batch
+                .outcomes
+                .iter()
+                .filter_map(|outcome| outcome.as_ref().err())
+                .collect(),
+            Ok(_) => return,
+            Err(refusal) => vec![refusal],
+        };
+        for refusal in refusals {
+            let key = refusal.get("key").unwrap_or_default();
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if refusal.reason == Reason::ShareUnavailable && told.insert(key.to_owned()) {
+                tracing::error!(key, reason = %refusal, "a share does not open");
+            }
+        }
+    }
+
     fn judge(&self, caller: &CoordinatorId, request: NodeRequest) -> Result<Outcome, Fatal> {
         let mut rng = OsRng;
         let mut context = Context {
@@ -147,6 +172,7 @@ impl<D: Disk + 'static> Shell<D> {
                 pending.release(&committed)
             }
         };
+        self.tell(&reply);
         let outcome = reply
             .as_ref()
             .err()

@@ -61,13 +61,20 @@ impl Core {
             .setbacks
             .values()
             .filter_map(|setback| setback.refusal.as_ref())
+            .chain(op.refusals.values())
             .collect();
-        let spare = record
-            .participants
-            .len()
-            .saturating_sub(usize::from(record.threshold));
-        if refusing.len().saturating_add(op.refusals.len()) > spare {
-            return most_common(refusing.into_iter().chain(op.refusals.values()));
+        let is_lost = |node: &NodeId| {
+            let set_back = op.setbacks.get(node);
+            op.refusals.contains_key(node)
+                || set_back.is_some_and(|setback| setback.refusal.is_some())
+                || !self.peers.get(node).is_some_and(|peer| peer.usable(now_ms))
+        };
+        let holders = record.participants.iter();
+        let willing = holders.filter(|p| !is_lost(&p.node)).count();
+        if willing < usize::from(record.threshold)
+            && let Some(refusal) = most_common(refusing.into_iter())
+        {
+            return Some(refusal);
         }
         (age_ms >= limits.sign_deadline_ms).then(|| {
             Refusal::new(
