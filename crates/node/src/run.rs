@@ -47,7 +47,10 @@ pub fn run(
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(serve(config, source, options, shares))
+    let result = runtime.block_on(serve(config, source, options, shares));
+    // Standard input may be read by a thread that nothing wakes.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(
