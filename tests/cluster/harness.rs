@@ -13,7 +13,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-pub(crate) use process::{Done, Process, is_alive, kill, run, signal, wait_until_gone};
+pub(crate) use process::{Done, Process, is_alive, kill, run, signal, signal_all, wait_until_gone};
 
 /// How long anything may take on a loaded machine before the test gives up.
 const PATIENCE: Duration = Duration::from_mins(2);

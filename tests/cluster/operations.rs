@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Cluster, Process, signal, wait_for};
+use crate::harness::{Cluster, Process, signal_all, wait_for};
 
 /// The fields that `docs/operations/logging.md` lists, and those that every line has.
 fn documented_fields() -> BTreeSet<String> {
@@ -105,13 +105,13 @@ fn a_coordinator_that_is_told_to_stop_finishes_what_is_under_way() {
     let mut coordinator = cluster.restart_coordinator_with("drain_ms = 600000");
     let id = "c1d2e3f4-5a6b-4c7d-8e9f-0a1b2c3d4e5f";
     let nodes = cluster.node_pids();
-    nodes.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    signal_all(&nodes, Signal::STOP);
     let mut under_way = cluster.begin(&sign("x", id));
     cluster.wait_for_state(id, "RUNNING");
 
     coordinator.signal(Signal::TERM);
     coordinator.stderr.wait_for("drain");
-    nodes.iter().for_each(|pid| signal(*pid, Signal::CONT));
+    signal_all(&nodes, Signal::CONT);
 
     assert_eq!(under_way.end().json()["command_id"], id);
     assert_eq!(coordinator.end().code, 0);
@@ -124,7 +124,7 @@ fn a_coordinator_that_cannot_finish_in_time_refuses_in_a_way_that_may_be_retried
     let mut coordinator = cluster.restart_coordinator_with("drain_ms = 100");
     let id = "d2e3f4a5-6b7c-4d8e-9fa0-1b2c3d4e5f60";
     let nodes = cluster.node_pids();
-    nodes.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    signal_all(&nodes, Signal::STOP);
     let mut under_way = cluster.begin(&sign("x", id));
     cluster.wait_for_state(id, "RUNNING");
 
@@ -132,7 +132,7 @@ fn a_coordinator_that_cannot_finish_in_time_refuses_in_a_way_that_may_be_retried
 
     assert_eq!(coordinator.end().code, 0);
     under_way.end().refused(5, "no coordinator can be reached");
-    nodes.iter().for_each(|pid| signal(*pid, Signal::CONT));
+    signal_all(&nodes, Signal::CONT);
     let _coordinator = cluster.start_coordinator();
     assert_eq!(cluster.json(&sign("x", id))["command_id"], id);
 }

@@ -4,7 +4,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Cluster, Process, signal, wait_for};
+use crate::harness::{Cluster, Process, signal, signal_all, wait_for};
 
 /// Limits under which no command ends because the nodes that it needs are stopped.
 const PATIENT: &str = "[limits]
@@ -37,12 +37,12 @@ fn a_command_in_flight_when_the_coordinator_dies_comes_to_one_outcome() {
     ];
     let nodes = cluster.node_pids();
 
-    nodes.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    signal_all(&nodes, Signal::STOP);
     let mut waiting = cluster.begin(&sign);
     cluster.wait_for_state(id, "RUNNING");
     coordinator.kill();
     let interrupted = waiting.end();
-    nodes.iter().for_each(|pid| signal(*pid, Signal::CONT));
+    signal_all(&nodes, Signal::CONT);
     let mut coordinator = cluster.start_coordinator();
     let outcome = cluster.json(&sign);
     let repeated = cluster.json(&sign);

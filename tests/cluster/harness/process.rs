@@ -83,7 +83,7 @@ impl Lines {
     }
 
     /// Everything up to the end of the process.
-    pub(crate) fn to_end(&mut self) -> &[String] {
+    pub(crate) fn until_end(&mut self) -> &[String] {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -132,8 +132,8 @@ impl Process {
 
     /// Waits until the process has ended.
     pub(crate) fn end(&mut self) -> Done {
-        let stdout = self.stdout.to_end().join("\n");
-        let stderr = self.stderr.to_end().join("\n");
+        let stdout = self.stdout.until_end().join("\n");
+        let stderr = self.stderr.until_end().join("\n");
         Done {
             code: self.child.wait().unwrap().code().unwrap_or(-1),
             stdout,
@@ -159,6 +159,12 @@ impl Drop for Process {
 pub(crate) fn signal(pid: i64, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
+}
+
+pub(crate) fn signal_all(pids: &[i64], with: Signal) {
+    for pid in pids {
+        signal(*pid, with);
+    }
 }
 
 /// Kills a process the hard way.
