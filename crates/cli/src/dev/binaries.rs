@@ -158,6 +158,13 @@ async fn build(workspace: &Path, directory: &Path, missing: bool) -> Result<(), 
     if let Some(target) = directory.parent() {
         command.arg("--target-dir").arg(target);
     }
+    // `cargo run` describes our own package to us. Build scripts, ring's among them, look at the
+    // same variables: handed on, they would have everything above ring compiled again.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(describes_a_package) {
+            command.env_remove(name);
+        }
+    }
     // Cargo's results are for people: ours are on standard output, so its are kept off it.
     let status = command.stdout(Stdio::null()).status().await;
     match status {
@@ -172,6 +179,13 @@ async fn build(workspace: &Path, directory: &Path, missing: bool) -> Result<(), 
             source,
         }),
     }
+}
+
+/// Whether cargo sets a variable for what it runs, to describe the package that it runs.
+fn describes_a_package(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// The cargo profile whose directory this is.
@@ -196,6 +210,26 @@ mod tests {
             ("/t/dist", "dist"),
         ] {
             assert_eq!(profile_of(Path::new(directory)), expected);
+        }
+    }
+
+    #[test]
+    fn what_describes_our_package_is_kept_from_cargo_and_settings_are_handed_on() {
+        for name in [
+            "CARGO_PKG_NAME",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_MANIFEST_LINKS",
+        ] {
+            assert!(describes_a_package(name), "{name}");
+        }
+        for name in [
+            "CARGO",
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_PROFILE_DEV_DEBUG",
+            "PATH",
+        ] {
+            assert!(!describes_a_package(name), "{name}");
         }
     }
 
