@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod children;
 mod commands;
 mod errors;
 mod faults;

@@ -140,11 +140,11 @@ fn script_of(cluster: &Cluster, key: &str) -> ScriptBuf {
         .script_pubkey()
 }
 
-fn payee() -> ScriptBuf {
+pub(crate) fn payee() -> ScriptBuf {
     ScriptBuf::new_p2wpkh(&WPubkeyHash::hash(b"a payee"))
 }
 
-fn output(script: &ScriptBuf, sat: u64) -> TxOut {
+pub(crate) fn output(script: &ScriptBuf, sat: u64) -> TxOut {
     TxOut {
         value: Amount::from_sat(sat),
         script_pubkey: script.clone(),
@@ -152,7 +152,7 @@ fn output(script: &ScriptBuf, sat: u64) -> TxOut {
 }
 
 /// A PSBT that spends these outputs and says nothing but what each of them is.
-fn spend(spent: &[TxOut], paid: &[TxOut]) -> Psbt {
+pub(crate) fn spend(spent: &[TxOut], paid: &[TxOut]) -> Psbt {
     let inputs = (0..spent.len()).map(|index| TxIn {
         previous_output: OutPoint::new(Txid::hash(b"a coin"), u32::try_from(index).unwrap()),
         script_sig: ScriptBuf::new(),
@@ -173,7 +173,7 @@ fn spend(spent: &[TxOut], paid: &[TxOut]) -> Psbt {
 }
 
 /// The transaction with the signatures that the PSBT holds.
-fn finished(psbt: &Psbt) -> Transaction {
+pub(crate) fn finished(psbt: &Psbt) -> Transaction {
     let mut transaction = psbt.unsigned_tx.clone();
     for (input, signed) in transaction.input.iter_mut().zip(&psbt.inputs) {
         if let Some(signature) = &signed.tap_key_sig {
@@ -184,7 +184,7 @@ fn finished(psbt: &Psbt) -> Transaction {
 }
 
 /// Whether Bitcoin Core accepts an input of a transaction that spends these outputs.
-fn core_accepts(transaction: &Transaction, spent: &[TxOut], input: usize) -> bool {
+pub(crate) fn core_accepts(transaction: &Transaction, spent: &[TxOut], input: usize) -> bool {
     let utxos: Vec<_> = spent
         .iter()
         .map(|output| bitcoinconsensus::Utxo {

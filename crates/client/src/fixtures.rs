@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    Digest, Epoch, IdentityKey, KeyPurpose, KeyState, NodeId, PartyIndex, Purposes, Scheme,
-    SessionBinding, TicketId,
+    DerivationPath, Digest, Epoch, IdentityKey, KeyPurpose, KeyState, NodeId, PartyIndex, Purposes,
+    Scheme, SessionBinding, TicketId,
     certificate::{
         CommitCertificate, KeyEvidence, NodeSignature, PossessionProof, PreparedStatement,
         participants_of, verifying_shares_hash,
@@ -294,7 +294,7 @@ impl MadeKey {
         message: &[u8],
         share: [u8; 32],
     ) -> ShareReceipt {
-        let message = signed_message_hash(message, false);
+        let message = signed_message_hash(message, &DerivationPath::ROOT, false);
         let statement = ShareStatement {
             node: node_id(number),
             sequence: 5,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use quorate_intent::{ItemTweak, KeyFacts};
 use quorate_model::{
-    KeyRecord, KeyState, certificate::KeyEvidence, operation::KeyView, roster::PinnedRoster,
+    DerivationPath, KeyRecord, KeyState, certificate::KeyEvidence, operation::KeyView,
+    roster::PinnedRoster,
 };
 
 use crate::verify::{self, VerificationError, Verifiers};
@@ -94,11 +95,7 @@ impl CertifiedKey {
     /// What decoding a payload needs to know of the key.
     pub fn facts(&self) -> KeyFacts<'_> {
         let record = self.record();
-        KeyFacts {
-            scheme: record.scheme,
-            purposes: &record.purposes,
-            group_key: &record.group_key,
-        }
+        KeyFacts::of(record)
     }
 
     /// The encoded commit certificate.
@@ -120,14 +117,23 @@ impl CertifiedKey {
         &self.0.verifiers
     }
 
-    /// Checks a signature over exact bytes under the untweaked key, whatever its purposes.
+    /// The public key of a child (P26), encoded like the group key.
+    pub fn child_key(&self, path: &DerivationPath) -> Result<Vec<u8>, VerificationError> {
+        verify::child(self.record(), path)
+            .map(|child| child.key().to_vec())
+            .map_err(|error| VerificationError::NoChild(error.to_string()))
+    }
+
+    /// Checks a signature over exact bytes under the untweaked key or a child of it, whatever its
+    /// purposes.
     pub fn verify_message(
         &self,
+        path: &DerivationPath,
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), VerificationError> {
         self.verifiers()
-            .signature(ItemTweak::None, message, signature)
+            .signature(self.record(), path, ItemTweak::None, message, signature)
             .map_err(|()| VerificationError::BadSignature(0))
     }
 }

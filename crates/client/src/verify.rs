@@ -8,7 +8,7 @@ use std::{
 use ed25519_dalek::VerifyingKey;
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
-    Digest, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
+    DerivationPath, Digest, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
     certificate::{CommitCertificate, PossessionProof},
     identity::verify_with,
     operation::SignOutcome,
@@ -16,6 +16,7 @@ use quorate_model::{
     share::{MAX_SHARE_BATCH, ShareReceipt, share_batch_digest, signed_message_hash},
 };
 use quorate_protocol::{
+    derivation::{Child, DerivationError},
     frost::{PublicKeys, Tweak},
     sharing::check_public_sharing,
     verify::{BadKey, Verifier},
@@ -43,6 +44,9 @@ pub enum VerificationError {
     /// A signature that does not verify.
     #[error("signature {0} does not verify under the certified key")]
     BadSignature(usize),
+    /// A path at which there is no child.
+    #[error("{0}")]
+    NoChild(String),
     /// A signer's receipt that does not hold.
     #[error("the receipt of signer \"{0}\" does not hold")]
     BadReceipt(NodeId),
@@ -105,10 +109,19 @@ impl Verifiers {
     /// Checks a signature over a message under the key with its tweak.
     pub(crate) fn signature(
         &self,
+        record: &KeyRecord,
+        path: &DerivationPath,
         tweak: ItemTweak,
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), ()> {
+        if !path.is_root() {
+            let child = child(record, path).map_err(|_| ())?;
+            return Verifier::new(record.scheme, child.key(), tweak_of(tweak))
+                .map_err(|_| ())?
+                .verify(message, signature)
+                .map_err(|_| ());
+        }
         let verifier = match tweak_of(tweak) {
             Tweak::None => Some(&self.untweaked),
             Tweak::TaprootKeyPath => self.taproot.as_ref(),
@@ -118,6 +131,11 @@ impl Verifiers {
             .verify(message, signature)
             .map_err(|_| ())
     }
+}
+
+/// The child of a key at a path.
+pub(crate) fn child(record: &KeyRecord, path: &DerivationPath) -> Result<Child, DerivationError> {
+    Child::derive(record.scheme, &record.group_key, &record.chain_code, path)
 }
 
 /// The protocol's word for a tweak.
@@ -151,14 +169,14 @@ pub(crate) fn outcome(
     }
     for (at, (item, signature)) in items.iter().zip(&outcome.signatures).enumerate() {
         verifiers
-            .signature(item.tweak, &item.message, signature)
+            .signature(record, &item.path, item.tweak, &item.message, signature)
             .map_err(|()| VerificationError::BadSignature(at))?;
     }
     let messages: Vec<_> = items
         .iter()
         .map(|item| {
             let is_taproot = item.tweak == ItemTweak::TaprootKeyPath;
-            signed_message_hash(&item.message, is_taproot)
+            signed_message_hash(&item.message, &item.path, is_taproot)
         })
         .collect();
     signers(record, command, &messages, outcome, receipts)

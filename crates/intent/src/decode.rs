@@ -1,7 +1,7 @@
 //! From a payload to its facts and the messages to sign.
 
 use quorate_model::{
-    KeyPurpose, Payload, PayloadKind, Purposes, Scheme,
+    DerivationPath, KeyPurpose, KeyRecord, Payload, PayloadKind, Purposes, Scheme,
     payload::{INTERNAL_PREFIX, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
 };
 
@@ -23,6 +23,20 @@ pub struct KeyFacts<'a> {
     pub purposes: &'a Purposes,
     /// The untweaked group key: 33 compressed bytes on secp256k1, 32 bytes on Ed25519.
     pub group_key: &'a [u8],
+    /// The chain code, from which children come (P22, P26).
+    pub chain_code: &'a [u8; 32],
+}
+
+impl<'a> KeyFacts<'a> {
+    /// What a key record says.
+    pub fn of(record: &'a KeyRecord) -> Self {
+        Self {
+            scheme: record.scheme,
+            purposes: &record.purposes,
+            group_key: &record.group_key,
+            chain_code: &record.chain_code,
+        }
+    }
 }
 
 /// How the key is to be tweaked before it signs an item.
@@ -39,7 +53,9 @@ pub enum ItemTweak {
 pub struct SigningItem {
     /// The exact bytes that the scheme signs; BIP-340 does not hash them beforehand.
     pub message: Vec<u8>,
-    /// How the key is tweaked.
+    /// Which child of the key signs.
+    pub path: DerivationPath,
+    /// How that is tweaked.
     pub tweak: ItemTweak,
     /// The input that the signature is for, in a transaction.
     pub input: Option<u32>,
@@ -140,7 +156,10 @@ fn admit_payload<'p>(payload: &'p Payload, key: &KeyFacts<'_>) -> Result<&'p [u8
 /// Reads a payload that is a PSBT.
 pub(crate) fn read_psbt(payload: &Payload, key: &KeyFacts<'_>) -> Result<Spend, Undecodable> {
     let bytes = admit_payload(payload, key)?;
-    psbt::read(bytes, key.group_key, payload.allow_high_fee)
+    if !payload.path.is_root() {
+        return Err(Undecodable::PathBesidePsbt);
+    }
+    psbt::read(bytes, key, payload.allow_high_fee)
 }
 
 fn message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
@@ -152,7 +171,7 @@ fn message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable
     if bare_digest && !key.purposes.contains(KeyPurpose::Digests) {
         return Err(Undecodable::BareDigest);
     }
-    Ok(untweaked(Facts::Message(MessageFacts::of(bytes)), bytes))
+    Ok(untweaked(Facts::Message(MessageFacts::of(bytes)), payload))
 }
 
 fn digest(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
@@ -160,7 +179,7 @@ fn digest(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable>
     let digest = quorate_model::Digest::from_slice(bytes)
         .ok_or(Undecodable::DigestLength { found: bytes.len() })?;
     refuse_internal_proof(bytes)?;
-    Ok(untweaked(Facts::Digest(DigestFacts { digest }), bytes))
+    Ok(untweaked(Facts::Digest(DigestFacts { digest }), payload))
 }
 
 /// Keeps clients from having the key sign what only the cluster itself may say (P9, P20).
@@ -171,9 +190,10 @@ fn refuse_internal_proof(bytes: &[u8]) -> Result<(), Undecodable> {
     Ok(())
 }
 
-fn untweaked(facts: Facts, message: &[u8]) -> Decoded {
+fn untweaked(facts: Facts, payload: &Payload) -> Decoded {
     let item = SigningItem {
-        message: message.to_vec(),
+        message: payload.bytes.clone(),
+        path: payload.path.clone(),
         tweak: ItemTweak::None,
         input: None,
     };

@@ -4,7 +4,7 @@
 //! because a transaction does not name one; addresses are rendered on demand.
 
 use bitcoin::{Address, Script};
-use quorate_model::Digest;
+use quorate_model::{DerivationPath, Digest};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -121,6 +121,8 @@ pub struct InputFacts {
     pub sequence: u32,
     /// Whether it belongs to the key and is signed.
     pub is_ours: bool,
+    /// Which child of the key it belongs to, if it does.
+    pub path: Option<DerivationPath>,
 }
 
 /// One output of a transaction.
@@ -132,9 +134,11 @@ pub struct OutputFacts {
     pub script: ScriptPubkey,
     /// The form of that script.
     pub kind: ScriptKind,
-    /// Whether it comes back: the script is the key's own taproot script, and nothing else
-    /// counts (P26).
+    /// Whether it comes back: the script is the taproot script of the key, or of the child that
+    /// its key origin names, derived anew; nothing else counts (P26).
     pub is_change: bool,
+    /// Which child of the key it comes back to, if it does.
+    pub path: Option<DerivationPath>,
 }
 
 /// The script of an output, as hex in every encoding.

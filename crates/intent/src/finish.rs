@@ -10,7 +10,7 @@ use quorate_model::{Payload, PayloadKind, Scheme, payload::MAX_PAYLOAD_BYTES};
 use crate::{
     decode::{KeyFacts, decode, read_psbt},
     psbt::{OwnInput, Spend, parse},
-    taproot::{SECP, TaprootKey},
+    taproot::SECP,
     undecodable::Undecodable,
 };
 
@@ -124,7 +124,7 @@ fn fill_in(mut spend: Spend, signatures: &[Vec<u8>]) -> Result<Finished, Unfinis
         let Some(input) = spend.psbt.inputs.get_mut(own.index) else {
             return Err(invalid);
         };
-        let Some(verified) = verified(&spend.key, own, signature) else {
+        let Some(verified) = verified(own, signature) else {
             return Err(invalid);
         };
         input.tap_key_sig = Some(verified);
@@ -132,11 +132,11 @@ fn fill_in(mut spend: Spend, signatures: &[Vec<u8>]) -> Result<Finished, Unfinis
     Ok(Finished::Psbt(spend.psbt.serialize()))
 }
 
-fn verified(key: &TaprootKey, own: &OwnInput, signature: &[u8]) -> Option<taproot::Signature> {
+fn verified(own: &OwnInput, signature: &[u8]) -> Option<taproot::Signature> {
     let signature = schnorr::Signature::from_slice(signature).ok()?;
     let message = Message::from_digest(own.sighash);
-    SECP.verify_schnorr(&signature, &message, &key.output.to_x_only_public_key())
-        .ok()?;
+    let key = own.owner.key.output.to_x_only_public_key();
+    SECP.verify_schnorr(&signature, &message, &key).ok()?;
     Some(taproot::Signature {
         signature,
         sighash_type: own.sighash_type,

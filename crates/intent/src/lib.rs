@@ -9,6 +9,7 @@
 //! *allowed*; that is the business of policy. What is refused here is refused for everybody: it
 //! is not what it claims to be, its meaning is unclear, or signing it would be unsafe for any key.
 
+mod children;
 mod decode;
 mod facts;
 mod finish;
@@ -16,6 +17,7 @@ mod psbt;
 mod taproot;
 mod undecodable;
 
+pub use children::{WatchOnly, address, watch_only};
 pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all};
 pub use facts::{
     DigestFacts, Facts, InputFacts, InvalidScript, MessageFacts, OutputFacts, PREVIEW_LENGTH,
@@ -26,7 +28,7 @@ pub use psbt::{
     HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS,
     form::{PsbtForm, psbt_from_text_or_binary},
 };
-pub use taproot::{Network, UnknownNetwork, address, taproot_script};
+pub use taproot::{Network, UnknownNetwork, taproot_script};
 pub use undecodable::{BatchUndecodable, Undecodable};
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! A PSBT whose inputs belong to a taproot key, spent by the key path (BIP-174, 341, 371).
 //!
-//! An input belongs to the key when its script is the key's taproot script. That, and nothing
-//! that the PSBT claims beside it, decides: derivations and internal keys are not required, but
-//! what contradicts the key path without a script tree is refused. A BIP-341 signature over
+//! An input belongs to the key when its script is the taproot script of the key, or of the child
+//! that a key origin of the input names, derived here anew. The script alone decides: derivations
+//! and internal keys are not required for the key itself, and what contradicts the key path
+//! without a script tree is refused. A BIP-341 signature over
 //! DEFAULT or ALL commits to the amounts and scripts of all inputs, so a false amount anywhere
 //! makes a signature that is worth nothing; that is why all of them must be there.
 
 use std::collections::BTreeMap;
 
 use bitcoin::{
-    Amount, OutPoint, Psbt, ScriptBuf, TapSighashType, Transaction, TxOut, Witness,
+    Amount, OutPoint, Psbt, TapSighashType, Transaction, TxOut, Witness,
     hashes::Hash as _,
     psbt,
     sighash::{Prevouts, SighashCache},
@@ -17,13 +18,17 @@ use bitcoin::{
 use quorate_model::payload::MAX_SIGNING_ITEMS;
 
 use crate::{
-    decode::{Decoded, ItemTweak, SigningItem},
+    decode::{Decoded, ItemTweak, KeyFacts, SigningItem},
     facts::{Facts, InputFacts, OutputFacts, PsbtFacts, ScriptPubkey},
     taproot::TaprootKey,
     undecodable::Undecodable,
 };
 
 pub(crate) mod form;
+mod owners;
+
+pub(crate) use owners::Owner;
+use owners::Owners;
 
 /// What every binary PSBT starts with.
 pub(crate) const MAGIC: &[u8] = b"psbt\xff";
@@ -47,7 +52,6 @@ const DETAIL_LENGTH: usize = 160;
 #[derive(Debug)]
 pub(crate) struct Spend {
     pub(crate) psbt: Psbt,
-    pub(crate) key: TaprootKey,
     pub(crate) own: Vec<OwnInput>,
     facts: PsbtFacts,
 }
@@ -56,6 +60,7 @@ pub(crate) struct Spend {
 #[derive(Debug)]
 pub(crate) struct OwnInput {
     pub(crate) index: usize,
+    pub(crate) owner: Owner,
     pub(crate) sighash_type: TapSighashType,
     pub(crate) sighash: [u8; 32],
 }
@@ -67,6 +72,7 @@ impl Spend {
             .iter()
             .map(|own| SigningItem {
                 message: own.sighash.to_vec(),
+                path: own.owner.path.clone(),
                 tweak: ItemTweak::TaprootKeyPath,
                 input: u32::try_from(own.index).ok(),
             })
@@ -81,23 +87,18 @@ impl Spend {
 /// Reads a PSBT and checks everything that does not depend on policy.
 pub(crate) fn read(
     bytes: &[u8],
-    group_key: &[u8],
+    key: &KeyFacts<'_>,
     allow_high_fee: bool,
 ) -> Result<Spend, Undecodable> {
-    let key = TaprootKey::of(group_key)?;
     let psbt = parse(bytes)?;
     check_shape(&psbt.unsigned_tx)?;
     let prevouts = prevouts(&psbt)?;
-    let types = own_inputs(&psbt, &prevouts, &key)?;
-    let totals = Totals::of(&psbt, &prevouts, &key, allow_high_fee)?;
-    let own = sighashes(&psbt.unsigned_tx, &prevouts, &types);
-    let facts = facts(&psbt, &prevouts, &key, &own, &totals);
-    Ok(Spend {
-        psbt,
-        key,
-        own,
-        facts,
-    })
+    let owners = Owners::of(&psbt, &prevouts, key)?;
+    let types = own_inputs(&psbt, &owners)?;
+    let totals = Totals::of(&psbt, &prevouts, &owners, allow_high_fee)?;
+    let own = sighashes(&psbt.unsigned_tx, &prevouts, types);
+    let facts = facts(&psbt, &prevouts, &owners, &own, &totals);
+    Ok(Spend { psbt, own, facts })
 }
 
 /// Parses exactly one binary PSBT.
@@ -191,24 +192,18 @@ fn output_of(
         })
 }
 
-/// The inputs that belong to the key, each with its sighash type.
+/// The inputs that belong to the key, each with its owner and sighash type.
 fn own_inputs(
     psbt: &Psbt,
-    prevouts: &[TxOut],
-    key: &TaprootKey,
-) -> Result<Vec<(usize, TapSighashType)>, Undecodable> {
+    owners: &Owners,
+) -> Result<Vec<(usize, Owner, TapSighashType)>, Undecodable> {
     let mut own = Vec::new();
-    for (index, (input, prevout)) in psbt.inputs.iter().zip(prevouts).enumerate() {
-        if prevout.script_pubkey == key.script {
+    for (index, (input, owner)) in psbt.inputs.iter().zip(&owners.inputs).enumerate() {
+        if let Some(owner) = owner {
             check_unsigned(index, input)?;
-            check_key_path(index, input, key)?;
-            own.push((index, sighash_type(index, input)?));
+            check_key_path(index, input, &owner.key)?;
+            own.push((index, owner.clone(), sighash_type(index, input)?));
         }
-    }
-    if own.is_empty() {
-        return Err(Undecodable::NotOurs {
-            script: key.script.to_hex_string(),
-        });
     }
     Ok(own)
 }
@@ -288,11 +283,11 @@ impl Totals {
     fn of(
         psbt: &Psbt,
         prevouts: &[TxOut],
-        key: &TaprootKey,
+        owners: &Owners,
         allow_high_fee: bool,
     ) -> Result<Self, Undecodable> {
-        let (inputs, own) = sums(prevouts, &key.script, "inputs")?;
-        let (outputs, change) = sums(&psbt.unsigned_tx.output, &key.script, "outputs")?;
+        let (inputs, own) = sums(prevouts, &owners.inputs, "inputs")?;
+        let (outputs, change) = sums(&psbt.unsigned_tx.output, &owners.outputs, "outputs")?;
         let fee = inputs
             .checked_sub(outputs)
             .ok_or(Undecodable::OutputsExceedInputs {
@@ -318,21 +313,21 @@ impl Totals {
     }
 }
 
-/// The sum of all outputs, and of those with this script, which is never more.
+/// The sum of all outputs, and of those with an owner, which is never more.
 fn sums(
     outputs: &[TxOut],
-    script: &ScriptBuf,
+    owners: &[Option<Owner>],
     side: &'static str,
 ) -> Result<(u64, u64), Undecodable> {
     let mut all: u64 = 0;
     let mut own: u64 = 0;
-    for output in outputs {
+    for (output, owner) in outputs.iter().zip(owners) {
         let amount = output.value.to_sat();
         all = all
             .checked_add(amount)
             .filter(|sum| *sum <= Amount::MAX_MONEY.to_sat())
             .ok_or(Undecodable::AmountOutOfRange { side })?;
-        if output.script_pubkey == *script {
+        if owner.is_some() {
             own = own.saturating_add(amount);
         }
     }
@@ -343,23 +338,24 @@ fn sums(
 pub(crate) fn sighashes(
     transaction: &Transaction,
     prevouts: &[TxOut],
-    types: &[(usize, TapSighashType)],
+    types: Vec<(usize, Owner, TapSighashType)>,
 ) -> Vec<OwnInput> {
     let mut cache = SighashCache::new(transaction);
     let prevouts = Prevouts::All(prevouts);
     types
-        .iter()
-        .map(|(index, sighash_type)| {
+        .into_iter()
+        .map(|(index, owner, sighash_type)| {
             #[expect(
                 clippy::expect_used,
                 reason = "there is a previous output for each input, and the index is one of them"
             )]
             let sighash = cache
-                .taproot_key_spend_signature_hash(*index, &prevouts, *sighash_type)
+                .taproot_key_spend_signature_hash(index, &prevouts, sighash_type)
                 .expect("the input exists and all previous outputs are given");
             OwnInput {
-                index: *index,
-                sighash_type: *sighash_type,
+                index,
+                owner,
+                sighash_type,
                 sighash: sighash.to_byte_array(),
             }
         })
@@ -369,7 +365,7 @@ pub(crate) fn sighashes(
 fn facts(
     psbt: &Psbt,
     prevouts: &[TxOut],
-    key: &TaprootKey,
+    owners: &Owners,
     own: &[OwnInput],
     totals: &Totals,
 ) -> PsbtFacts {
@@ -378,21 +374,25 @@ fn facts(
         .input
         .iter()
         .zip(prevouts)
-        .map(|(input, prevout)| InputFacts {
+        .zip(&owners.inputs)
+        .map(|((input, prevout), owner)| InputFacts {
             txid: input.previous_output.txid.to_string(),
             vout: input.previous_output.vout,
             amount_sat: prevout.value.to_sat(),
             script: ScriptPubkey::new(prevout.script_pubkey.to_bytes()),
             sequence: input.sequence.to_consensus_u32(),
-            is_ours: prevout.script_pubkey == key.script,
+            is_ours: owner.is_some(),
+            path: owner.as_ref().map(|owner| owner.path.clone()),
         });
-    let outputs = transaction.output.iter().map(|output| {
+    let outputs = transaction.output.iter().zip(&owners.outputs);
+    let outputs = outputs.map(|(output, owner)| {
         let script = ScriptPubkey::new(output.script_pubkey.to_bytes());
         OutputFacts {
             amount_sat: output.value.to_sat(),
             kind: script.kind(),
             script,
-            is_change: output.script_pubkey == key.script,
+            is_change: owner.is_some(),
+            path: owner.as_ref().map(|owner| owner.path.clone()),
         }
     });
     PsbtFacts {

@@ -5,16 +5,11 @@
 
 use std::{fmt, str::FromStr, sync::LazyLock};
 
+use crate::undecodable::Undecodable;
 use bitcoin::{
-    Address, ScriptBuf,
+    ScriptBuf,
     key::{TapTweak as _, TweakedPublicKey},
     secp256k1::{PublicKey, Secp256k1, VerifyOnly, XOnlyPublicKey},
-};
-use quorate_model::PayloadKind;
-
-use crate::{
-    decode::{KeyFacts, admit},
-    undecodable::Undecodable,
 };
 
 /// The tables of libsecp256k1, built once.
@@ -122,16 +117,4 @@ impl TaprootKey {
 /// [`Undecodable::MalformedKey`] when the bytes are no point of secp256k1.
 pub fn taproot_script(group_key: &[u8]) -> Result<Vec<u8>, Undecodable> {
     Ok(TaprootKey::of(group_key)?.script.into_bytes())
-}
-
-/// The taproot address of a key.
-///
-/// # Errors
-///
-/// When the key could not spend what the address receives: its scheme is not bip340, or it does
-/// not have the purpose `transactions`. Showing an address for such a key would lose money.
-pub fn address(key: &KeyFacts<'_>, network: Network) -> Result<String, Undecodable> {
-    admit(PayloadKind::Psbt, key)?;
-    let taproot = TaprootKey::of(key.group_key)?;
-    Ok(Address::p2tr_tweaked(taproot.output, network.of_library()).to_string())
 }

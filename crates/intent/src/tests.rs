@@ -1,5 +1,6 @@
 //! Tests of the whole crate through its public face, with judges that share no code with it.
 
+mod children;
 mod fixtures;
 #[expect(
     clippy::arithmetic_side_effects,

@@ -1,7 +1,7 @@
 //! Why a payload is not signed, whatever policy says.
 
 use quorate_model::{
-    PayloadKind, Purposes, Reason, Refusal, Scheme,
+    DerivationPath, PayloadKind, Purposes, Reason, Refusal, Scheme,
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
 };
 
@@ -64,6 +64,30 @@ pub enum Undecodable {
     MalformedKey {
         /// Its length.
         found: usize,
+    },
+    /// A path beside a PSBT.
+    #[error(
+        "a path is given beside the PSBT: expected none, because the PSBT names the children of \
+         the key itself, by the key origins (tap_bip32_derivation) of its inputs and outputs"
+    )]
+    PathBesidePsbt,
+    /// A key origin with our fingerprint that leads to another key or script.
+    #[error(
+        "{side} {index} claims by its key origin to belong to this key, and does not: the script \
+         or key at that path is another; have the wallet make the PSBT again from this key's \
+         descriptors"
+    )]
+    FalseOrigin {
+        /// Input or output.
+        side: &'static str,
+        /// Which, from 0.
+        index: usize,
+    },
+    /// BIP-32 leaves a few indices out; it happens once in 2^127.
+    #[error("the key has no child at {path}: use the next index")]
+    NoChild {
+        /// The path.
+        path: DerivationPath,
     },
     /// The bytes do not even start like a PSBT.
     #[error(
@@ -157,11 +181,14 @@ pub enum Undecodable {
     /// Nothing here is for this key.
     #[error(
         "no input of the PSBT belongs to this key: expected at least one that spends its taproot \
-         script {script}; check the name of the key and the network"
+         script {script}, or that of a child named by a key origin with fingerprint {fingerprint}; \
+         check the name of the key and the network"
     )]
     NotOurs {
         /// The script of the key, in hex.
         script: String,
+        /// The fingerprint of the key, in hex.
+        fingerprint: String,
     },
     /// A signature type that leaves parts of the transaction open.
     #[error(
@@ -260,6 +287,9 @@ impl Undecodable {
             | Self::ScriptPath { .. }
             | Self::InternalKeyMismatch { .. }
             | Self::AlreadySigned { .. }
+            | Self::PathBesidePsbt
+            | Self::FalseOrigin { .. }
+            | Self::NoChild { .. }
             | Self::OutputsExceedInputs { .. } => Reason::PayloadRefused,
         }
     }
@@ -291,6 +321,9 @@ impl Undecodable {
             Self::ScriptPath { .. } => "PSBT_SCRIPT_PATH",
             Self::InternalKeyMismatch { .. } => "PSBT_INTERNAL_KEY_MISMATCH",
             Self::AlreadySigned { .. } => "PSBT_ALREADY_SIGNED",
+            Self::PathBesidePsbt => "PSBT_PATH_BESIDE",
+            Self::FalseOrigin { .. } => "PSBT_FALSE_KEY_ORIGIN",
+            Self::NoChild { .. } => "NO_SUCH_CHILD",
             Self::OutputsExceedInputs { .. } => "PSBT_OUTPUTS_EXCEED_INPUTS",
             Self::HighFee { .. } => "PSBT_HIGH_FEE",
         }

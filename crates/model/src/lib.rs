@@ -13,6 +13,7 @@ pub mod ids;
 pub mod key;
 pub mod node_api;
 pub mod operation;
+pub mod path;
 pub mod payload;
 pub mod refusal;
 pub mod roster;
@@ -29,6 +30,7 @@ pub use ids::{
     PrincipalId, TicketId, UnixMillis,
 };
 pub use key::{KeyRecord, KeyState, Participant};
+pub use path::DerivationPath;
 pub use payload::{Payload, PayloadKind};
 pub use refusal::{Reason, Refusal};
 pub use scheme::{KeyPurpose, Purposes, Scheme};

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{bytes::Digest, scheme::KeyPurpose};
+use crate::{bytes::Digest, path::DerivationPath, scheme::KeyPurpose};
 
 /// The largest message or PSBT, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -98,6 +98,9 @@ pub struct Payload {
     /// Accepts a transaction whose fee is out of all proportion. Means nothing for other kinds.
     #[serde(default)]
     pub allow_high_fee: bool,
+    /// Which child of the key signs (P26). A PSBT names the children itself, by its key origins.
+    #[serde(default)]
+    pub path: DerivationPath,
 }
 
 impl Payload {
@@ -107,6 +110,7 @@ impl Payload {
             kind: PayloadKind::Message,
             bytes: bytes.into(),
             allow_high_fee: false,
+            path: DerivationPath::ROOT,
         }
     }
 
@@ -116,7 +120,14 @@ impl Payload {
             kind: PayloadKind::Psbt,
             bytes: bytes.into(),
             allow_high_fee: false,
+            path: DerivationPath::ROOT,
         }
+    }
+
+    /// The same, to be signed by a child of the key.
+    #[must_use]
+    pub fn at(self, path: DerivationPath) -> Self {
+        Self { path, ..self }
     }
 
     /// A bare digest.
@@ -125,6 +136,7 @@ impl Payload {
             kind: PayloadKind::Digest,
             bytes: bytes.into(),
             allow_high_fee: false,
+            path: DerivationPath::ROOT,
         }
     }
 }
@@ -135,6 +147,7 @@ impl fmt::Debug for Payload {
             .field("kind", &self.kind)
             .field("bytes", &self.bytes.len())
             .field("allow_high_fee", &self.allow_high_fee)
+            .field("path", &self.path)
             .finish()
     }
 }
@@ -205,7 +218,7 @@ mod tests {
 
         assert_eq!(
             text,
-            r#"{"kind":"psbt","bytes":"abcd","allow_high_fee":true}"#
+            r#"{"kind":"psbt","bytes":"abcd","allow_high_fee":true,"path":"m"}"#
         );
         assert_eq!(serde_json::from_str::<Payload>(&text).unwrap(), payload);
         assert_eq!(postcard::from_bytes::<Payload>(&binary).unwrap(), payload);

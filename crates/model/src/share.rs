@@ -7,6 +7,7 @@ use crate::{
     command::SignedCommand,
     identity::{BadSignature, IdentityKey, Signature},
     ids::{CoordinatorId, Epoch, KeyName, NodeId, PartyIndex, TicketId},
+    path::DerivationPath,
     scheme::Scheme,
     tagged::{Tag, Tagged},
 };
@@ -148,12 +149,18 @@ pub struct ShareRequest {
     pub items: Vec<SetOfSigners>,
 }
 
-/// The hash by which statements and audit records name what a share signs: the message, and
-/// whether the key is tweaked by BIP-341. A share can be checked against this alone, so a false
-/// share convicts its signer and a true one cannot be made to look false.
-pub fn signed_message_hash(message: &[u8], taproot_key_path: bool) -> Digest {
+/// The hash by which statements and audit records name what a share signs: the message, which
+/// child of the key signs it, and whether that is tweaked by BIP-341. A share can be checked
+/// against this alone, so a false share convicts its signer and a true one cannot be made to look
+/// false.
+pub fn signed_message_hash(
+    message: &[u8],
+    path: &DerivationPath,
+    taproot_key_path: bool,
+) -> Digest {
     Tagged::new(Tag::Share)
         .text("message")
+        .list(path.steps(), |tagged, step| tagged.number(u64::from(*step)))
         .number(u64::from(taproot_key_path))
         .bytes(message)
         .finish()

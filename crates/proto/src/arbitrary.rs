@@ -8,9 +8,10 @@ use proptest::{
     sample::select,
 };
 use quorate_model::{
-    CommandId, CoordinatorId, Digest, Epoch, KeyName, KeyPurpose, KeyRecord, KeyState, NodeId,
-    Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId, Purposes, Reason, Refusal,
-    Scheme, SessionBinding, SessionPreimage, Signature, TicketId, UnixMillis,
+    CommandId, CoordinatorId, DerivationPath, Digest, Epoch, KeyName, KeyPurpose, KeyRecord,
+    KeyState, NodeId, Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId,
+    Purposes, Reason, Refusal, Scheme, SessionBinding, SessionPreimage, Signature, TicketId,
+    UnixMillis,
     certificate::{KeyEvidence, PreparedStatement},
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     node_api::{
@@ -21,6 +22,7 @@ use quorate_model::{
         CommandKind, CommandOutcome, CommandState, CommandView, KeyView, NodeView, Progress,
         SignOutcome,
     },
+    path::{FIRST_HARDENED, MAX_STEPS},
     roster::{Role, RosterSignature, SignedRoster},
     share::{
         Commitments, SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareRequest, ShareStatement,
@@ -150,13 +152,20 @@ fn body() -> impl Strategy<Value = CommandBody> {
                 })
             },
         );
-    let payload = (select(PayloadKind::ALL.to_vec()), bytes(), any::<bool>()).prop_map(
-        |(kind, bytes, allow_high_fee)| Payload {
+    let steps = vec(0..FIRST_HARDENED, 0..=MAX_STEPS);
+    let path = steps.prop_map(|steps| DerivationPath::new(steps).expect("drawn within bounds"));
+    let payload = (
+        select(PayloadKind::ALL.to_vec()),
+        bytes(),
+        any::<bool>(),
+        path,
+    )
+        .prop_map(|(kind, bytes, allow_high_fee, path)| Payload {
             kind,
             bytes,
             allow_high_fee,
-        },
-    );
+            path,
+        });
     let sign = (named::<KeyName>(), vec(payload, 1..5))
         .prop_map(|(key, payloads)| CommandBody::Sign(Sign { key, payloads }));
     prop_oneof![create, sign]

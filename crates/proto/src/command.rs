@@ -5,7 +5,7 @@
 
 use prost::Message as _;
 use quorate_model::{
-    Payload, Purposes, Reason, Refusal,
+    DerivationPath, Payload, Purposes, Reason, Refusal,
     command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, Sign},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     roster::MAX_NODES,
@@ -97,6 +97,7 @@ impl From<&Sign> for v1::Sign {
             kind: v1::PayloadKind::from(payload.kind).into(),
             content: payload.bytes.clone(),
             allow_high_fee: payload.allow_high_fee,
+            path: payload.path.steps().to_vec(),
         };
         Self {
             key: sign.key.to_string(),
@@ -143,6 +144,8 @@ fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
                 kind: known::<v1::PayloadKind, _>("sign.payloads.kind", payload.kind)?,
                 bytes: bounded("sign.payloads.content", payload.content, MAX_PAYLOAD_BYTES)?,
                 allow_high_fee: payload.allow_high_fee,
+                path: DerivationPath::new(payload.path)
+                    .map_err(|error| Malformed::new("sign.payloads.path", error.to_string()))?,
             })
         })?,
     })

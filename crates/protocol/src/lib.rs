@@ -17,6 +17,7 @@
 )]
 
 pub mod abort;
+pub mod derivation;
 pub mod dkg;
 pub mod envelope;
 pub mod evidence;

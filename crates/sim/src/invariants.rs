@@ -23,6 +23,7 @@ use quorate_model::{
     share::{SetOfSigners, ShareStatement},
 };
 use quorate_protocol::{
+    derivation::Child,
     dkg::round,
     evidence::{Evidence, Facts, SigningFacts},
     frost::{PublicKeys, Tweak},
@@ -253,6 +254,7 @@ impl Invariants {
                 epoch: record.epoch,
                 participants: &record.participants,
                 keys,
+                chain_code: &record.chain_code,
             });
             let facts = Facts {
                 identity_of: &identity_of,
@@ -309,25 +311,22 @@ impl Invariants {
         let CommandOutcome::Signed(signed) = outcome else {
             return;
         };
-        let group_key = self
-            .keys
-            .get(&operation.key)
-            .map(|key| key.group_key.clone());
-        let group_key = group_key.unwrap_or_default();
+        let Some(key) = self.keys.get(&operation.key) else {
+            let detail = format!("key {} signs and does not live", operation.key);
+            return self.breaks("I2", detail);
+        };
+        let mut fails = false;
         for (payload, signature) in operation.payloads.iter().zip(&signed.signatures) {
-            let holds = verify::signature(
-                signed.scheme,
-                &group_key,
-                &payload.bytes,
-                Tweak::None,
-                signature,
-            );
-            if holds.is_err() {
-                self.breaks(
-                    "I2",
-                    format!("a signature of command {} fails", operation.id),
-                );
-            }
+            let child = Child::derive(key.scheme, &key.group_key, &key.chain_code, &payload.path);
+            fails |= child.is_err()
+                || child.is_ok_and(|child| {
+                    let (key, message) = (child.key(), &payload.bytes);
+                    verify::signature(signed.scheme, key, message, Tweak::None, signature).is_err()
+                });
+        }
+        if fails {
+            let detail = format!("a signature of command {} fails", operation.id);
+            self.breaks("I2", detail);
         }
     }
 }

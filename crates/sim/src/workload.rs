@@ -2,8 +2,8 @@
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, Digest, KeyName, KeyPurpose, NodeId, Payload, PrincipalId, Purposes, Scheme,
-    UnixMillis,
+    CommandId, DerivationPath, Digest, KeyName, KeyPurpose, NodeId, Payload, PrincipalId, Purposes,
+    Scheme, UnixMillis,
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
     operation::CommandView,
     refusal::Refusal,
@@ -88,15 +88,16 @@ impl Speaker<'_> {
         Operation::new(self.command(id, created, body), id, key, Vec::new())
     }
 
-    /// Asks for a signature over a message.
+    /// Asks for a signature over a message by a child of the key.
     pub(crate) fn sign(
         &self,
         id: CommandId,
         created: UnixMillis,
         key: KeyName,
         message: Vec<u8>,
+        path: DerivationPath,
     ) -> Operation {
-        let payloads = vec![Payload::message(message)];
+        let payloads = vec![Payload::message(message).at(path)];
         let body = CommandBody::Sign(Sign {
             key: key.clone(),
             payloads: payloads.clone(),

@@ -4,6 +4,7 @@ mod address;
 mod create;
 mod list;
 mod show;
+mod xpub;
 
 use clap::Subcommand;
 use quorate_client::{ListedKey, model::Purposes};
@@ -22,6 +23,8 @@ pub(crate) enum Key {
     Show(show::Show),
     /// Show the address that a key receives bitcoin at, after verifying its certificate
     Address(address::Address),
+    /// Show what a watch-only wallet needs to derive a key's addresses
+    Xpub(xpub::Xpub),
 }
 
 impl Key {
@@ -31,6 +34,7 @@ impl Key {
             Self::List(list) => list.run(context).await,
             Self::Show(show) => show.run(context).await,
             Self::Address(address) => address.run(context).await,
+            Self::Xpub(xpub) => xpub.run(context).await,
         }
     }
 }

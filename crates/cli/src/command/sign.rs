@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use quorate_client::{
-    Signed, audit,
-    model::{KeyName, NodeId, Payload, roster::Role},
+    ClientError, Signed, audit,
+    model::{DerivationPath, KeyName, NodeId, Payload, roster::Role},
 };
 use serde_json::{Value, json};
 
@@ -86,11 +86,11 @@ async fn sign(
     Ok(Some(signed))
 }
 
-/// What signing came to, for programs.
-fn signed_json(signed: &Signed) -> Value {
+/// What signing came to, for programs. A child that signed is named with its public key.
+fn signed_json(signed: &Signed, path: &DerivationPath) -> Result<Value, CliError> {
     let outcome = signed.outcome();
     let signatures: Vec<_> = outcome.signatures.iter().map(hex::encode).collect();
-    json!({
+    let mut value = json!({
         "command_id": signed.command().to_string(),
         "key": outcome.key,
         "scheme": outcome.scheme,
@@ -99,11 +99,19 @@ fn signed_json(signed: &Signed) -> Value {
         "signatures": signatures,
         "signers": outcome.signers,
         "epoch": outcome.epoch,
-    })
+    });
+    if let Some(object) = value.as_object_mut()
+        && !path.is_root()
+    {
+        let child = signed.key().child_key(path).map_err(ClientError::from)?;
+        object.insert("path".to_owned(), path.to_string().into());
+        object.insert("child_public_key".to_owned(), hex::encode(child).into());
+    }
+    Ok(value)
 }
 
 /// What signing came to, for people.
-fn signed_table(signed: &Signed) -> Table {
+fn signed_table(signed: &Signed, path: &DerivationPath) -> Result<Table, CliError> {
     let outcome = signed.outcome();
     let signers: Vec<_> = outcome.signers.iter().map(NodeId::as_str).collect();
     let mut table = Table::default();
@@ -113,8 +121,13 @@ fn signed_table(signed: &Signed) -> Table {
     table.pair("key", &outcome.key);
     table.pair("scheme", outcome.scheme);
     table.pair("public key", hex::encode(&signed.key().record().group_key));
+    if !path.is_root() {
+        table.pair("path", path);
+        let child = signed.key().child_key(path).map_err(ClientError::from)?;
+        table.pair("public key of the child", hex::encode(child));
+    }
     table.pair("signers", signers.join(", "));
     table.pair("epoch", outcome.epoch);
     table.pair("command", signed.command());
-    table
+    Ok(table)
 }

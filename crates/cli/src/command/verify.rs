@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::model::KeyName;
+use quorate_client::{
+    ClientError,
+    model::{DerivationPath, KeyName},
+};
 use serde_json::json;
 
 use crate::{
@@ -21,6 +24,9 @@ pub(crate) struct Verify {
     /// File with the message, - for standard input
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+    /// Child of the key that signed, as m/0/5
+    #[arg(long, default_value = "m")]
+    path: DerivationPath,
     /// The signature in hex
     #[arg(long, value_name = "HEX", value_parser = hex_bytes)]
     signature: HexBytes,
@@ -41,13 +47,14 @@ impl Verify {
         let message = input::read(&self.file)?;
         let client = context.connect_to_read().await?;
         let key = client.key(&self.name).await?;
-        if key.verify_message(&message, &self.signature.0).is_err() {
+        let public_key = hex::encode(key.child_key(&self.path).map_err(ClientError::from)?);
+        let verified = key.verify_message(&self.path, &message, &self.signature.0);
+        if verified.is_err() {
             return Err(CliError::Unverified(format!(
-                "the signature is not one of key \"{}\" over this message",
-                self.name
+                "the signature is not one of key \"{}\" at {} over this message",
+                self.name, self.path
             )));
         }
-        let public_key = hex::encode(&key.record().group_key);
         let mut table = Table::default();
         table.pair("signature", "valid");
         table.pair("key", &self.name);

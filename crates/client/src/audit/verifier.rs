@@ -338,6 +338,7 @@ impl SigningContext {
             epoch: self.record.epoch,
             participants: &self.record.participants,
             keys: &self.keys,
+            chain_code: &self.record.chain_code,
         }
     }
 }

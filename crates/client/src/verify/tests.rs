@@ -1,5 +1,5 @@
 use quorate_model::{
-    KeyState, Payload, Reason, Scheme,
+    DerivationPath, KeyState, Payload, Reason, Scheme,
     certificate::{CommitCertificate, PossessionProof},
     command::{CommandBody, Sign},
     operation::{CommandKind, CommandOutcome, CommandState, CommandView, KeyView},
@@ -120,8 +120,18 @@ fn good_signatures_of_every_scheme_are_returned() {
 
         assert_eq!(signed.outcome().signers, [node_id(1), node_id(3)]);
         let signature = &signed.outcome().signatures[0];
-        assert!(signing.key.verify_message(b"pay", signature).is_ok());
-        assert!(signing.key.verify_message(b"pay more", signature).is_err());
+        assert!(
+            signing
+                .key
+                .verify_message(&DerivationPath::ROOT, b"pay", signature)
+                .is_ok()
+        );
+        assert!(
+            signing
+                .key
+                .verify_message(&DerivationPath::ROOT, b"pay more", signature)
+                .is_err()
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    Digest, KeyRecord, NodeId, PartyIndex, Refusal,
+    DerivationPath, Digest, KeyRecord, NodeId, PartyIndex, Reason, Refusal,
     certificate::PossessionProof,
     payload::{Payload, pop_message},
     roster::PinnedRoster,
@@ -18,32 +18,47 @@ use quorate_protocol::{
 /// One message to sign.
 pub(super) struct Message {
     pub(super) bytes: Vec<u8>,
+    path: DerivationPath,
+    /// The public side of the child that signs; none where the key itself does.
+    child: Option<PublicKeys>,
     pub(super) tweak: Tweak,
     /// How share statements name it.
     pub(super) hash: Digest,
 }
 
 impl Message {
-    fn new(bytes: Vec<u8>, tweak: Tweak) -> Self {
-        let hash = signed_message_hash(&bytes, tweak == Tweak::TaprootKeyPath);
-        Self { bytes, tweak, hash }
+    fn new(bytes: Vec<u8>, path: DerivationPath, child: Option<PublicKeys>, tweak: Tweak) -> Self {
+        let hash = signed_message_hash(&bytes, &path, tweak == Tweak::TaprootKeyPath);
+        Self {
+            bytes,
+            path,
+            child,
+            tweak,
+            hash,
+        }
+    }
+
+    /// The keys that the shares of this message are shares of.
+    fn keys<'a>(&'a self, parent: &'a PublicKeys) -> &'a PublicKeys {
+        self.child.as_ref().unwrap_or(parent)
     }
 
     /// The message of a proof of possession (P20).
     pub(super) fn possession(certificate: &Digest) -> Self {
-        Self::new(pop_message(certificate), Tweak::None)
+        let message = pop_message(certificate);
+        Self::new(message, DerivationPath::ROOT, None, Tweak::None)
     }
 }
 
 /// The messages that the payloads of a command come to.
-pub(super) fn messages(payloads: &[Payload], record: &KeyRecord) -> Result<Vec<Message>, Refusal> {
-    let facts = KeyFacts {
-        scheme: record.scheme,
-        purposes: &record.purposes,
-        group_key: &record.group_key,
-    };
+pub(super) fn messages(
+    payloads: &[Payload],
+    record: &KeyRecord,
+    keys: &PublicKeys,
+) -> Result<Vec<Message>, Refusal> {
+    let facts = KeyFacts::of(record);
     let decoded = decode_all(payloads, &facts).map_err(|error| Refusal::from(&error))?;
-    Ok(decoded
+    decoded
         .into_iter()
         .flat_map(|one| one.items)
         .map(|item| {
@@ -51,9 +66,18 @@ pub(super) fn messages(payloads: &[Payload], record: &KeyRecord) -> Result<Vec<M
                 ItemTweak::None => Tweak::None,
                 ItemTweak::TaprootKeyPath => Tweak::TaprootKeyPath,
             };
-            Message::new(item.message, tweak)
+            let child = if item.path.is_root() {
+                None
+            } else {
+                let child = keys.child(&record.chain_code, &item.path);
+                Some(
+                    child
+                        .map_err(|error| Refusal::new(Reason::PayloadRefused, error.to_string()))?,
+                )
+            };
+            Ok(Message::new(item.message, item.path, child, tweak))
         })
-        .collect())
+        .collect()
 }
 
 /// Why shares make no signature.
@@ -71,6 +95,7 @@ pub(super) fn add_up(
     message: &Message,
     shares: &[(PartyIndex, [u8; 32])],
 ) -> Result<Vec<u8>, Spoilt> {
+    let keys = message.keys(keys);
     aggregate(keys, set, &message.bytes, message.tweak, shares).map_err(|error| {
         if let AggregateError::Cheaters { culprits } = error {
             Spoilt::By(culprits.into_iter().collect())
@@ -88,6 +113,7 @@ pub(super) fn share_holds(
     signer: PartyIndex,
     share: &[u8; 32],
 ) -> bool {
+    let keys = message.keys(keys);
     verify_share(keys, set, &message.bytes, message.tweak, signer, share).is_ok()
 }
 
@@ -115,6 +141,7 @@ pub(super) fn bad_share(
         item: u32::try_from(item).ok()?,
         set,
         message: message.bytes.clone(),
+        path: message.path.clone(),
         tweak: message.tweak,
     };
     Evidence::BadSignatureShare(Box::new(share)).to_bytes().ok()

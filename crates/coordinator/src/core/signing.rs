@@ -275,18 +275,20 @@ impl Core {
                 .filter(|peer| peer.connected)
                 .all(|peer| peer.synced);
         match key {
-            Some(key) if key.proof.is_some() => match math::messages(&sign.payloads, &key.record) {
-                Ok(messages) => {
-                    if let Some(op) = self.signing.ops.get_mut(&id) {
-                        op.material = Some(Material {
-                            key,
-                            messages: Arc::new(messages),
-                        });
+            Some(key) if key.proof.is_some() => {
+                match math::messages(&sign.payloads, &key.record, &key.public) {
+                    Ok(messages) => {
+                        if let Some(op) = self.signing.ops.get_mut(&id) {
+                            op.material = Some(Material {
+                                key,
+                                messages: Arc::new(messages),
+                            });
+                        }
+                        Resolved::Material
                     }
-                    Resolved::Material
+                    Err(refusal) => Resolved::Refused(CommandState::Denied, refusal),
                 }
-                Err(refusal) => Resolved::Refused(CommandState::Denied, refusal),
-            },
+            }
             _ if !everybody_listed || !self.has_sought(moment, id, name) => Resolved::Later,
             Some(_) => Resolved::Refused(
                 CommandState::Failed,

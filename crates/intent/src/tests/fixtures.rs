@@ -13,6 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Decoded, KeyFacts, SigningItem, Undecodable, decode, taproot_script};
 
+/// The chain code of the keys of these tests.
+pub(crate) const CHAIN_CODE: [u8; 32] = [0xcc; 32];
+
 /// A taproot key in one piece.
 pub(crate) struct WholeKey {
     keypair: Keypair,
@@ -39,7 +42,12 @@ impl WholeKey {
             scheme: Scheme::Bip340,
             purposes: &self.purposes,
             group_key: &self.group_key,
+            chain_code: &CHAIN_CODE,
         }
+    }
+
+    pub(crate) fn secret(&self) -> [u8; 32] {
+        self.keypair.to_secret_bytes()
     }
 
     pub(crate) fn group_key(&self) -> &[u8] {

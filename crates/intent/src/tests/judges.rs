@@ -6,7 +6,7 @@ use k256::{
     ProjectivePoint, PublicKey, Scalar, U256,
     elliptic_curve::{ops::Reduce, point::AffineCoordinates as _},
 };
-use quorate_model::Payload;
+use quorate_model::{DerivationPath, Payload};
 use sha2::{Digest as _, Sha256};
 
 use super::fixtures::{WholeKey, decode_psbt, mixed, output, plain, spend, stranger, tagged_hash};
@@ -193,8 +193,8 @@ fn the_sign_of_the_group_key_does_not_change_the_address() {
 
     for network in crate::Network::ALL {
         assert_eq!(
-            crate::address(&other, network).unwrap(),
-            crate::address(&key.facts(), network).unwrap()
+            crate::address(&other, &DerivationPath::ROOT, network).unwrap(),
+            crate::address(&key.facts(), &DerivationPath::ROOT, network).unwrap()
         );
     }
 }

@@ -1,9 +1,9 @@
 //! What is said about payloads that are signed, and the forms that they come in.
 
 use quorate_model::payload::MAX_PAYLOAD_BYTES;
-use quorate_model::{Digest, KeyPurpose, Payload, Purposes, Scheme};
+use quorate_model::{DerivationPath, Digest, KeyPurpose, Payload, Purposes, Scheme};
 
-use super::fixtures::{WholeKey, decode_psbt, mixed, output, plain, spend, stranger};
+use super::fixtures::{CHAIN_CODE, WholeKey, decode_psbt, mixed, output, plain, spend, stranger};
 use crate::{
     DigestFacts, Facts, ItemTweak, KeyFacts, MessageFacts, Network, PsbtFacts, PsbtForm,
     ScriptKind, ScriptPubkey, SigningItem, Undecodable, decode, psbt_from_text_or_binary,
@@ -22,6 +22,7 @@ fn decode_message(bytes: &[u8]) -> (MessageFacts, Vec<SigningItem>) {
         scheme: Scheme::Ed25519,
         purposes: &purposes,
         group_key: &[1; 32],
+        chain_code: &CHAIN_CODE,
     };
     let decoded = decode(&Payload::message(bytes), &key).unwrap();
     let Facts::Message(facts) = decoded.facts else {
@@ -37,6 +38,7 @@ fn a_message_is_signed_as_it_is_from_length_zero() {
 
         let item = SigningItem {
             message: message.to_vec(),
+            path: DerivationPath::ROOT,
             tweak: ItemTweak::None,
             input: None,
         };
@@ -95,6 +97,7 @@ fn a_digest_is_signed_untweaked_and_shown_as_it_is() {
     );
     let item = SigningItem {
         message: vec![8; 32],
+        path: DerivationPath::ROOT,
         tweak: ItemTweak::None,
         input: None,
     };

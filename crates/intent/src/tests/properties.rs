@@ -4,10 +4,10 @@ use bitcoin::{
     Psbt, ScriptBuf, Sequence, TxOut, absolute, consensus, psbt::PsbtSighashType, transaction,
 };
 use proptest::{collection::vec, prelude::*, sample};
-use quorate_model::{KeyPurpose, Payload, PayloadKind, Purposes, Scheme};
+use quorate_model::{DerivationPath, KeyPurpose, Payload, PayloadKind, Purposes, Scheme};
 
 use super::{
-    fixtures::{WholeKey, funding, mixed, output, plain, spend, stranger},
+    fixtures::{CHAIN_CODE, WholeKey, funding, mixed, output, plain, spend, stranger},
     judges::{
         bip341_output_key, bip341_sighash, bip350_address, core_accepts, sign, spent_outputs,
         transaction_of,
@@ -217,7 +217,7 @@ proptest! {
         prop_assert_eq!(&script[2..], program);
         for (network, prefix) in Network::ALL.into_iter().zip(["bc", "tb", "tb", "bcrt"]) {
             let expected = bip350_address(prefix, &program);
-            prop_assert_eq!(address(&key.facts(), network).unwrap(), expected);
+            prop_assert_eq!(address(&key.facts(), &DerivationPath::ROOT, network).unwrap(), expected);
         }
     }
 
@@ -249,7 +249,7 @@ proptest! {
     fn a_message_is_signed_as_it_is_or_refused(bytes in vec(any::<u8>(), 0..300)) {
         let purposes = Purposes::new(vec![KeyPurpose::Messages]).unwrap();
         for scheme in Scheme::ALL {
-            let key = KeyFacts { scheme, purposes: &purposes, group_key: &[] };
+            let key = KeyFacts { scheme, purposes: &purposes, group_key: &[] , chain_code: &CHAIN_CODE};
             let result = decode(&Payload::message(bytes.clone()), &key);
             let bare_digest = scheme == Scheme::Bip340 && bytes.len() == 32;
             prop_assert_eq!(result.is_err(), bare_digest);
@@ -262,7 +262,7 @@ proptest! {
     #[test]
     fn the_shown_text_prints_in_one_line(text in any::<String>()) {
         let purposes = Purposes::new(vec![KeyPurpose::Messages]).unwrap();
-        let key = KeyFacts { scheme: Scheme::Ed25519, purposes: &purposes, group_key: &[] };
+        let key = KeyFacts { scheme: Scheme::Ed25519, purposes: &purposes, group_key: &[] , chain_code: &CHAIN_CODE};
 
         let decoded = decode(&Payload::message(text), &key).unwrap();
 
@@ -282,12 +282,12 @@ proptest! {
         let bytes = if like_a_psbt { [b"psbt\xff", &bytes[..]].concat() } else { bytes };
         let purposes = Purposes::new(KeyPurpose::ALL.to_vec()).unwrap();
         let own = WholeKey::number(1);
-        let payload = Payload { kind, bytes: bytes.clone(), allow_high_fee: true };
+        let payload = Payload { kind, bytes: bytes.clone(), allow_high_fee: true, path: DerivationPath::ROOT };
         for group_key in [&group_key[..], own.group_key()] {
-            let key = KeyFacts { scheme, purposes: &purposes, group_key };
+            let key = KeyFacts { scheme, purposes: &purposes, group_key, chain_code: &CHAIN_CODE };
             let _ = decode(&payload, &key);
             let _ = finish(&payload, &key, &[vec![0; 64]]);
-            let _ = address(&key, Network::Bitcoin);
+            let _ = address(&key, &DerivationPath::ROOT, Network::Bitcoin);
         }
         let _ = finalize(&bytes);
         let _ = psbt_from_text_or_binary(&bytes);

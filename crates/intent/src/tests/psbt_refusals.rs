@@ -9,7 +9,7 @@ use bitcoin::{
 use quorate_model::Payload;
 
 use super::fixtures::{WholeKey, decode_psbt, funding, mixed, output, plain, spend, stranger};
-use crate::{HIGH_FEE_SAT, MAX_INPUTS, MAX_OUTPUTS, Undecodable, decode};
+use crate::{HIGH_FEE_SAT, MAX_INPUTS, MAX_OUTPUTS, Network, Undecodable, decode, watch_only};
 
 const MAX_MONEY: u64 = 21_000_000 * 100_000_000;
 
@@ -247,6 +247,9 @@ fn a_psbt_without_an_input_of_the_key_is_refused() {
     let untweaked = ScriptBuf::from_bytes([&[0x51, 0x20], &key.group_key()[1..]].concat());
     let expected = Undecodable::NotOurs {
         script: key.script().to_hex_string(),
+        fingerprint: watch_only(&key.facts(), Network::Bitcoin)
+            .unwrap()
+            .fingerprint,
     };
     let paid = vec![output(key.script(), 900)];
 

@@ -1,11 +1,11 @@
 //! What is refused of payloads of any kind, each test with exactly one check that fires.
 
 use quorate_model::{
-    KeyPurpose, Payload, PayloadKind, Purposes, Reason, Refusal, Scheme,
+    DerivationPath, KeyPurpose, Payload, PayloadKind, Purposes, Reason, Refusal, Scheme,
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS, pop_message},
 };
 
-use super::fixtures::{WholeKey, output, plain, spend, stranger};
+use super::fixtures::{CHAIN_CODE, WholeKey, output, plain, spend, stranger};
 use crate::{
     BatchUndecodable, KeyFacts, Network, Undecodable, address, decode, decode_all, taproot_script,
 };
@@ -17,6 +17,7 @@ fn a_payload_is_signed_only_under_its_own_purpose() {
             kind,
             bytes: vec![5; 32],
             allow_high_fee: false,
+            path: DerivationPath::ROOT,
         };
         let others: Vec<_> = KeyPurpose::ALL
             .into_iter()
@@ -150,6 +151,7 @@ fn a_payload_beyond_the_bound_is_refused_unread() {
             kind,
             bytes: vec![5; found],
             allow_high_fee: false,
+            path: DerivationPath::ROOT,
         };
         let error = decode_as(Scheme::Bip340, &KeyPurpose::ALL, &payload).unwrap_err();
         assert_eq!(error, Undecodable::TooLarge { kind, found });
@@ -170,13 +172,17 @@ fn a_group_key_that_is_no_point_is_refused() {
             scheme: Scheme::Bip340,
             purposes: &purposes,
             group_key: &group_key,
+            chain_code: &CHAIN_CODE,
         };
         let expected = Undecodable::MalformedKey {
             found: group_key.len(),
         };
 
         assert_eq!(decode(&payload, &key).unwrap_err(), expected);
-        assert_eq!(address(&key, Network::Bitcoin).unwrap_err(), expected);
+        assert_eq!(
+            address(&key, &DerivationPath::ROOT, Network::Bitcoin).unwrap_err(),
+            expected
+        );
         assert_eq!(taproot_script(&group_key).unwrap_err(), expected);
     }
 }
@@ -194,13 +200,13 @@ fn an_address_is_not_shown_for_a_key_that_could_not_spend_from_it() {
         ..key.facts()
     };
 
-    assert!(address(&key.facts(), Network::Bitcoin).is_ok());
+    assert!(address(&key.facts(), &DerivationPath::ROOT, Network::Bitcoin).is_ok());
     assert!(matches!(
-        address(&without_purpose, Network::Bitcoin),
+        address(&without_purpose, &DerivationPath::ROOT, Network::Bitcoin),
         Err(Undecodable::WrongPurpose { .. })
     ));
     assert!(matches!(
-        address(&other_scheme, Network::Bitcoin),
+        address(&other_scheme, &DerivationPath::ROOT, Network::Bitcoin),
         Err(Undecodable::SchemeUnfit { .. })
     ));
 }
@@ -274,6 +280,7 @@ fn decode_as(scheme: Scheme, list: &[KeyPurpose], payload: &Payload) -> Result<(
         scheme,
         purposes: &purposes,
         group_key: key.group_key(),
+        chain_code: &CHAIN_CODE,
     };
     decode(payload, &facts).map(|_| ())
 }

@@ -4,7 +4,7 @@ use bitcoin::{Psbt, psbt::raw};
 use quorate_model::{KeyPurpose, Payload, Purposes, Scheme, payload::MAX_PAYLOAD_BYTES};
 
 use super::{
-    fixtures::{WholeKey, decode_psbt, mixed, plain},
+    fixtures::{CHAIN_CODE, WholeKey, decode_psbt, mixed, plain},
     judges::sign,
 };
 use crate::{Finished, KeyFacts, Undecodable, Unfinishable, decode, finalize, finish};
@@ -155,6 +155,7 @@ fn the_signature_of_a_message_or_digest_is_returned_as_it_is() {
             scheme,
             purposes: &purposes,
             group_key: &[2; 33],
+            chain_code: &CHAIN_CODE,
         };
         let payload = Payload::message(*b"hello");
         let signature = vec![9; length];
@@ -184,6 +185,7 @@ fn the_signature_of_a_message_or_digest_is_returned_as_it_is() {
         scheme: Scheme::Bip340,
         purposes: &purposes,
         group_key: &[2; 33],
+        chain_code: &CHAIN_CODE,
     };
     assert_eq!(
         finish(&Payload::digest([1; 32]), &key, &[vec![9; 64]]),

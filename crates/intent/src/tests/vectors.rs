@@ -1,13 +1,18 @@
 //! The published numbers of BIP-341, BIP-86 and BIP-350.
 
 use bitcoin::{ScriptBuf, TapSighashType, Transaction, consensus};
-use quorate_model::{KeyPurpose, Purposes, Scheme};
+use quorate_model::{DerivationPath, KeyPurpose, Purposes, Scheme};
 
 use super::{
-    fixtures::output,
+    fixtures::{CHAIN_CODE, WholeKey, output},
     judges::{bip341_output_key, bip341_sighash, bip350_address},
 };
-use crate::{KeyFacts, Network, address, psbt::sighashes, taproot_script};
+use crate::{
+    KeyFacts, Network, address,
+    psbt::{Owner, sighashes},
+    taproot::TaprootKey,
+    taproot_script,
+};
 
 /// Internal key, output key and address of BIP-341 (the one without a script tree) and BIP-86.
 const ADDRESSES: [(&str, &str, &str); 4] = [
@@ -90,12 +95,16 @@ fn output_keys_and_addresses_are_those_of_the_standards() {
             scheme: Scheme::Bip340,
             purposes: &purposes,
             group_key: &group_key,
+            chain_code: &CHAIN_CODE,
         };
 
         let script = taproot_script(&group_key).unwrap();
 
         assert_eq!(hex::encode(&script[2..]), expected);
-        assert_eq!(address(&key, Network::Bitcoin).unwrap(), text);
+        assert_eq!(
+            address(&key, &DerivationPath::ROOT, Network::Bitcoin).unwrap(),
+            text
+        );
         assert_eq!(hex::encode(bip341_output_key(&group_key)), expected);
         assert_eq!(bip350_address("bc", &bip341_output_key(&group_key)), text);
     }
@@ -109,8 +118,15 @@ fn digests_are_those_of_bip_341() {
     let all = "bf013ea93474aa67815b1b6cc441d23b64fa310911d991e713cd34c7f5d46669";
     let default = "4f900a0bae3f1446fd48490c2958b5a023228f01661cda3496a11da502a7f7ef";
 
-    let types = [(3, TapSighashType::All), (4, TapSighashType::Default)];
-    let computed = sighashes(&transaction, &spent, &types);
+    let owner = Owner {
+        path: DerivationPath::ROOT,
+        key: TaprootKey::of(WholeKey::number(1).group_key()).unwrap(),
+    };
+    let types = vec![
+        (3, owner.clone(), TapSighashType::All),
+        (4, owner, TapSighashType::Default),
+    ];
+    let computed = sighashes(&transaction, &spent, types);
 
     assert_eq!(computed.len(), 2);
     assert_eq!(hex::encode(computed[0].sighash), all);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
-    CommandId, Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal, Signature,
+    CommandId, DerivationPath, Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal, Signature,
     audit::{Entry, Judgment, SharePurpose, ShareReleased},
     certificate::{CommitCertificate, PossessionProof},
     identity::sign_digest,
@@ -79,6 +79,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let nonces = self.take_tickets(context, &key, std::slice::from_ref(set));
         let proof = SigningItem {
             message: pop_message(&parsed.hash()),
+            path: DerivationPath::ROOT,
             tweak: ItemTweak::None,
             input: None,
         };
@@ -327,6 +328,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             epoch: key.record.epoch,
             participants: &key.record.participants,
             keys: &key.public,
+            chain_code: &key.record.chain_code,
         });
         let blamed = parsed
             .map_err(|error| error.to_string())

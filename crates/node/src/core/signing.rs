@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_intent::{ItemTweak, KeyFacts, SigningItem, decode_all};
 use quorate_model::{
-    CommandId, Digest, PartyIndex, Reason, Refusal, Scheme, Signature, TicketId,
+    CommandId, DerivationPath, Digest, PartyIndex, Reason, Refusal, Scheme, Signature, TicketId,
     audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
     command::{CommandBody, CreateKey},
     identity::sign_digest,
@@ -18,8 +18,9 @@ use quorate_model::{
         ShareStatement, Ticket, TicketBatch, share_batch_digest, signed_message_hash,
     },
 };
-use quorate_protocol::frost::{
-    self, NoncePair, ShareBytes, SigningKeyShare, SigningSet, Tweak, generate_batch,
+use quorate_protocol::{
+    derivation::Child,
+    frost::{self, NoncePair, ShareBytes, SigningKeyShare, SigningSet, Tweak, generate_batch},
 };
 
 use super::{
@@ -73,6 +74,8 @@ pub(super) struct Task {
     pub(super) set_digest: Digest,
     pub(super) message: Vec<u8>,
     pub(super) message_digest: Digest,
+    /// The share of the child that signs; none where the key itself does.
+    pub(super) child: Option<SigningKeyShare>,
     pub(super) tweak: Tweak,
 }
 
@@ -385,8 +388,10 @@ impl<D: Disk + 'static> NodeCore<D> {
                 set_digest: set.digest(),
                 message_digest: signed_message_hash(
                     &item.message,
+                    &item.path,
                     item.tweak == ItemTweak::TaprootKeyPath,
                 ),
+                child: child_share(key, &item.path)?,
                 message: item.message,
                 tweak: match item.tweak {
                     ItemTweak::None => Tweak::None,
@@ -430,11 +435,13 @@ impl<D: Disk + 'static> NodeCore<D> {
                 set_digest,
                 message,
                 message_digest,
+                child,
                 tweak,
             } = task;
+            let signing = child.as_ref().unwrap_or(&key.share);
             let share = self
                 .shares
-                .share(&key.share, nonces, &set, &message, tweak)
+                .share(signing, nonces, &set, &message, tweak)
                 .map_err(|error| Refusal::new(Reason::SigningSetInvalid, error.to_string()))?;
             items.push(ShareItem {
                 signing_set: set_digest,
@@ -503,11 +510,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 Ok(
                     quorate_proto::certificate::verify(&certificate, &self.pinned).and_then(
                         |(_, record)| {
-                            let facts = KeyFacts {
-                                scheme: record.scheme,
-                                purposes: &record.purposes,
-                                group_key: &record.group_key,
-                            };
+                            let facts = KeyFacts::of(&record);
                             decode_all(&sign.payloads, &facts)
                                 .map(drop)
                                 .map_err(|error| Refusal::from(&error))
@@ -606,13 +609,24 @@ fn messages(
     key: &LoadedKey,
     payloads: &[quorate_model::Payload],
 ) -> Result<Vec<SigningItem>, Refusal> {
-    let facts = KeyFacts {
-        scheme: key.record.scheme,
-        purposes: &key.record.purposes,
-        group_key: &key.record.group_key,
-    };
+    let facts = KeyFacts::of(&key.record);
     let decoded = decode_all(payloads, &facts).map_err(|error| Refusal::from(&error))?;
     Ok(decoded.into_iter().flat_map(|one| one.items).collect())
+}
+
+/// This node's share of a child of the key (P26).
+fn child_share(key: &LoadedKey, path: &DerivationPath) -> Result<Option<SigningKeyShare>, Refusal> {
+    if path.is_root() {
+        return Ok(None);
+    }
+    let record = &key.record;
+    let child = Child::derive(record.scheme, &record.group_key, &record.chain_code, path)
+        .map_err(|error| Refusal::new(Reason::PayloadRefused, error.to_string()))?;
+    let share = key
+        .share
+        .child(&child)
+        .ok_or_else(|| Refusal::new(Reason::Invariant, "a share has no share of a child"))?;
+    Ok(Some(share))
 }
 
 pub(super) fn item_record(task: &Task) -> ItemRecord {

@@ -1,11 +1,11 @@
 //! A signature share that does not hold (P25), with the node's signed statement around it.
 //!
 //! The statement binds what the share signs by its hash ([`signed_message_hash`]): the message that
-//! comes along with the evidence is the one that the node itself stated. An honest share holds for
+//! comes along with the evidence is the one that the node itself stated, and so is the path. An honest share holds for
 //! the message of its own statement, so no choice of message makes it look false.
 
 use quorate_model::{
-    Epoch, KeyName, Participant,
+    DerivationPath, Epoch, KeyName, Participant,
     share::{SetOfSigners, ShareReceipt, signed_message_hash},
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,9 @@ pub struct BadShare {
     pub set: SetOfSigners,
     /// What the share signs, by the statement's own hash.
     pub message: Vec<u8>,
-    /// How the key is tweaked for it.
+    /// Which child of the key signs.
+    pub path: DerivationPath,
+    /// How that is tweaked.
     pub tweak: Tweak,
 }
 
@@ -42,6 +44,8 @@ pub struct SigningFacts<'a> {
     pub participants: &'a [Participant],
     /// The public side of the key in that epoch.
     pub keys: &'a PublicKeys,
+    /// The chain code, from which children come.
+    pub chain_code: &'a [u8; 32],
 }
 
 impl std::fmt::Debug for SigningFacts<'_> {
@@ -72,8 +76,13 @@ impl BadShare {
 
         let position = usize::try_from(self.item).map_err(|_| NotProven::Statement)?;
         let item = statement.items.get(position).ok_or(NotProven::Statement)?;
-        let Self { message, tweak, .. } = self;
-        if item.message != signed_message_hash(message, *tweak == Tweak::TaprootKeyPath)
+        let Self {
+            message,
+            path,
+            tweak,
+            ..
+        } = self;
+        if item.message != signed_message_hash(message, path, *tweak == Tweak::TaprootKeyPath)
             || item.signing_set != self.set.digest()
         {
             return Err(NotProven::Statement);
@@ -81,7 +90,17 @@ impl BadShare {
         let set = SigningSet::from_received(signing.keys.scheme(), &self.set)
             .map_err(|_| NotProven::Statement)?;
         let party = participant.index;
-        match verify_share(signing.keys, &set, message, *tweak, party, &item.share) {
+        let child;
+        let keys = if path.is_root() {
+            signing.keys
+        } else {
+            child = signing
+                .keys
+                .child(signing.chain_code, path)
+                .map_err(|_| NotProven::Statement)?;
+            &child
+        };
+        match verify_share(keys, &set, message, *tweak, party, &item.share) {
             Ok(()) => Err(NotProven::NoFault),
             Err(AggregateError::Cheaters { .. }) => Ok(Blamed {
                 node: statement.node.clone(),

@@ -1,9 +1,11 @@
 //! A share of a key, ready to sign.
 
+use frost_core::Scalar;
 use quorate_model::{PartyIndex, Scheme};
 
 use super::secp::{Flavor, Forms};
 use crate::{
+    derivation::{Child, Offset},
     sharing::{SecretScalar, SigningShare},
     suite::{
         Curve, Edwards, Secp, Suite, UnknownCurve, decode_element, decode_scalar, encode_element,
@@ -101,6 +103,34 @@ impl SigningKeyShare {
         })
     }
 
+    /// The same party's share of a child of the key.
+    ///
+    /// None when the child is of another curve, or the share of it is zero.
+    pub fn child(&self, child: &Child) -> Option<Self> {
+        let inner = match (&self.inner, &child.offset) {
+            (Inner::Secp { share, forms }, Offset::Secp(offset)) => {
+                let key = secp256k1::PublicKey::from_slice(child.key()).ok()?;
+                Inner::Secp {
+                    share: shifted(share, offset)?,
+                    forms: Forms::new(forms.flavor, &key)?,
+                }
+            }
+            (Inner::Edwards { share, .. }, Offset::Edwards(offset)) => Inner::Edwards {
+                share: shifted(share, offset)?,
+                group_key: child.key().try_into().ok()?,
+            },
+            (Inner::Secp { .. }, Offset::Edwards(_)) | (Inner::Edwards { .. }, Offset::Secp(_)) => {
+                return None;
+            }
+        };
+        Some(Self {
+            scheme: self.scheme,
+            index: self.index,
+            threshold: self.threshold,
+            inner,
+        })
+    }
+
     /// The scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -115,6 +145,12 @@ impl SigningKeyShare {
     pub fn threshold(&self) -> u16 {
         self.threshold
     }
+}
+
+/// A share plus a public offset; none if that is zero.
+fn shifted<C: Suite>(share: &SecretScalar<C>, offset: &Scalar<C>) -> Option<SecretScalar<C>> {
+    let sum = SecretScalar::<C>::new(*share.expose() + *offset);
+    (*sum.expose() != zero::<C>()).then_some(sum)
 }
 
 fn read<C: Suite>(

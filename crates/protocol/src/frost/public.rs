@@ -1,13 +1,14 @@
 //! The public side of a key, parsed once.
 
 use curve25519_dalek::EdwardsPoint;
-use quorate_model::{KeyRecord, PartyIndex, Scheme};
+use quorate_model::{DerivationPath, KeyRecord, PartyIndex, Scheme};
 
 use super::{
     Tweak,
     secp::{Flavor, Forms},
 };
 use crate::{
+    derivation::{Child, DerivationError, Offset},
     suite::{Curve, Edwards, UnknownCurve, decode_element},
     verify::{BadKey, Verifier},
 };
@@ -30,6 +31,9 @@ pub enum PublicKeysError {
     /// A key is no point of the group, or the identity.
     #[error("read a public key")]
     BadPoint,
+    /// There is no such child.
+    #[error(transparent)]
+    Derivation(#[from] DerivationError),
     /// The library that verifies does not take the group key.
     #[error(transparent)]
     Verifier(#[from] BadKey),
@@ -52,6 +56,7 @@ pub struct PublicKeys {
     scheme: Scheme,
     threshold: u16,
     pub(super) points: Points,
+    group_key: Vec<u8>,
     untweaked: Verifier,
     taproot: Option<Verifier>,
 }
@@ -87,6 +92,15 @@ impl PublicKeys {
             Curve::Edwards => edwards_points(group_key, verifying_shares),
         }
         .ok_or(PublicKeysError::BadPoint)?;
+        Self::of_points(scheme, threshold, group_key, points)
+    }
+
+    fn of_points(
+        scheme: Scheme,
+        threshold: u16,
+        group_key: &[u8],
+        points: Points,
+    ) -> Result<Self, PublicKeysError> {
         let untweaked = Verifier::new(scheme, group_key, Tweak::None)?;
         let taproot = if scheme == Scheme::Bip340 {
             Some(Verifier::new(scheme, group_key, Tweak::TaprootKeyPath)?)
@@ -97,9 +111,54 @@ impl PublicKeys {
             scheme,
             threshold,
             points,
+            group_key: group_key.to_vec(),
             untweaked,
             taproot,
         })
+    }
+
+    /// The public side of a child of the key (P26).
+    pub fn child(
+        &self,
+        chain_code: &[u8; 32],
+        path: &DerivationPath,
+    ) -> Result<Self, PublicKeysError> {
+        let child = Child::derive(self.scheme, &self.group_key, chain_code, path)?;
+        let points = match (&self.points, &child.offset) {
+            (
+                Points::Secp {
+                    forms,
+                    verifying_shares,
+                },
+                Offset::Secp(offset),
+            ) => shifted_secp(forms.flavor, verifying_shares, child.key(), offset),
+            (
+                Points::Edwards {
+                    verifying_shares, ..
+                },
+                Offset::Edwards(offset),
+            ) => {
+                let offset = EdwardsPoint::mul_base(offset);
+                let shifted = verifying_shares.iter().map(|share| share + offset);
+                child
+                    .key()
+                    .try_into()
+                    .ok()
+                    .map(|group_key| Points::Edwards {
+                        group_key,
+                        verifying_shares: shifted.collect(),
+                    })
+            }
+            (Points::Secp { .. }, Offset::Edwards(_))
+            | (Points::Edwards { .. }, Offset::Secp(_)) => None,
+        };
+        let points = points.ok_or(PublicKeysError::BadPoint)?;
+        Self::of_points(self.scheme, self.threshold, child.key(), points)
+    }
+
+    /// The untweaked key, encoded as in key records.
+    pub fn group_key(&self) -> &[u8] {
+        &self.group_key
     }
 
     /// Reads the public keys of a certified key.
@@ -162,6 +221,21 @@ fn secp_points(scheme: Scheme, group_key: &[u8], shares: &[Vec<u8>]) -> Option<P
     Some(Points::Secp {
         forms,
         verifying_shares,
+    })
+}
+
+fn shifted_secp(
+    flavor: Flavor,
+    shares: &[secp256k1::PublicKey],
+    key: &[u8],
+    offset: &k256::Scalar,
+) -> Option<Points> {
+    let key = secp256k1::PublicKey::from_slice(key).ok()?;
+    let offset = secp256k1::Scalar::from_be_bytes(offset.to_bytes().into()).ok()?;
+    let shifted = shares.iter().map(|share| share.add_exp_tweak(&offset).ok());
+    Some(Points::Secp {
+        forms: Forms::new(flavor, &key)?,
+        verifying_shares: shifted.collect::<Option<_>>()?,
     })
 }
 

@@ -1,3 +1,4 @@
+mod children;
 mod conformance;
 mod dealt;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{CommandId, KeyName, Scheme, UnixMillis, roster::Role};
+use quorate_model::{CommandId, DerivationPath, KeyName, Scheme, UnixMillis, roster::Role};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
@@ -169,13 +169,20 @@ impl World {
         for number in 0..=shape.signatures {
             let id = self.id();
             let message = format!("message {number}").into_bytes();
+            // Every other signature is by a child of the key (P26).
+            let path = if number.is_multiple_of(2) {
+                DerivationPath::ROOT
+            } else {
+                let index = u32::try_from(number).unwrap_or(0);
+                DerivationPath::new(vec![0, index]).unwrap_or_default()
+            };
             let sign = Speaker {
                 pinned: &self.people.pinned,
                 principal: self.people.client_id(),
                 role: Role::Client,
                 key: &self.people.client,
             }
-            .sign(id, created, name.clone(), message);
+            .sign(id, created, name.clone(), message, path);
             self.operations.push(sign);
             let when = 300_000 + below(&mut self.rng, 8_000_000);
             let operation = self.operations.len() - 1;

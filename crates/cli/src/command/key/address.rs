@@ -1,7 +1,7 @@
 //! `quorate key address`.
 
 use clap::Args;
-use quorate_client::model::{KeyName, Refusal};
+use quorate_client::model::{DerivationPath, KeyName, Refusal};
 use quorate_intent::{KeyFacts, Network, address};
 use serde_json::json;
 
@@ -16,6 +16,9 @@ use crate::{
 pub(crate) struct Address {
     /// Name of the key
     name: KeyName,
+    /// Child of the key, as m/0/5
+    #[arg(long, default_value = "m")]
+    path: DerivationPath,
     /// bitcoin, testnet, signet or regtest
     #[arg(long, default_value = "bitcoin")]
     network: Network,
@@ -26,12 +29,9 @@ impl Address {
         let client = context.connect_to_read().await?;
         let key = client.key(&self.name).await?;
         let record = key.record();
-        let facts = KeyFacts {
-            scheme: record.scheme,
-            purposes: &record.purposes,
-            group_key: &record.group_key,
-        };
-        let address = address(&facts, self.network).map_err(|error| Refusal::from(&error))?;
+        let facts = KeyFacts::of(record);
+        let address =
+            address(&facts, &self.path, self.network).map_err(|error| Refusal::from(&error))?;
         let mut table = Table::default();
         table.row([&address]);
         output::print(context.format(), &json!({ "address": address }), &table)

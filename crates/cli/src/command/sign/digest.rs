@@ -1,7 +1,7 @@
 //! `quorate sign digest`.
 
 use clap::Args;
-use quorate_client::model::{Digest as Digest32, KeyName, Payload};
+use quorate_client::model::{DerivationPath, Digest as Digest32, KeyName, Payload};
 
 use super::{Common, sign, signed_json, signed_table};
 use crate::{context::Context, error::CliError, output};
@@ -14,18 +14,21 @@ pub(crate) struct Digest {
     /// The digest, 64 hex digits
     #[arg(long, value_parser = digest)]
     hex: Digest32,
+    /// Child of the key that signs, as m/0/5
+    #[arg(long, default_value = "m")]
+    path: DerivationPath,
     #[command(flatten)]
     common: Common,
 }
 
 impl Digest {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
-        let payload = Payload::digest(self.hex.as_bytes().to_vec());
+        let payload = Payload::digest(self.hex.as_bytes().to_vec()).at(self.path.clone());
         match sign(context, &self.name, payload, &self.common).await? {
             Some(signed) => output::print(
                 context.format(),
-                &signed_json(&signed),
-                &signed_table(&signed),
+                &signed_json(&signed, &self.path)?,
+                &signed_table(&signed, &self.path)?,
             ),
             None => Ok(()),
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::model::{KeyName, Payload};
+use quorate_client::model::{DerivationPath, KeyName, Payload};
 
 use super::{Common, sign, signed_json, signed_table};
 use crate::{context::Context, error::CliError, input, output};
@@ -15,6 +15,9 @@ pub(crate) struct Message {
     name: KeyName,
     #[command(flatten)]
     content: Content,
+    /// Child of the key that signs, as m/0/5
+    #[arg(long, default_value = "m")]
+    path: DerivationPath,
     #[command(flatten)]
     common: Common,
 }
@@ -37,12 +40,12 @@ impl Message {
             (Some(file), _) => input::read(file)?,
             (None, text) => text.clone().unwrap_or_default().into_bytes(),
         };
-        let payload = Payload::message(bytes);
+        let payload = Payload::message(bytes).at(self.path.clone());
         match sign(context, &self.name, payload, &self.common).await? {
             Some(signed) => output::print(
                 context.format(),
-                &signed_json(&signed),
-                &signed_table(&signed),
+                &signed_json(&signed, &self.path)?,
+                &signed_table(&signed, &self.path)?,
             ),
             None => Ok(()),
         }

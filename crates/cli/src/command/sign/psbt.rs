@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_client::model::{KeyName, Payload};
+use quorate_client::model::{DerivationPath, KeyName, Payload};
 use serde_json::json;
 
 use super::{Common, sign, signed_json, signed_table};
@@ -50,11 +50,11 @@ impl Psbt {
         if self.out == Path::new("-") {
             return Ok(());
         }
-        let mut value = signed_json(&signed);
+        let mut value = signed_json(&signed, &DerivationPath::ROOT)?;
         if let Some(object) = value.as_object_mut() {
             object.insert("out".to_owned(), json!(self.out.display().to_string()));
         }
-        let mut table = signed_table(&signed);
+        let mut table = signed_table(&signed, &DerivationPath::ROOT)?;
         table.pair("written to", self.out.display());
         output::print(context.format(), &value, &table)
     }

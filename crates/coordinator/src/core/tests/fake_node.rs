@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ed25519_dalek::SigningKey;
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    Digest, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature, TicketId,
+    DerivationPath, Digest, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature,
+    TicketId,
     bytes::Nonce32,
     certificate::{
         CommitCertificate, PossessionProof, PreparedStatement, participants_of,
@@ -27,6 +28,7 @@ use quorate_model::{
     },
 };
 use quorate_protocol::{
+    derivation::Child,
     dkg::{self, Advance, HelloState, Machine, Setup, protocol_name},
     envelope::Envelope,
     evidence::Evidence,
@@ -307,18 +309,14 @@ impl FakeNode {
         let held = self.keys.get(&request.key).unwrap();
         let (_, record) =
             quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
-        let facts = KeyFacts {
-            scheme: record.scheme,
-            purposes: &record.purposes,
-            group_key: &record.group_key,
-        };
-        let messages: Vec<(Vec<u8>, Tweak)> = decode_all(&sign.payloads, &facts)
+        let facts = KeyFacts::of(&record);
+        let messages: Vec<(Vec<u8>, DerivationPath, Tweak)> = decode_all(&sign.payloads, &facts)
             .unwrap()
             .into_iter()
             .flat_map(|one| one.items)
             .map(|item| match item.tweak {
-                ItemTweak::None => (item.message, Tweak::None),
-                ItemTweak::TaprootKeyPath => (item.message, Tweak::TaprootKeyPath),
+                ItemTweak::None => (item.message, item.path, Tweak::None),
+                ItemTweak::TaprootKeyPath => (item.message, item.path, Tweak::TaprootKeyPath),
             })
             .collect();
         let items = self.shares(&request.key, &messages, &request.items)?;
@@ -351,7 +349,7 @@ impl FakeNode {
     fn shares(
         &mut self,
         key: &KeyName,
-        messages: &[(Vec<u8>, Tweak)],
+        messages: &[(Vec<u8>, DerivationPath, Tweak)],
         sets: &[SetOfSigners],
     ) -> Result<Vec<ShareItem>, Refusal> {
         assert_eq!(messages.len(), sets.len());
@@ -369,12 +367,15 @@ impl FakeNode {
         )
         .unwrap();
         let mut items = Vec::new();
-        for ((message, tweak), set) in messages.iter().zip(sets) {
+        for ((message, path, tweak), set) in messages.iter().zip(sets) {
             let ticket = set.entry(me).unwrap().ticket;
             let Some(nonces) = self.tickets.remove(&ticket) else {
                 return Err(Refusal::new(Reason::TicketUnknown, "no such ticket"));
             };
             let parsed = SigningSet::from_received(record.scheme, set).unwrap();
+            let code = &record.chain_code;
+            let child = Child::derive(record.scheme, &record.group_key, code, path).unwrap();
+            let share = share.child(&child).unwrap();
             let mut made = sign_share(&share, nonces, &parsed, message, *tweak).unwrap();
             if self.manners.false_shares {
                 // Not the same change at every node: two of them could cancel out.
@@ -382,7 +383,7 @@ impl FakeNode {
             }
             items.push(ShareItem {
                 signing_set: set.digest(),
-                message: signed_message_hash(message, *tweak == Tweak::TaprootKeyPath),
+                message: signed_message_hash(message, path, *tweak == Tweak::TaprootKeyPath),
                 share: made,
             });
         }
@@ -561,7 +562,11 @@ impl FakeNode {
         let (parsed, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
         let held = self.keys.get_mut(&record.name).unwrap();
         held.certificate = Some(certificate.to_vec());
-        let message = (pop_message(&parsed.hash()), Tweak::None);
+        let message = (
+            pop_message(&parsed.hash()),
+            DerivationPath::ROOT,
+            Tweak::None,
+        );
         let items = self.shares(&record.name, &[message], std::slice::from_ref(set))?;
         let statement = self.statement(parsed.hash(), &record.name, items);
         let batch = vec![statement.digest()];

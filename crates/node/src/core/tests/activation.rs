@@ -169,6 +169,7 @@ fn a_bad_share_of_a_peer_is_recorded_as_blame_and_a_good_one_is_not() {
             item: 0,
             set: set.clone(),
             message: b"one".to_vec(),
+            path: quorate_model::DerivationPath::ROOT,
             tweak: Tweak::None,
         };
         let evidence = Evidence::BadSignatureShare(Box::new(share))

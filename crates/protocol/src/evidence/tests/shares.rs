@@ -1,7 +1,7 @@
 //! Evidence against signers.
 
 use quorate_model::{
-    Digest, Epoch, KeyName, PartyIndex, Scheme, TicketId,
+    DerivationPath, Digest, Epoch, KeyName, PartyIndex, Scheme, TicketId,
     identity::sign_digest,
     key::Participant,
     share::{
@@ -15,16 +15,19 @@ use rand_core::SeedableRng as _;
 use super::super::{BadShare, Evidence, Facts, NotProven, SigningFacts};
 use crate::{
     Fault,
+    derivation::Child,
     dkg::tests::harness::{Cluster, identity, identity_of, node, party},
     frost::{Hedge, NoncePair, PublicKeys, SigningKeyShare, SigningSet, Tweak, sign_share},
 };
+
+const CHAIN_CODE: [u8; 32] = [7; 32];
 
 /// A signing of two messages by parties 1 and 3, with the receipt of party 1.
 struct Signing {
     key: KeyName,
     participants: Vec<Participant>,
     keys: PublicKeys,
-    messages: Vec<(Vec<u8>, Tweak)>,
+    messages: Vec<(Vec<u8>, DerivationPath, Tweak)>,
     sets: Vec<SetOfSigners>,
     statement: ShareStatement,
 }
@@ -51,13 +54,14 @@ fn signing() -> Signing {
         &outputs[0].verifying_shares[0],
     )
     .unwrap();
+    let child: DerivationPath = "m/1/7".parse().unwrap();
     let messages = vec![
-        (b"one".to_vec(), Tweak::None),
-        (b"two".to_vec(), Tweak::TaprootKeyPath),
+        (b"one".to_vec(), DerivationPath::ROOT, Tweak::None),
+        (b"two".to_vec(), child, Tweak::TaprootKeyPath),
     ];
     let mut sets = Vec::new();
     let mut items = Vec::new();
-    for (message, tweak) in &messages {
+    for (message, path, tweak) in &messages {
         let (nonces, own) = NoncePair::generate(Scheme::Bip340, &hedge, &mut rng).unwrap();
         let (_, other) = NoncePair::generate(Scheme::Bip340, &hedge, &mut rng).unwrap();
         let entry = |signer: PartyIndex, commitments: &crate::frost::NonceCommitments| SetEntry {
@@ -69,8 +73,11 @@ fn signing() -> Signing {
             entries: vec![entry(party(1), &own), entry(party(3), &other)],
         };
         let parsed = SigningSet::from_received(Scheme::Bip340, &set).unwrap();
+        let child =
+            Child::derive(Scheme::Bip340, &outputs[0].group_key, &CHAIN_CODE, path).unwrap();
+        let share_key = share_key.child(&child).unwrap();
         let share = sign_share(&share_key, nonces, &parsed, message, *tweak).unwrap();
-        let message = signed_message_hash(message, *tweak == Tweak::TaprootKeyPath);
+        let message = signed_message_hash(message, path, *tweak == Tweak::TaprootKeyPath);
         items.push(ShareItem {
             signing_set: set.digest(),
             message,
@@ -115,7 +122,8 @@ impl Signing {
             item,
             set: self.sets[at].clone(),
             message: self.messages[at].0.clone(),
-            tweak: self.messages[at].1,
+            path: self.messages[at].1.clone(),
+            tweak: self.messages[at].2,
         }
     }
 
@@ -125,6 +133,7 @@ impl Signing {
             epoch: Epoch(1),
             participants: &self.participants,
             keys: &self.keys,
+            chain_code: &CHAIN_CODE,
         }
     }
 }
@@ -228,6 +237,10 @@ fn a_share_under_another_signature_set_or_place_blames_nobody() {
         tweak: Tweak::TaprootKeyPath,
         ..signing.evidence(bad(&signing, 0), 0)
     };
+    let other_path = BadShare {
+        path: "m/1/8".parse().unwrap(),
+        ..signing.evidence(signing.statement.clone(), 1)
+    };
     let nowhere = signing.evidence(bad(&signing, 0), 2);
     let mut unsigned = signing.evidence(signing.statement.clone(), 0);
     unsigned.receipt.statement.items[0].share[31] ^= 1;
@@ -236,6 +249,7 @@ fn a_share_under_another_signature_set_or_place_blames_nobody() {
     assert_eq!(verify(other_set, facts()), Err(NotProven::Statement));
     assert_eq!(verify(other_message, facts()), Err(NotProven::Statement));
     assert_eq!(verify(other_tweak, facts()), Err(NotProven::Statement));
+    assert_eq!(verify(other_path, facts()), Err(NotProven::Statement));
     assert_eq!(verify(nowhere, facts()), Err(NotProven::Statement));
     assert_eq!(verify(unsigned, facts()), Err(NotProven::Statement));
 }

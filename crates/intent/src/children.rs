@@ -1,0 +1,169 @@
+//! Children of a key as wallets see them: extended public keys, descriptors and addresses (BIP-32,
+//! BIP-380, BIP-386).
+//!
+//! Derivation goes through the Bitcoin library here and through code of our own where shares are
+//! derived; tests hold the two together.
+
+use std::collections::BTreeMap;
+
+use bitcoin::{
+    Address, NetworkKind,
+    bip32::{self, ChildNumber, Fingerprint, KeySource, Xpub},
+    secp256k1::{PublicKey, XOnlyPublicKey},
+};
+use miniscript::{Descriptor, DescriptorPublicKey};
+use quorate_model::{DerivationPath, PayloadKind};
+
+use crate::{
+    decode::{KeyFacts, admit},
+    taproot::{Network, SECP, TaprootKey},
+    undecodable::Undecodable,
+};
+
+/// A key on secp256k1 with its children, each derived once.
+#[derive(Debug)]
+pub(crate) struct Family {
+    xpub: Xpub,
+    fingerprint: Fingerprint,
+    derived: BTreeMap<Vec<u32>, Xpub>,
+}
+
+/// How a wallet can follow a key without asking again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchOnly {
+    /// The extended public key: of depth 0, with a zero parent fingerprint, with the version bytes
+    /// of the network.
+    pub xpub: String,
+    /// By which the key is named in key origins, 4 bytes in hex.
+    pub fingerprint: String,
+    /// A descriptor with checksum for addresses to receive at, and one for change; none for keys
+    /// that spend nothing.
+    pub descriptors: Vec<String>,
+}
+
+impl Family {
+    pub(crate) fn of(key: &KeyFacts<'_>, network: NetworkKind) -> Result<Self, Undecodable> {
+        let public_key =
+            PublicKey::from_slice(key.group_key).map_err(|_| Undecodable::MalformedKey {
+                found: key.group_key.len(),
+            })?;
+        let xpub = Xpub {
+            network,
+            depth: 0,
+            parent_fingerprint: Fingerprint::default(),
+            child_number: ChildNumber::Normal { index: 0 },
+            public_key,
+            chain_code: (*key.chain_code).into(),
+        };
+        Ok(Self {
+            xpub,
+            fingerprint: xpub.fingerprint(),
+            derived: BTreeMap::new(),
+        })
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The extended key of a child. Prefixes are remembered, because the children in one payload
+    /// mostly differ in their last step.
+    fn child(&mut self, steps: &[u32]) -> Option<Xpub> {
+        let Some((last, parents)) = steps.split_last() else {
+            return Some(self.xpub);
+        };
+        if let Some(known) = self.derived.get(steps) {
+            return Some(*known);
+        }
+        let parent = self.child(parents)?;
+        let step = ChildNumber::from_normal_idx(*last).ok()?;
+        let child = parent.derive_pub(&SECP, &[step]).ok()?;
+        self.derived.insert(steps.to_vec(), child);
+        Some(child)
+    }
+
+    /// The taproot output of a child; none where BIP-32 has no child.
+    pub(crate) fn taproot(&mut self, path: &DerivationPath) -> Option<TaprootKey> {
+        let child = self.child(path.steps())?;
+        TaprootKey::of(&child.public_key.serialize()).ok()
+    }
+
+    /// Which child of this key an origin claims to be: none if it is of another key, an error if it
+    /// cannot be true.
+    pub(crate) fn claimed(
+        &mut self,
+        key: &XOnlyPublicKey,
+        (fingerprint, path): &KeySource,
+    ) -> Result<Option<(DerivationPath, TaprootKey)>, FalseClaim> {
+        if *fingerprint != self.fingerprint {
+            return Ok(None);
+        }
+        let path = plain(path).ok_or(FalseClaim)?;
+        let child = self.taproot(&path).ok_or(FalseClaim)?;
+        if child.internal == *key {
+            Ok(Some((path, child)))
+        } else {
+            Err(FalseClaim)
+        }
+    }
+}
+
+/// A key origin that names a key of ours by its fingerprint, and another key by its bytes or path.
+#[derive(Debug)]
+pub(crate) struct FalseClaim;
+
+fn plain(path: &bip32::DerivationPath) -> Option<DerivationPath> {
+    let steps: Option<Vec<u32>> = path
+        .into_iter()
+        .map(|step| match step {
+            ChildNumber::Normal { index } => Some(*index),
+            ChildNumber::Hardened { .. } => None,
+        })
+        .collect();
+    DerivationPath::new(steps?).ok()
+}
+
+/// What a watch-only wallet needs to derive the addresses of a key on secp256k1.
+///
+/// # Errors
+///
+/// [`Undecodable::MalformedKey`] when the group key is no point of secp256k1.
+pub fn watch_only(key: &KeyFacts<'_>, network: Network) -> Result<WatchOnly, Undecodable> {
+    let family = Family::of(key, network.of_library().into())?;
+    let xpub = family.xpub.to_string();
+    let spends = admit(PayloadKind::Psbt, key).is_ok();
+    let descriptors = [0, 1]
+        .into_iter()
+        .filter(|_| spends)
+        .filter_map(|branch| {
+            let descriptor: Descriptor<DescriptorPublicKey> =
+                format!("tr({xpub}/{branch}/*)").parse().ok()?;
+            // The library writes it with its checksum.
+            Some(descriptor.to_string())
+        })
+        .collect();
+    Ok(WatchOnly {
+        fingerprint: family.fingerprint.to_string(),
+        xpub,
+        descriptors,
+    })
+}
+
+/// The taproot address of a child of a key; of the key itself without steps.
+///
+/// # Errors
+///
+/// When the key could not spend what the address receives: its scheme is not bip340, or it does
+/// not have the purpose `transactions`. Showing an address for such a key would lose money.
+pub fn address(
+    key: &KeyFacts<'_>,
+    path: &DerivationPath,
+    network: Network,
+) -> Result<String, Undecodable> {
+    admit(PayloadKind::Psbt, key)?;
+    let library = network.of_library();
+    let taproot = Family::of(key, library.into())?
+        .taproot(path)
+        .ok_or_else(|| Undecodable::NoChild { path: path.clone() })?;
+    Ok(Address::p2tr_tweaked(taproot.output, library).to_string())
+}
