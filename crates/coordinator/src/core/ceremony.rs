@@ -152,7 +152,12 @@ impl Core {
         if let Some(known) = self.keys.get(&self.pinned, &name) {
             let (command, epoch) = keys::origin(&known);
             if command != admitted.digest {
-                return self.end(id, CommandState::Denied, None, Some(taken(&name)));
+                let refusal = if known.proof.is_some() {
+                    taken(&name)
+                } else {
+                    unfinished(&name)
+                };
+                return self.end(id, CommandState::Denied, None, Some(refusal));
             }
             if known.proof.is_some() {
                 let outcome = CommandOutcome::KeyCreated { key: name, epoch };
@@ -459,6 +464,18 @@ impl Core {
             }
         }
     }
+}
+
+/// A creation of another command is certified, and its shares are not proven yet.
+fn unfinished(name: &KeyName) -> Refusal {
+    Refusal::new(
+        Reason::KeyExists,
+        format!(
+            "another creation of key \"{name}\" is certified and not finished: repeat that command \
+             when all of its nodes are connected, or choose another name"
+        ),
+    )
+    .with("key", name)
 }
 
 /// The name stands for another key.

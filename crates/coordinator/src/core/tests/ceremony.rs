@@ -319,6 +319,24 @@ fn a_certified_key_is_finished_when_the_node_that_died_before_its_proof_comes_ba
 }
 
 #[test]
+fn a_name_whose_creation_is_certified_and_not_finished_says_so() {
+    let mut world = World::new(3);
+    let signed = world.creation("vault", Scheme::Bip340, 2);
+    world.submit(&signed);
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ProveKey { .. })
+    });
+    world.disconnect(2);
+    world.pass(50);
+
+    let other = create(&mut world, "vault");
+
+    let error = world.view(other).error.as_ref().unwrap();
+    assert_eq!(error.reason, Reason::KeyExists);
+    assert!(error.message.contains("not finished"), "{error}");
+}
+
+#[test]
 fn a_node_that_missed_the_proof_is_given_it() {
     let mut world = World::new(3);
     let key = world.key("vault", Scheme::Bip340, 2);
