@@ -45,8 +45,8 @@ use crate::{
 /// error.
 ///
 /// quorate-node and quorate-coordinator are taken from beside this program. In a workspace, cargo
-/// builds them where they are missing or stale; with QUORATE_DEV_NO_BUILD=1 in the environment
-/// cargo is never called, and a missing program is an error.
+/// builds them where they are missing or stale; with `QUORATE_DEV_NO_BUILD=1` set, cargo is never
+/// called, and a missing program is an error.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// How many nodes, 3 to 32 [default: 3]
