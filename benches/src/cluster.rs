@@ -112,17 +112,17 @@ async fn provide() -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if workspace.join("Cargo.toml").is_file() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // The default members, as `cargo run` selects them, so that no crate is compiled twice.
         build
             .current_dir(workspace)
             .args(["build", "--locked", "--bins"]);
-        build.args([
-            "-p",
-            "quorate",
-            "-p",
-            "quorate-node",
-            "-p",
-            "quorate-coordinator",
-        ]);
+        // What cargo says of this package would have ring's build script run again.
+        for (name, _) in std::env::vars_os() {
+            let describes = |prefix| name.to_string_lossy().starts_with(prefix);
+            if describes("CARGO_PKG_") || describes("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
