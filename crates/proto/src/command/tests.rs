@@ -269,10 +269,10 @@ fn each_malformed_payload_is_refused() {
         sign.payloads[0].content = vec![0; MAX_PAYLOAD_BYTES + 1];
     });
     check("sign.payloads.path", &|sign| {
-        sign.payloads[0].path = vec![0; 11]
+        sign.payloads[0].path = vec![0; 11];
     });
     check("sign.payloads.path", &|sign| {
-        sign.payloads[0].path = vec![1 << 31]
+        sign.payloads[0].path = vec![1 << 31];
     });
 }
 
