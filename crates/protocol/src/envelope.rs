@@ -26,6 +26,10 @@ pub const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 pub enum ProtocolId {
     /// Key generation, version 1.
     Dkg,
+    /// The pairwise set-up for ECDSA, version 1.
+    EcdsaPairing,
+    /// ECDSA signing, version 1.
+    EcdsaSigning,
 }
 
 impl ProtocolId {
@@ -33,6 +37,8 @@ impl ProtocolId {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dkg => "dkg/1",
+            Self::EcdsaPairing => "ecdsa-pairing/1",
+            Self::EcdsaSigning => "ecdsa-signing/1",
         }
     }
 }
@@ -229,7 +235,12 @@ impl Envelope {
 
     /// Reads a message; nothing in it is trusted before [`Envelope::verify`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
-        if bytes.len() > MAX_ENVELOPE_BYTES {
+        Self::from_bytes_within(bytes, MAX_ENVELOPE_BYTES)
+    }
+
+    /// Reads a message of a protocol whose envelopes may be larger, or must be smaller.
+    pub fn from_bytes_within(bytes: &[u8], limit: usize) -> Result<Self, WireError> {
+        if bytes.len() > limit {
             return Err(WireError::Malformed);
         }
         wire::decode(bytes)

@@ -7,6 +7,7 @@
 //! - [`rounds`]: what every round of every protocol is made of.
 //! - [`sharing`]: polynomials, their commitments, and the public sharing that follows from them.
 //! - [`dkg`]: the birth of a key.
+//! - [`ecdsa`]: threshold ECDSA, behind a trait.
 //! - [`frost`]: nonces, signature shares and their aggregation.
 //! - [`verify`]: second opinions on signatures, by code that had no part in making them.
 //! - [`possession`]: the proof that every holder has its share.
@@ -18,6 +19,7 @@
 
 pub mod abort;
 pub mod dkg;
+pub mod ecdsa;
 pub mod envelope;
 pub mod evidence;
 pub mod frost;

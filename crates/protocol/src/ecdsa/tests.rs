@@ -1,0 +1,3 @@
+mod cheats;
+mod harness;
+mod honest;
