@@ -1,9 +1,9 @@
-//! Threshold ECDSA over secp256k1: DKLs23, three rounds a signature, over shares of our own key
+//! Threshold ECDSA over secp256k1: `DKLs23`, three rounds a signature, over shares of our own key
 //! generation.
 //!
 //! After Doerner, Kondi, Lee and shelat, *Threshold ECDSA in Three Rounds* (IEEE S&P 2024, ePrint
 //! 2023/765): Protocol 3.6 for signing, Functionality 3.4 for shares of zero by committed seeds,
-//! Functionality 3.5 for the two-party multiplication, which follows DKLs19 (ePrint 2019/523,
+//! Functionality 3.5 for the two-party multiplication, which follows `DKLs19` (ePrint 2019/523,
 //! Protocol 1) over the oblivious transfer extension of KOS (ePrint 2015/546, figure 10) and the
 //! base transfers of Zhou et al. (ePrint 2022/1525, section 3). The cryptography is `dkls23-core`,
 //! which has had no outside audit; what its use demands is DESIGN section 7. Differences from the
@@ -47,6 +47,8 @@ mod outcome;
 pub mod pairing;
 mod session;
 pub mod signing;
+#[cfg(any(test, feature = "stand-in"))]
+pub mod stand_in;
 mod state;
 
 pub use dkls::Dkls23;
@@ -57,6 +59,10 @@ pub use state::{MAX_STATE_BYTES, OtherKey, PairingState, StateError};
 
 /// The engine that signs for real.
 pub static DKLS23: &dyn engine::Engine = &Dkls23;
+
+/// The engine that signs for the simulator. Insecure.
+#[cfg(any(test, feature = "stand-in"))]
+pub static STAND_IN: &dyn engine::Engine = &stand_in::StandIn;
 
 /// The most holders of a key.
 pub const MAX_HOLDERS: usize = 32;

@@ -1,4 +1,4 @@
-//! The engine that signs for real: DKLs23 as `dkls23-core` computes it.
+//! The engine that signs for real: `DKLs23` as `dkls23-core` computes it.
 //!
 //! The library's `Party` has public fields and shows itself; it lives only inside a phase here. It
 //! checks neither the share nor the shape of everything that it reads, so both are done before it
@@ -29,7 +29,7 @@ use crate::abort::Fault;
 type Scalar = k256_next::Scalar;
 type Point = k256_next::AffinePoint;
 
-/// DKLs23 by `dkls23-core` 0.6.
+/// `DKLs23` by `dkls23-core` 0.6.
 #[derive(Clone, Copy, Debug)]
 pub struct Dkls23;
 
@@ -105,24 +105,24 @@ fn failure_of(abort: &Abort) -> Failure {
     let blamed = |peer: Index, fault| {
         party_of(peer).map_or_else(|failure| failure, |peer| Failure::Blamed(peer, fault))
     };
-    match &abort.reason {
-        AbortReason::CommitmentMismatch { counterparty }
-        | AbortReason::ZeroShareDecommitFailed { counterparty } => {
-            blamed(*counterparty, Fault::FalseReveal)
-        }
-        // Both ends of the pairing are known to be the same by now, and so is all else that the
-        // library binds its messages to.
-        AbortReason::SessionBindingMismatch { counterparty } => {
-            blamed(*counterparty, Fault::Malformed)
-        }
-        AbortReason::TrivialInstancePoint { counterparty } => {
-            blamed(*counterparty, Fault::BadPoint)
-        }
-        AbortReason::PolynomialInconsistency
-        | AbortReason::SignatureVerificationFailed
-        | AbortReason::ZeroDenominator => Failure::Unnamed(Fault::InvalidSignature),
-        _ => Failure::Invariant("the library finds its input as it was checked before"),
+    let reason = &abort.reason;
+    if let AbortReason::CommitmentMismatch { counterparty } = reason {
+        return blamed(*counterparty, Fault::FalseReveal);
     }
+    // Both ends of the pairing are known to be the same by now, and so is all else that the library
+    // binds its messages to.
+    if let AbortReason::SessionBindingMismatch { counterparty } = reason {
+        return blamed(*counterparty, Fault::Malformed);
+    }
+    if matches!(
+        reason,
+        AbortReason::PolynomialInconsistency
+            | AbortReason::SignatureVerificationFailed
+            | AbortReason::ZeroDenominator
+    ) {
+        return Failure::Unnamed(Fault::InvalidSignature);
+    }
+    Failure::Invariant("the library finds its input as it was checked before")
 }
 
 type Party = dkls23_core::protocols::Party<Secp256k1>;

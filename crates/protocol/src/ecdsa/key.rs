@@ -84,9 +84,9 @@ impl KeyShare {
     ) -> Result<Self, KeyShareError> {
         let threshold = place.threshold;
         let count = verifying_shares.len();
-        let shape = KeyShareError::Shape { threshold, count };
+        let bad_shape = KeyShareError::Shape { threshold, count };
         if threshold < 2 || count > super::MAX_HOLDERS || usize::from(threshold) > count {
-            return Err(shape);
+            return Err(bad_shape);
         }
         // The check is about the group alone, which this scheme shares with ECDSA.
         check_public_sharing(
@@ -109,9 +109,9 @@ impl KeyShare {
         }
         Ok(Self {
             place,
-            count: u16::try_from(count).map_err(|_| shape)?,
+            count: u16::try_from(count).map_err(|_| bad_shape)?,
             share,
-            group_key: group_key.try_into().map_err(|_| shape)?,
+            group_key: group_key.try_into().map_err(|_| bad_shape)?,
         })
     }
 
@@ -150,5 +150,14 @@ impl KeyShare {
             share: Zeroizing::new(encode_scalar::<Secp>(share.expose())),
             public_key: encode_element::<Secp>(&key)?.try_into().ok()?,
         })
+    }
+}
+
+#[cfg(test)]
+impl KeyShare {
+    /// A share that is one more than it should be, as a cheat may use.
+    pub(super) fn wrong(mut self) -> Self {
+        self.share = SecretScalar::new(*self.share.expose() + Secp::number(1));
+        self
     }
 }

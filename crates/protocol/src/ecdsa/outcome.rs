@@ -66,12 +66,6 @@ pub enum Advance<M, O> {
     },
 }
 
-impl<M, O> Advance<M, O> {
-    pub(super) fn aborted(abort: Abort) -> Self {
-        Self::Aborted { abort }
-    }
-}
-
 /// Why a round does not lead on.
 pub(super) enum Stop {
     Abort(Abort),

@@ -265,7 +265,7 @@ impl Machine {
             Ok(Step::Done(ends)) => Advance::Finished {
                 output: facts.empty.filled(ends),
             },
-            Err(stop) => stop.into(),
+            Err(ended) => ended.into(),
         }
     }
 }

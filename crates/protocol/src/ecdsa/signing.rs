@@ -126,7 +126,15 @@ enum Step {
     Done(EcdsaSignature),
 }
 
-/// One signer's run for one signature.
+/// One signer's run for one signature. It is used up by each round:
+///
+/// ```compile_fail,E0382
+/// # use quorate_protocol::ecdsa::signing::Machine;
+/// fn sign_twice(machine: Machine, key: &ed25519_dalek::SigningKey, rng: &mut rand_core::OsRng) {
+///     let one = machine.advance(&[], key, rng);
+///     let other = machine.advance(&[], key, rng);
+/// }
+/// ```
 pub struct Machine {
     session: Session,
     facts: Facts,
@@ -326,7 +334,7 @@ impl Machine {
             ..
         } = self;
         let step = match state {
-            State::Hellos(material) => begin(&mut session, &facts, material, &inbox, key, rng),
+            State::Hellos(material) => begin(&mut session, &facts, &material, &inbox, key, rng),
             State::Messages(round, phase) => {
                 go_on(&session, &facts, round, phase, &inbox, key, rng)
             }
@@ -342,7 +350,7 @@ impl Machine {
                 outgoing,
             },
             Ok(Step::Done(output)) => Advance::Finished { output },
-            Err(stop) => stop.into(),
+            Err(ended) => ended.into(),
         }
     }
 }
@@ -352,7 +360,7 @@ impl Machine {
 fn begin(
     session: &mut Session,
     facts: &Facts,
-    material: Material,
+    material: &Material,
     inbox: &Inbox<Envelope>,
     key: &SigningKey,
     rng: &mut dyn CryptoRngCore,
@@ -398,10 +406,10 @@ fn go_on(
     let step = contained(|| phase.advance(&messages, &mut *rng))
         .map_err(|failure| Stop::of(failure, id, round))?;
     match step {
-        PhaseStep::Next(phase, messages) if round < round::COMBINE => {
-            send(session, round + 1, phase, &messages, key, rng)
+        PhaseStep::Next(next, answers) if round < round::COMBINE => {
+            send(session, round + 1, next, &answers, key, rng)
         }
-        PhaseStep::Done(signature) if round == round::COMBINE => accept(facts, signature)
+        PhaseStep::Done(raw) if round == round::COMBINE => accept(facts, raw)
             .map(Step::Done)
             .map_err(|failure| Stop::of(failure, id, round)),
         PhaseStep::Next(..) | PhaseStep::Done(_) => {

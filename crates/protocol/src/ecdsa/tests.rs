@@ -1,3 +1,6 @@
 mod cheats;
-mod harness;
+pub(crate) mod harness;
 mod honest;
+mod relay;
+mod setups;
+mod states;

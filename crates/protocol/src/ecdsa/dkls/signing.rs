@@ -1,4 +1,4 @@
-//! Protocol 3.6 of DKLs23, a phase at a time. The letters in the comments are the paper's.
+//! Protocol 3.6 of `DKLs23`, a phase at a time. The letters in the comments are the paper's.
 
 use std::collections::BTreeMap;
 

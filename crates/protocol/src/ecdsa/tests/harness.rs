@@ -12,8 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRngCore, SeedableRng as _};
 
 use super::super::{
-    Advance, DKLS23, EcdsaSignature, KeyShare, PairingState, SharePlace, engine::Engine, pairing,
-    session::Session, signing,
+    Advance, DKLS23, EcdsaSignature, KeyShare, PairingState, STAND_IN, SharePlace, engine::Engine,
+    pairing, session::Session, signing,
 };
 use crate::{
     dkg::{
@@ -51,6 +51,18 @@ impl Holders {
             .map(|state| state.to_bytes().unwrap().to_vec())
             .collect();
         holders
+    }
+
+    /// 3 of 5, by the stand-in.
+    pub(crate) fn stand_in() -> &'static Self {
+        static HOLDERS: OnceLock<Holders> = OnceLock::new();
+        HOLDERS.get_or_init(|| Self::generate(STAND_IN, 3, 5))
+    }
+
+    /// 3 of 3, by the real engine.
+    pub(crate) fn all_of_three() -> &'static Self {
+        static HOLDERS: OnceLock<Holders> = OnceLock::new();
+        HOLDERS.get_or_init(|| Self::generate(DKLS23, 3, 3))
     }
 
     /// 2 of 3, by the real engine.
