@@ -50,10 +50,11 @@ pub mod signing;
 #[cfg(any(test, feature = "stand-in"))]
 pub mod stand_in;
 mod state;
+mod terms;
 
 pub use dkls::Dkls23;
 pub use key::{KeyShare, KeyShareError, SharePlace};
-pub use outcome::{Advance, Ban};
+pub use outcome::{Advance, Ban, renews_pairings};
 pub use signing::EcdsaSignature;
 pub use state::{MAX_STATE_BYTES, OtherKey, PairingState, StateError};
 

@@ -1,7 +1,8 @@
 //! The cryptographic protocols of Quorate as consuming rounds.
 //!
 //! Pure: no clock, no ambient randomness, no input or output. Whatever a function needs from the
-//! world is an argument. Rules are cited by their numbers in `docs/protocol/rules.md`, for example (P14).
+//! world is an argument; the library under [`ecdsa`] alone draws its randomness from the operating
+//! system by itself. Rules are cited by their numbers in `docs/protocol/rules.md`, for example (P14).
 //!
 //! - [`envelope`]: protocol messages between nodes, signed, and sealed where they are secret.
 //! - [`rounds`]: what every round of every protocol is made of.

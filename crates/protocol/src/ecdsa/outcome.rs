@@ -66,6 +66,18 @@ pub enum Advance<M, O> {
     },
 }
 
+/// Whether the pairings among the parties of a session that ended so must be made afresh before they
+/// are used again: after a signature that does not hold although every check passed, and where the
+/// two ends of a pairing differ.
+///
+/// Otherwise one bad node could make every subset fail for ever without being named (DESIGN 7).
+pub fn renews_pairings(abort: &Abort) -> bool {
+    matches!(
+        abort.fault(),
+        Some(Fault::InvalidSignature | Fault::PairingMismatch)
+    )
+}
+
 /// Why a round does not lead on.
 pub(super) enum Stop {
     Abort(Abort),

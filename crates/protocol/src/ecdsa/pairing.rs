@@ -17,8 +17,9 @@ use super::{
     engine::{CommittedPair, Engine, Failure, Messages, OpenedPair, PairEnd, PairPlace, contained},
     key::KeyShare,
     outcome::{Advance, Stop},
-    session::{Awaited, BROADCAST_LIMIT, OVERHEAD, Session, Terms, Uncollected, read},
+    session::{Awaited, BROADCAST_LIMIT, OVERHEAD, Session, Uncollected, read},
     state::PairingState,
+    terms::Terms,
 };
 use crate::{
     abort::{Abort, Fault},
@@ -153,8 +154,8 @@ pub fn start(
     {
         return Err(SetupError::Binding);
     }
-    let bound = Tagged::new(Tag::Pairing)
-        .text("set-up")
+    let bound = Tagged::new(Tag::Session)
+        .text("ecdsa-pairing")
         .text(engine.name())
         .bytes(share.group_key())
         .number(u64::from(share.count()))

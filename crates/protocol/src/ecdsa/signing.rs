@@ -17,8 +17,9 @@ use super::{
     engine::{SigningPhase, contained},
     key::{KeyShare, Tweaked},
     outcome::{Advance, Stop},
-    session::{Awaited, BROADCAST_LIMIT, OVERHEAD, Session, Terms, Uncollected},
+    session::{Awaited, BROADCAST_LIMIT, OVERHEAD, Session, Uncollected},
     state::PairingState,
+    terms::Terms,
 };
 use crate::{
     abort::{Abort, Fault},
@@ -232,8 +233,8 @@ fn bound(
     tweak: Option<&[u8; 32]>,
     public_key: &[u8; 33],
 ) -> Digest {
-    Tagged::new(Tag::Pairing)
-        .text("signing")
+    Tagged::new(Tag::Session)
+        .text("ecdsa-signing")
         .text(engine.name())
         .bytes(share.group_key())
         .number(u64::from(share.count()))
@@ -284,8 +285,8 @@ impl Machine {
         self.round() == round::MULTIPLY
     }
 
-    /// Everybody else who signs: whose pairings are to be renewed when the run ends with
-    /// [`Fault::InvalidSignature`].
+    /// Everybody else who signs: whose pairings are to be renewed when the run ends so that
+    /// [`renews_pairings`](super::renews_pairings) says so.
     pub fn peers(&self) -> BTreeSet<PartyIndex> {
         self.session.peers().collect()
     }

@@ -20,7 +20,7 @@ use super::{
     super::{
         Advance, DKLS23,
         engine::{Failure, PairPlace, SecretBytes},
-        signing,
+        renews_pairings, signing,
     },
     harness::{Holders, Run},
 };
@@ -75,6 +75,7 @@ fn said<M: Run>(outcome: Advance<M, M::Output>, round: u8) -> Said {
         Advance::Aborted { abort } => {
             assert!(matches!(abort, Abort::Misbehavior { .. }), "{abort:?}");
             let fault = abort.fault().unwrap();
+            assert_eq!(renews_pairings(&abort), fault == Fault::InvalidSignature);
             let named = abort.culprits();
             assert!(named.len() <= 1);
             named.first().map_or(Said::Nobody(fault), |culprit| {

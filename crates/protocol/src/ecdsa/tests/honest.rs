@@ -3,7 +3,7 @@ use quorate_model::PartyIndex;
 use secp256k1::{Message, PublicKey, SecretKey, ecdsa};
 
 use super::{
-    super::{Advance, EcdsaSignature, PairingState, signing},
+    super::{Advance, EcdsaSignature, PairingState, renews_pairings, signing},
     harness::{Holders, subsets},
 };
 use crate::{
@@ -98,6 +98,7 @@ fn renewed_pairings_sign_and_do_not_meet_old_ones() {
             panic!("{outcome:?}")
         };
         assert_eq!(abort.fault(), Some(Fault::PairingMismatch));
+        assert!(renews_pairings(&abort));
         assert!(abort.culprits().is_empty());
     }
 }

@@ -9,8 +9,8 @@ use super::{
     super::{
         Advance, SetupError,
         pairing::{self, Commits, Echo},
-        session::Hello,
         signing,
+        terms::Hello,
     },
     harness::{Cluster, Holders, Run, assert_refused, identities},
 };
