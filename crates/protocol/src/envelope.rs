@@ -7,7 +7,9 @@
 
 mod seal;
 
-pub use seal::{OpenError, SealError, Sealed, SessionSecretKey, is_session_key, open, seal};
+pub use seal::{
+    OpenError, Opener, SealError, Sealed, Sealer, SessionSecretKey, is_session_key, open, seal,
+};
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use quorate_model::{
@@ -180,6 +182,7 @@ pub struct Envelope {
     /// What it says about itself.
     pub header: Header,
     /// What it says; sealed where it is secret.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// The sender's signature.
     pub signature: Signature,

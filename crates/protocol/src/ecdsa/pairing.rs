@@ -418,7 +418,7 @@ fn compare(session: &Session, ours: &Commitments, echoes: &Inbox<Envelope>) -> R
 
 /// Round 2 is over: open the commitments, and begin the transfers in both directions.
 fn open(
-    session: &Session,
+    session: &mut Session,
     committed: Committed,
     commitments: Commitments,
     key: &SigningKey,
@@ -438,7 +438,7 @@ fn open(
 
 /// Round 3 is over: every pairing exists.
 fn finish(
-    session: &Session,
+    session: &mut Session,
     engine: &dyn Engine,
     opened: BTreeMap<PartyIndex, Box<dyn OpenedPair>>,
     commitments: &Commitments,
@@ -462,7 +462,7 @@ fn finish(
 
 #[cfg(test)]
 impl Machine {
-    pub(super) fn session_view(&self) -> &Session {
-        &self.session
+    pub(super) fn session_view(&mut self) -> &mut Session {
+        &mut self.session
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         engine::{Messages, SecretBytes},
         terms::{Hello, SealedBody, Terms},
     },
-    envelope::{Envelope, SessionSecretKey, SignedHeader, Slot, is_session_key, open, seal},
+    envelope::{Envelope, Opener, Sealer, SessionSecretKey, SignedHeader, Slot, is_session_key},
     evidence::Evidence,
     rounds::{Collector, Inbox, Receipt},
 };
@@ -54,8 +54,12 @@ pub(super) struct Session {
     /// The hash of the hellos.
     pub(super) hellos: Digest,
     pub(super) states: BTreeMap<PartyIndex, HelloState>,
+    /// The own keys, one for every sender, until its first secret message.
     own: BTreeMap<PartyIndex, SessionSecretKey>,
+    openers: BTreeMap<PartyIndex, Opener>,
+    /// The others' keys for this party, until its first secret message.
     theirs: BTreeMap<PartyIndex, [u8; 32]>,
+    sealers: BTreeMap<PartyIndex, Sealer>,
 }
 
 impl Session {
@@ -93,7 +97,9 @@ impl Session {
             hellos: Digest::ZERO,
             states: BTreeMap::new(),
             own,
+            openers: BTreeMap::new(),
             theirs: BTreeMap::new(),
+            sealers: BTreeMap::new(),
         };
         (session, hello)
     }
@@ -148,7 +154,7 @@ impl Session {
 
     /// Secret messages, each sealed to the key that its recipient made for this party (P13).
     pub(super) fn seal(
-        &self,
+        &mut self,
         round: u8,
         previous: Digest,
         messages: &Messages,
@@ -161,23 +167,40 @@ impl Session {
         }
         for (recipient, message) in messages {
             let slot = self.slot(round, Some(*recipient), previous)?;
-            let to = self
-                .theirs
-                .get(recipient)
-                .ok_or(Abort::Invariant("every peer made a key for this party"))?;
-            let sealed = seal(to, &slot, message.expose(), &mut *rng)
-                .map_err(|_| Abort::Invariant("a checked session key can be sealed to"))?;
-            let body = wire::encode(&SealedBody { sealed })
-                .map_err(|_| Abort::Invariant("a body is encodable"))?;
+            let body = self
+                .seal_body(*recipient, &slot, message, &mut *rng)
+                .ok_or(Abort::Invariant("a checked session key can be sealed to"))?;
+            let body = wire::encode(&body).map_err(|_| Abort::Invariant("a body is encodable"))?;
             envelopes.push(Envelope::sign(slot, body, key));
         }
         Ok(envelopes)
     }
 
+    fn seal_body(
+        &mut self,
+        recipient: PartyIndex,
+        slot: &Slot,
+        message: &SecretBytes,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Option<SealedBody> {
+        let mut encapsulated = None;
+        if let Some(to) = self.theirs.remove(&recipient) {
+            let (sealer, key) = Sealer::new(&to, rng).ok()?;
+            self.sealers.insert(recipient, sealer);
+            encapsulated = Some(key);
+        }
+        let sealer = self.sealers.get_mut(&recipient)?;
+        let ciphertext = sealer.seal(slot, message.expose()).ok()?;
+        Some(SealedBody {
+            encapsulated,
+            ciphertext,
+        })
+    }
+
     /// Opens the secret messages of a round. Whatever fails here was signed by its sender in this
     /// place, so it is the sender's doing; but nobody else can see it.
     pub(super) fn open(
-        &self,
+        &mut self,
         inbox: &Inbox<Envelope>,
         previous: Digest,
         limit: usize,
@@ -188,20 +211,31 @@ impl Session {
             if envelope.header.previous != previous {
                 return Err(Abort::blameless(Fault::SplitView));
             }
-            let malformed = || Abort::unprovable(sender, Fault::Malformed);
-            let SealedBody { sealed } =
-                read(&envelope.body, limit + OVERHEAD).ok_or_else(malformed)?;
-            let key = self
-                .own
-                .get(&sender)
-                .ok_or(Abort::Invariant("this party made a key for every peer"))?;
-            let opened = open(key, &envelope.header.slot(), &sealed).map_err(|_| malformed())?;
-            if opened.len() > limit {
-                return Err(malformed());
-            }
-            messages.insert(sender, SecretBytes::from(opened));
+            let message = read(&envelope.body, limit + OVERHEAD)
+                .and_then(|body| self.open_body(sender, &envelope.header.slot(), &body))
+                .filter(|message| message.expose().len() <= limit)
+                .ok_or_else(|| Abort::unprovable(sender, Fault::Malformed))?;
+            messages.insert(sender, message);
         }
         Ok(messages)
+    }
+
+    fn open_body(
+        &mut self,
+        sender: PartyIndex,
+        slot: &Slot,
+        body: &SealedBody,
+    ) -> Option<SecretBytes> {
+        match (self.own.remove(&sender), body.encapsulated) {
+            (Some(own), Some(encapsulated)) => {
+                let opener = Opener::new(&own, &encapsulated).ok()?;
+                self.openers.insert(sender, opener);
+            }
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return None,
+        }
+        let opened = self.openers.get_mut(&sender)?.open(slot, &body.ciphertext);
+        opened.ok().map(SecretBytes::from)
     }
 
     /// Takes everybody's hello and opens the session. Returns the ids of the pairings that each
@@ -414,26 +448,36 @@ impl From<Rejected> for Uncollected {
     }
 }
 
-/// What a test does to a message in the sender's name, with the sender's identity key.
+/// What a test does to a message in the sender's name, with the sender's identity key. Both get
+/// another key agreement, because bodies are sealed in a sequence.
 #[cfg(test)]
-impl Session {
-    pub(super) fn retouch(
-        &self,
-        envelope: &Envelope,
-        sender_key: &SigningKey,
-        change: impl FnOnce(&mut Vec<u8>),
-        rng: &mut dyn CryptoRngCore,
-    ) -> Envelope {
-        let slot = envelope.header.slot();
-        let own = &self.own[&slot.sender];
-        let SealedBody { sealed } = wire::decode(&envelope.body).unwrap();
-        let mut message = open(own, &slot, &sealed).unwrap().to_vec();
-        change(&mut message);
-        let sealed = seal(&own.public(), &slot, &message, rng).unwrap();
-        Envelope::sign(
-            slot,
-            wire::encode(&SealedBody { sealed }).unwrap(),
-            sender_key,
-        )
+pub(super) fn retouch(
+    sender: &mut Session,
+    recipient: &mut Session,
+    envelope: &Envelope,
+    sender_key: &SigningKey,
+    change: impl FnOnce(&mut Vec<u8>),
+    rng: &mut dyn CryptoRngCore,
+) -> Envelope {
+    let slot = envelope.header.slot();
+    let mut body: SealedBody = wire::decode(&envelope.body).unwrap();
+    let opener = match body.encapsulated {
+        Some(key) => &mut Opener::new(&recipient.own[&slot.sender], &key).unwrap(),
+        None => recipient.openers.get_mut(&slot.sender).unwrap(),
+    };
+    let mut message = opener.open(&slot, &body.ciphertext).unwrap().to_vec();
+    change(&mut message);
+
+    let fresh = SessionSecretKey::generate(rng);
+    let to = recipient.own.get(&slot.sender).unwrap_or(&fresh);
+    let (mut sealer, key) = Sealer::new(&to.public(), rng).unwrap();
+    if body.encapsulated.is_some() {
+        body.encapsulated = Some(key);
+    } else {
+        let opener = Opener::new(&fresh, &key).unwrap();
+        recipient.openers.insert(slot.sender, opener);
     }
+    body.ciphertext = sealer.seal(&slot, &message).unwrap();
+    sender.sealers.insert(recipient.me, sealer);
+    Envelope::sign(slot, wire::encode(&body).unwrap(), sender_key)
 }

@@ -337,7 +337,7 @@ impl Machine {
         let step = match state {
             State::Hellos(material) => begin(&mut session, &facts, &material, &inbox, key, rng),
             State::Messages(round, phase) => {
-                go_on(&session, &facts, round, phase, &inbox, key, rng)
+                go_on(&mut session, &facts, round, phase, &inbox, key, rng)
             }
         };
         match step {
@@ -393,7 +393,7 @@ fn begin(
 }
 
 fn go_on(
-    session: &Session,
+    session: &mut Session,
     facts: &Facts,
     round: u8,
     phase: Box<dyn SigningPhase>,
@@ -420,7 +420,7 @@ fn go_on(
 }
 
 fn send(
-    session: &Session,
+    session: &mut Session,
     round: u8,
     phase: Box<dyn SigningPhase>,
     messages: &Messages,
@@ -452,7 +452,7 @@ fn accept(facts: &Facts, raw: RawSignature) -> Result<EcdsaSignature, Failure> {
 
 #[cfg(test)]
 impl Machine {
-    pub(super) fn session_view(&self) -> &Session {
-        &self.session
+    pub(super) fn session_view(&mut self) -> &mut Session {
+        &mut self.session
     }
 }

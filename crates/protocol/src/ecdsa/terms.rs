@@ -7,10 +7,7 @@ use quorate_model::{Digest, Nonce32, PartyIndex, SessionBinding, SessionPreimage
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_HOLDERS, SetupError};
-use crate::{
-    dkg::HelloState,
-    envelope::{ProtocolId, Sealed},
-};
+use crate::{dkg::HelloState, envelope::ProtocolId};
 
 /// The first message of a party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,10 +22,12 @@ pub(super) struct Hello {
     pub(super) state: HelloState,
 }
 
-/// A secret message.
+/// A secret message. The first of a sender brings the encapsulated key, and only the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SealedBody {
-    pub(super) sealed: Sealed,
+    pub(super) encapsulated: Option<[u8; 32]>,
+    #[serde(with = "serde_bytes")]
+    pub(super) ciphertext: Vec<u8>,
 }
 
 /// What a session is about, as its id is the hash of it: the binding of P12, and whatever the

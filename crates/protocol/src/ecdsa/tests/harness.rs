@@ -12,8 +12,11 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRngCore, SeedableRng as _};
 
 use super::super::{
-    Advance, DKLS23, EcdsaSignature, KeyShare, PairingState, STAND_IN, SharePlace, engine::Engine,
-    pairing, session::Session, signing,
+    Advance, DKLS23, EcdsaSignature, KeyShare, PairingState, STAND_IN, SharePlace,
+    engine::Engine,
+    pairing,
+    session::{Session, retouch},
+    signing,
 };
 use crate::{
     dkg::{
@@ -209,7 +212,7 @@ pub(crate) fn identities(parties: &[u16]) -> BTreeMap<PartyIndex, ed25519_dalek:
 pub(crate) trait Run: Sized + std::fmt::Debug {
     type Output: std::fmt::Debug;
     fn awaited(&self) -> u8;
-    fn view(&self) -> &Session;
+    fn view(&mut self) -> &mut Session;
     fn take(
         self,
         inbound: &[Vec<u8>],
@@ -225,7 +228,7 @@ macro_rules! run {
             fn awaited(&self) -> u8 {
                 self.round()
             }
-            fn view(&self) -> &Session {
+            fn view(&mut self) -> &mut Session {
                 self.session_view()
             }
             fn take(
@@ -357,13 +360,17 @@ impl<M: Run> Cluster<M> {
                     && envelope.header.recipient == Some(party(to))
             })
             .unwrap();
-        let session = self.machines[&party(to)].view();
-        self.outgoing[place] = session.retouch(
+        let mut sender = self.machines.remove(&party(from)).unwrap();
+        let recipient = self.machines.get_mut(&party(to)).unwrap();
+        self.outgoing[place] = retouch(
+            sender.view(),
+            recipient.view(),
             &self.outgoing[place],
             &identity(party(from)),
             change,
             &mut self.rng,
         );
+        self.machines.insert(party(from), sender);
     }
 }
 
