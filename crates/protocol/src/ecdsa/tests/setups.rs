@@ -461,3 +461,12 @@ fn the_view_of_a_session_covers_every_hello() {
 
     assert_ne!(digest(1), digest(2));
 }
+
+/// Whoever drives a machine may carry it from thread to thread.
+#[test]
+fn machines_and_their_outcomes_move_between_threads() {
+    fn moves<T: Send>() {}
+
+    moves::<Advance<pairing::Machine, super::super::PairingState>>();
+    moves::<Advance<signing::Machine, super::super::EcdsaSignature>>();
+}
