@@ -16,7 +16,8 @@
 //! - the last message of a signer is sealed to each other signer, where the paper sends it to all;
 //! - the message is bound from the first round, and nothing is made ahead: no presignatures;
 //! - a tweak is added to every share, so one sharing signs for all derived keys (P26);
-//! - a signature is verified by two libraries that had no part in making it, with low S.
+//! - the last phase is ours, and a signature is verified by two libraries that had no part in it,
+//!   with low S.
 //!
 //! Set-up, once per key and epoch ([`pairing`]):
 //!

@@ -114,12 +114,7 @@ fn failure_of(abort: &Abort) -> Failure {
     if let AbortReason::SessionBindingMismatch { counterparty } = reason {
         return blamed(*counterparty, Fault::Malformed);
     }
-    if matches!(
-        reason,
-        AbortReason::PolynomialInconsistency
-            | AbortReason::SignatureVerificationFailed
-            | AbortReason::ZeroDenominator
-    ) {
+    if matches!(reason, AbortReason::PolynomialInconsistency) {
         return Failure::Unnamed(Fault::InvalidSignature);
     }
     Failure::Invariant("the library finds its input as it was checked before")

@@ -14,8 +14,11 @@ use dkls23_core::{
     utilities::zero_shares::ZeroShare,
 };
 use k256_next::{
-    Sec1Point, Secp256k1,
-    elliptic_curve::{PrimeField as _, sec1::FromSec1Point as _},
+    ProjectivePoint, Sec1Point, Secp256k1,
+    elliptic_curve::{
+        PrimeField as _, point::AffineCoordinates as _, scalar::IsHigh as _,
+        sec1::FromSec1Point as _,
+    },
 };
 use rand_core::CryptoRngCore;
 
@@ -192,7 +195,14 @@ impl SigningPhase for AfterPhase2 {
             kept,
         } = *self;
         let received: Vec<TransmitPhase2to3<Secp256k1>> = signer.read(inbox, shapes::is_phase_2)?;
-        let (x, part) = signer
+        let nonce_point = received
+            .iter()
+            .fold(
+                ProjectivePoint::from(unique.instance_point),
+                |sum, message| sum + message.instance_point,
+            )
+            .to_affine();
+        let (_, part) = signer
             .party
             .sign_phase3(&signer.data, unique, kept, &received)
             .map_err(|abort| failure_of(&abort))?;
@@ -200,50 +210,55 @@ impl SigningPhase for AfterPhase2 {
             .keys()
             .map(|peer| Ok((*peer, encode(&part)?)))
             .collect::<Result<_, Failure>>()?;
-        let phase = AfterPhase3 { signer, x, part };
+        let phase = AfterPhase3 {
+            signer,
+            nonce_point,
+            part,
+        };
         Ok(PhaseStep::Next(Box::new(phase), messages))
     }
 }
 
 struct AfterPhase3 {
     signer: Signer,
-    x: String,
+    /// R, the sum of all nonce points.
+    nonce_point: Point,
     part: Broadcast3to4<Secp256k1>,
 }
 
 impl SigningPhase for AfterPhase3 {
     /// Step 10: s = w / u, with low s.
+    ///
+    /// Computed here and not by the library, which would recompute R and verify the signature; that
+    /// is done by others, who had no part in it.
     fn advance(
         self: Box<Self>,
         inbox: &Messages,
         _: &mut dyn CryptoRngCore,
     ) -> Result<PhaseStep, Failure> {
-        let Self { signer, x, part } = *self;
-        let mut parts: Vec<Broadcast3to4<Secp256k1>> = signer.read(inbox, |_, _, _| true)?;
-        parts.push(part);
-        let (s, recovery_id) = signer
-            .party
-            .sign_phase4(&signer.data, &x, &parts, true)
-            .map_err(|abort| failure_of(&abort))?;
+        let Self {
+            signer,
+            nonce_point,
+            part,
+        } = *self;
+        let (mut u, mut w) = (part.u, part.w);
+        for part in signer.read::<Broadcast3to4<Secp256k1>>(inbox, |_, _, _| true)? {
+            u += part.u;
+            w += part.w;
+        }
+        let invalid = Failure::Unnamed(Fault::InvalidSignature);
+        let inverse: Scalar = Option::from(u.invert()).ok_or(invalid)?;
+        let s = w * inverse;
+        // An x coordinate above the order does not occur.
+        let r: Scalar = Option::from(Scalar::from_repr(nonce_point.x())).ok_or(invalid)?;
+        // The negative of s belongs to the negative of R.
+        let high = bool::from(s.is_high());
+        let odd = bool::from(nonce_point.y_is_odd()) != high;
+        let s = if high { -s } else { s };
         Ok(PhaseStep::Done(RawSignature {
-            r: scalar_bytes(&x)?,
-            s: scalar_bytes(&s)?,
-            recovery_id,
+            r: r.to_repr().into(),
+            s: s.to_repr().into(),
+            recovery_id: u8::from(odd),
         }))
     }
-}
-
-/// The library hands numbers out as hexadecimal text.
-fn scalar_bytes(text: &str) -> Result<[u8; 32], Failure> {
-    let bug = Failure::Invariant("the library writes 64 hexadecimal digits");
-    let mut bytes = [0; 32];
-    let (digits, rest) = text.as_bytes().as_chunks::<2>();
-    if digits.len() != bytes.len() || !rest.is_empty() {
-        return Err(bug);
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits) {
-        let pair = std::str::from_utf8(pair).map_err(|_| bug)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| bug)?;
-    }
-    Ok(bytes)
 }
