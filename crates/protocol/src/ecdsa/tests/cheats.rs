@@ -372,20 +372,21 @@ fn a_false_opening_ends_the_set_up_at_whoever_received_it_and_names_its_sender()
 
 #[test]
 fn another_gadget_shows_in_the_ids_of_the_pairing() {
-    let mut cluster = Holders::small().pair(&[1, 2], 3).to(3);
-    cluster.cheat(2, 1, edit(|m: &mut Opening| m.gadget_nonce += Scalar::ONE));
-    let ends: Vec<_> = cluster
-        .end()
-        .into_values()
-        .map(|outcome| {
-            let Advance::Finished { output } = outcome else {
-                panic!("{outcome:?}")
-            };
-            output.pairs().next().unwrap().1
-        })
-        .collect();
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let mut begin = |place| {
+        let (pair, commitment) = DKLS23.begin_pair(place, &mut rng).unwrap();
+        let (pair, message) = pair.open(&mut rng).unwrap();
+        (pair, commitment, message)
+    };
+    let (one, commitment, message) = begin(here());
+    let (other, other_commitment, other_message) = begin(here().reversed());
+    let mut changed = other_message.expose().to_vec();
+    edit(|opening: &mut Opening| opening.gadget_nonce += Scalar::ONE)(&mut changed);
 
-    assert_ne!(ends[0], ends[1]);
+    let one = one.finish(&other_commitment, &SecretBytes::new(changed));
+    let other = other.finish(&commitment, &message);
+
+    assert_ne!(one.unwrap().id, other.unwrap().id);
 }
 
 /// No message of a peer, however it is bent, makes the engine panic or doubt itself: every outcome
