@@ -64,6 +64,8 @@ pub enum Tag {
     Status,
     /// The hedging of fresh randomness with a node secret.
     Hedge,
+    /// What the two ends of a pairing have in common.
+    Pairing,
 }
 
 impl Tag {
@@ -96,6 +98,7 @@ impl Tag {
             Self::Time => "quorate/v1/time",
             Self::Status => "quorate/v1/status",
             Self::Hedge => "quorate/v1/hedge",
+            Self::Pairing => "quorate/v1/pairing",
         }
     }
 }

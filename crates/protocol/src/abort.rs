@@ -37,6 +37,12 @@ pub enum Fault {
     EqualCommitments,
     /// Someone else signs with this party's identity key.
     Impersonated,
+    /// Failed a consistency check of a two-party multiplication. Final for the pair.
+    FailedCheck,
+    /// Every check passed, and what came out is no signature; nobody can be named.
+    InvalidSignature,
+    /// The two ends of a pairing come from different set-ups; neither can be named.
+    PairingMismatch,
 }
 
 impl Fault {
@@ -56,6 +62,9 @@ impl Fault {
             Self::SplitView => "the parties do not see the same messages",
             Self::EqualCommitments => "two parties committed to the same secret",
             Self::Impersonated => "the identity key of this node signs elsewhere too",
+            Self::FailedCheck => "failed a consistency check of a multiplication",
+            Self::InvalidSignature => "every check passed, and the signature does not hold",
+            Self::PairingMismatch => "the two ends of a pairing differ",
         }
     }
 }
@@ -76,7 +85,9 @@ pub enum Abort {
         culprits: BTreeSet<PartyIndex>,
         /// What happened.
         fault: Fault,
-        /// What convinces others; present whenever somebody is named.
+        /// What convinces others. Present whenever somebody is named, but in sessions of ECDSA, where
+        /// only equivocation can be shown: nearly all that is said there is sealed, and blame for it
+        /// stays with the node that opened it.
         evidence: Option<Box<Evidence>>,
     },
     /// A bug on our side.
@@ -90,6 +101,15 @@ impl Abort {
             culprits: BTreeSet::from([culprit]),
             fault,
             evidence: Some(Box::new(evidence)),
+        }
+    }
+
+    /// A fault that this node saw and can show to nobody (see `evidence`).
+    pub(crate) fn unprovable(culprit: PartyIndex, fault: Fault) -> Self {
+        Self::Misbehavior {
+            culprits: BTreeSet::from([culprit]),
+            fault,
+            evidence: None,
         }
     }
 

@@ -7,7 +7,9 @@
 
 mod seal;
 
-pub use seal::{OpenError, SealError, Sealed, SessionSecretKey, is_session_key, open, seal};
+pub use seal::{
+    OpenError, Opener, SealError, Sealed, Sealer, SessionSecretKey, is_session_key, open, seal,
+};
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use quorate_model::{
@@ -26,6 +28,10 @@ pub const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 pub enum ProtocolId {
     /// Key generation, version 1.
     Dkg,
+    /// The pairwise set-up for ECDSA, version 1.
+    EcdsaPairing,
+    /// ECDSA signing, version 1.
+    EcdsaSigning,
 }
 
 impl ProtocolId {
@@ -33,6 +39,8 @@ impl ProtocolId {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dkg => "dkg/1",
+            Self::EcdsaPairing => "ecdsa-pairing/1",
+            Self::EcdsaSigning => "ecdsa-signing/1",
         }
     }
 }
@@ -174,6 +182,7 @@ pub struct Envelope {
     /// What it says about itself.
     pub header: Header,
     /// What it says; sealed where it is secret.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// The sender's signature.
     pub signature: Signature,
@@ -229,7 +238,12 @@ impl Envelope {
 
     /// Reads a message; nothing in it is trusted before [`Envelope::verify`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
-        if bytes.len() > MAX_ENVELOPE_BYTES {
+        Self::from_bytes_within(bytes, MAX_ENVELOPE_BYTES)
+    }
+
+    /// Reads a message of a protocol whose envelopes may be larger, or must be smaller.
+    pub fn from_bytes_within(bytes: &[u8], limit: usize) -> Result<Self, WireError> {
+        if bytes.len() > limit {
             return Err(WireError::Malformed);
         }
         wire::decode(bytes)

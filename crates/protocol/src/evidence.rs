@@ -87,6 +87,16 @@ pub enum Evidence {
     BadSubShare(Box<Complaint>),
     /// A signature share that does not hold.
     BadSignatureShare(Box<BadShare>),
+    /// Two different messages in one place of one session of ECDSA. Whatever the session is, its id
+    /// contains a nonce that the blamed node used once, so an honest node never signs both.
+    TwoStatements {
+        /// Who signed them.
+        node: NodeId,
+        /// One of them.
+        first: SignedHeader,
+        /// The other.
+        second: SignedHeader,
+    },
 }
 
 /// What a verifier knows by itself.
@@ -169,7 +179,7 @@ impl Evidence {
             | Self::Contradiction { session, .. }
             | Self::FalseReveal { session, .. } => Some(session),
             Self::BadSubShare(complaint) => Some(&complaint.session),
-            Self::BadSignatureShare(_) => None,
+            Self::BadSignatureShare(_) | Self::TwoStatements { .. } => None,
         }
     }
 
@@ -197,8 +207,44 @@ impl Evidence {
                 Session::read(&complaint.session, facts)?.complaint(complaint)
             }
             Self::BadSignatureShare(share) => share.verify(facts),
+            Self::TwoStatements {
+                node,
+                first,
+                second,
+            } => two_statements(node, first, second, facts),
         }
     }
+}
+
+/// Hellos are left out: they carry a provisional id, and a node may honestly say two (P14).
+fn two_statements(
+    node: &NodeId,
+    first: &SignedHeader,
+    second: &SignedHeader,
+    facts: &Facts<'_>,
+) -> Result<Blamed, NotProven> {
+    let key = (facts.identity_of)(node)
+        .and_then(|key| key.parse().ok())
+        .ok_or(NotProven::UnknownParticipant)?;
+    let header = &first.header;
+    if !matches!(
+        header.protocol,
+        ProtocolId::EcdsaPairing | ProtocolId::EcdsaSigning
+    ) || header.round == round::HELLO
+        || !header.same_place(&second.header)
+        || first.verify(&key).is_err()
+        || second.verify(&key).is_err()
+    {
+        return Err(NotProven::Statement);
+    }
+    if header.digest() == second.header.digest() {
+        return Err(NotProven::NoFault);
+    }
+    Ok(Blamed {
+        node: node.clone(),
+        party: header.sender,
+        fault: Fault::Equivocation,
+    })
 }
 
 /// A session with the identity keys of its participants.

@@ -1,12 +1,14 @@
 //! The cryptographic protocols of Quorate as consuming rounds.
 //!
 //! Pure: no clock, no ambient randomness, no input or output. Whatever a function needs from the
-//! world is an argument. Rules are cited by their numbers in `docs/protocol/rules.md`, for example (P14).
+//! world is an argument; the library under [`ecdsa`] alone draws its randomness from the operating
+//! system by itself. Rules are cited by their numbers in `docs/protocol/rules.md`, for example (P14).
 //!
 //! - [`envelope`]: protocol messages between nodes, signed, and sealed where they are secret.
 //! - [`rounds`]: what every round of every protocol is made of.
 //! - [`sharing`]: polynomials, their commitments, and the public sharing that follows from them.
 //! - [`dkg`]: the birth of a key.
+//! - [`ecdsa`]: threshold ECDSA, behind a trait.
 //! - [`frost`]: nonces, signature shares and their aggregation.
 //! - [`verify`]: second opinions on signatures, by code that had no part in making them.
 //! - [`possession`]: the proof that every holder has its share.
@@ -19,6 +21,7 @@
 pub mod abort;
 pub mod derivation;
 pub mod dkg;
+pub mod ecdsa;
 pub mod envelope;
 pub mod evidence;
 pub mod frost;

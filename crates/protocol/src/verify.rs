@@ -5,7 +5,10 @@
 //! libsecp256k1's points with a hash to the field of its own. Nothing here is shared with
 //! [`frost`](crate::frost).
 
+mod ecdsa;
 mod rfc9591;
+
+pub use ecdsa::ecdsa;
 
 use ed25519_dalek::VerifyingKey;
 use quorate_model::Scheme;

@@ -189,3 +189,38 @@ fn debug_output_of_a_session_key_shows_nothing() {
 
     assert_eq!(format!("{key:?}"), "SessionSecretKey(<redacted>)");
 }
+
+#[test]
+fn a_sequence_opens_in_its_order_and_each_body_in_its_place() {
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
+    let key = SessionSecretKey::generate(&mut rng);
+    let (mut sealer, encapsulated) = Sealer::new(&key.public(), &mut rng).unwrap();
+    let first = sealer.seal(&slot(), b"one").unwrap();
+    let second = sealer.seal(&slot(), b"two").unwrap();
+    let opener = || Opener::new(&key, &encapsulated).unwrap();
+
+    let mut in_order = opener();
+    assert_eq!(in_order.open(&slot(), &first).unwrap().as_slice(), b"one");
+    assert_eq!(in_order.open(&slot(), &first), Err(OpenError));
+    assert_eq!(in_order.open(&slot(), &second).unwrap().as_slice(), b"two");
+    assert_eq!(opener().open(&slot(), &second), Err(OpenError));
+    for other in other_slots() {
+        assert_eq!(opener().open(&other, &first), Err(OpenError));
+    }
+}
+
+#[test]
+fn a_body_sealed_by_itself_is_none_of_a_sequence() {
+    let mut rng = ChaCha20Rng::from_seed([5; 32]);
+    let key = SessionSecretKey::generate(&mut rng);
+    let single = seal(&key.public(), &slot(), b"one", &mut rng).unwrap();
+
+    let mut opener = Opener::new(&key, &single.encapsulated).unwrap();
+
+    assert_eq!(opener.open(&slot(), &single.ciphertext), Err(OpenError));
+    let shown = format!(
+        "{opener:?} {:?}",
+        Sealer::new(&key.public(), &mut rng).unwrap().0
+    );
+    assert_eq!(shown, "Opener(<redacted>) Sealer(<redacted>)");
+}

