@@ -89,15 +89,24 @@ pub(crate) fn read(
     check_shape(&psbt.unsigned_tx)?;
     let prevouts = prevouts(&psbt)?;
     let types = own_inputs(&psbt, &prevouts, &key)?;
-    let totals = Totals::of(&psbt, &prevouts, &key, allow_high_fee)?;
+    let totals = Totals::of(&psbt, &prevouts, Some(&key.script), allow_high_fee)?;
     let own = sighashes(&psbt.unsigned_tx, &prevouts, &types);
-    let facts = facts(&psbt, &prevouts, &key, &own, &totals);
+    let facts = facts(&psbt, &prevouts, Some(&key.script), &own, &totals);
     Ok(Spend {
         psbt,
         key,
         own,
         facts,
     })
+}
+
+/// Reads a PSBT without a key: nothing in it is ours, and a high fee is only called so.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<PsbtFacts, Undecodable> {
+    let psbt = parse(bytes)?;
+    check_shape(&psbt.unsigned_tx)?;
+    let prevouts = prevouts(&psbt)?;
+    let totals = Totals::of(&psbt, &prevouts, None, true)?;
+    Ok(facts(&psbt, &prevouts, None, &[], &totals))
 }
 
 /// Parses exactly one binary PSBT.
@@ -288,11 +297,11 @@ impl Totals {
     fn of(
         psbt: &Psbt,
         prevouts: &[TxOut],
-        key: &TaprootKey,
+        own_script: Option<&ScriptBuf>,
         allow_high_fee: bool,
     ) -> Result<Self, Undecodable> {
-        let (inputs, own) = sums(prevouts, &key.script, "inputs")?;
-        let (outputs, change) = sums(&psbt.unsigned_tx.output, &key.script, "outputs")?;
+        let (inputs, own) = sums(prevouts, own_script, "inputs")?;
+        let (outputs, change) = sums(&psbt.unsigned_tx.output, own_script, "outputs")?;
         let fee = inputs
             .checked_sub(outputs)
             .ok_or(Undecodable::OutputsExceedInputs {
@@ -321,7 +330,7 @@ impl Totals {
 /// The sum of all outputs, and of those with this script, which is never more.
 fn sums(
     outputs: &[TxOut],
-    script: &ScriptBuf,
+    script: Option<&ScriptBuf>,
     side: &'static str,
 ) -> Result<(u64, u64), Undecodable> {
     let mut all: u64 = 0;
@@ -332,7 +341,7 @@ fn sums(
             .checked_add(amount)
             .filter(|sum| *sum <= Amount::MAX_MONEY.to_sat())
             .ok_or(Undecodable::AmountOutOfRange { side })?;
-        if output.script_pubkey == *script {
+        if script == Some(&output.script_pubkey) {
             own = own.saturating_add(amount);
         }
     }
@@ -369,7 +378,7 @@ pub(crate) fn sighashes(
 fn facts(
     psbt: &Psbt,
     prevouts: &[TxOut],
-    key: &TaprootKey,
+    own_script: Option<&ScriptBuf>,
     own: &[OwnInput],
     totals: &Totals,
 ) -> PsbtFacts {
@@ -384,7 +393,7 @@ fn facts(
             amount_sat: prevout.value.to_sat(),
             script: ScriptPubkey::new(prevout.script_pubkey.to_bytes()),
             sequence: input.sequence.to_consensus_u32(),
-            is_ours: prevout.script_pubkey == key.script,
+            is_ours: own_script == Some(&prevout.script_pubkey),
         });
     let outputs = transaction.output.iter().map(|output| {
         let script = ScriptPubkey::new(output.script_pubkey.to_bytes());
@@ -392,7 +401,7 @@ fn facts(
             amount_sat: output.value.to_sat(),
             kind: script.kind(),
             script,
-            is_change: output.script_pubkey == key.script,
+            is_change: own_script == Some(&output.script_pubkey),
         }
     });
     PsbtFacts {

@@ -1,5 +1,6 @@
 //! Tests of the whole crate through its public face, with judges that share no code with it.
 
+mod evm;
 mod fixtures;
 #[expect(
     clippy::arithmetic_side_effects,
@@ -12,4 +13,6 @@ mod properties;
 mod psbt_refusals;
 mod refusals;
 mod signing;
+mod solana;
+mod solana_refusals;
 mod vectors;
