@@ -15,4 +15,5 @@ mod refusals;
 mod signing;
 mod solana;
 mod solana_refusals;
+mod typed_data;
 mod vectors;
