@@ -226,9 +226,11 @@ impl Parameter {
                 return Err(conflict("gasPrice", second));
             }
             let gas_price = price("gasPrice", Some(gas_price))?;
+            // An access list may be empty, and then nothing but the type tells that there is one.
+            let says_listed = self.kind == Some(Quantity(Amount::from(1_u64)));
             return Ok(match self.access_list {
-                Some(_) => EvmFees::AccessList { gas_price },
-                None => EvmFees::Legacy { gas_price },
+                None if !says_listed => EvmFees::Legacy { gas_price },
+                _ => EvmFees::AccessList { gas_price },
             });
         }
         let max_fee = price("maxFeePerGas", self.max_fee_per_gas)?;
@@ -314,6 +316,10 @@ mod tests {
             (r#""gasPrice":"0x1","chainId":"0x1""#.to_owned(), 0),
             (
                 r#""gasPrice":"0x1","chainId":"0x1","accessList":[]"#.to_owned(),
+                1,
+            ),
+            (
+                r#""gasPrice":"0x1","chainId":"0x1","type":"0x1""#.to_owned(),
                 1,
             ),
             (dynamic.to_owned(), 2),

@@ -205,6 +205,19 @@ fn the_creation_of_a_contract_is_blind() {
 }
 
 #[test]
+fn a_key_signs_what_decodes_in_full_and_nothing_blind() {
+    let sender = crate::EvmAddress::new([8; 20]);
+    let blind = with_input(vec![1, 2, 3, 4]);
+
+    let facts = crate::evm::transaction_for(&unsigned(&dynamic()), sender).unwrap();
+    let refused = crate::evm::transaction_for(&blind, sender).unwrap_err();
+
+    assert_eq!(facts.sender, Some(sender));
+    assert_eq!(refused.detail(), "EVM_BLIND");
+    assert!(refused.to_string().contains("01020304"), "{refused}");
+}
+
+#[test]
 fn the_fee_of_blobs_is_part_of_the_fee() {
     let facts = facts_of(&unsigned(&blob())).unwrap();
 
