@@ -1,5 +1,6 @@
 //! Tests of the whole crate through its public face, with judges that share no code with it.
 
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod evm;
 mod fixtures;
 #[expect(
@@ -13,6 +14,7 @@ mod properties;
 mod psbt_refusals;
 mod refusals;
 mod signing;
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod solana;
 mod solana_refusals;
 mod typed_data;

@@ -151,24 +151,24 @@ fn domain(
 
 impl Json {
     fn object(&self, at: &str) -> Result<&Object, TypedDataRefusal> {
-        match self {
-            Self::Object(object) => Ok(object),
-            other => Err(other.wrong(at, "an object")),
-        }
+        let Self::Object(object) = self else {
+            return Err(self.wrong(at, "an object"));
+        };
+        Ok(object)
     }
 
     fn string(&self, at: &str) -> Result<&str, TypedDataRefusal> {
-        match self {
-            Self::String(text) => Ok(text),
-            other => Err(other.wrong(at, "a string")),
-        }
+        let Self::String(text) = self else {
+            return Err(self.wrong(at, "a string"));
+        };
+        Ok(text)
     }
 
     fn array(&self, at: &str) -> Result<&[Self], TypedDataRefusal> {
-        match self {
-            Self::Array(items) => Ok(items),
-            other => Err(other.wrong(at, "an array")),
-        }
+        let Self::Array(items) = self else {
+            return Err(self.wrong(at, "an array"));
+        };
+        Ok(items)
     }
 
     fn wrong(&self, at: &str, expected: &str) -> TypedDataRefusal {

@@ -278,7 +278,7 @@ impl<'b> Reader<'b> {
             value |= usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 let padded = byte == 0 && shift > 0;
-                let fits = value <= usize::from(u16::MAX);
+                let fits = u16::try_from(value).is_ok();
                 return if padded || !fits {
                     Err(refused)
                 } else {

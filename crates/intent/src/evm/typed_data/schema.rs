@@ -277,14 +277,13 @@ impl Type {
         while !rest.is_empty() {
             let inner = rest.strip_prefix('[').ok_or_else(unknown)?;
             let (digits, after) = inner.split_once(']').ok_or_else(unknown)?;
-            let length = match digits {
-                "" => None,
-                _ => {
-                    let length: u16 = digits.parse().map_err(|_| unknown())?;
-                    let canonical = length.to_string() == digits && length > 0;
-                    canonical.then_some(()).ok_or_else(unknown)?;
-                    Some(usize::from(length))
-                }
+            let length = if digits.is_empty() {
+                None
+            } else {
+                let length: u16 = digits.parse().map_err(|_| unknown())?;
+                let canonical = length.to_string() == digits && length > 0;
+                canonical.then_some(()).ok_or_else(unknown)?;
+                Some(usize::from(length))
             };
             arrays = arrays.saturating_add(1);
             if arrays > MAX_ARRAYS {

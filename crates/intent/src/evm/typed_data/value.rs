@@ -100,7 +100,7 @@ impl<'s> Hasher<'s> {
                     });
                 }
                 if items.is_empty() {
-                    self.render(path, kind, "[]".to_owned());
+                    self.render(path, kind, "[]");
                 }
                 let mut encoded = Vec::new();
                 for (index, item) in items.iter().enumerate() {
@@ -116,26 +116,24 @@ impl<'s> Hasher<'s> {
             | Type::Uint(_)
             | Type::Int(_) => {
                 let (word, text) = atom(kind, path, value)?;
-                self.render(path, kind, text);
+                self.render(path, kind, &text);
                 Ok(word)
             }
         }
     }
 
-    fn render(&mut self, path: &str, kind: &Type, text: String) {
+    fn render(&mut self, path: &str, kind: &Type, text: &str) {
         if self.rendered.len() == MAX_RENDERED_FIELDS {
             self.truncated = true;
             return;
         }
-        let (value, is_cut) = match kind {
-            Type::String => (
-                shown(&text, PREVIEW_LENGTH),
-                text.chars().nth(PREVIEW_LENGTH).is_some(),
-            ),
-            _ => {
-                let most = 2 * PREVIEW_LENGTH + 2;
-                (text.chars().take(most).collect(), text.len() > most)
-            }
+        let (value, is_cut) = if *kind == Type::String {
+            let is_cut = text.chars().nth(PREVIEW_LENGTH).is_some();
+            (shown(text, PREVIEW_LENGTH), is_cut)
+        } else {
+            // Hex behind 0x, or something shorter.
+            let most = 2 * PREVIEW_LENGTH + 2;
+            (text.chars().take(most).collect(), text.len() > most)
         };
         self.truncated |= is_cut;
         self.rendered.push(TypedDataField {
