@@ -58,6 +58,50 @@ fn a_digest_is_signed_by_a_key_for_digests() {
     assert_eq!(signers(&signed), 2);
 }
 
+/// A transfer of lamports from the signer, in the form of a legacy Solana message.
+fn solana_transfer(signer: &[u8]) -> Vec<u8> {
+    let mut message = vec![1, 0, 1, 3];
+    message.extend(signer);
+    message.extend([9; 32]);
+    message.extend([0; 32]);
+    message.extend([3; 32]);
+    message.extend([1, 2, 2, 0, 1, 12, 2, 0, 0, 0]);
+    message.extend(1_000_000_u64.to_le_bytes());
+    message
+}
+
+#[test]
+fn a_solana_transaction_is_signed_by_its_signer_and_by_nobody_else() {
+    let cluster = Cluster::start(&[]);
+    cluster.json(&["key", "create", "sol", "--scheme", "ed25519"]);
+    let shown = cluster.json(&["key", "show", "sol"]);
+    let key: [u8; 32] = hex::decode(shown["public_key"].as_str().unwrap())
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let message = solana_transfer(&key);
+    let file = cluster.directory().join("message");
+    let out = cluster.directory().join("transaction");
+    let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
+    std::fs::write(file, &message).unwrap();
+
+    let signed = cluster.json(&["sign", "solana", "sol", "--in", file, "--out", out]);
+
+    assert_eq!(signers(&signed), 2);
+    assert_eq!(signed["complete"], true);
+    let transaction = std::fs::read(out).unwrap();
+    assert_eq!(transaction[0], 1);
+    assert_eq!(transaction[65..], message);
+    let signature = ed25519_dalek::Signature::from_slice(&transaction[1..65]).unwrap();
+    let verifier = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
+    verifier.verify_strict(&message, &signature).unwrap();
+
+    std::fs::write(file, solana_transfer(&[7; 32])).unwrap();
+    let refused = cluster.quorate(&["sign", "solana", "sol", "--in", file]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("required signers"), "{refused:?}");
+}
+
 #[test]
 fn larger_committees_work() {
     let cluster = Cluster::start(&["--nodes", "5", "--threshold", "3"]);

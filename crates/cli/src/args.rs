@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Sign(command::sign::Sign),
     /// Check a signature over a message under a key's certified public key
     Verify(command::verify::Verify),
+    /// Show what a payload says, as nodes see it, without a key and offline
+    Decode(command::decode::Decode),
     /// Make and list nodes
     #[command(subcommand)]
     Node(command::node::Node),

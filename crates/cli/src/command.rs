@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 )]
 pub(crate) mod command;
 pub(crate) mod completion;
+pub(crate) mod decode;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod node;

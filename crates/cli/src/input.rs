@@ -94,9 +94,80 @@ impl PsbtForm {
     }
 }
 
+/// Bytes that may be given as text: base64, or hex behind 0x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextForm {
+    /// As they are.
+    Binary,
+    /// In hex behind 0x, with or without a line end.
+    Hex { line_end: bool },
+    /// In base64, with or without a line end.
+    Base64 { line_end: bool },
+}
+
+impl TextForm {
+    /// Takes bytes in any of the forms. A file that is no text, or no text of a form, passes as
+    /// it is, for the decoder to refuse.
+    pub(crate) fn read(bytes: Vec<u8>) -> (Self, Vec<u8>) {
+        let line_end = bytes.last() == Some(&b'\n');
+        let text: Vec<u8> = bytes
+            .iter()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        let is_text = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
+        if !is_text {
+            return (Self::Binary, bytes);
+        }
+        if let Some(digits) = text.strip_prefix(b"0x") {
+            return match hex::decode(digits) {
+                Ok(decoded) => (Self::Hex { line_end }, decoded),
+                Err(_) => (Self::Binary, bytes),
+            };
+        }
+        match BASE64_STANDARD.decode(&text) {
+            Ok(decoded) => (Self::Base64 { line_end }, decoded),
+            Err(_) => (Self::Binary, bytes),
+        }
+    }
+
+    /// The bytes in the form.
+    pub(crate) fn write(self, bytes: &[u8]) -> Vec<u8> {
+        let (mut text, line_end) = match self {
+            Self::Binary => return bytes.to_vec(),
+            Self::Hex { line_end } => (format!("0x{}", hex::encode(bytes)), line_end),
+            Self::Base64 { line_end } => (BASE64_STANDARD.encode(bytes), line_end),
+        };
+        if line_end {
+            text.push('\n');
+        }
+        text.into_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_taken_as_they_are_in_hex_and_in_base64() {
+        let binary = vec![1, 0, 1, 3, 0xff];
+        for given in [
+            &binary[..],
+            b"0x01000103ff",
+            b"0x01000103ff\n",
+            b"AQABA/8=",
+            b"AQAB\nA/8=\n",
+        ] {
+            let (form, read) = TextForm::read(given.to_vec());
+
+            assert_eq!(read, binary);
+            assert_eq!(TextForm::read(form.write(&read)), (form, read));
+        }
+        for given in [&b"0xabc"[..], b"", b"no form!"] {
+            assert_eq!(TextForm::read(given.to_vec()).1, given);
+        }
+    }
 
     #[test]
     fn a_psbt_goes_back_in_the_form_in_which_it_came() {

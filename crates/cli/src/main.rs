@@ -38,6 +38,7 @@ async fn run(cli: Cli) -> Result<u8, CliError> {
         Command::Key(key) => key.run(&context).await?,
         Command::Sign(sign) => sign.run(&context).await?,
         Command::Verify(verify) => verify.run(&context).await?,
+        Command::Decode(decode) => decode.run(&context)?,
         Command::Node(node) => node.run(&context).await?,
         Command::Identity(identity) => identity.run(&context)?,
         Command::Cluster(cluster) => cluster.run(&context)?,

@@ -26,6 +26,7 @@ pub mod audit;
 mod client;
 mod command;
 mod error;
+mod evm;
 #[cfg(test)]
 mod fixtures;
 pub mod identity;
@@ -39,6 +40,7 @@ mod verify;
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared};
 pub use error::{ClientError, ExitClass};
+pub use evm::{EvmRequest, EvmRequestError};
 pub use key::{CertifiedKey, ListedKey};
 /// The vocabulary that the SDK speaks.
 pub use quorate_model as model;

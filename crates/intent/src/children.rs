@@ -1,8 +1,8 @@
 //! Children of a key as wallets see them: extended public keys, descriptors and addresses (BIP-32,
 //! BIP-380, BIP-386).
 //!
-//! Derivation goes through the Bitcoin library here and through code of our own where shares are
-//! derived; tests hold the two together.
+//! Derivation goes through libraries here and through code of our own where shares are derived;
+//! tests hold the two together.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,9 @@ use bitcoin::{
     bip32::{self, ChildNumber, Fingerprint, KeySource, Xpub},
     secp256k1::{PublicKey, XOnlyPublicKey},
 };
+use ed25519_bip32::{DerivationScheme, XPub};
 use miniscript::{Descriptor, DescriptorPublicKey};
-use quorate_model::{DerivationPath, PayloadKind};
+use quorate_model::{DerivationPath, PayloadKind, Scheme};
 
 use crate::{
     decode::{KeyFacts, admit},
@@ -123,6 +124,31 @@ fn plain(path: &bip32::DerivationPath) -> Option<DerivationPath> {
     DerivationPath::new(steps?).ok()
 }
 
+/// The public key of a child, encoded like the group key.
+///
+/// # Errors
+///
+/// When the group key is none of its scheme, or has no such child.
+pub(crate) fn child_key(key: &KeyFacts<'_>, path: &DerivationPath) -> Result<Vec<u8>, Undecodable> {
+    if path.is_root() {
+        return Ok(key.group_key.to_vec());
+    }
+    let no_child = || Undecodable::NoChild { path: path.clone() };
+    if key.scheme == Scheme::Ed25519 {
+        let group_key = key.group_key.try_into().map_err(|_| no_child())?;
+        let mut child = XPub::from_pk_and_chaincode(group_key, key.chain_code);
+        for step in path.steps() {
+            child = child
+                .derive(DerivationScheme::V2, *step)
+                .map_err(|_| no_child())?;
+        }
+        return Ok(child.public_key_bytes().to_vec());
+    }
+    let child = Family::of(key, NetworkKind::Main)?.child(path.steps());
+    let child = child.ok_or_else(no_child)?;
+    Ok(child.public_key.serialize().to_vec())
+}
+
 /// What a watch-only wallet needs to derive the addresses of a key on secp256k1.
 ///
 /// # Errors
@@ -166,4 +192,15 @@ pub fn address(
         .taproot(path)
         .ok_or_else(|| Undecodable::NoChild { path: path.clone() })?;
     Ok(Address::p2tr_tweaked(taproot.output, library).to_string())
+}
+
+/// The Solana address of a child of a key; of the key itself without steps.
+///
+/// # Errors
+///
+/// When the key could not spend what the address receives: its scheme is not ed25519, or it does
+/// not have the purpose `transactions`.
+pub fn solana_address(key: &KeyFacts<'_>, path: &DerivationPath) -> Result<String, Undecodable> {
+    admit(PayloadKind::SolanaMessage, key)?;
+    Ok(crate::solana::address(&child_key(key, path)?))
 }

@@ -6,8 +6,11 @@ use quorate_model::{
 };
 
 use crate::{
+    children::child_key,
+    evm,
     facts::{DigestFacts, Facts, MessageFacts},
     psbt::{self, Spend},
+    solana,
     undecodable::{BatchUndecodable, Undecodable},
 };
 
@@ -80,6 +83,35 @@ pub fn decode(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecoda
         PayloadKind::Message => message(payload, key),
         PayloadKind::Psbt => read_psbt(payload, key).map(Spend::into_decoded),
         PayloadKind::Digest => digest(payload, key),
+        PayloadKind::EvmTransaction => evm_transaction(payload, key),
+        PayloadKind::EvmMessage => evm_message(payload, key),
+        PayloadKind::EvmTypedData => evm_typed_data(payload, key),
+        PayloadKind::SolanaMessage => solana_message(payload, key),
+    }
+}
+
+/// Tells what a payload says, without a key: nothing in it counts as ours, and what no key would
+/// sign because it is blind or its fee is high is told as well, and marked.
+///
+/// # Errors
+///
+/// When the payload is not what it claims to be, or would be unsafe to sign for any key.
+pub fn inspect(payload: &Payload) -> Result<Facts, Undecodable> {
+    let bytes = bounded(payload)?;
+    match payload.kind {
+        PayloadKind::Message => {
+            refuse_internal_proof(bytes)?;
+            Ok(Facts::Message(MessageFacts::of(bytes)))
+        }
+        PayloadKind::Psbt => psbt::inspect(bytes).map(Facts::Psbt),
+        PayloadKind::Digest => read_digest(bytes).map(Facts::Digest),
+        PayloadKind::EvmTransaction => Ok(Facts::EvmTransaction(evm::transaction(bytes)?)),
+        PayloadKind::EvmMessage => {
+            refuse_internal_proof(bytes)?;
+            Ok(Facts::EvmMessage(evm::message(bytes)))
+        }
+        PayloadKind::EvmTypedData => Ok(Facts::EvmTypedData(evm::typed_data::read(bytes)?)),
+        PayloadKind::SolanaMessage => Ok(Facts::SolanaMessage(solana::read(bytes)?)),
     }
 }
 
@@ -125,6 +157,9 @@ pub(crate) fn admit(kind: PayloadKind, key: &KeyFacts<'_>) -> Result<(), Undecod
         }
         PayloadKind::Psbt => key.scheme == Scheme::Bip340,
         PayloadKind::Digest => matches!(key.scheme, Scheme::Bip340 | Scheme::FrostSecp256k1),
+        // Their signatures are ECDSA, which no scheme here makes.
+        PayloadKind::EvmTransaction | PayloadKind::EvmMessage | PayloadKind::EvmTypedData => false,
+        PayloadKind::SolanaMessage => key.scheme == Scheme::Ed25519,
     };
     if !fits {
         return Err(Undecodable::SchemeUnfit {
@@ -144,6 +179,10 @@ pub(crate) fn admit(kind: PayloadKind, key: &KeyFacts<'_>) -> Result<(), Undecod
 /// Checks what holds for a payload of any kind, before its bytes are looked at.
 fn admit_payload<'p>(payload: &'p Payload, key: &KeyFacts<'_>) -> Result<&'p [u8], Undecodable> {
     admit(payload.kind, key)?;
+    bounded(payload)
+}
+
+fn bounded(payload: &Payload) -> Result<&[u8], Undecodable> {
     if payload.bytes.len() > MAX_PAYLOAD_BYTES {
         return Err(Undecodable::TooLarge {
             kind: payload.kind,
@@ -171,15 +210,77 @@ fn message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable
     if bare_digest && !key.purposes.contains(KeyPurpose::Digests) {
         return Err(Undecodable::BareDigest);
     }
-    Ok(untweaked(Facts::Message(MessageFacts::of(bytes)), payload))
+    // The signature of a Solana transaction is over its exact bytes, too (P9).
+    if key.scheme == Scheme::Ed25519 {
+        let signer = child_key(key, &payload.path)?;
+        if solana::could_be_transaction(bytes, &signer) {
+            return Err(Undecodable::MessageIsTransaction);
+        }
+    }
+    Ok(untweaked(
+        Facts::Message(MessageFacts::of(bytes)),
+        payload,
+        bytes,
+    ))
 }
 
 fn digest(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
     let bytes = admit_payload(payload, key)?;
+    Ok(untweaked(
+        Facts::Digest(read_digest(bytes)?),
+        payload,
+        bytes,
+    ))
+}
+
+fn read_digest(bytes: &[u8]) -> Result<DigestFacts, Undecodable> {
     let digest = quorate_model::Digest::from_slice(bytes)
         .ok_or(Undecodable::DigestLength { found: bytes.len() })?;
     refuse_internal_proof(bytes)?;
-    Ok(untweaked(Facts::Digest(DigestFacts { digest }), payload))
+    Ok(DigestFacts { digest })
+}
+
+fn solana_message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    refuse_internal_proof(bytes)?;
+    let signer = child_key(key, &payload.path)?;
+    let facts = solana::read_for(bytes, &signer)?;
+    Ok(untweaked(Facts::SolanaMessage(facts), payload, bytes))
+}
+
+fn evm_transaction(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    let sender = evm::evm_address(&child_key(key, &payload.path)?)?;
+    let facts = evm::transaction_for(bytes, sender)?;
+    let digest = facts.digest;
+    Ok(untweaked(
+        Facts::EvmTransaction(facts),
+        payload,
+        digest.as_bytes(),
+    ))
+}
+
+fn evm_message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    refuse_internal_proof(bytes)?;
+    let facts = evm::message(bytes);
+    let digest = facts.digest;
+    Ok(untweaked(
+        Facts::EvmMessage(facts),
+        payload,
+        digest.as_bytes(),
+    ))
+}
+
+fn evm_typed_data(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let bytes = admit_payload(payload, key)?;
+    let facts = evm::typed_data::read(bytes)?;
+    let digest = facts.digest;
+    Ok(untweaked(
+        Facts::EvmTypedData(facts),
+        payload,
+        digest.as_bytes(),
+    ))
 }
 
 /// Keeps clients from having the key sign what only the cluster itself may say (P9, P20).
@@ -190,9 +291,9 @@ fn refuse_internal_proof(bytes: &[u8]) -> Result<(), Undecodable> {
     Ok(())
 }
 
-fn untweaked(facts: Facts, payload: &Payload) -> Decoded {
+fn untweaked(facts: Facts, payload: &Payload, message: &[u8]) -> Decoded {
     let item = SigningItem {
-        message: payload.bytes.clone(),
+        message: message.to_vec(),
         path: payload.path.clone(),
         tweak: ItemTweak::None,
         input: None,

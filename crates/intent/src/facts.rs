@@ -1,14 +1,21 @@
 //! What a payload says, for policy and for people.
 //!
-//! Facts are plain data: amounts in satoshis, bytes as lower-case hex. They hold no network,
-//! because a transaction does not name one; addresses are rendered on demand.
+//! Facts are plain data: amounts in the smallest unit, bytes as lower-case hex. Those of Bitcoin
+//! hold no network, because a transaction does not name one; addresses are rendered on demand.
 
 use bitcoin::{Address, Script};
 use quorate_model::{DerivationPath, Digest};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::taproot::Network;
+use crate::{
+    evm::{
+        facts::{EvmMessageFacts, EvmTransactionFacts},
+        typed_data::TypedDataFacts,
+    },
+    solana::facts::SolanaFacts,
+    taproot::Network,
+};
 
 /// How much of a message is shown: this many bytes in hex, this many characters of text.
 pub const PREVIEW_LENGTH: usize = 256;
@@ -23,6 +30,14 @@ pub enum Facts {
     Psbt(PsbtFacts),
     /// Of a bare digest: nobody can say what it means.
     Digest(DigestFacts),
+    /// Of an EVM transaction.
+    EvmTransaction(EvmTransactionFacts),
+    /// Of a personal message (EIP-191).
+    EvmMessage(EvmMessageFacts),
+    /// Of typed data (EIP-712).
+    EvmTypedData(TypedDataFacts),
+    /// Of a Solana message.
+    SolanaMessage(SolanaFacts),
 }
 
 /// What a message says.
@@ -43,12 +58,8 @@ pub struct MessageFacts {
 
 impl MessageFacts {
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        let text = std::str::from_utf8(bytes).ok().map(|text| {
-            text.chars()
-                .take(PREVIEW_LENGTH)
-                .flat_map(char::escape_debug)
-                .collect()
-        });
+        let text = std::str::from_utf8(bytes).ok();
+        let text = text.map(|text| shown(text, PREVIEW_LENGTH));
         let start = bytes.get(..PREVIEW_LENGTH).unwrap_or(bytes);
         Self {
             length: bytes.len() as u64,
@@ -58,6 +69,15 @@ impl MessageFacts {
             truncated: bytes.len() > PREVIEW_LENGTH,
         }
     }
+}
+
+/// The start of a text, with everything escaped that does not print, that prints nothing or that
+/// turns the direction of writing, so that it shows what it is.
+pub(crate) fn shown(text: &str, most: usize) -> String {
+    text.chars()
+        .take(most)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 /// What a bare digest says.

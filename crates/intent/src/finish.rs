@@ -17,7 +17,9 @@ use crate::{
 /// What a client gets for one payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finished {
-    /// The signature of a message or a digest.
+    /// The signature, in the form that the scheme has: of a message, a digest, an EVM payload, or
+    /// a Solana message. The payload stays as it is; [`crate::solana::transaction`] puts a
+    /// signature and a Solana message together.
     Signature(Vec<u8>),
     /// The PSBT with a signature in each input that belongs to the key; binary, not finalized.
     Psbt(Vec<u8>),
@@ -60,8 +62,8 @@ pub enum Unfinishable {
 
 /// Puts signatures, in the order of the items, where the payload wants them.
 ///
-/// Signatures for a PSBT are verified here, under the tweaked key. Those over messages and
-/// digests are not: the caller verifies them with the library of its choice.
+/// Signatures for a PSBT are verified here, under the tweaked key. All others come back as they
+/// are and are not verified: the caller does that with the library of its choice.
 ///
 /// # Errors
 ///
@@ -72,7 +74,12 @@ pub fn finish(
     signatures: &[Vec<u8>],
 ) -> Result<Finished, Unfinishable> {
     match payload.kind {
-        PayloadKind::Message | PayloadKind::Digest => {
+        PayloadKind::Message
+        | PayloadKind::Digest
+        | PayloadKind::EvmTransaction
+        | PayloadKind::EvmMessage
+        | PayloadKind::EvmTypedData
+        | PayloadKind::SolanaMessage => {
             let decoded = decode(payload, key)?;
             check_lengths(decoded.items.len(), key.scheme, signatures)?;
             Ok(Finished::Signature(signatures.concat()))

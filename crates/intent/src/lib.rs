@@ -3,22 +3,39 @@
 //! Every node runs this for itself over the exact bytes that a client signed; nothing that a
 //! coordinator says about a payload is used (P7). [`decode()`] turns a payload into [`Facts`],
 //! for policy and for people, and into the messages to sign, or says why it must not be signed.
+//! [`inspect()`] tells the facts alone, without a key and also of what no key would sign.
 //! [`finish()`] puts signatures back where the payload wants them.
 //!
 //! Pure: no clock, no randomness, no input or output. Nothing here decides whether a payload is
 //! *allowed*; that is the business of policy. What is refused here is refused for everybody: it
 //! is not what it claims to be, its meaning is unclear, or signing it would be unsafe for any key.
 
+mod amount;
 mod children;
 mod decode;
+mod evm;
 mod facts;
 mod finish;
 mod psbt;
+pub mod solana;
 mod taproot;
+mod transfer;
 mod undecodable;
 
-pub use children::{WatchOnly, address, watch_only};
-pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all};
+pub use amount::{Amount, InvalidAmount};
+pub use children::{WatchOnly, address, solana_address, watch_only};
+pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all, inspect};
+pub use evm::{
+    address::{EvmAddress, InvalidEvmAddress},
+    evm_address,
+    facts::{EvmApproval, EvmCall, EvmMessageFacts, EvmTransactionFacts, EvmTransactionType},
+    refusal::EvmRefusal,
+    transaction::{EvmAccess, EvmFees, EvmTransaction, MAX_LIST_ITEMS},
+    typed_data::{
+        MAX_RENDERED_FIELDS, MAX_TYPED_DATA_BYTES, TypedDataDomain, TypedDataFacts, TypedDataField,
+        refusal::TypedDataRefusal,
+    },
+};
 pub use facts::{
     DigestFacts, Facts, InputFacts, InvalidScript, MessageFacts, OutputFacts, PREVIEW_LENGTH,
     PsbtFacts, ScriptKind, ScriptPubkey,
@@ -28,7 +45,12 @@ pub use psbt::{
     HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS,
     form::{PsbtForm, psbt_from_text_or_binary},
 };
+pub use solana::{
+    facts::{SolanaFacts, SolanaInstruction, SolanaVersion},
+    refusal::SolanaRefusal,
+};
 pub use taproot::{Network, UnknownNetwork, taproot_script};
+pub use transfer::{Asset, Transfer};
 pub use undecodable::{BatchUndecodable, Undecodable};
 
 #[cfg(test)]

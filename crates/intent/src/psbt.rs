@@ -101,6 +101,16 @@ pub(crate) fn read(
     Ok(Spend { psbt, own, facts })
 }
 
+/// Reads a PSBT without a key: nothing in it is ours, and a high fee is only called so.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<PsbtFacts, Undecodable> {
+    let psbt = parse(bytes)?;
+    check_shape(&psbt.unsigned_tx)?;
+    let prevouts = prevouts(&psbt)?;
+    let owners = Owners::nobody(&psbt);
+    let totals = Totals::of(&psbt, &prevouts, &owners, true)?;
+    Ok(facts(&psbt, &prevouts, &owners, &[], &totals))
+}
+
 /// Parses exactly one binary PSBT.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Psbt, Undecodable> {
     if !bytes.starts_with(MAGIC) {

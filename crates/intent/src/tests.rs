@@ -1,6 +1,8 @@
 //! Tests of the whole crate through its public face, with judges that share no code with it.
 
 mod children;
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
+mod evm;
 mod fixtures;
 #[expect(
     clippy::arithmetic_side_effects,
@@ -13,4 +15,8 @@ mod properties;
 mod psbt_refusals;
 mod refusals;
 mod signing;
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
+mod solana;
+mod solana_refusals;
+mod typed_data;
 mod vectors;

@@ -5,7 +5,11 @@ use quorate_model::{
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
 };
 
-use crate::psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS};
+use crate::{
+    evm::{refusal::EvmRefusal, typed_data::refusal::TypedDataRefusal},
+    psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS},
+    solana::refusal::SolanaRefusal,
+};
 
 /// Why a payload cannot be signed by a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -257,6 +261,21 @@ pub enum Undecodable {
         /// The sum of the inputs.
         inputs_sat: u64,
     },
+    /// A message that is a transaction to a chain.
+    #[error(
+        "the message has the form of a Solana message that this key is to sign, and its signature \
+         would be that of a transaction: sign it as a solana-message"
+    )]
+    MessageIsTransaction,
+    /// An EVM transaction.
+    #[error(transparent)]
+    Evm(#[from] EvmRefusal),
+    /// Typed data.
+    #[error(transparent)]
+    TypedData(#[from] TypedDataRefusal),
+    /// A Solana message.
+    #[error(transparent)]
+    Solana(#[from] SolanaRefusal),
 }
 
 impl Undecodable {
@@ -267,7 +286,9 @@ impl Undecodable {
                 Reason::TooLarge
             }
             Self::SchemeUnfit { .. } => Reason::SchemeMismatch,
-            Self::WrongPurpose { .. } | Self::BareDigest => Reason::PurposeMismatch,
+            Self::WrongPurpose { .. } | Self::BareDigest | Self::MessageIsTransaction => {
+                Reason::PurposeMismatch
+            }
             Self::MalformedKey { .. } => Reason::Invariant,
             Self::HighFee { .. } => Reason::FeeTooHigh,
             Self::DigestLength { .. }
@@ -291,6 +312,9 @@ impl Undecodable {
             | Self::FalseOrigin { .. }
             | Self::NoChild { .. }
             | Self::OutputsExceedInputs { .. } => Reason::PayloadRefused,
+            Self::Evm(refusal) => refusal.reason(),
+            Self::TypedData(refusal) => refusal.reason(),
+            Self::Solana(refusal) => refusal.reason(),
         }
     }
 
@@ -326,6 +350,10 @@ impl Undecodable {
             Self::NoChild { .. } => "NO_SUCH_CHILD",
             Self::OutputsExceedInputs { .. } => "PSBT_OUTPUTS_EXCEED_INPUTS",
             Self::HighFee { .. } => "PSBT_HIGH_FEE",
+            Self::MessageIsTransaction => "MESSAGE_IS_TRANSACTION",
+            Self::Evm(refusal) => refusal.detail(),
+            Self::TypedData(refusal) => refusal.detail(),
+            Self::Solana(refusal) => refusal.detail(),
         }
     }
 }
@@ -406,6 +434,10 @@ fn fitting(kind: PayloadKind) -> &'static str {
         PayloadKind::Message => "bip340, frost-secp256k1 or ed25519",
         PayloadKind::Psbt => "bip340",
         PayloadKind::Digest => "bip340 or frost-secp256k1",
+        PayloadKind::EvmTransaction | PayloadKind::EvmMessage | PayloadKind::EvmTypedData => {
+            "ecdsa-secp256k1, which this version does not have"
+        }
+        PayloadKind::SolanaMessage => "ed25519",
     }
 }
 

@@ -41,11 +41,27 @@ pub enum PayloadKind {
     Psbt,
     /// A bare digest of 32 bytes.
     Digest,
+    /// An unsigned EVM transaction: RLP, behind its type byte where it has one (EIP-2718).
+    EvmTransaction,
+    /// Exact bytes, signed as an Ethereum personal message (EIP-191).
+    EvmMessage,
+    /// Typed data of EIP-712, as the JSON document of `eth_signTypedData_v4`.
+    EvmTypedData,
+    /// A Solana message, legacy or version 0: what the signatures of a transaction are over.
+    SolanaMessage,
 }
 
 impl PayloadKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Message, Self::Psbt, Self::Digest];
+    pub const ALL: [Self; 7] = [
+        Self::Message,
+        Self::Psbt,
+        Self::Digest,
+        Self::EvmTransaction,
+        Self::EvmMessage,
+        Self::EvmTypedData,
+        Self::SolanaMessage,
+    ];
 
     /// The name as the command line writes it.
     pub const fn as_str(self) -> &'static str {
@@ -53,14 +69,18 @@ impl PayloadKind {
             Self::Message => "message",
             Self::Psbt => "psbt",
             Self::Digest => "digest",
+            Self::EvmTransaction => "evm-transaction",
+            Self::EvmMessage => "evm-message",
+            Self::EvmTypedData => "evm-typed-data",
+            Self::SolanaMessage => "solana-message",
         }
     }
 
     /// The purpose that a key needs to sign a payload of this kind (P9).
     pub const fn purpose(self) -> KeyPurpose {
         match self {
-            Self::Message => KeyPurpose::Messages,
-            Self::Psbt => KeyPurpose::Transactions,
+            Self::Message | Self::EvmMessage | Self::EvmTypedData => KeyPurpose::Messages,
+            Self::Psbt | Self::EvmTransaction | Self::SolanaMessage => KeyPurpose::Transactions,
             Self::Digest => KeyPurpose::Digests,
         }
     }
@@ -74,7 +94,10 @@ impl fmt::Display for PayloadKind {
 
 /// A text that names no kind of payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a kind of payload: use message, psbt or digest")]
+#[error(
+    "\"{0}\" is not a kind of payload: use message, psbt, digest, evm-transaction, evm-message, \
+     evm-typed-data or solana-message"
+)]
 pub struct UnknownPayloadKind(pub String);
 
 impl FromStr for PayloadKind {
@@ -104,24 +127,24 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A message, signed as it is.
-    pub fn message(bytes: impl Into<Vec<u8>>) -> Self {
+    /// Bytes of a kind, with nothing accepted beyond what is ordinary.
+    pub fn new(kind: PayloadKind, bytes: impl Into<Vec<u8>>) -> Self {
         Self {
-            kind: PayloadKind::Message,
+            kind,
             bytes: bytes.into(),
             allow_high_fee: false,
             path: DerivationPath::ROOT,
         }
     }
 
+    /// A message, signed as it is.
+    pub fn message(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::new(PayloadKind::Message, bytes)
+    }
+
     /// A PSBT in its binary form.
     pub fn psbt(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            kind: PayloadKind::Psbt,
-            bytes: bytes.into(),
-            allow_high_fee: false,
-            path: DerivationPath::ROOT,
-        }
+        Self::new(PayloadKind::Psbt, bytes)
     }
 
     /// The same, to be signed by a child of the key.
@@ -132,12 +155,12 @@ impl Payload {
 
     /// A bare digest.
     pub fn digest(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            kind: PayloadKind::Digest,
-            bytes: bytes.into(),
-            allow_high_fee: false,
-            path: DerivationPath::ROOT,
-        }
+        Self::new(PayloadKind::Digest, bytes)
+    }
+
+    /// A Solana message.
+    pub fn solana_message(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::new(PayloadKind::SolanaMessage, bytes)
     }
 }
 
@@ -188,11 +211,33 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_needs_a_purpose_of_its_own() {
-        let mut purposes = PayloadKind::ALL.map(PayloadKind::purpose).to_vec();
-        purposes.sort_unstable();
+    fn moving_money_saying_something_and_the_unknown_have_a_purpose_each() {
+        let of = |purpose| {
+            let mut kinds = PayloadKind::ALL.to_vec();
+            kinds.retain(|kind| kind.purpose() == purpose);
+            kinds
+        };
 
-        assert_eq!(purposes, KeyPurpose::ALL);
+        let transactions = [
+            PayloadKind::Psbt,
+            PayloadKind::EvmTransaction,
+            PayloadKind::SolanaMessage,
+        ];
+        let messages = [
+            PayloadKind::Message,
+            PayloadKind::EvmMessage,
+            PayloadKind::EvmTypedData,
+        ];
+        assert_eq!(of(KeyPurpose::Transactions), transactions);
+        assert_eq!(of(KeyPurpose::Messages), messages);
+        assert_eq!(of(KeyPurpose::Digests), [PayloadKind::Digest]);
+    }
+
+    #[test]
+    fn stored_kinds_keep_their_numbers() {
+        for (number, kind) in (0..).zip(PayloadKind::ALL) {
+            assert_eq!(postcard::to_allocvec(&kind).unwrap(), [number], "{kind}");
+        }
     }
 
     #[test]

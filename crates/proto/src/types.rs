@@ -49,7 +49,9 @@ enums! {
     v1::KeyState => KeyState { PreActive, Active }, _;
     v1::EndorsementKind => EndorsementKind { Propose, Approve, Reject }, _;
     v1::Role => Role { Admin, Client }, _;
-    v1::PayloadKind => PayloadKind { Message, Psbt, Digest };
+    v1::PayloadKind => PayloadKind {
+        Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage
+    };
     v1::command_view::Kind => CommandKind { CreateKey, Sign }, _;
     v1::command_view::State => CommandState {
         AwaitingEndorsement, Running, Succeeded, Denied, Failed, Expired, Cancelled
@@ -173,6 +175,14 @@ mod tests {
         assert!(known::<v1::Scheme, Scheme>("scheme", 0).is_err());
         assert!(known::<v1::Scheme, Scheme>("scheme", 99).is_err());
         assert_eq!(known::<v1::Scheme, Scheme>("scheme", 1), Ok(Scheme::Bip340));
+    }
+
+    #[test]
+    fn kinds_of_payload_keep_their_numbers_on_the_wire() {
+        for (number, kind) in (1..).zip(PayloadKind::ALL) {
+            assert_eq!(i32::from(v1::PayloadKind::from(kind)), number, "{kind}");
+            assert_eq!(known::<v1::PayloadKind, _>("kind", number), Ok(kind));
+        }
     }
 
     #[test]

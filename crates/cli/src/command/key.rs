@@ -21,7 +21,7 @@ pub(crate) enum Key {
     List(list::List),
     /// Show a key, after verifying its certificate
     Show(show::Show),
-    /// Show the address that a key receives bitcoin at, after verifying its certificate
+    /// Show the address that a key receives at, after verifying its certificate
     Address(address::Address),
     /// Show what a watch-only wallet needs to derive a key's addresses
     Xpub(xpub::Xpub),

@@ -3,6 +3,7 @@
 mod digest;
 mod message;
 mod psbt;
+mod solana;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub(crate) enum Sign {
     Psbt(psbt::Psbt),
     /// Sign a digest of 32 bytes
     Digest(digest::Digest),
+    /// Sign a Solana message that moves what it shows
+    Solana(solana::Solana),
 }
 
 /// What every kind of signing understands.
@@ -49,6 +52,7 @@ impl Sign {
             Self::Message(message) => message.run(context).await,
             Self::Psbt(psbt) => psbt.run(context).await,
             Self::Digest(digest) => digest.run(context).await,
+            Self::Solana(solana) => solana.run(context).await,
         }
     }
 }

@@ -8,5 +8,6 @@
 
 mod audit;
 mod ceremony;
+mod decode;
 mod usage;
 mod workspace;

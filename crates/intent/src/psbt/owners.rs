@@ -30,6 +30,14 @@ pub(super) struct Owners {
 }
 
 impl Owners {
+    /// Nothing belongs to anybody.
+    pub(super) fn nobody(psbt: &Psbt) -> Self {
+        Self {
+            inputs: vec![None; psbt.inputs.len()],
+            outputs: vec![None; psbt.outputs.len()],
+        }
+    }
+
     pub(super) fn of(
         psbt: &Psbt,
         prevouts: &[TxOut],

@@ -78,7 +78,7 @@ fn rich(key: &WholeKey) -> Psbt {
 
 /// One thing that may happen to bytes on their way.
 #[derive(Clone, Debug)]
-enum Damage {
+pub(super) enum Damage {
     Set(sample::Index, u8),
     Flip(sample::Index, u8),
     Insert(sample::Index, Vec<u8>),
@@ -87,7 +87,7 @@ enum Damage {
 }
 
 impl Damage {
-    fn any() -> impl Strategy<Value = Self> {
+    pub(super) fn any() -> impl Strategy<Value = Self> {
         let place = any::<sample::Index>;
         prop_oneof![
             (place(), any::<u8>()).prop_map(|(at, byte)| Self::Set(at, byte)),
@@ -98,7 +98,7 @@ impl Damage {
         ]
     }
 
-    fn inflict(self, bytes: &mut Vec<u8>) {
+    pub(super) fn inflict(self, bytes: &mut Vec<u8>) {
         if bytes.is_empty() {
             return;
         }

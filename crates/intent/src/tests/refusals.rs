@@ -7,7 +7,8 @@ use quorate_model::{
 
 use super::fixtures::{CHAIN_CODE, WholeKey, output, plain, spend, stranger};
 use crate::{
-    BatchUndecodable, KeyFacts, Network, Undecodable, address, decode, decode_all, taproot_script,
+    BatchUndecodable, KeyFacts, Network, Undecodable, address, decode, decode_all, inspect,
+    taproot_script,
 };
 
 #[test]
@@ -24,7 +25,13 @@ fn a_payload_is_signed_only_under_its_own_purpose() {
             .filter(|purpose| *purpose != kind.purpose())
             .collect();
 
-        let error = decode_as(Scheme::Bip340, &others, &payload).unwrap_err();
+        // No scheme signs the kinds of EVM chains.
+        let scheme = Scheme::ALL.into_iter().find(|scheme| is_fit(*scheme, kind));
+        let Some(scheme) = scheme else {
+            continue;
+        };
+
+        let error = decode_as(scheme, &others, &payload).unwrap_err();
 
         assert_eq!(
             error,
@@ -76,6 +83,17 @@ fn a_scheme_signs_only_the_kinds_that_it_has_signatures_for() {
     check(Scheme::Bip340, &message, true);
     check(Scheme::FrostSecp256k1, &message, true);
     check(Scheme::Ed25519, &message, true);
+    for scheme in Scheme::ALL {
+        for kind in [
+            PayloadKind::EvmTransaction,
+            PayloadKind::EvmMessage,
+            PayloadKind::EvmTypedData,
+        ] {
+            check(scheme, &Payload::new(kind, *b"{}"), false);
+        }
+        let solana = Payload::solana_message(*b"x");
+        check(scheme, &solana, scheme == Scheme::Ed25519);
+    }
 }
 
 #[test]
@@ -153,8 +171,17 @@ fn a_payload_beyond_the_bound_is_refused_unread() {
             allow_high_fee: false,
             path: DerivationPath::ROOT,
         };
-        let error = decode_as(Scheme::Bip340, &KeyPurpose::ALL, &payload).unwrap_err();
-        assert_eq!(error, Undecodable::TooLarge { kind, found });
+        assert_eq!(
+            inspect(&payload),
+            Err(Undecodable::TooLarge { kind, found })
+        );
+        for scheme in Scheme::ALL
+            .into_iter()
+            .filter(|scheme| is_fit(*scheme, kind))
+        {
+            let error = decode_as(scheme, &KeyPurpose::ALL, &payload).unwrap_err();
+            assert_eq!(error, Undecodable::TooLarge { kind, found });
+        }
     }
     let largest = Payload::message(vec![5; MAX_PAYLOAD_BYTES]);
     assert_eq!(
@@ -267,6 +294,12 @@ fn a_refusal_carries_reason_detail_and_payload() {
         Refusal::from(&Undecodable::BareDigest).get("detail"),
         Some("BARE_DIGEST")
     );
+}
+
+/// Whether a scheme has signatures for a kind.
+fn is_fit(scheme: Scheme, kind: PayloadKind) -> bool {
+    let unfit = Err(Undecodable::SchemeUnfit { kind, scheme });
+    decode_as(scheme, &KeyPurpose::ALL, &Payload::new(kind, [])) != unfit
 }
 
 fn purposes(list: &[KeyPurpose]) -> Purposes {

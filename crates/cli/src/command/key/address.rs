@@ -1,8 +1,8 @@
 //! `quorate key address`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use quorate_client::model::{DerivationPath, KeyName, Refusal};
-use quorate_intent::{KeyFacts, Network, address};
+use quorate_intent::{KeyFacts, Network, address, solana_address};
 use serde_json::json;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     output::{self, Table},
 };
 
-/// Show the address that a key receives bitcoin at, after verifying its certificate.
+/// Show the address that a key receives at, after verifying its certificate.
 #[derive(Debug, Args)]
 pub(crate) struct Address {
     /// Name of the key
@@ -19,9 +19,21 @@ pub(crate) struct Address {
     /// Child of the key, as m/0/5
     #[arg(long, default_value = "m")]
     path: DerivationPath,
-    /// bitcoin, testnet, signet or regtest
+    /// The chain that the address is on
+    #[arg(long, value_enum, default_value_t = Chain::Bitcoin)]
+    chain: Chain,
+    /// Of bitcoin: bitcoin, testnet, signet or regtest
     #[arg(long, default_value = "bitcoin")]
     network: Network,
+}
+
+/// Chains that keys have addresses on.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Chain {
+    /// Taproot, for bip340 keys
+    Bitcoin,
+    /// For ed25519 keys; the same on all of its networks
+    Solana,
 }
 
 impl Address {
@@ -30,8 +42,11 @@ impl Address {
         let key = client.key(&self.name).await?;
         let record = key.record();
         let facts = KeyFacts::of(record);
-        let address =
-            address(&facts, &self.path, self.network).map_err(|error| Refusal::from(&error))?;
+        let address = match self.chain {
+            Chain::Bitcoin => address(&facts, &self.path, self.network),
+            Chain::Solana => solana_address(&facts, &self.path),
+        }
+        .map_err(|error| Refusal::from(&error))?;
         let mut table = Table::default();
         table.row([&address]);
         output::print(context.format(), &json!({ "address": address }), &table)
