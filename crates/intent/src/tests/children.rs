@@ -58,7 +58,7 @@ type Origin = (
 );
 
 fn origin(key: &WholeKey, path: &str) -> Origin {
-    let path = path.trim_start_matches("m").trim_start_matches('/');
+    let path = path.trim_start_matches('m').trim_start_matches('/');
     (vec![], (fingerprint(key), path.parse().unwrap()))
 }
 
