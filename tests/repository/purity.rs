@@ -1,4 +1,4 @@
-//! Pure crates reach no runtime, no socket and no database, and arrows point one way (DESIGN 4).
+//! Pure crates reach no runtime, no socket and no database, and arrows point one way.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

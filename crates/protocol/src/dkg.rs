@@ -9,7 +9,7 @@
 //! - each broadcast round is followed by an echo round, and nobody sends a share before everybody
 //!   has signed that it saw the same (P15);
 //! - the run ends at the first fault, with evidence where somebody can be named (P16, P21);
-//! - the key is not tweaked, for BIP-340 neither (DESIGN section 6).
+//! - the key is not tweaked, for BIP-340 neither.
 //!
 //! | round | message | to | holds |
 //! |---|---|---|---|

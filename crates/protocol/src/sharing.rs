@@ -1,5 +1,5 @@
 //! Secret sharing over a prime-order group: one layer for key generation and for every change of
-//! holders (DESIGN 3.5).
+//! holders.
 //!
 //! Shamir's polynomials with Feldman's commitments (Feldman, FOCS 1987). A dealer shares a constant
 //! term that is random at a key's birth and given when a share is dealt again; receivers see no

@@ -1,4 +1,4 @@
-//! Second opinions: signatures verified by code that had no part in making them (DESIGN section 6).
+//! Second opinions: signatures verified by code that had no part in making them.
 //!
 //! BIP-340 is libsecp256k1's own. Ed25519 is `verify_strict` of ed25519-dalek. FROST(secp256k1) has
 //! no other library that verifies it, so RFC 9591's equation is written out here over

@@ -70,7 +70,7 @@ pub enum Advance<M, O> {
 /// are used again: after a signature that does not hold although every check passed, and where the
 /// two ends of a pairing differ.
 ///
-/// Otherwise one bad node could make every subset fail for ever without being named (DESIGN 7).
+/// Otherwise one bad node could make every subset fail for ever without being named.
 pub fn renews_pairings(abort: &Abort) -> bool {
     matches!(
         abort.fault(),
