@@ -21,6 +21,10 @@ use crate::{
     undecodable::Undecodable,
 };
 
+/// The most children that are derived for one payload: what a transaction of the greatest size
+/// takes whose wallet keeps its addresses below a few accounts.
+pub(crate) const MAX_DERIVED: usize = 8_192;
+
 /// A key on secp256k1 with its children, each derived once.
 #[derive(Debug)]
 pub(crate) struct Family {
@@ -76,6 +80,9 @@ impl Family {
         if let Some(known) = self.derived.get(steps) {
             return Some(*known);
         }
+        if self.derived.len() >= MAX_DERIVED {
+            return None;
+        }
         let parent = self.child(parents)?;
         let step = ChildNumber::from_normal_idx(*last).ok()?;
         let child = parent.derive_pub(&SECP, &[step]).ok()?;
@@ -95,23 +102,27 @@ impl Family {
         &mut self,
         key: &XOnlyPublicKey,
         (fingerprint, path): &KeySource,
-    ) -> Result<Option<(DerivationPath, TaprootKey)>, FalseClaim> {
+    ) -> Result<Option<(DerivationPath, TaprootKey)>, BadClaim> {
         if *fingerprint != self.fingerprint {
             return Ok(None);
         }
-        let path = plain(path).ok_or(FalseClaim)?;
-        let child = self.taproot(&path).ok_or(FalseClaim)?;
-        if child.internal == *key {
-            Ok(Some((path, child)))
-        } else {
-            Err(FalseClaim)
+        let path = plain(path).ok_or(BadClaim::False)?;
+        match self.taproot(&path) {
+            Some(child) if child.internal == *key => Ok(Some((path, child))),
+            None if self.derived.len() >= MAX_DERIVED => Err(BadClaim::TooMany),
+            Some(_) | None => Err(BadClaim::False),
         }
     }
 }
 
-/// A key origin that names a key of ours by its fingerprint, and another key by its bytes or path.
+/// Why a key origin with our fingerprint is not believed.
 #[derive(Debug)]
-pub(crate) struct FalseClaim;
+pub(crate) enum BadClaim {
+    /// Its key or its path is another's.
+    False,
+    /// Too much has been derived for one payload.
+    TooMany,
+}
 
 fn plain(path: &bip32::DerivationPath) -> Option<DerivationPath> {
     let steps: Option<Vec<u32>> = path

@@ -6,6 +6,7 @@ use quorate_model::{
 };
 
 use crate::{
+    children::MAX_DERIVED,
     evm::{refusal::EvmRefusal, typed_data::refusal::TypedDataRefusal},
     psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS},
     solana::refusal::SolanaRefusal,
@@ -87,6 +88,12 @@ pub enum Undecodable {
         /// Which, from 0.
         index: usize,
     },
+    /// Key origins that take longer to derive than a payload may.
+    #[error(
+        "the key origins of the PSBT lead over more than {MAX_DERIVED} children of this key: split \
+         the transaction"
+    )]
+    TooManyChildren,
     /// BIP-32 leaves a few indices out; it happens once in 2^127.
     #[error("the key has no child at {path}: use the next index")]
     NoChild {
@@ -282,9 +289,10 @@ impl Undecodable {
     /// The reason of the catalogue.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::TooLarge { .. } | Self::TooManyInputs { .. } | Self::TooManyOutputs { .. } => {
-                Reason::TooLarge
-            }
+            Self::TooLarge { .. }
+            | Self::TooManyInputs { .. }
+            | Self::TooManyOutputs { .. }
+            | Self::TooManyChildren => Reason::TooLarge,
             Self::SchemeUnfit { .. } => Reason::SchemeMismatch,
             Self::WrongPurpose { .. } | Self::BareDigest | Self::MessageIsTransaction => {
                 Reason::PurposeMismatch
@@ -347,6 +355,7 @@ impl Undecodable {
             Self::AlreadySigned { .. } => "PSBT_ALREADY_SIGNED",
             Self::PathBesidePsbt => "PSBT_PATH_BESIDE",
             Self::FalseOrigin { .. } => "PSBT_FALSE_KEY_ORIGIN",
+            Self::TooManyChildren => "PSBT_TOO_MANY_CHILDREN",
             Self::NoChild { .. } => "NO_SUCH_CHILD",
             Self::OutputsExceedInputs { .. } => "PSBT_OUTPUTS_EXCEED_INPUTS",
             Self::HighFee { .. } => "PSBT_HIGH_FEE",

@@ -6,8 +6,8 @@
 //! Functionality 3.5 for the two-party multiplication, which follows `DKLs19` (ePrint 2019/523,
 //! Protocol 1) over the oblivious transfer extension of KOS (ePrint 2015/546, figure 10) and the
 //! base transfers of Zhou et al. (ePrint 2022/1525, section 3). The cryptography is `dkls23-core`,
-//! which has had no outside audit; what its use demands stands in `docs/protocol/ecdsa.md`. Differences from the
-//! paper:
+//! which has had no outside audit; what its use demands stands in `docs/protocol/ecdsa.md`.
+//! Differences from the paper:
 //! - the key and its shares are those of [`dkg`](crate::dkg): Protocol 3.1's own key generation is
 //!   not used, and the set-up leaves the share as it is;
 //! - every message belongs to a session that contains a fresh nonce of every party and everything

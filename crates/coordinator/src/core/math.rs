@@ -3,7 +3,7 @@
 
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    DerivationPath, Digest, KeyRecord, NodeId, PartyIndex, Reason, Refusal,
+    DerivationPath, Digest, KeyRecord, NodeId, PartyIndex, Reason, Refusal, SessionPreimage,
     certificate::PossessionProof,
     payload::{Payload, pop_message},
     roster::PinnedRoster,
@@ -145,6 +145,20 @@ pub(super) fn bad_share(
         tweak: message.tweak,
     };
     Evidence::BadSignatureShare(Box::new(share)).to_bytes().ok()
+}
+
+/// Whom evidence proves guilty of having spoilt the ceremony of a command.
+pub(super) fn spoilt_by(
+    pinned: &PinnedRoster,
+    command: &Digest,
+    evidence: &[u8],
+) -> Option<NodeId> {
+    let read = Evidence::from_bytes(evidence).ok()?;
+    let is_of_command = |session: &SessionPreimage| session.binding.command == *command;
+    if !read.session().is_some_and(is_of_command) {
+        return None;
+    }
+    proven(pinned, evidence)
 }
 
 /// Whom evidence of a ceremony proves guilty.

@@ -6,7 +6,7 @@ use bitcoin::{NetworkKind, Psbt, TapLeafHash, TxOut, bip32::KeySource, secp256k1
 use quorate_model::DerivationPath;
 
 use crate::{
-    children::{FalseClaim, Family},
+    children::{BadClaim, Family},
     decode::KeyFacts,
     taproot::TaprootKey,
     undecodable::Undecodable,
@@ -81,9 +81,10 @@ fn owners<'a>(
         let mut owner = (output.script_pubkey == root.key.script).then(|| root.clone());
         let internal = origins.iter().filter(|(_, (leaves, _))| leaves.is_empty());
         for (key, (_, source)) in internal {
-            let claimed = family
-                .claimed(key, source)
-                .map_err(|FalseClaim| Undecodable::FalseOrigin { side, index })?;
+            let claimed = family.claimed(key, source).map_err(|claim| match claim {
+                BadClaim::False => Undecodable::FalseOrigin { side, index },
+                BadClaim::TooMany => Undecodable::TooManyChildren,
+            })?;
             let Some((path, key)) = claimed else {
                 continue;
             };

@@ -293,3 +293,23 @@ fn a_key_that_spends_nothing_has_an_extended_key_and_no_descriptor() {
         Err(Undecodable::WrongPurpose { .. })
     ));
 }
+
+#[test]
+fn a_psbt_does_not_make_a_node_derive_without_end() {
+    let key = WholeKey::number(1);
+    let paths: Vec<String> = (0..900)
+        .map(|at| format!("m/{at}/0/0/0/0/0/0/0/0/0"))
+        .collect();
+    let paid = paths
+        .iter()
+        .map(|at| output(script(&key, &path(at)), 1))
+        .collect();
+    let mut psbt = spend(vec![output(key.script(), 100_000)], paid);
+    for (index, at) in paths.iter().enumerate() {
+        claim_output(&key, &mut psbt, index, at);
+    }
+
+    let error = decode_psbt(&key, &psbt).unwrap_err();
+
+    assert_eq!(error, Undecodable::TooManyChildren);
+}

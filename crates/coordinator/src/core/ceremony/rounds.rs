@@ -149,10 +149,15 @@ impl Core {
         aborted: &Aborted,
         current: bool,
     ) {
-        let proven = aborted
-            .evidence
-            .as_ref()
-            .and_then(|bytes| Some((math::proven(&self.pinned, bytes)?, bytes.clone())));
+        // Only what happened in this creation ends it: whoever was proven guilty before may have been
+        // mended since, and old evidence must not keep it out for ever.
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        let proven = aborted.evidence.as_ref().and_then(|bytes| {
+            let culprit = math::spoilt_by(&self.pinned, &op.digest, bytes)?;
+            Some((culprit, bytes.clone()))
+        });
         let refusal = Refusal::new(
             Reason::PeerMisbehaved,
             format!("node {node} ended the ceremony: {}", aborted.message),
@@ -163,10 +168,7 @@ impl Core {
                 self.misbehaved(moment, &culprit, "spoilt a ceremony", true);
                 self.keep_evidence(moment, &culprit, &evidence);
                 let refusal = refusal.with("culprit", &culprit);
-                let spoils = |op: &super::Creation| op.create.nodes.contains(&culprit);
-                if self.ceremonies.ops.get(name).is_some_and(spoils) {
-                    self.fail_creation(moment, name, CommandState::Failed, refusal);
-                }
+                self.fail_creation(moment, name, CommandState::Failed, refusal);
             }
             None if current => self.again(moment, name, refusal),
             None => {}

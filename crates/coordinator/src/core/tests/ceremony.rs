@@ -422,6 +422,25 @@ fn whoever_spoils_a_run_and_forgets_it_first_is_blamed_by_the_answers_that_come_
 }
 
 #[test]
+fn evidence_of_another_creation_does_not_end_this_one() {
+    let mut world = World::new(3);
+    world.node(1).manners.false_echo = true;
+    let spoilt = create(&mut world, "spoilt");
+    world.run();
+    assert_blamed_for_the_echo(&mut world, spoilt);
+    let old = world.node(0).evidence[0].clone();
+    world.node(1).manners.false_echo = false;
+    world.pass(Limits::default().penalty_ms);
+    world.node(2).manners.aborts_at = Some(1);
+    world.node(2).manners.aborts_with = Some(old);
+
+    let handle = create(&mut world, "vault");
+    world.pass(500);
+
+    assert_eq!(world.view(handle).state, CommandState::Succeeded);
+}
+
+#[test]
 fn a_lost_answer_in_the_proof_takes_other_tickets() {
     let mut world = World::new(3);
     world.silence(2);

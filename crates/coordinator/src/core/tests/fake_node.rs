@@ -60,6 +60,8 @@ pub(super) struct Manners {
     pub(super) false_echo: bool,
     /// Ends a ceremony at this round without naming anybody.
     pub(super) aborts_at: Option<u8>,
+    /// What it shows when it does.
+    pub(super) aborts_with: Option<Vec<u8>>,
     /// Does not trust its clock until others confirm it.
     pub(super) clock: Option<Nonce32>,
 }
@@ -477,7 +479,7 @@ impl FakeNode {
             ended.aborted = Some(quorate_model::node_api::Aborted {
                 message: "split view".to_owned(),
                 culprits: vec![],
-                evidence: None,
+                evidence: self.manners.aborts_with.clone(),
             });
             return Ok(NodeReply::Ceremony(ended));
         }
