@@ -386,7 +386,7 @@ impl Core {
             Purpose::Status { nonce } => {
                 self.status_reply(moment, &node, nonce, elapsed_us, result);
             }
-            Purpose::Sync => self.sync_reply(moment, &node, result),
+            Purpose::Sync { after } => self.sync_reply(moment, &node, after.as_ref(), result),
             Purpose::Tickets { scheme } => self.tickets_reply(moment, &node, scheme, result),
             Purpose::Shares(parts) => {
                 if let Some(peer) = self.peers.get_mut(&node) {

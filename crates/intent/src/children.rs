@@ -21,9 +21,9 @@ use crate::{
     undecodable::Undecodable,
 };
 
-/// The most children that are derived for one payload: what a transaction of the greatest size
-/// takes whose wallet keeps its addresses below a few accounts.
-pub(crate) const MAX_DERIVED: usize = 8_192;
+/// How much is derived for the PSBTs of one command, in steps and outputs: what the largest one
+/// takes whose wallet keeps its addresses below a few accounts, and some hundred milliseconds.
+pub(crate) const MAX_DERIVED: usize = 12_288;
 
 /// A key on secp256k1 with its children, each derived once.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Family {
     xpub: Xpub,
     fingerprint: Fingerprint,
     derived: BTreeMap<Vec<u32>, Xpub>,
+    /// How much may still be derived.
+    left: usize,
 }
 
 /// How a wallet can follow a key without asking again.
@@ -64,7 +66,18 @@ impl Family {
             xpub,
             fingerprint: xpub.fingerprint(),
             derived: BTreeMap::new(),
+            left: MAX_DERIVED,
         })
+    }
+
+    /// The same with less that may be derived.
+    pub(crate) fn with_left(self, left: usize) -> Self {
+        Self { left, ..self }
+    }
+
+    /// How much may still be derived.
+    pub(crate) fn left(&self) -> usize {
+        self.left
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -80,9 +93,7 @@ impl Family {
         if let Some(known) = self.derived.get(steps) {
             return Some(*known);
         }
-        if self.derived.len() >= MAX_DERIVED {
-            return None;
-        }
+        self.left = self.left.checked_sub(1)?;
         let parent = self.child(parents)?;
         let step = ChildNumber::from_normal_idx(*last).ok()?;
         let child = parent.derive_pub(&SECP, &[step]).ok()?;
@@ -92,6 +103,7 @@ impl Family {
 
     /// The taproot output of a child; none where BIP-32 has no child.
     pub(crate) fn taproot(&mut self, path: &DerivationPath) -> Option<TaprootKey> {
+        self.left = self.left.checked_sub(1)?;
         let child = self.child(path.steps())?;
         TaprootKey::of(&child.public_key.serialize()).ok()
     }
@@ -109,7 +121,7 @@ impl Family {
         let path = plain(path).ok_or(BadClaim::False)?;
         match self.taproot(&path) {
             Some(child) if child.internal == *key => Ok(Some((path, child))),
-            None if self.derived.len() >= MAX_DERIVED => Err(BadClaim::TooMany),
+            None if self.left == 0 => Err(BadClaim::TooMany),
             Some(_) | None => Err(BadClaim::False),
         }
     }
@@ -120,7 +132,7 @@ impl Family {
 pub(crate) enum BadClaim {
     /// Its key or its path is another's.
     False,
-    /// Too much has been derived for one payload.
+    /// Too much has been derived for one command.
     TooMany,
 }
 

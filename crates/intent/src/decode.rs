@@ -6,7 +6,7 @@ use quorate_model::{
 };
 
 use crate::{
-    children::child_key,
+    children::{MAX_DERIVED, child_key},
     evm,
     facts::{DigestFacts, Facts, MessageFacts},
     psbt::{self, Spend},
@@ -79,9 +79,19 @@ pub struct Decoded {
 ///
 /// Everything that keeps the payload from being signed by this key, whatever policy says.
 pub fn decode(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {
+    let mut left = MAX_DERIVED;
+    decode_within(payload, key, &mut left)
+}
+
+/// The same, with how much may still be derived for the command.
+fn decode_within(
+    payload: &Payload,
+    key: &KeyFacts<'_>,
+    left: &mut usize,
+) -> Result<Decoded, Undecodable> {
     match payload.kind {
         PayloadKind::Message => message(payload, key),
-        PayloadKind::Psbt => read_psbt(payload, key).map(Spend::into_decoded),
+        PayloadKind::Psbt => read_psbt(payload, key, left).map(Spend::into_decoded),
         PayloadKind::Digest => digest(payload, key),
         PayloadKind::EvmTransaction => evm_transaction(payload, key),
         PayloadKind::EvmMessage => evm_message(payload, key),
@@ -134,9 +144,10 @@ pub fn decode_all(
     }
     let mut decoded = Vec::with_capacity(payloads.len());
     let mut items: usize = 0;
+    let mut left = MAX_DERIVED;
     for (index, payload) in payloads.iter().enumerate() {
-        let one =
-            decode(payload, key).map_err(|error| BatchUndecodable::Payload { index, error })?;
+        let one = decode_within(payload, key, &mut left)
+            .map_err(|error| BatchUndecodable::Payload { index, error })?;
         items = items.saturating_add(one.items.len());
         if items > MAX_SIGNING_ITEMS {
             return Err(BatchUndecodable::TooManyItems { index });
@@ -193,12 +204,16 @@ fn bounded(payload: &Payload) -> Result<&[u8], Undecodable> {
 }
 
 /// Reads a payload that is a PSBT.
-pub(crate) fn read_psbt(payload: &Payload, key: &KeyFacts<'_>) -> Result<Spend, Undecodable> {
+pub(crate) fn read_psbt(
+    payload: &Payload,
+    key: &KeyFacts<'_>,
+    left: &mut usize,
+) -> Result<Spend, Undecodable> {
     let bytes = admit_payload(payload, key)?;
     if !payload.path.is_root() {
         return Err(Undecodable::PathBesidePsbt);
     }
-    psbt::read(bytes, key, payload.allow_high_fee)
+    psbt::read(bytes, key, payload.allow_high_fee, left)
 }
 
 fn message(payload: &Payload, key: &KeyFacts<'_>) -> Result<Decoded, Undecodable> {

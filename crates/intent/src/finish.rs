@@ -8,6 +8,7 @@ use bitcoin::{
 use quorate_model::{Payload, PayloadKind, Scheme, payload::MAX_PAYLOAD_BYTES};
 
 use crate::{
+    children::MAX_DERIVED,
     decode::{KeyFacts, decode, read_psbt},
     psbt::{OwnInput, Spend, parse},
     taproot::SECP,
@@ -85,7 +86,8 @@ pub fn finish(
             Ok(Finished::Signature(signatures.concat()))
         }
         PayloadKind::Psbt => {
-            let spend = read_psbt(payload, key)?;
+            let mut left = MAX_DERIVED;
+            let spend = read_psbt(payload, key, &mut left)?;
             check_lengths(spend.own.len(), key.scheme, signatures)?;
             fill_in(spend, signatures)
         }

@@ -84,16 +84,18 @@ impl Spend {
     }
 }
 
-/// Reads a PSBT and checks everything that does not depend on policy.
+/// Reads a PSBT and checks everything that does not depend on policy. `left` is how much may
+/// still be derived for the command.
 pub(crate) fn read(
     bytes: &[u8],
     key: &KeyFacts<'_>,
     allow_high_fee: bool,
+    left: &mut usize,
 ) -> Result<Spend, Undecodable> {
     let psbt = parse(bytes)?;
     check_shape(&psbt.unsigned_tx)?;
     let prevouts = prevouts(&psbt)?;
-    let owners = Owners::of(&psbt, &prevouts, key)?;
+    let owners = Owners::of(&psbt, &prevouts, key, left)?;
     let types = own_inputs(&psbt, &owners)?;
     let totals = Totals::of(&psbt, &prevouts, &owners, allow_high_fee)?;
     let own = sighashes(&psbt.unsigned_tx, &prevouts, types);

@@ -90,8 +90,8 @@ pub enum Undecodable {
     },
     /// Key origins that take longer to derive than a payload may.
     #[error(
-        "the key origins of the PSBT lead over more than {MAX_DERIVED} children of this key: split \
-         the transaction"
+        "the key origins of the PSBTs of the command take more than {MAX_DERIVED} derivations: split \
+         the command or the transaction"
     )]
     TooManyChildren,
     /// BIP-32 leaves a few indices out; it happens once in 2^127.

@@ -35,7 +35,10 @@ pub(super) enum Purpose {
     Status {
         nonce: Nonce32,
     },
-    Sync,
+    Sync {
+        /// The name after which the page begins.
+        after: Option<KeyName>,
+    },
     Tickets {
         scheme: Scheme,
     },

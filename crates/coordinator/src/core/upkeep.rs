@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    KeyState, NodeId, Scheme,
+    KeyName, KeyState, NodeId, Scheme,
     bytes::Nonce32,
     certificate::CommitCertificate,
     node_api::{ClockState, KeyListing, NodeReply, NodeRequest, NodeStatus, TimeAttestation},
@@ -56,7 +56,8 @@ impl Core {
             limit: KEYS_PER_PAGE,
         };
         let timeout = self.config.limits.call_timeout_ms;
-        self.call(moment, node, request, timeout, Purpose::Sync);
+        let purpose = Purpose::Sync { after: None };
+        self.call(moment, node, request, timeout, purpose);
     }
 
     pub(super) fn link_down(&mut self, moment: &mut Moment<'_>, node: &NodeId) {
@@ -270,6 +271,7 @@ impl Core {
         &mut self,
         moment: &mut Moment<'_>,
         node: &NodeId,
+        after: Option<&KeyName>,
         result: Result<NodeReply, CallFailure>,
     ) {
         let timeout = self.config.limits.call_timeout_ms;
@@ -280,17 +282,27 @@ impl Core {
             }
             return;
         };
+        // Names ascend from page to page, so that every page makes progress.
+        let names = after
+            .into_iter()
+            .chain(listings.iter().map(|listing| &listing.key));
+        if !names.is_sorted_by(|one, next| one < next) {
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.syncing = false;
+            }
+            return self.misbehaved(moment, node, "listed keys out of order", false);
+        }
         let last = listings.last().map(|listing| listing.key.clone());
         for listing in listings {
             self.learn(moment, node, &listing);
         }
-        // Names ascend, so a page that is not empty makes progress, whoever answers.
         if let Some(after) = last {
             let request = NodeRequest::ListKeys {
-                after: Some(after),
+                after: Some(after.clone()),
                 limit: KEYS_PER_PAGE,
             };
-            self.call(moment, node, request, timeout, Purpose::Sync);
+            let purpose = Purpose::Sync { after: Some(after) };
+            self.call(moment, node, request, timeout, purpose);
         } else if let Some(peer) = self.peers.get_mut(node) {
             peer.synced = true;
             peer.synced_ms = moment.ms();

@@ -42,8 +42,9 @@ impl Owners {
         psbt: &Psbt,
         prevouts: &[TxOut],
         key: &KeyFacts<'_>,
+        left: &mut usize,
     ) -> Result<Self, Undecodable> {
-        let mut family = Family::of(key, NetworkKind::Main)?;
+        let mut family = Family::of(key, NetworkKind::Main)?.with_left(*left);
         let root = Owner {
             path: DerivationPath::ROOT,
             key: TaprootKey::of(key.group_key)?,
@@ -64,6 +65,7 @@ impl Owners {
             .iter()
             .zip(psbt.outputs.iter().map(|output| &output.tap_key_origins));
         let outputs = owners("output", outputs, &root, &mut family)?;
+        *left = family.left();
         Ok(Self { inputs, outputs })
     }
 }

@@ -16,8 +16,8 @@ use super::{
     judges::{core_accepts, spent_outputs, transaction_of},
 };
 use crate::{
-    Facts, Finished, KeyFacts, Network, SigningItem, Undecodable, WatchOnly, address, decode,
-    finish, watch_only,
+    BatchUndecodable, Facts, Finished, KeyFacts, Network, SigningItem, Undecodable, WatchOnly,
+    address, decode, decode_all, finish, watch_only,
 };
 
 fn path(text: &str) -> DerivationPath {
@@ -294,22 +294,37 @@ fn a_key_that_spends_nothing_has_an_extended_key_and_no_descriptor() {
     ));
 }
 
-#[test]
-fn a_psbt_does_not_make_a_node_derive_without_end() {
-    let key = WholeKey::number(1);
-    let paths: Vec<String> = (0..900)
+/// A PSBT that pays to so many children of the key, ten steps away each.
+fn pays_far_away(key: &WholeKey, count: usize) -> Psbt {
+    let paths: Vec<String> = (0..count)
         .map(|at| format!("m/{at}/0/0/0/0/0/0/0/0/0"))
         .collect();
     let paid = paths
         .iter()
-        .map(|at| output(script(&key, &path(at)), 1))
+        .map(|at| output(script(key, &path(at)), 1))
         .collect();
     let mut psbt = spend(vec![output(key.script(), 100_000)], paid);
     for (index, at) in paths.iter().enumerate() {
-        claim_output(&key, &mut psbt, index, at);
+        claim_output(key, &mut psbt, index, at);
     }
+    psbt
+}
 
-    let error = decode_psbt(&key, &psbt).unwrap_err();
+#[test]
+fn a_command_does_not_make_a_node_derive_without_end() {
+    let key = WholeKey::number(1);
+    let many = pays_far_away(&key, 1_200);
+    let half = Payload {
+        allow_high_fee: true,
+        ..Payload::psbt(pays_far_away(&key, 600).serialize())
+    };
 
-    assert_eq!(error, Undecodable::TooManyChildren);
+    assert_eq!(
+        decode_psbt(&key, &many).unwrap_err(),
+        Undecodable::TooManyChildren
+    );
+    assert!(decode(&half, &key.facts()).is_ok());
+    let twice = decode_all(&[half.clone(), half], &key.facts()).unwrap_err();
+    let error = Undecodable::TooManyChildren;
+    assert_eq!(twice, BatchUndecodable::Payload { index: 1, error });
 }

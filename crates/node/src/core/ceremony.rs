@@ -162,7 +162,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 "the command makes no key",
             )));
         };
-        if let Err(refusal) = self.judge_command(state, admitted)? {
+        if let Err(refusal) = Self::judge_command(state, admitted)? {
             return Ok(Err(refusal));
         }
         if !create.nodes.contains(&self.me) {

@@ -74,8 +74,8 @@ pub(super) struct Task {
     pub(super) set_digest: Digest,
     pub(super) message: Vec<u8>,
     pub(super) message_digest: Digest,
-    /// The share of the child that signs; none where the key itself does.
-    pub(super) child: Option<SigningKeyShare>,
+    /// The child that signs; none where the key itself does. Its share is made when it is used.
+    pub(super) child: Option<Child>,
     pub(super) tweak: Tweak,
 }
 
@@ -391,7 +391,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                     &item.path,
                     item.tweak == ItemTweak::TaprootKeyPath,
                 ),
-                child: child_share(key, &item.path)?,
+                child: child_of(key, &item.path)?,
                 message: item.message,
                 tweak: match item.tweak {
                     ItemTweak::None => Tweak::None,
@@ -438,10 +438,20 @@ impl<D: Disk + 'static> NodeCore<D> {
                 child,
                 tweak,
             } = task;
-            let signing = child.as_ref().unwrap_or(&key.share);
+            let no_share = || Refusal::new(Reason::Invariant, "a share has no share of a child");
+            let share = match &child {
+                Some(child) => Some(key.share.child(child).ok_or_else(no_share)?),
+                None => None,
+            };
             let share = self
                 .shares
-                .share(signing, nonces, &set, &message, tweak)
+                .share(
+                    share.as_ref().unwrap_or(&key.share),
+                    nonces,
+                    &set,
+                    &message,
+                    tweak,
+                )
                 .map_err(|error| Refusal::new(Reason::SigningSetInvalid, error.to_string()))?;
             items.push(ShareItem {
                 signing_set: set_digest,
@@ -481,12 +491,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
     }
 
-    /// Judges a command without carrying it out.
+    /// Judges a command by what the node holds, without carrying it out. Answers with the
+    /// certificate of the key that is to sign, whose payloads [`Self::judge_payloads`] judges
+    /// without the state being locked.
     pub(super) fn judge_command(
-        &self,
         state: &State,
         admitted: &Admitted,
-    ) -> Result<Result<(), Refusal>, Fatal> {
+    ) -> Result<Result<Option<Vec<u8>>, Refusal>, Fatal> {
         if let Err(refusal) = check_id(state, admitted)? {
             return Ok(Err(refusal));
         }
@@ -495,7 +506,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let row = ledger::key(&*state.index, key)?;
                 Ok(match row.and_then(|row| row.certified) {
                     Some(_) => Err(super::ceremony::exists(key)),
-                    None => Ok(()),
+                    None => Ok(None),
                 })
             }
             CommandBody::Sign(sign) => {
@@ -507,22 +518,28 @@ impl<D: Disk + 'static> NodeCore<D> {
                 else {
                     return Ok(Err(not_active(&sign.key, "its creation is not finished")));
                 };
-                Ok(
-                    quorate_proto::certificate::verify(&certificate, &self.pinned).and_then(
-                        |(_, record)| {
-                            let facts = KeyFacts::of(&record);
-                            decode_all(&sign.payloads, &facts)
-                                .map(drop)
-                                .map_err(|error| Refusal::from(&error))
-                        },
-                    ),
-                )
+                Ok(Ok(Some(certificate)))
             }
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the command: upgrade it",
             ))),
         }
+    }
+
+    /// Judges what a command asks to have signed by the key of a certificate.
+    pub(super) fn judge_payloads(
+        &self,
+        admitted: &Admitted,
+        certificate: &[u8],
+    ) -> Result<(), Refusal> {
+        let CommandBody::Sign(sign) = &admitted.command().body else {
+            return Ok(());
+        };
+        let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        decode_all(&sign.payloads, &KeyFacts::of(&record))
+            .map(drop)
+            .map_err(|error| Refusal::from(&error))
     }
 }
 
@@ -614,19 +631,15 @@ fn messages(
     Ok(decoded.into_iter().flat_map(|one| one.items).collect())
 }
 
-/// This node's share of a child of the key (P26).
-fn child_share(key: &LoadedKey, path: &DerivationPath) -> Result<Option<SigningKeyShare>, Refusal> {
+/// The child of the key that signs (P26).
+fn child_of(key: &LoadedKey, path: &DerivationPath) -> Result<Option<Child>, Refusal> {
     if path.is_root() {
         return Ok(None);
     }
     let record = &key.record;
-    let child = Child::derive(record.scheme, &record.group_key, &record.chain_code, path)
-        .map_err(|error| Refusal::new(Reason::PayloadRefused, error.to_string()))?;
-    let share = key
-        .share
-        .child(&child)
-        .ok_or_else(|| Refusal::new(Reason::Invariant, "a share has no share of a child"))?;
-    Ok(Some(share))
+    Child::derive(record.scheme, &record.group_key, &record.chain_code, path)
+        .map(Some)
+        .map_err(|error| Refusal::new(Reason::PayloadRefused, error.to_string()))
 }
 
 pub(super) fn item_record(task: &Task) -> ItemRecord {

@@ -99,7 +99,13 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
         let judged = match gate::admit(&self.pinned, command, now) {
-            Ok(admitted) => self.judge_command(&lock(&self.state), &admitted)?,
+            Ok(admitted) => {
+                let judged = Self::judge_command(&lock(&self.state), &admitted)?;
+                judged.and_then(|certificate| match certificate {
+                    Some(certificate) => self.judge_payloads(&admitted, &certificate),
+                    None => Ok(()),
+                })
+            }
             Err(refusal) => Err(refusal),
         };
         Ok(Outcome::Ready(judged.map(|()| NodeReply::Done)))

@@ -56,6 +56,8 @@ pub(super) struct Manners {
     pub(super) false_statement: bool,
     /// Hands out the same ticket ids again.
     pub(super) repeats_tickets: bool,
+    /// Lists its keys from the beginning, whatever it is asked.
+    pub(super) repeats_keys: bool,
     /// Sends an echo of what was never said, and forgets the ceremony.
     pub(super) false_echo: bool,
     /// Ends a ceremony at this round without naming anybody.
@@ -248,7 +250,9 @@ impl FakeNode {
         let listings = self
             .keys
             .iter()
-            .filter(|(name, _)| after.is_none_or(|after| *name > after))
+            .filter(|(name, _)| {
+                self.manners.repeats_keys || after.is_none_or(|after| *name > after)
+            })
             .take(limit as usize)
             .map(|(name, held)| KeyListing {
                 key: name.clone(),

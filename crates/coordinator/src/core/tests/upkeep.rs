@@ -122,3 +122,20 @@ fn a_node_that_doubts_its_clock_is_given_the_word_of_its_peers() {
     assert_eq!(world.node(1).confirmed_by, expected);
     assert!(world.core.nodes()[1].clock_confirmed);
 }
+
+#[test]
+fn a_node_that_lists_the_same_keys_again_and_again_is_not_asked_again_and_again() {
+    let mut world = World::new(3);
+    world.key("vault", Scheme::Bip340, 2);
+    world.node(1).manners.repeats_keys = true;
+
+    world.connect(1);
+    world.run();
+
+    let what = "listed keys out of order";
+    assert!(world.notices.contains(&Notice::Misbehaved {
+        node: world.id(1),
+        what,
+        proven: false,
+    }));
+}
