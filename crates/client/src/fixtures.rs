@@ -143,7 +143,15 @@ pub(crate) fn made_key(scheme: Scheme) -> MadeKey {
     let share = |(index, own): (PartyIndex, &DkgOutput)| {
         let at = usize::from(index.number()) - 1;
         let public = &own.verifying_shares[at];
-        SigningKeyShare::new(scheme, index, 2, &own.share, &own.group_key, public).unwrap()
+        SigningKeyShare::new(
+            scheme.proven_by(),
+            index,
+            2,
+            &own.share,
+            &own.group_key,
+            public,
+        )
+        .unwrap()
     };
     let shares = PartyIndex::first(3).zip(&outputs).map(share).collect();
     let bytes = certificate.to_bytes().unwrap();
@@ -250,7 +258,7 @@ impl MadeKey {
         command: Digest,
         message: &[u8],
     ) -> (SetOfSigners, Vec<ShareReceipt>, Vec<u8>) {
-        let scheme = self.view.record.scheme;
+        let scheme = self.view.record.scheme.proven_by();
         let hedge = Hedge::new([1; 32]);
         let pairs: Vec<_> = signers
             .iter()

@@ -166,10 +166,14 @@ pub(crate) fn admit(kind: PayloadKind, key: &KeyFacts<'_>) -> Result<(), Undecod
                 Scheme::Bip340 | Scheme::FrostSecp256k1 | Scheme::Ed25519
             )
         }
-        PayloadKind::Psbt => key.scheme == Scheme::Bip340,
-        PayloadKind::Digest => matches!(key.scheme, Scheme::Bip340 | Scheme::FrostSecp256k1),
-        // Their signatures are ECDSA, which no scheme here makes.
-        PayloadKind::EvmTransaction | PayloadKind::EvmMessage | PayloadKind::EvmTypedData => false,
+        PayloadKind::Psbt => matches!(key.scheme, Scheme::Bip340),
+        PayloadKind::Digest => matches!(
+            key.scheme,
+            Scheme::Bip340 | Scheme::FrostSecp256k1 | Scheme::EcdsaSecp256k1
+        ),
+        PayloadKind::EvmTransaction | PayloadKind::EvmMessage | PayloadKind::EvmTypedData => {
+            key.scheme == Scheme::EcdsaSecp256k1
+        }
         PayloadKind::SolanaMessage => key.scheme == Scheme::Ed25519,
     };
     if !fits {

@@ -105,10 +105,9 @@ fn check_lengths(
             found: signatures.len(),
         });
     }
-    let expected = if scheme == Scheme::FrostSecp256k1 {
-        65
-    } else {
-        64
+    let expected = match scheme {
+        Scheme::FrostSecp256k1 | Scheme::EcdsaSecp256k1 => 65,
+        _ => 64,
     };
     match signatures
         .iter()

@@ -15,11 +15,22 @@ pub enum Scheme {
     FrostSecp256k1,
     /// FROST(Ed25519, SHA-512) of RFC 9591, 64-byte RFC 8032 signatures.
     Ed25519,
+    /// Threshold ECDSA over secp256k1 (SEC 1), 65-byte signatures: r, s, recovery id; s is not above
+    /// half the order.
+    EcdsaSecp256k1,
 }
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Self; 3] = [Self::Bip340, Self::FrostSecp256k1, Self::Ed25519];
+    pub const ALL: [Self; 4] = [
+        Self::Bip340,
+        Self::FrostSecp256k1,
+        Self::Ed25519,
+        Self::EcdsaSecp256k1,
+    ];
+
+    /// The schemes of FROST (RFC 9591): t holders sign in one round with tickets made ahead.
+    pub const FROST: [Self; 3] = [Self::Bip340, Self::FrostSecp256k1, Self::Ed25519];
 
     /// The name as the command line writes it.
     pub const fn as_str(self) -> &'static str {
@@ -27,7 +38,23 @@ impl Scheme {
             Self::Bip340 => "bip340",
             Self::FrostSecp256k1 => "frost-secp256k1",
             Self::Ed25519 => "ed25519",
+            Self::EcdsaSecp256k1 => "ecdsa-secp256k1",
         }
+    }
+
+    /// The FROST scheme in which the shares of such a key prove themselves (P20): its own, and for
+    /// ECDSA, whose group it shares, FROST(secp256k1).
+    pub const fn proven_by(self) -> Self {
+        match self {
+            Self::Bip340 => Self::Bip340,
+            Self::FrostSecp256k1 | Self::EcdsaSecp256k1 => Self::FrostSecp256k1,
+            Self::Ed25519 => Self::Ed25519,
+        }
+    }
+
+    /// Whether it is one of [`Scheme::FROST`]. ECDSA signs in rounds.
+    pub fn is_frost(self) -> bool {
+        Self::FROST.contains(&self)
     }
 }
 
@@ -39,7 +66,7 @@ impl fmt::Display for Scheme {
 
 /// A text that names no scheme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a scheme: use bip340, frost-secp256k1 or ed25519")]
+#[error("\"{0}\" is not a scheme: use bip340, frost-secp256k1, ed25519 or ecdsa-secp256k1")]
 pub struct UnknownScheme(pub String);
 
 impl FromStr for Scheme {

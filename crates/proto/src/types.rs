@@ -44,7 +44,7 @@ macro_rules! enums {
 }
 
 enums! {
-    v1::Scheme => Scheme { Bip340, FrostSecp256k1, Ed25519 }, _;
+    v1::Scheme => Scheme { Bip340, FrostSecp256k1, Ed25519, EcdsaSecp256k1 }, _;
     v1::KeyPurpose => KeyPurpose { Transactions, Messages, Digests }, _;
     v1::KeyState => KeyState { PreActive, Active }, _;
     v1::EndorsementKind => EndorsementKind { Propose, Approve, Reject }, _;

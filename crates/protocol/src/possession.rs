@@ -39,7 +39,7 @@ fn verify_shares(
             format!("proof of possession fails: {what}"),
         )
     };
-    let set = SigningSet::from_received(record.scheme, &proof.set)
+    let set = SigningSet::from_received(record.scheme.proven_by(), &proof.set)
         .map_err(|error| fails(error.to_string()))?;
     let message = pop_message(&record.certificate);
     let mut named = Vec::with_capacity(shares.len());

@@ -34,9 +34,19 @@ pub struct UnknownCurve(pub Scheme);
 impl Curve {
     pub(crate) fn of(scheme: Scheme) -> Result<Self, UnknownCurve> {
         match scheme {
-            Scheme::Bip340 | Scheme::FrostSecp256k1 => Ok(Self::Secp),
+            Scheme::Bip340 | Scheme::FrostSecp256k1 | Scheme::EcdsaSecp256k1 => Ok(Self::Secp),
             Scheme::Ed25519 => Ok(Self::Edwards),
             _ => Err(UnknownCurve(scheme)),
+        }
+    }
+
+    /// The same, for what only FROST may do: no share of an ECDSA key answers as one of FROST by
+    /// its scheme; what proves it says so, see [`Scheme::proven_by`].
+    pub(crate) fn of_frost(scheme: Scheme) -> Result<Self, UnknownCurve> {
+        if scheme.is_frost() {
+            Self::of(scheme)
+        } else {
+            Err(UnknownCurve(scheme))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Second opinions: signatures verified by code that had no part in making them.
 //!
-//! BIP-340 is libsecp256k1's own. Ed25519 is `verify_strict` of ed25519-dalek. FROST(secp256k1) has
+//! BIP-340 is libsecp256k1's own. ECDSA is verified by libsecp256k1 and by `k256`. Ed25519 is `verify_strict` of ed25519-dalek. FROST(secp256k1) has
 //! no other library that verifies it, so RFC 9591's equation is written out here over
 //! libsecp256k1's points with a hash to the field of its own. Nothing here is shared with
 //! [`frost`](crate::frost).
@@ -48,6 +48,7 @@ enum Inner {
     Bip340(XOnlyPublicKey),
     Rfc9591(PublicKey),
     Ed25519(VerifyingKey),
+    Ecdsa([u8; 33]),
 }
 
 /// A key with its tweak, ready to verify.
@@ -67,14 +68,21 @@ impl Verifier {
             (Scheme::Bip340, Tweak::TaprootKeyPath) => Inner::Bip340(tweaked(&x_only(group_key)?)?),
             (Scheme::FrostSecp256k1, Tweak::None) => Inner::Rfc9591(secp_point(group_key)?),
             (Scheme::Ed25519, Tweak::None) => Inner::Ed25519(edwards_key(group_key)?),
-            (Scheme::FrostSecp256k1 | Scheme::Ed25519, Tweak::TaprootKeyPath) => {
+            (Scheme::EcdsaSecp256k1, Tweak::None) => {
+                Inner::Ecdsa(secp_point(group_key)?.serialize())
+            }
+            (
+                Scheme::FrostSecp256k1 | Scheme::Ed25519 | Scheme::EcdsaSecp256k1,
+                Tweak::TaprootKeyPath,
+            ) => {
                 return Err(BadKey::TweakUnsupported);
             }
             (scheme, _) => return Err(BadKey::Scheme(scheme)),
         }))
     }
 
-    /// Checks a signature over a message of any length.
+    /// Checks a signature over a message of any length; ECDSA signs what a hash function has made,
+    /// 32 bytes.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let holds = match &self.0 {
             Inner::Bip340(key) => signature.try_into().is_ok_and(|bytes| {
@@ -85,6 +93,7 @@ impl Verifier {
                 key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(bytes))
                     .is_ok()
             }),
+            Inner::Ecdsa(key) => ecdsa_holds(key, message, signature),
         };
         if holds {
             Ok(())
@@ -108,6 +117,19 @@ pub fn signature(
 /// The x coordinate of the taproot output key of an untweaked group key without scripts (BIP-341).
 pub fn taproot_output_key(group_key: &[u8]) -> Result<[u8; 32], BadKey> {
     Ok(tweaked(&x_only(group_key)?)?.to_byte_array())
+}
+
+/// The signature is r, s and the recovery id.
+fn ecdsa_holds(key: &[u8; 33], message: &[u8], signature: &[u8]) -> bool {
+    let parts = signature
+        .split_first_chunk::<64>()
+        .zip(<&[u8; 32]>::try_from(message).ok());
+    match parts {
+        Some(((compact, [recovery_id]), digest)) => {
+            ecdsa(key, digest, compact, *recovery_id).is_ok()
+        }
+        _ => false,
+    }
 }
 
 fn secp_point(bytes: &[u8]) -> Result<PublicKey, BadKey> {

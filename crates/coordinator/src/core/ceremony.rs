@@ -372,7 +372,7 @@ impl Core {
             && refusal.reason.is_retryable()
         {
             let key = Arc::clone(&proving.key);
-            let scheme = key.record.scheme;
+            let scheme = key.record.scheme.proven_by();
             self.tickets.pool(node, scheme).clear();
             return self.prove_again(name, key);
         }
@@ -460,7 +460,8 @@ impl Core {
         self.writes.push(StoreItem::Key(key.stored()));
         if key.proof.is_some() {
             for participant in &key.record.participants {
-                self.tickets.pool(&participant.node, key.record.scheme);
+                self.tickets
+                    .pool(&participant.node, key.record.scheme.proven_by());
             }
         }
     }

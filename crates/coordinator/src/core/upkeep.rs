@@ -344,14 +344,15 @@ impl Core {
 
     /// Keeps a few tickets of a node ready for the schemes of its active keys.
     fn warm(&mut self, node: &NodeId, certificate: &[u8], active: bool) {
-        let known = Scheme::ALL
+        let known = Scheme::FROST
             .iter()
             .all(|scheme| self.tickets.has_pool(node, *scheme));
         if !active || known {
             return;
         }
         if let Ok(certificate) = CommitCertificate::from_bytes(certificate) {
-            self.tickets.pool(node, certificate.statement.scheme);
+            self.tickets
+                .pool(node, certificate.statement.scheme.proven_by());
         }
     }
 

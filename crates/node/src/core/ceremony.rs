@@ -171,6 +171,12 @@ impl<D: Disk + 'static> NodeCore<D> {
                 format!("node {} is not among the nodes of the command", self.me),
             )));
         }
+        if !create.scheme.is_frost() {
+            return Ok(Err(Refusal::new(
+                Reason::SchemeMismatch,
+                format!("this node makes no {} keys yet", create.scheme),
+            )));
+        }
         let row = ledger::key(&*state.index, &create.key)?;
         let create_attempts = row.as_ref().map_or(0, |row| row.prepared.len());
         let mut next = row.map_or(Epoch(1), |row| row.next_epoch());

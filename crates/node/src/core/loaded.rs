@@ -120,7 +120,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let secret =
                     Zeroizing::new(<[u8; 32]>::try_from(share.secret.as_slice()).map_err(drop)?);
                 let share = SigningKeyShare::new(
-                    record.scheme,
+                    record.scheme.proven_by(),
                     me,
                     record.threshold,
                     &SigningShare::from_bytes(*secret),

@@ -274,7 +274,12 @@ impl<D: Disk + 'static> NodeCore<D> {
             .iter()
             .map(|set| {
                 let entry = set.entry(key.me)?;
-                pools.take(context.caller, key.record.scheme, &entry.ticket, now_ms)
+                pools.take(
+                    context.caller,
+                    key.record.scheme.proven_by(),
+                    &entry.ticket,
+                    now_ms,
+                )
             })
             .collect();
         drop(pools);
@@ -371,7 +376,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             for signer in set.signers() {
                 self.check_signer(key, signer)?;
             }
-            let checked = checked_set(key.record.scheme, set)?;
+            let checked = checked_set(key.record.scheme.proven_by(), set)?;
             let own = set.entry(key.me).is_some_and(|entry| {
                 let made = nonces.commitments();
                 entry.commitments.hiding == made.hiding()

@@ -13,6 +13,7 @@ pub const fn protocol_name(scheme: Scheme) -> Option<&'static str> {
         Scheme::Bip340 => Some("dkg/1/bip340"),
         Scheme::FrostSecp256k1 => Some("dkg/1/frost-secp256k1"),
         Scheme::Ed25519 => Some("dkg/1/ed25519"),
+        Scheme::EcdsaSecp256k1 => Some("dkg/1/ecdsa-secp256k1"),
         _ => None,
     }
 }

@@ -73,7 +73,7 @@ impl SigningKeyShare {
         group_key: &[u8],
         verifying_share: &[u8],
     ) -> Result<Self, KeyShareError> {
-        let curve = Curve::of(scheme)?;
+        let curve = Curve::of_frost(scheme)?;
         if threshold == 0 {
             return Err(KeyShareError::Threshold);
         }

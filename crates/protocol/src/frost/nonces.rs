@@ -95,7 +95,7 @@ impl NoncePair {
         hedge: &Hedge,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(Self, NonceCommitments), NonceError> {
-        match Curve::of(scheme)? {
+        match Curve::of_frost(scheme)? {
             Curve::Secp => {
                 let hiding = draw::<Secp>(scheme, hedge, rng);
                 let binding = draw::<Secp>(scheme, hedge, rng);
@@ -124,7 +124,7 @@ pub fn generate_batch(
     hedge: &Hedge,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<Vec<(NoncePair, NonceCommitments)>, NonceError> {
-    match Curve::of(scheme)? {
+    match Curve::of_frost(scheme)? {
         Curve::Secp => secp_batch(scheme, count, hedge, rng),
         Curve::Edwards => Ok((0..count)
             .map(|_| edwards_pair(scheme, hedge, rng))

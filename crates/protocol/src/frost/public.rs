@@ -83,7 +83,7 @@ impl PublicKeys {
         verifying_shares: &[Vec<u8>],
     ) -> Result<Self, PublicKeysError> {
         let count = verifying_shares.len();
-        let curve = Curve::of(scheme)?;
+        let curve = Curve::of_frost(scheme)?;
         if threshold == 0 || usize::from(threshold) > count {
             return Err(PublicKeysError::Shape { threshold, count });
         }
@@ -161,7 +161,8 @@ impl PublicKeys {
         &self.group_key
     }
 
-    /// Reads the public keys of a certified key.
+    /// Reads the public keys of a certified key: those that its shares are proven under, which for
+    /// an ECDSA key are of FROST(secp256k1).
     pub fn of_record(record: &KeyRecord) -> Result<Self, PublicKeysError> {
         let KeyRecord {
             scheme,
@@ -170,7 +171,7 @@ impl PublicKeys {
             verifying_shares,
             ..
         } = record;
-        Self::new(*scheme, *threshold, group_key, verifying_shares)
+        Self::new(scheme.proven_by(), *threshold, group_key, verifying_shares)
     }
 
     /// The scheme.

@@ -85,7 +85,7 @@ impl NonceCommitments {
     }
 
     fn read(scheme: Scheme, hiding: &[u8], binding: &[u8]) -> Result<Self, SetError> {
-        Ok(Self(match Curve::of(scheme)? {
+        Ok(Self(match Curve::of_frost(scheme)? {
             Curve::Secp => {
                 let (first, hiding) = secp_point(hiding)?;
                 let (second, binding) = secp_point(binding)?;

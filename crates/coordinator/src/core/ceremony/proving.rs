@@ -72,7 +72,7 @@ impl Core {
     /// One ticket of every holder.
     fn full_set(&mut self, key: &Certified) -> Option<(SetOfSigners, SigningSet)> {
         let limits = self.config.limits.clone();
-        let scheme = key.record.scheme;
+        let scheme = key.record.scheme.proven_by();
         let mut all = true;
         for participant in &key.record.participants {
             let pool = self.tickets.pool(&participant.node, scheme);

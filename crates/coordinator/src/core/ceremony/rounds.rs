@@ -30,7 +30,7 @@ impl Core {
         };
         // The proof at the end takes a ticket of every node.
         for node in &op.create.nodes {
-            self.tickets.pool(node, op.create.scheme);
+            self.tickets.pool(node, op.create.scheme.proven_by());
         }
         let requests = op
             .create

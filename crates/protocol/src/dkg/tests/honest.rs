@@ -21,7 +21,7 @@ fn sign(outputs: &[DkgOutput], signers: &[PartyIndex], message: &[u8]) -> Vec<u8
         .iter()
         .map(|signer| {
             let (nonces, commitments) =
-                NoncePair::generate(first.scheme, &hedge, &mut rng).unwrap();
+                NoncePair::generate(first.scheme.proven_by(), &hedge, &mut rng).unwrap();
             (nonces, (*signer, commitments))
         })
         .unzip();
@@ -32,7 +32,7 @@ fn sign(outputs: &[DkgOutput], signers: &[PartyIndex], message: &[u8]) -> Vec<u8
         .map(|(signer, nonces)| {
             let output = &outputs[usize::from(signer.number()) - 1];
             let key = SigningKeyShare::new(
-                first.scheme,
+                first.scheme.proven_by(),
                 *signer,
                 output.threshold,
                 &output.share,
@@ -47,7 +47,7 @@ fn sign(outputs: &[DkgOutput], signers: &[PartyIndex], message: &[u8]) -> Vec<u8
         })
         .collect();
     let keys = PublicKeys::new(
-        first.scheme,
+        first.scheme.proven_by(),
         first.threshold,
         &first.group_key,
         &first.verifying_shares,
@@ -81,7 +81,8 @@ fn check_shape(scheme: Scheme, threshold: u16, count: u16, seed: u64) {
         .skip(usize::from(count - threshold))
         .collect();
     let signature = sign(&outputs, &last, b"a message");
-    assert!(verify::signature(scheme, group_key, b"a message", Tweak::None, &signature).is_ok());
+    let proven_by = scheme.proven_by();
+    assert!(verify::signature(proven_by, group_key, b"a message", Tweak::None, &signature).is_ok());
 }
 
 proptest! {

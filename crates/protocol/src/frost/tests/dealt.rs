@@ -112,7 +112,7 @@ impl Dealt {
 
 /// Every scheme with every tweak that it has.
 pub(super) fn kinds() -> Vec<(Scheme, Tweak)> {
-    let mut kinds: Vec<_> = Scheme::ALL.map(|scheme| (scheme, Tweak::None)).to_vec();
+    let mut kinds: Vec<_> = Scheme::FROST.map(|scheme| (scheme, Tweak::None)).to_vec();
     kinds.push((Scheme::Bip340, Tweak::TaprootKeyPath));
     kinds
 }
