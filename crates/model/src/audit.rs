@@ -125,6 +125,21 @@ pub enum Entry {
     },
     /// The chain up to here, signed, with the digest of the index at a sequence (P37).
     Checkpoint(Checkpoint),
+    /// A peer failed a consistency check of threshold ECDSA: nothing more is done with it, over all
+    /// keys and epochs.
+    PairBanned(PairBanned),
+    /// A signature did not hold although every check had passed: an incident. The pairings with
+    /// these peers are not used again before they are set up afresh.
+    PairingsSuspended(PairingsSuspended),
+    /// Pairings are durable; whatever suspended them is over.
+    PairingsSetUp {
+        /// The key.
+        key: KeyName,
+        /// The epoch.
+        epoch: Epoch,
+        /// The peers with the id that each pairing has at both ends.
+        pairs: Vec<(NodeId, Digest)>,
+    },
 }
 
 impl Entry {
@@ -142,6 +157,9 @@ impl Entry {
             Self::ClockConfirmed { .. } => "clock-confirmed",
             Self::ClockSuspect { .. } => "clock-suspect",
             Self::Checkpoint(_) => "checkpoint",
+            Self::PairBanned(_) => "pair-banned",
+            Self::PairingsSuspended(_) => "pairings-suspended",
+            Self::PairingsSetUp { .. } => "pairings-set-up",
         }
     }
 }
@@ -221,6 +239,36 @@ pub enum SharePurpose {
     Sign,
     /// The proof of possession of a new epoch (P20).
     ProofOfPossession,
+}
+
+/// The end of everything between this node and a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairBanned {
+    /// The peer.
+    pub peer: NodeId,
+    /// The key that was to sign.
+    pub key: KeyName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The session.
+    pub session: Digest,
+    /// The round whose message failed.
+    pub round: u8,
+}
+
+/// A signature that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairingsSuspended {
+    /// The key that was to sign.
+    pub key: KeyName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The command that asked for it.
+    pub command: Digest,
+    /// The session.
+    pub session: Digest,
+    /// Everybody else who took part.
+    pub peers: Vec<NodeId>,
 }
 
 /// One message that a share was made for.

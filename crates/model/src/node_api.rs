@@ -8,7 +8,7 @@ use crate::{
     certificate::PreparedStatement,
     command::SignedCommand,
     identity::Signature,
-    ids::{Epoch, KeyName, NodeId, UnixMillis},
+    ids::{Epoch, KeyName, NodeId, PartyIndex, UnixMillis},
     key::KeyState,
     refusal::Refusal,
     scheme::Scheme,
@@ -108,6 +108,55 @@ pub enum NodeRequest {
         /// The statements.
         attestations: Vec<TimeAttestation>,
     },
+    /// Starts a pairwise set-up for threshold ECDSA: answers with the node's hello.
+    BeginPairing {
+        /// The coordinator's name for the attempt.
+        attempt: AttemptId,
+        /// The encoded commit certificate of the key.
+        certificate: Vec<u8>,
+        /// The holders between whom everything is set up, ascending.
+        holders: Vec<PartyIndex>,
+    },
+    /// Carries the envelopes of one round to the node: answers with those of the next.
+    AdvancePairing {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The round that the envelopes belong to.
+        round: u8,
+        /// One envelope from every other participant; in rounds of broadcasts from this one too.
+        envelopes: Vec<Vec<u8>>,
+    },
+    /// Starts an ECDSA signature: answers with the node's hello.
+    BeginSigning {
+        /// The coordinator's name for the attempt.
+        attempt: AttemptId,
+        /// What is to be signed, and by whom.
+        request: SigningRequest,
+    },
+    /// Carries the envelopes of one round to the node: answers with those of the next.
+    AdvanceSigning {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The round that the envelopes belong to.
+        round: u8,
+        /// As in [`NodeRequest::AdvancePairing`].
+        envelopes: Vec<Vec<u8>>,
+    },
+}
+
+/// A request for a signature that is made in rounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningRequest {
+    /// The command with its endorsements.
+    pub command: SignedCommand,
+    /// The key to sign with.
+    pub key: KeyName,
+    /// The epoch whose shares are used.
+    pub epoch: Epoch,
+    /// Which of the command's messages, from 0, in the order in which the payloads' messages stand.
+    pub item: u32,
+    /// Exactly t holders, ascending.
+    pub signers: Vec<PartyIndex>,
 }
 
 /// What a node answers.
@@ -139,6 +188,10 @@ pub enum NodeReply {
     Audit(AuditPage),
     /// To [`NodeRequest::AttestTime`].
     Time(TimeAttestation),
+    /// To [`NodeRequest::BeginPairing`] and [`NodeRequest::AdvancePairing`].
+    Pairing(PairingReply),
+    /// To [`NodeRequest::BeginSigning`] and [`NodeRequest::AdvanceSigning`].
+    Signing(SigningReply),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -272,6 +325,40 @@ pub struct CeremonyReply {
     pub prepared: Option<Prepared>,
     /// Present when the run ends without a key.
     pub aborted: Option<Aborted>,
+}
+
+/// What a pairwise set-up says next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairingReply {
+    /// The round that these envelopes belong to.
+    pub round: u8,
+    /// What is to be carried to the others.
+    pub envelopes: Vec<Vec<u8>>,
+    /// Whether the pairings are durable: the run is over.
+    pub paired: bool,
+    /// Present when the run ends without them.
+    pub aborted: Option<Aborted>,
+}
+
+/// What a signature in rounds says next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningReply {
+    /// The round that these envelopes belong to.
+    pub round: u8,
+    /// What is to be carried to the others.
+    pub envelopes: Vec<Vec<u8>>,
+    /// Present when the run is over.
+    pub signed: Option<SignedItem>,
+}
+
+/// A signature, and what the node states of its part in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedItem {
+    /// r, s and the recovery id, 65 bytes.
+    pub signature: Vec<u8>,
+    /// The node's receipt: its only item names the session as the signing set, and the signature by
+    /// [`whole_signature_hash`](crate::share::whole_signature_hash).
+    pub receipt: ShareReceipt,
 }
 
 /// A node's PREPARED.

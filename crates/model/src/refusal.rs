@@ -146,6 +146,10 @@ reasons! {
     RequestInvalid = "REQUEST_INVALID", InvalidArgument, false;
     /// A bug; the detail is in the log.
     Invariant = "INVARIANT", Internal, false;
+    /// A peer failed a consistency check: the node does nothing more with it.
+    PairBanned = "PAIR_BANNED", FailedPrecondition, true;
+    /// The pairings with some peers must be set up before the node signs with them.
+    PairingsUnready = "PAIRINGS_UNREADY", Aborted, true;
 }
 
 impl Reason {

@@ -166,14 +166,24 @@ pub fn signed_message_hash(
         .finish()
 }
 
+/// What stands in the place of a share where signatures are made in rounds, and no share of one
+/// means anything to others: the hash of the whole signature.
+pub fn whole_signature_hash(signature: &[u8]) -> Digest {
+    Tagged::new(Tag::Share)
+        .text("signature")
+        .bytes(signature)
+        .finish()
+}
+
 /// One signature share with the set it was made for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareItem {
-    /// The hash of the signing set.
+    /// The hash of the signing set; for ECDSA the id of the session.
     pub signing_set: Digest,
     /// The hash of what the share signs; see [`signed_message_hash`].
     pub message: Digest,
-    /// z, 32 bytes: big-endian for secp256k1, little-endian for Ed25519.
+    /// z, 32 bytes: big-endian for secp256k1, little-endian for Ed25519. For ECDSA see
+    /// [`whole_signature_hash`].
     pub share: [u8; 32],
 }
 

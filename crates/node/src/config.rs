@@ -51,7 +51,7 @@ pub enum LogFormat {
 }
 
 /// The configuration file of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
     /// The node's directory.
@@ -66,7 +66,26 @@ pub struct NodeConfig {
     pub metrics: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// The most ECDSA signatures under way at a time (P17).
+    pub ecdsa_signatures: usize,
 }
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            coordinators: Vec::new(),
+            passphrase_file: None,
+            key_file: None,
+            metrics: None,
+            log_format: LogFormat::default(),
+            ecdsa_signatures: DEFAULT_ECDSA_SIGNATURES,
+        }
+    }
+}
+
+/// Each takes about 0.2 MB with two signers and 0.5 MB with three.
+const DEFAULT_ECDSA_SIGNATURES: usize = 64;
 
 /// Why a configuration is not usable.
 #[derive(Debug, thiserror::Error)]

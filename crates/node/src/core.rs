@@ -28,7 +28,10 @@ use quorate_model::{
     refusal::Code,
     roster::PinnedRoster,
 };
-use quorate_protocol::frost::{Hedge, NoncePair};
+use quorate_protocol::{
+    ecdsa::engine::Engine,
+    frost::{Hedge, NoncePair},
+};
 use rand_core::CryptoRngCore;
 
 use crate::{
@@ -42,9 +45,11 @@ mod activation;
 mod budget;
 mod ceremony;
 pub mod clock;
+mod ecdsa;
 mod gate;
 pub mod ledger;
 mod loaded;
+mod rounds;
 mod signing;
 mod status;
 pub mod tickets;
@@ -57,6 +62,7 @@ pub use signing::{MakeShares, TrueShares};
 
 use budget::Budget;
 use clock::NodeClock;
+use ecdsa::Ecdsa;
 use loaded::LoadedKeys;
 use tickets::TicketPools;
 
@@ -147,6 +153,10 @@ pub struct Parts<D: Disk> {
     pub about: About,
     /// Makes signature shares.
     pub shares: Box<dyn MakeShares>,
+    /// Computes threshold ECDSA.
+    pub engine: &'static dyn Engine,
+    /// The most ECDSA signatures under way at a time (P17).
+    pub max_signatures: usize,
 }
 
 /// What a node says about its process.
@@ -164,6 +174,7 @@ struct State {
     clock: NodeClock,
     refusals: Budget,
     repeated_proofs: Budget,
+    pairings: Budget,
     checkpointed: Checkpointed,
     /// Evidence that was recorded in this run, by whom it blames.
     blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
@@ -189,6 +200,7 @@ pub struct NodeCore<D: Disk> {
     state: Mutex<State>,
     tickets: Mutex<TicketPools<NoncePair>>,
     sessions: Mutex<ceremony::Sessions>,
+    ecdsa: Ecdsa,
     loaded: LoadedKeys,
     /// Breaks P15 on purpose; see [`NodeCore::leave_echoes_out`].
     #[cfg(debug_assertions)]
@@ -227,6 +239,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 clock: parts.clock,
                 refusals: Budget::new(budget::REFUSALS),
                 repeated_proofs: Budget::new(budget::REPEATED_PROOFS),
+                pairings: Budget::new(budget::PAIRINGS),
                 checkpointed: Checkpointed {
                     sequence,
                     monotonic_ms: 0,
@@ -235,6 +248,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             }),
             tickets: Mutex::new(TicketPools::default()),
             sessions: Mutex::new(BTreeMap::new()),
+            ecdsa: Ecdsa::new(parts.engine, parts.max_signatures),
             loaded: LoadedKeys::default(),
             #[cfg(debug_assertions)]
             leaves_echoes_out: std::sync::atomic::AtomicBool::new(false),
@@ -327,6 +341,24 @@ impl<D: Disk + 'static> NodeCore<D> {
                 ready(Ok(self.attest_time(context, challenge)))
             }
             NodeRequest::ConfirmTime { attestations } => self.confirm_time(context, &attestations),
+            NodeRequest::BeginPairing {
+                attempt,
+                certificate,
+                holders,
+            } => self.begin_pairing(context, attempt, &certificate, &holders),
+            NodeRequest::AdvancePairing {
+                attempt,
+                round,
+                envelopes,
+            } => self.advance_pairing(context, attempt, round, &envelopes),
+            NodeRequest::BeginSigning { attempt, request } => {
+                self.begin_signing(context, attempt, &request)
+            }
+            NodeRequest::AdvanceSigning {
+                attempt,
+                round,
+                envelopes,
+            } => self.advance_signing(context, attempt, round, &envelopes),
             _ => ready(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the request: upgrade it",

@@ -21,7 +21,10 @@ use quorate_model::{
     roster::{NodeCard, PinnedRoster, SignedRoster},
 };
 use quorate_pinning::TlsIdentity;
-use quorate_protocol::frost::Hedge;
+use quorate_protocol::{
+    ecdsa::{DKLS23, engine::Engine},
+    frost::Hedge,
+};
 use rand_core::{CryptoRngCore, OsRng};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
@@ -264,6 +267,7 @@ pub fn open(
     reading: Reading,
     confirm_clock: bool,
     shares: Box<dyn MakeShares>,
+    max_signatures: usize,
 ) -> Result<Opened<HostDisk>> {
     let disk = Arc::new(RealDisk::open(dir)?);
     let node = node_of(&disk)?;
@@ -284,6 +288,8 @@ pub fn open(
         reading,
         confirm_clock,
         shares,
+        engine: DKLS23,
+        max_signatures,
         pid: std::process::id(),
     };
     let mut opened = open_on(disk, node, setting, &mut OsRng)?;
@@ -323,6 +329,10 @@ pub struct Setting {
     pub confirm_clock: bool,
     /// Makes signature shares.
     pub shares: Box<dyn MakeShares>,
+    /// Computes threshold ECDSA.
+    pub engine: &'static dyn Engine,
+    /// The most ECDSA signatures under way at a time (P17).
+    pub max_signatures: usize,
     /// The process id that the status shows.
     pub pid: u32,
 }
@@ -404,6 +414,8 @@ pub fn open_on<D: Disk + Clone + 'static>(
             pid: setting.pid,
         },
         shares: setting.shares,
+        engine: setting.engine,
+        max_signatures: setting.max_signatures,
     });
     let appended = core.begin(setting.reading, entries)?;
     core.journal().commit(&appended)?;

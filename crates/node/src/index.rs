@@ -41,11 +41,22 @@ pub enum Table {
     Expiry,
     /// Whatever stands alone.
     Meta,
+    /// Peers that failed a check.
+    Bans,
+    /// Pairings that are not to be used.
+    Suspended,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Commands, Self::Keys, Self::Expiry, Self::Meta];
+    pub const ALL: [Self; 6] = [
+        Self::Commands,
+        Self::Keys,
+        Self::Expiry,
+        Self::Meta,
+        Self::Bans,
+        Self::Suspended,
+    ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
     const fn number(self) -> u8 {
@@ -54,6 +65,8 @@ impl Table {
             Self::Keys => 2,
             Self::Expiry => 3,
             Self::Meta => 4,
+            Self::Bans => 5,
+            Self::Suspended => 6,
         }
     }
 }

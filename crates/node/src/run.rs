@@ -61,7 +61,14 @@ async fn serve(
 ) -> Result<()> {
     let dir = config.dir.as_deref().context("no directory")?;
     let clock = MachineClock::start();
-    let opened = host::open(dir, source, clock.read(), options.confirm_clock, shares)?;
+    let opened = host::open(
+        dir,
+        source,
+        clock.read(),
+        options.confirm_clock,
+        shares,
+        config.ecdsa_signatures,
+    )?;
     let Opened {
         core,
         writer,

@@ -52,6 +52,8 @@ pub enum SealedKind {
     VaultRecord,
     /// The node's identity.
     Identity,
+    /// The pairings of a share.
+    Pairings,
 }
 
 impl SealedKind {
@@ -62,6 +64,7 @@ impl SealedKind {
             Self::DataKey => "data-key",
             Self::VaultRecord => "vault-record",
             Self::Identity => "identity",
+            Self::Pairings => "pairings",
         }
     }
 }

@@ -98,6 +98,10 @@ methods! {
     read_audit(ReadAuditRequest) -> ReadAuditResponse;
     attest_time(AttestTimeRequest) -> AttestTimeResponse;
     confirm_time(ConfirmTimeRequest) -> ConfirmTimeResponse;
+    begin_pairing(BeginPairingRequest) -> BeginPairingResponse;
+    advance_pairing(AdvancePairingRequest) -> AdvancePairingResponse;
+    begin_signing(BeginSigningRequest) -> BeginSigningResponse;
+    advance_signing(AdvanceSigningRequest) -> AdvanceSigningResponse;
 }
 
 #[cfg(test)]

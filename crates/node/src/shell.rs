@@ -210,6 +210,10 @@ fn kind(request: &NodeRequest) -> &'static str {
         NodeRequest::ReadAudit { .. } => "read-audit",
         NodeRequest::AttestTime { .. } => "attest-time",
         NodeRequest::ConfirmTime { .. } => "confirm-time",
+        NodeRequest::BeginPairing { .. } => "begin-pairing",
+        NodeRequest::AdvancePairing { .. } => "advance-pairing",
+        NodeRequest::BeginSigning { .. } => "begin-signing",
+        NodeRequest::AdvanceSigning { .. } => "advance-signing",
         _ => "unknown",
     }
 }

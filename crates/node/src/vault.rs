@@ -1,4 +1,5 @@
-//! The vault: one sealed file per key and epoch.
+//! The vault: one sealed file per key and epoch, and for ECDSA one more with the pairings of the
+//! share, sealed under the same data key.
 //!
 //! A record has a public part in clear and a secret part sealed under its own data key. Node, key,
 //! epoch and the public part are associated data, so that records cannot be swapped or relabeled.
@@ -231,13 +232,72 @@ impl<D: Disk> Vault<D> {
         records
             .iter()
             .zip(keys)
-            .map(|(record, key)| self.put(record, &key, &mut directories, rng))
+            .map(|(record, data_key)| {
+                let kind = SealedKind::VaultRecord;
+                self.put(kind, record, &data_key, &mut directories, rng)?;
+                Ok(Stored {
+                    key: record.key.clone(),
+                    epoch: record.epoch,
+                })
+            })
             .collect()
     }
 
     /// Reads a record.
     pub fn load(&self, key: &KeyName, epoch: Epoch) -> Result<VaultRecord, VaultError> {
-        let path = path_of(key, epoch);
+        self.read(SealedKind::VaultRecord, key, epoch)
+    }
+
+    /// Stores the pairings of a share, durably and read back, in the place of those that were
+    /// there. The share must be there.
+    pub fn store_pairings(
+        &self,
+        key: &KeyName,
+        epoch: Epoch,
+        pairings: &Zeroizing<Vec<u8>>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(), VaultError> {
+        let mut directories = self.directories();
+        let path = file_of(SealedKind::Pairings, key, epoch);
+        if pairings.len() > MAX_RECORD_BYTES {
+            return Err(VaultError::TooLarge(pairings.len()));
+        }
+        let data_key = self
+            .keyring
+            .data_key(&(key.clone(), epoch))?
+            .ok_or(VaultError::Erased { path })?;
+        let record = NewRecord {
+            key,
+            epoch,
+            public: &[],
+            secret: pairings,
+        };
+        self.put(
+            SealedKind::Pairings,
+            &record,
+            &data_key,
+            &mut directories,
+            rng,
+        )
+    }
+
+    /// Reads the pairings of a share.
+    pub fn load_pairings(
+        &self,
+        key: &KeyName,
+        epoch: Epoch,
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let record = self.read(SealedKind::Pairings, key, epoch)?;
+        Ok(record.secret)
+    }
+
+    fn read(
+        &self,
+        kind: SealedKind,
+        key: &KeyName,
+        epoch: Epoch,
+    ) -> Result<VaultRecord, VaultError> {
+        let path = file_of(kind, key, epoch);
         let limit = MAX_RECORD_BYTES.saturating_mul(2);
         let bytes = disk::read_whole(&self.disk, &path, limit)?
             .ok_or_else(|| VaultError::Missing { path: path.clone() })?;
@@ -255,7 +315,7 @@ impl<D: Disk> Vault<D> {
             .data_key(&(key.clone(), epoch))?
             .ok_or_else(|| VaultError::Erased { path: path.clone() })?;
         let secret = data_key
-            .open(sealed, associated(&self.node, key, epoch, clear))
+            .open(sealed, associated(kind, &self.node, key, epoch, clear))
             .map_err(|_| tampered())?;
         Ok(VaultRecord {
             public: header.public,
@@ -290,11 +350,13 @@ impl<D: Disk> Vault<D> {
         self.keyring.erase(shares, rng)?;
         let mut changed = BTreeSet::new();
         for (key, epoch) in shares {
-            let path = path_of(key, *epoch);
-            for name in [disk::temporary_of(&path), path] {
-                if self.disk.exists(&name)? {
-                    self.disk.remove(&name)?;
-                    changed.insert(disk::parent(&name).to_owned());
+            for kind in [SealedKind::VaultRecord, SealedKind::Pairings] {
+                let path = file_of(kind, key, *epoch);
+                for name in [disk::temporary_of(&path), path] {
+                    if self.disk.exists(&name)? {
+                        self.disk.remove(&name)?;
+                        changed.insert(disk::parent(&name).to_owned());
+                    }
                 }
             }
         }
@@ -313,18 +375,19 @@ impl<D: Disk> Vault<D> {
     /// Seals a record, puts it in place and reads it back.
     fn put(
         &self,
+        kind: SealedKind,
         record: &NewRecord<'_>,
         data_key: &SealKey,
         directories: &mut BTreeSet<String>,
         rng: &mut dyn CryptoRngCore,
-    ) -> Result<Stored, VaultError> {
+    ) -> Result<(), VaultError> {
         let NewRecord {
             key,
             epoch,
             public,
             secret,
         } = *record;
-        let path = path_of(key, epoch);
+        let path = file_of(kind, key, epoch);
         let directory = disk::parent(&path);
         if !directories.contains(directory) {
             disk::ensure_directory(&self.disk, directory)?;
@@ -339,17 +402,18 @@ impl<D: Disk> Vault<D> {
         };
         let clear = wire::encode(&header).map_err(|_| too_large())?;
         let sealed = data_key
-            .seal(secret, associated(&self.node, key, epoch, &clear), rng)
+            .seal(
+                secret,
+                associated(kind, &self.node, key, epoch, &clear),
+                rng,
+            )
             .map_err(|_| too_large())?;
         disk::replace(&self.disk, &path, &assemble(&clear, &sealed))?;
-        let back = self.load(key, epoch)?;
+        let back = self.read(kind, key, epoch)?;
         if !bool::from(back.secret.ct_eq(secret)) || back.public != public {
             return Err(VaultError::ReadBack { path });
         }
-        Ok(Stored {
-            key: key.clone(),
-            epoch,
-        })
+        Ok(())
     }
 }
 
@@ -358,6 +422,16 @@ fn path_of(key: &KeyName, epoch: Epoch) -> String {
     let hash = Sha256::digest(key.as_str().as_bytes());
     let fan = hash.first().copied().unwrap_or_default();
     format!("{DIRECTORY}/{fan:02x}/{key}.{epoch}")
+}
+
+/// The file of one kind.
+fn file_of(kind: SealedKind, key: &KeyName, epoch: Epoch) -> String {
+    let record = path_of(key, epoch);
+    if kind == SealedKind::Pairings {
+        format!("{record}.pairings")
+    } else {
+        record
+    }
 }
 
 fn share_of(name: &str) -> Option<ShareId> {
@@ -385,13 +459,14 @@ fn parse(bytes: &[u8]) -> Option<(&[u8], Header, &[u8])> {
 }
 
 fn associated<'a>(
+    kind: SealedKind,
     node: &'a NodeId,
     key: &'a KeyName,
     epoch: Epoch,
     clear: &'a [u8],
 ) -> Associated<'a> {
     Associated {
-        kind: SealedKind::VaultRecord,
+        kind,
         node,
         share: Some((key, epoch)),
         public: clear,

@@ -16,7 +16,8 @@ use quorate_model::{
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     node_api::{
         Aborted, ActivationReceipt, AuditPage, CeremonyReply, ClockState, KeyListing, NodeReply,
-        NodeRequest, NodeStatus, Prepared, ShareBatch, TimeAttestation,
+        NodeRequest, NodeStatus, PairingReply, Prepared, ShareBatch, SignedItem, SigningReply,
+        SigningRequest, TimeAttestation,
     },
     operation::{
         CommandKind, CommandOutcome, CommandState, CommandView, KeyView, NodeView, Progress,
@@ -258,6 +259,52 @@ fn attempt() -> impl Strategy<Value = [u8; 16]> {
     uniform16(any::<u8>())
 }
 
+fn party() -> impl Strategy<Value = PartyIndex> {
+    (1..=32_u16).prop_map(|number| PartyIndex::new(number).unwrap())
+}
+
+fn request_in_rounds() -> impl Strategy<Value = NodeRequest> {
+    let signing = (
+        signed_command(),
+        named::<KeyName>(),
+        epoch(),
+        any::<u32>(),
+        vec(party(), 0..4),
+    )
+        .prop_map(|(command, key, epoch, item, signers)| SigningRequest {
+            command,
+            key,
+            epoch,
+            item,
+            signers,
+        });
+    let round = (attempt(), any::<u8>(), vec(bytes(), 0..4), any::<bool>());
+    prop_oneof![
+        (attempt(), bytes(), vec(party(), 0..4)).prop_map(|(attempt, certificate, holders)| {
+            NodeRequest::BeginPairing {
+                attempt,
+                certificate,
+                holders,
+            }
+        }),
+        (attempt(), signing)
+            .prop_map(|(attempt, request)| NodeRequest::BeginSigning { attempt, request }),
+        round.prop_map(|(attempt, round, envelopes, signs)| if signs {
+            NodeRequest::AdvanceSigning {
+                attempt,
+                round,
+                envelopes,
+            }
+        } else {
+            NodeRequest::AdvancePairing {
+                attempt,
+                round,
+                envelopes,
+            }
+        }),
+    ]
+}
+
 pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
     let share = (
         signed_command(),
@@ -304,6 +351,7 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
             .prop_map(|(from, limit)| NodeRequest::ReadAudit { from, limit }),
         nonce().prop_map(|challenge| NodeRequest::AttestTime { challenge }),
         vec(attestation(), 0..3).prop_map(|attestations| NodeRequest::ConfirmTime { attestations }),
+        request_in_rounds(),
     ]
 }
 
@@ -460,19 +508,52 @@ fn prepared_statement() -> impl Strategy<Value = PreparedStatement> {
         })
 }
 
-fn ceremony() -> impl Strategy<Value = CeremonyReply> {
-    let aborted = (".{0,20}", vec(named::<NodeId>(), 0..3), option::of(bytes())).prop_map(
+fn aborted() -> impl Strategy<Value = Aborted> {
+    (".{0,20}", vec(named::<NodeId>(), 0..3), option::of(bytes())).prop_map(
         |(message, culprits, evidence)| Aborted {
             message,
             culprits,
             evidence,
         },
-    );
+    )
+}
+
+fn reply_in_rounds() -> impl Strategy<Value = NodeReply> {
+    let signed = (vec(any::<u8>(), 0..=65), receipt())
+        .prop_map(|(signature, receipt)| SignedItem { signature, receipt });
+    prop_oneof![
+        (
+            any::<u8>(),
+            vec(bytes(), 0..4),
+            any::<bool>(),
+            option::of(aborted())
+        )
+            .prop_map(|(round, envelopes, paired, aborted)| {
+                NodeReply::Pairing(PairingReply {
+                    round,
+                    envelopes,
+                    paired,
+                    aborted,
+                })
+            }),
+        (any::<u8>(), vec(bytes(), 0..4), option::of(signed)).prop_map(
+            |(round, envelopes, signed)| {
+                NodeReply::Signing(SigningReply {
+                    round,
+                    envelopes,
+                    signed,
+                })
+            }
+        ),
+    ]
+}
+
+fn ceremony() -> impl Strategy<Value = CeremonyReply> {
     (
         any::<u8>(),
         vec(bytes(), 0..4),
         option::of(prepared()),
-        option::of(aborted),
+        option::of(aborted()),
     )
         .prop_map(|(round, envelopes, prepared, aborted)| CeremonyReply {
             round,
@@ -533,6 +614,7 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         (vec(bytes(), 0..4), any::<u64>())
             .prop_map(|(records, durable)| NodeReply::Audit(AuditPage { records, durable })),
         attestation().prop_map(NodeReply::Time),
+        reply_in_rounds(),
     ]
 }
 

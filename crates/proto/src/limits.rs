@@ -12,8 +12,12 @@ pub const MAX_PUBLIC_REPLY_BYTES: usize = 32 << 20;
 /// 1,024 messages by 32 signers. Batches are smaller.
 pub const MAX_NODE_REQUEST_BYTES: usize = 8 << 20;
 
-/// The largest answer of a node: a page of its keys or of its journal.
-pub const MAX_NODE_REPLY_BYTES: usize = 4 << 20;
+/// The largest answer of a node: the last messages of a pairwise set-up between 32 holders. Pages
+/// are smaller.
+pub const MAX_NODE_REPLY_BYTES: usize = 6 << 20;
+
+/// The largest page of a node's keys or of its journal.
+pub const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The largest evidence, in bytes.
 pub const MAX_EVIDENCE_BYTES: usize = 1 << 20;
@@ -43,13 +47,19 @@ pub struct CallLimits {
 pub fn node_call(path: &str) -> CallLimits {
     let method = path.rsplit('/').next().unwrap_or_default();
     let (request, reply) = match method {
-        "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_NODE_REPLY_BYTES),
+        "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_PAGE_BYTES),
         "ValidateCommand" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
         // An envelope has at most 64 KiB, and there are at most 32.
-        "AdvanceCeremony" => (3 << 20, MAX_NODE_REPLY_BYTES),
+        "AdvanceCeremony" => (3 << 20, MAX_PAGE_BYTES),
+        "BeginPairing" => (2 << 20, SMALL_BYTES),
+        // Here one has at most 160 KiB.
+        "AdvancePairing" => (MAX_NODE_REPLY_BYTES, MAX_NODE_REPLY_BYTES),
+        "BeginSigning" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
+        // Where no shape is fragile, at most 15 others sign.
+        "AdvanceSigning" => (2 << 20, 2 << 20),
         // A certificate, a proof or evidence, of 1 MiB each.
         "ProveKey" | "ActivateKey" | "RecordEvidence" => (2 << 20, SMALL_BYTES),
-        "BeginCeremony" | "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_NODE_REPLY_BYTES),
+        "BeginCeremony" | "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_PAGE_BYTES),
         _ => (SMALL_BYTES, SMALL_BYTES),
     };
     CallLimits { request, reply }

@@ -68,6 +68,15 @@ impl Child {
         }
     }
 
+    /// What is added to a secp256k1 key and to every share of it, big-endian; public. None for a key
+    /// on another curve.
+    pub fn tweak(&self) -> Option<[u8; 32]> {
+        match &self.offset {
+            Offset::Secp(offset) => Some(offset.to_bytes().into()),
+            Offset::Edwards(_) => None,
+        }
+    }
+
     /// The public key, encoded like the group key.
     pub fn key(&self) -> &[u8] {
         &self.key

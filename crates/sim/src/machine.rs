@@ -18,7 +18,7 @@ use quorate_node::{
     sealing::{HedgeSecret, Kek, LocalKek, NodeIdentity, TlsKey},
     vault::Vault,
 };
-use quorate_protocol::{frost::SigningKeyShare, sharing::SigningShare};
+use quorate_protocol::{ecdsa::STAND_IN, frost::SigningKeyShare, sharing::SigningShare};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use zeroize::Zeroizing;
@@ -176,6 +176,8 @@ impl Machine {
             reading: self.reading(now),
             confirm_clock: false,
             shares,
+            engine: STAND_IN,
+            max_signatures: 64,
             pid: self.boots,
         };
         match host::open_on(self.disk.clone(), self.id.clone(), setting, &mut self.rng) {

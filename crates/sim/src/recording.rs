@@ -76,6 +76,10 @@ fn request_bytes(request: &WireRequest) -> Vec<u8> {
         WireRequest::ReadAudit(wire) => wire.encode_to_vec(),
         WireRequest::AttestTime(wire) => wire.encode_to_vec(),
         WireRequest::ConfirmTime(wire) => wire.encode_to_vec(),
+        WireRequest::BeginPairing(wire) => wire.encode_to_vec(),
+        WireRequest::AdvancePairing(wire) => wire.encode_to_vec(),
+        WireRequest::BeginSigning(wire) => wire.encode_to_vec(),
+        WireRequest::AdvanceSigning(wire) => wire.encode_to_vec(),
     }
 }
 
@@ -93,6 +97,8 @@ fn reply_bytes(reply: NodeReply) -> Option<Vec<u8>> {
         NodeReply::Activated(_) => encoded::<pb::ActivateKeyResponse>(reply),
         NodeReply::Audit(_) => encoded::<pb::ReadAuditResponse>(reply),
         NodeReply::Time(_) => encoded::<pb::AttestTimeResponse>(reply),
+        NodeReply::Pairing(_) => encoded::<pb::AdvancePairingResponse>(reply),
+        NodeReply::Signing(_) => encoded::<pb::AdvanceSigningResponse>(reply),
         _ => None,
     }
 }

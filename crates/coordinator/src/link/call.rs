@@ -79,6 +79,10 @@ pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<Nod
         ReadAudit => read_audit,
         AttestTime => attest_time,
         ConfirmTime => confirm_time,
+        BeginPairing => begin_pairing,
+        AdvancePairing => advance_pairing,
+        BeginSigning => begin_signing,
+        AdvanceSigning => advance_signing,
     };
     answer
         .map_err(|status| failure(&status))?

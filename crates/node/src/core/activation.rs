@@ -77,6 +77,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => return self.refused(context, subject, refusal),
         };
         let nonces = self.take_tickets(context, &key, std::slice::from_ref(set));
+        if let Err(refusal) = self.is_paired(&key)? {
+            return self.refused(context, subject, refusal);
+        }
         let proof = SigningItem {
             message: pop_message(&parsed.hash()),
             path: DerivationPath::ROOT,
@@ -181,7 +184,7 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Checks that the certificate is of the sharing that this node prepared, and of the one
     /// creation that it proves for this name.
-    fn check_own(
+    pub(super) fn check_own(
         &self,
         certificate: &CommitCertificate,
         record: &KeyRecord,

@@ -23,6 +23,12 @@ pub(crate) const REPEATED_PROOFS: Rate = Rate {
     per_second: 1,
 };
 
+/// Pairwise set-ups, each of which costs a core about a quarter of a second for every peer.
+pub(crate) const PAIRINGS: Rate = Rate {
+    burst: 64,
+    per_second: 2,
+};
+
 /// A bucket of tokens that refills with time.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -67,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_recorded_and_then_a_trickle() {
-        for rate in [REFUSALS, REPEATED_PROOFS] {
+        for rate in [REFUSALS, REPEATED_PROOFS, PAIRINGS] {
             let mut budget = Budget::new(rate);
 
             let burst = (0..2_000).filter(|_| budget.take(0)).count();

@@ -9,14 +9,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use ed25519_dalek::VerifyingKey;
 use quorate_model::{
-    CoordinatorId, Digest, Epoch, KeyName, NodeId, Reason, Refusal,
+    CoordinatorId, Digest, Epoch, KeyName, NodeId, PartyIndex, Reason, Refusal,
     audit::{Entry, Judgment, KeyPrepared},
     certificate::{PreparedStatement, participants_of, verifying_shares_hash},
     command::{CommandBody, CreateKey, SignedCommand},
-    node_api::{Aborted, AttemptId, CeremonyReply, NodeReply, Prepared},
+    key::Participant,
+    node_api::{AttemptId, CeremonyReply, NodeReply, Prepared},
     session::SessionBinding,
-    tagged::{Tag, digest_of},
 };
 use quorate_protocol::{
     Abort,
@@ -25,7 +26,10 @@ use quorate_protocol::{
 };
 
 use super::{
-    Context, Fatal, NodeCore, Outcome, Pending, State, Subject, gate, gate::Admitted, ledger, lock,
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject, gate,
+    gate::Admitted,
+    ledger, lock,
+    rounds::{Asked, IDLE_MS, Run, Turn, encode_all, told, unknown_session},
     signing::check_binding,
 };
 use zeroize::Zeroizing;
@@ -37,9 +41,6 @@ const MAX_SESSIONS: usize = 64;
 
 /// The most attempts at one name that a node prepares without a certificate.
 const MAX_ATTEMPTS: usize = 64;
-
-/// A session that nothing was heard of for so long is dropped, in milliseconds (P17).
-const IDLE_MS: u64 = 60_000;
 
 pub(super) type Sessions = BTreeMap<(CoordinatorId, AttemptId), Session>;
 
@@ -53,13 +54,7 @@ pub(super) struct Session {
     judgment: Judgment,
 }
 
-/// What a session is doing; locked while it works, so that a repeat waits for the first.
-struct Work {
-    /// None once the run is over.
-    machine: Option<Box<Machine>>,
-    /// The round that was answered last, the hash of what came in, and the answer (P14).
-    answered: (u8, Digest, Result<CeremonyReply, Refusal>),
-}
+type Work = Run<Machine, CeremonyReply>;
 
 impl Session {
     pub(super) fn key(&self) -> &KeyName {
@@ -74,13 +69,6 @@ pub(super) fn exists(key: &KeyName) -> Refusal {
         format!("a key \"{key}\" exists already: choose another name"),
     )
     .with("key", key)
-}
-
-fn unknown_session() -> Refusal {
-    Refusal::new(
-        Reason::SessionUnknown,
-        "the ceremony is not known here: it ended, was idle for too long, or the node restarted",
-    )
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
@@ -140,14 +128,16 @@ impl<D: Disk + 'static> NodeCore<D> {
         let same = session.request == request && session.epoch == epoch;
         let work = Arc::clone(&session.work);
         drop(sessions);
-        let work = lock(&work);
-        Some(match &work.answered {
-            (0, _, reply) if same => reply.clone().map(NodeReply::Ceremony),
-            _ => Err(Refusal::new(
-                Reason::RequestInvalid,
-                "the attempt is another ceremony",
-            )),
-        })
+        let hello = lock(&work).hello().filter(|_| same);
+        Some(hello.map_or_else(
+            || {
+                Err(Refusal::new(
+                    Reason::RequestInvalid,
+                    "the attempt is another ceremony",
+                ))
+            },
+            |reply| reply.map(NodeReply::Ceremony),
+        ))
     }
 
     fn judge_creation(
@@ -169,12 +159,6 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
                 format!("node {} is not among the nodes of the command", self.me),
-            )));
-        }
-        if !create.scheme.is_frost() {
-            return Ok(Err(Refusal::new(
-                Reason::SchemeMismatch,
-                format!("this node makes no {} keys yet", create.scheme),
             )));
         }
         let row = ledger::key(&*state.index, &create.key)?;
@@ -230,13 +214,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<NodeReply, Refusal> {
         let now_ms = context.reading.monotonic_ms;
         let setup = self.setup(admitted, &create, epoch)?;
-        let head = self.journal.durable().position();
-        let hello_state = HelloState {
-            journal_sequence: head.sequence,
-            journal_head: head.hash,
-            boot_id: self.boot,
-            policy: self.policy(),
-        };
+        let hello_state = self.hello_state();
         let mut sessions = lock(&self.sessions);
         sessions.retain(|_, session| now_ms.saturating_sub(session.touched_ms) <= IDLE_MS);
         // One ceremony per key. A coordinator that starts again has given the old one up; another
@@ -270,14 +248,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let reply = CeremonyReply {
             round: 0,
-            envelopes: vec![encode(&hello)?],
+            envelopes: encode_all([&hello])?,
             prepared: None,
             aborted: None,
         };
-        let work = Work {
-            machine: Some(Box::new(machine)),
-            answered: (0, Digest::ZERO, Ok(reply.clone())),
-        };
+        let work = Run::new(machine, reply.clone());
         sessions.insert(
             (context.caller.clone(), attempt),
             Session {
@@ -305,16 +280,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             .find(|p| p.node == self.me)
             .ok_or_else(bug)?
             .index;
-        let mut identities = BTreeMap::new();
-        for participant in &participants {
-            let card = self
-                .pinned
-                .roster()
-                .node(&participant.node)
-                .ok_or_else(bug)?;
-            let key = card.identity_key.parse().map_err(|_| bug())?;
-            identities.insert(participant.index, key);
-        }
+        let identities = self.identities_of(&participants).ok_or_else(bug)?;
         let protocol = protocol_name(create.scheme).ok_or_else(bug)?;
         Ok(Setup {
             me,
@@ -335,6 +301,32 @@ impl<D: Disk + 'static> NodeCore<D> {
                 payload_index: 0,
             },
         })
+    }
+
+    /// The identity keys of all participants; none if one is not in the roster.
+    pub(super) fn identities_of(
+        &self,
+        participants: &[Participant],
+    ) -> Option<BTreeMap<PartyIndex, VerifyingKey>> {
+        let roster = self.pinned.roster();
+        participants
+            .iter()
+            .map(|participant| {
+                let card = roster.node(&participant.node)?;
+                Some((participant.index, card.identity_key.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// Where this node stands, as its hellos say (P35).
+    pub(super) fn hello_state(&self) -> HelloState {
+        let head = self.journal.durable().position();
+        HelloState {
+            journal_sequence: head.sequence,
+            journal_head: head.hash,
+            boot_id: self.boot,
+            policy: self.policy(),
+        }
     }
 
     /// Carries one round of envelopes into the machine and answers with the next.
@@ -362,36 +354,26 @@ impl<D: Disk + 'static> NodeCore<D> {
         drop(sessions);
 
         let mut working = lock(&work);
-        let incoming = hash_of(envelopes);
-        let (answered, seen, reply) = &working.answered;
-        if *answered == round.saturating_add(1) && *seen == incoming {
-            return Ok(Outcome::Ready(reply.clone().map(NodeReply::Ceremony)));
-        }
-        let ready = working.machine.take_if(|machine| machine.round() == round);
-        let Some(machine) = ready else {
-            return Ok(Outcome::Ready(Err(Refusal::new(
-                Reason::RequestInvalid,
-                format!("round {round} is not the one that this node awaits"),
-            ))));
+        let (machine, turn) = match working.ask(round, envelopes, Machine::round) {
+            Ok(Asked::Turn(machine, turn)) => (machine, turn),
+            Ok(Asked::Before(reply)) => {
+                return Ok(Outcome::Ready(reply.map(NodeReply::Ceremony)));
+            }
+            Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
         match machine.advance(envelopes, &self.identity, context.rng) {
             Advance::Running { machine, outgoing } => {
-                let reply = outgoing
-                    .iter()
-                    .map(encode)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map(|envelopes| CeremonyReply {
-                        round: machine.round(),
-                        envelopes,
-                        prepared: None,
-                        aborted: None,
-                    });
-                working.machine = Some(Box::new(machine));
-                working.answered = (round.saturating_add(1), incoming, reply.clone());
+                let reply = encode_all(&outgoing).map(|envelopes| CeremonyReply {
+                    round: machine.round(),
+                    envelopes,
+                    prepared: None,
+                    aborted: None,
+                });
+                working.answer(turn, Some(machine), reply.clone());
                 Ok(Outcome::Ready(reply.map(NodeReply::Ceremony)))
             }
             Advance::Refused { machine, rejected } => {
-                working.machine = Some(Box::new(machine));
+                working.wait_on(machine);
                 Ok(Outcome::Ready(Err(Refusal::new(
                     Reason::ProtocolViolation,
                     rejected.to_string(),
@@ -399,7 +381,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             Advance::Aborted { abort, outgoing } => {
                 let reply = aborted(round, &facts, &abort, &outgoing);
-                working.answered = (round.saturating_add(1), incoming, reply.clone());
+                working.answer(turn, None, reply.clone());
                 let refusal = Refusal::new(Reason::PeerMisbehaved, abort.to_string());
                 drop(working);
                 let subject = facts.subject();
@@ -409,13 +391,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             Advance::Finished { output, .. } => {
                 drop(working);
-                self.prepare(
-                    context,
-                    &work,
-                    facts,
-                    (round.saturating_add(1), incoming),
-                    output,
-                )
+                self.prepare(context, &work, facts, (round, turn), output)
             }
         }
     }
@@ -426,7 +402,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &mut Context<'_>,
         work: &Arc<Mutex<Work>>,
         facts: Facts,
-        answered: (u8, Digest),
+        (round, turn): (u8, Turn),
         output: DkgOutput,
     ) -> Result<Outcome, Fatal> {
         let statement = PreparedStatement {
@@ -493,7 +469,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         drop(state);
 
         let reply = CeremonyReply {
-            round: answered.0,
+            round: round.saturating_add(1),
             envelopes: Vec::new(),
             prepared: Some(Prepared {
                 signature: statement.sign(&self.identity),
@@ -507,7 +483,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(Outcome::Pending(Pending {
             appended,
             release: Box::new(move |_| {
-                lock(&work).answered = (answered.0, answered.1, Ok(reply.clone()));
+                lock(&work).answer(turn, None, Ok(reply.clone()));
                 Ok(NodeReply::Ceremony(reply))
             }),
         }))
@@ -533,24 +509,10 @@ impl Facts {
         }
     }
 
-    fn node(&self, index: quorate_model::PartyIndex) -> Option<NodeId> {
+    fn node(&self, index: PartyIndex) -> Option<NodeId> {
         let at = usize::from(index.number()).checked_sub(1)?;
         self.create.nodes.get(at).cloned()
     }
-}
-
-fn hash_of(envelopes: &[Vec<u8>]) -> Digest {
-    let hashes: Vec<u8> = envelopes
-        .iter()
-        .flat_map(|bytes| *digest_of(Tag::Envelope, bytes).as_bytes())
-        .collect();
-    digest_of(Tag::Envelope, &hashes)
-}
-
-fn encode(envelope: &Envelope) -> Result<Vec<u8>, Refusal> {
-    envelope
-        .to_bytes()
-        .map_err(|_| Refusal::new(Reason::Invariant, "an envelope cannot be encoded"))
 }
 
 fn aborted(
@@ -559,24 +521,10 @@ fn aborted(
     abort: &Abort,
     outgoing: &[Envelope],
 ) -> Result<CeremonyReply, Refusal> {
-    let envelopes = outgoing.iter().map(encode).collect::<Result<_, _>>()?;
-    let evidence = abort
-        .evidence()
-        .map(quorate_protocol::evidence::Evidence::to_bytes)
-        .transpose()
-        .map_err(|_| Refusal::new(Reason::Invariant, "evidence cannot be encoded"))?;
     Ok(CeremonyReply {
         round: round.saturating_add(1),
-        envelopes,
+        envelopes: encode_all(outgoing)?,
         prepared: None,
-        aborted: Some(Aborted {
-            message: abort.to_string(),
-            culprits: abort
-                .culprits()
-                .into_iter()
-                .filter_map(|index| facts.node(index))
-                .collect(),
-            evidence,
-        }),
+        aborted: Some(told(abort, |index| facts.node(index))?),
     })
 }

@@ -3,9 +3,11 @@
 //! Every row is a function of the journal's records and of nothing else: [`changes`] says what one
 //! record does. A node that lost its index folds the journal again and stands where it stood.
 
+use std::collections::BTreeSet;
+
 use quorate_model::{
-    Digest, Epoch, KeyName, UnixMillis,
-    audit::{Entry, Judgment, Record, SharePurpose},
+    Digest, Epoch, KeyName, NodeId, UnixMillis,
+    audit::{Entry, Judgment, PairBanned, Record, SharePurpose},
     command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
     ids::CommandId,
     key::KeyState,
@@ -111,6 +113,47 @@ pub fn key(index: &dyn Index, name: &KeyName) -> Result<Option<KeyRow>, IndexErr
     row(index, Table::Keys, name.as_str().as_bytes())
 }
 
+/// Why nothing more is done with a peer in ECDSA, if so.
+pub fn ban(index: &dyn Index, peer: &NodeId) -> Result<Option<PairBanned>, IndexError> {
+    row(index, Table::Bans, peer.as_str().as_bytes())
+}
+
+/// The peers whose pairings are not to be used before they are set up afresh.
+pub fn suspended(
+    index: &dyn Index,
+    name: &KeyName,
+    epoch: Epoch,
+) -> Result<BTreeSet<NodeId>, IndexError> {
+    let row = row(index, Table::Suspended, &suspended_key(name, epoch))?;
+    Ok(row.unwrap_or_default())
+}
+
+fn suspended_key(name: &KeyName, epoch: Epoch) -> Vec<u8> {
+    [name.as_str().as_bytes(), b"/", &epoch.0.to_be_bytes()].concat()
+}
+
+fn change_suspended(
+    index: &dyn Index,
+    name: &KeyName,
+    epoch: Epoch,
+    change: impl FnOnce(&mut BTreeSet<NodeId>),
+) -> Result<Vec<RowChange>, IndexError> {
+    let before = suspended(index, name, epoch)?;
+    let mut after = before.clone();
+    change(&mut after);
+    let key = suspended_key(name, epoch);
+    Ok(if after == before {
+        Vec::new()
+    } else if after.is_empty() {
+        vec![RowChange::Delete {
+            table: Table::Suspended,
+            key,
+        }]
+    } else {
+        vec![put(Table::Suspended, key, &after)?]
+    })
+}
+
 /// A page of keys after a name, in order.
 pub fn keys_after(
     index: &dyn Index,
@@ -200,6 +243,23 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             bind_id(index, id, digest, forget, Mark::Rejected)
         }
         Entry::Checkpoint(_) => forget_before(index, record.time),
+        // The first stays: a later one says nothing new.
+        Entry::PairBanned(banned) if ban(index, &banned.peer)?.is_none() => {
+            let key = banned.peer.as_str().as_bytes().to_vec();
+            Ok(vec![put(Table::Bans, key, banned)?])
+        }
+        Entry::PairingsSuspended(incident) => {
+            change_suspended(index, &incident.key, incident.epoch, |peers| {
+                peers.extend(incident.peers.iter().cloned());
+            })
+        }
+        Entry::PairingsSetUp { key, epoch, pairs } => {
+            change_suspended(index, key, *epoch, |peers| {
+                for (peer, _) in pairs {
+                    peers.remove(peer);
+                }
+            })
+        }
         _ => Ok(Vec::new()),
     }
 }

@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use quorate_model::{Epoch, KeyName, KeyRecord, NodeId, PartyIndex, Reason, Refusal};
+use quorate_model::{Epoch, KeyName, KeyRecord, NodeId, PartyIndex, Reason, Refusal, Scheme};
 use quorate_protocol::{
+    ecdsa::{KeyShare, KeyShareError, SharePlace},
     frost::{PublicKeys, SigningKeyShare},
     sharing::SigningShare,
 };
@@ -25,6 +26,8 @@ pub(super) struct LoadedKey {
     pub(super) me: PartyIndex,
     pub(super) public: PublicKeys,
     pub(super) share: SigningKeyShare,
+    /// The same share as ECDSA uses it, for a key of that scheme.
+    pub(super) ecdsa: Option<KeyShare>,
     pub(super) active: bool,
 }
 
@@ -119,27 +122,48 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let verifying_share = record.verifying_share(me).ok_or(())?;
                 let secret =
                     Zeroizing::new(<[u8; 32]>::try_from(share.secret.as_slice()).map_err(drop)?);
+                let secret = SigningShare::from_bytes(*secret);
                 let share = SigningKeyShare::new(
                     record.scheme.proven_by(),
                     me,
                     record.threshold,
-                    &SigningShare::from_bytes(*secret),
+                    &secret,
                     &record.group_key,
                     verifying_share,
                 )
                 .map_err(drop)?;
-                Ok((public, share))
+                let ecdsa = if record.scheme == Scheme::EcdsaSecp256k1 {
+                    Some(ecdsa_share(&record, me, &secret).map_err(drop)?)
+                } else {
+                    None
+                };
+                Ok((public, share, ecdsa))
             });
-        Ok(made.map_err(bug).map(|(public, share)| {
+        Ok(made.map_err(bug).map(|(public, share, ecdsa)| {
             Arc::new(LoadedKey {
                 record,
                 me,
                 public,
                 share,
+                ecdsa,
                 active,
             })
         }))
     }
+}
+
+fn ecdsa_share(
+    record: &KeyRecord,
+    me: PartyIndex,
+    secret: &SigningShare,
+) -> Result<KeyShare, KeyShareError> {
+    let place = SharePlace {
+        key: record.name.clone(),
+        epoch: record.epoch,
+        me,
+        threshold: record.threshold,
+    };
+    KeyShare::new(place, secret, &record.group_key, &record.verifying_shares)
 }
 
 /// The node's own share cannot be used; other nodes can sign.

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_intent::{ItemTweak, KeyFacts, SigningItem, decode_all};
 use quorate_model::{
-    CommandId, DerivationPath, Digest, PartyIndex, Reason, Refusal, Scheme, Signature, TicketId,
+    CommandId, DerivationPath, Digest, Epoch, KeyName, PartyIndex, Reason, Refusal, Scheme,
+    Signature, TicketId,
     audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
     command::{CommandBody, CreateKey},
     identity::sign_digest,
@@ -302,33 +303,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         request: &ShareRequest,
         nonces: Vec<NoncePair>,
     ) -> Result<Permitted, Refusal> {
-        let CommandBody::Sign(sign) = &admitted.command().body else {
-            return Err(Refusal::new(
-                Reason::RequestInvalid,
-                "the command does not ask to sign",
-            ));
-        };
         let record = &key.record;
-        if sign.key != request.key || record.name != request.key {
+        if !record.scheme.is_frost() {
             return Err(Refusal::new(
-                Reason::RequestInvalid,
-                format!(
-                    "the command is for key \"{}\", not \"{}\"",
-                    sign.key, request.key
-                ),
+                Reason::SchemeMismatch,
+                format!("key \"{}\" signs in rounds, not with tickets", record.name),
             ));
         }
-        if !key.active {
-            return Err(not_active(&record.name, "not every share has been proven"));
-        }
-        if request.epoch != record.epoch {
-            return Err(Refusal::new(
-                Reason::EpochChanged,
-                format!("key \"{}\" is in epoch {}", record.name, record.epoch),
-            )
-            .with("epoch", record.epoch));
-        }
-        let items = messages(key, &sign.payloads)?;
+        let items = key_and_messages(key, admitted, &request.key, request.epoch)?;
         let exactly = usize::from(record.threshold);
         let tasks = self.tasks(key, items, &request.items, nonces, exactly)?;
         let entry = Entry::ShareReleased(ShareReleased {
@@ -553,7 +535,7 @@ impl<D: Disk + 'static> NodeCore<D> {
 const MAX_RELEASES: u32 = 64;
 
 /// Checks that the command id is free or bound to these bytes, and not rejected (P8).
-fn check_id(state: &State, admitted: &Admitted) -> Result<Result<(), Refusal>, Fatal> {
+pub(super) fn check_id(state: &State, admitted: &Admitted) -> Result<Result<(), Refusal>, Fatal> {
     let id = admitted.command().id;
     let bound = check_binding(state, id, admitted.digest())?;
     Ok(bound.and_then(|()| {
@@ -571,12 +553,24 @@ pub(super) fn check_binding(
     id: CommandId,
     digest: Digest,
 ) -> Result<Result<(), Refusal>, Fatal> {
+    check_binding_within(state, id, digest, 1)
+}
+
+/// The same for a command whose messages take a record each.
+pub(super) fn check_binding_within(
+    state: &State,
+    id: CommandId,
+    digest: Digest,
+    records: usize,
+) -> Result<Result<(), Refusal>, Fatal> {
+    let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
+    let at_most = MAX_RELEASES.saturating_mul(records);
     Ok(match ledger::command(&*state.index, id)? {
         Some(row) if row.digest != digest => Err(reused(id)),
         Some(row) if row.rejected => Err(rejected(id)),
-        Some(row) if row.releases >= MAX_RELEASES => Err(Refusal::new(
+        Some(row) if row.releases >= at_most => Err(Refusal::new(
             Reason::Overloaded,
-            format!("shares were released {MAX_RELEASES} times for command {id}: make a new one"),
+            format!("shares were released {at_most} times for command {id}: make a new one"),
         )),
         Some(_) | None => Ok(()),
     })
@@ -626,6 +620,39 @@ fn rejected(id: CommandId) -> Refusal {
     .with("command_id", id)
 }
 
+/// Checks that a command asks this key in this epoch to sign, and decodes what (P7).
+pub(super) fn key_and_messages(
+    key: &LoadedKey,
+    admitted: &Admitted,
+    name: &KeyName,
+    epoch: Epoch,
+) -> Result<Vec<SigningItem>, Refusal> {
+    let CommandBody::Sign(sign) = &admitted.command().body else {
+        return Err(Refusal::new(
+            Reason::RequestInvalid,
+            "the command does not ask to sign",
+        ));
+    };
+    let record = &key.record;
+    if sign.key != *name || record.name != *name {
+        return Err(Refusal::new(
+            Reason::RequestInvalid,
+            format!("the command is for key \"{}\", not \"{name}\"", sign.key),
+        ));
+    }
+    if !key.active {
+        return Err(not_active(&record.name, "not every share has been proven"));
+    }
+    if epoch != record.epoch {
+        return Err(Refusal::new(
+            Reason::EpochChanged,
+            format!("key \"{}\" is in epoch {}", record.name, record.epoch),
+        )
+        .with("epoch", record.epoch));
+    }
+    messages(key, &sign.payloads)
+}
+
 /// The messages that the payloads of a command come to, decoded here and now (P7).
 fn messages(
     key: &LoadedKey,
@@ -637,7 +664,7 @@ fn messages(
 }
 
 /// The child of the key that signs (P26).
-fn child_of(key: &LoadedKey, path: &DerivationPath) -> Result<Option<Child>, Refusal> {
+pub(super) fn child_of(key: &LoadedKey, path: &DerivationPath) -> Result<Option<Child>, Refusal> {
     if path.is_root() {
         return Ok(None);
     }

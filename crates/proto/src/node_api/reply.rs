@@ -4,7 +4,10 @@ use quorate_model::{
     Epoch, Reason, Refusal,
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
-    node_api::{Aborted, AuditPage, CeremonyReply, KeyListing, NodeReply, Prepared, ShareBatch},
+    node_api::{
+        Aborted, AuditPage, CeremonyReply, KeyListing, NodeReply, PairingReply, Prepared,
+        ShareBatch, SignedItem, SigningReply,
+    },
     share::{MAX_SHARE_BATCH, ShareStatement},
 };
 
@@ -108,6 +111,26 @@ replies! {
 
     ConfirmTimeResponse => NodeReply::Done, Self {};
     |_wire| { Self::Done }
+
+    BeginPairingResponse => NodeReply::Pairing(reply), Self {
+        reply: Some(pairing_to_wire(reply)),
+    };
+    |wire| { Self::Pairing(pairing(present("reply", wire.reply)?)?) }
+
+    AdvancePairingResponse => NodeReply::Pairing(reply), Self {
+        reply: Some(pairing_to_wire(reply)),
+    };
+    |wire| { Self::Pairing(pairing(present("reply", wire.reply)?)?) }
+
+    BeginSigningResponse => NodeReply::Signing(reply), Self {
+        reply: Some(signing_to_wire(reply)?),
+    };
+    |wire| { Self::Signing(signing(present("reply", wire.reply)?)?) }
+
+    AdvanceSigningResponse => NodeReply::Signing(reply), Self {
+        reply: Some(signing_to_wire(reply)?),
+    };
+    |wire| { Self::Signing(signing(present("reply", wire.reply)?)?) }
 }
 
 fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
@@ -155,16 +178,71 @@ fn share(wire: pb::ShareOutcome) -> Result<ShareOutcome, Malformed> {
 }
 
 fn ceremony_to_wire(reply: CeremonyReply) -> Result<pb::CeremonyReply, Refusal> {
-    let aborted = |aborted: Aborted| pb::Aborted {
-        message: aborted.message,
-        culprits: aborted.culprits.into_iter().map(Into::into).collect(),
-        evidence: aborted.evidence,
-    };
     Ok(pb::CeremonyReply {
         round: reply.round.into(),
         envelopes: reply.envelopes,
         prepared: reply.prepared.as_ref().map(prepared_to_wire).transpose()?,
-        aborted: reply.aborted.map(aborted),
+        aborted: reply.aborted.map(aborted_to_wire),
+    })
+}
+
+fn aborted_to_wire(aborted: Aborted) -> pb::Aborted {
+    pb::Aborted {
+        message: aborted.message,
+        culprits: aborted.culprits.into_iter().map(Into::into).collect(),
+        evidence: aborted.evidence,
+    }
+}
+
+fn pairing_to_wire(reply: PairingReply) -> pb::PairingReply {
+    pb::PairingReply {
+        round: reply.round.into(),
+        envelopes: reply.envelopes,
+        paired: reply.paired,
+        aborted: reply.aborted.map(aborted_to_wire),
+    }
+}
+
+fn pairing(wire: pb::PairingReply) -> Result<PairingReply, Malformed> {
+    Ok(PairingReply {
+        round: small("reply.round", wire.round)?,
+        envelopes: envelopes(wire.envelopes)?,
+        paired: wire.paired,
+        aborted: wire.aborted.map(aborted).transpose()?,
+    })
+}
+
+fn signing_to_wire(reply: SigningReply) -> Result<pb::SigningReply, Refusal> {
+    let signed = |signed: SignedItem| {
+        Ok::<_, Refusal>(pb::SignedItem {
+            receipt: store(&signed.receipt)?,
+            signature: signed.signature,
+        })
+    };
+    Ok(pb::SigningReply {
+        round: reply.round.into(),
+        envelopes: reply.envelopes,
+        signed: reply.signed.map(signed).transpose()?,
+    })
+}
+
+fn signing(wire: pb::SigningReply) -> Result<SigningReply, Malformed> {
+    let signed = |signed: pb::SignedItem| {
+        Ok::<_, Malformed>(SignedItem {
+            signature: bounded("signed.signature", signed.signature, 65)?,
+            receipt: stored("signed.receipt", &signed.receipt)?,
+        })
+    };
+    Ok(SigningReply {
+        round: small("reply.round", wire.round)?,
+        envelopes: envelopes(wire.envelopes)?,
+        signed: wire.signed.map(signed).transpose()?,
+    })
+}
+
+fn envelopes(wire: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Malformed> {
+    list("reply.envelopes", wire, MAX_HOLDERS, |envelope| {
+        bounded("reply.envelopes", envelope, MAX_NODE_REPLY_BYTES)
     })
 }
 
@@ -180,9 +258,7 @@ fn prepared_to_wire(prepared: &Prepared) -> Result<pb::Prepared, Refusal> {
 fn ceremony(wire: pb::CeremonyReply) -> Result<CeremonyReply, Malformed> {
     Ok(CeremonyReply {
         round: small("reply.round", wire.round)?,
-        envelopes: list("reply.envelopes", wire.envelopes, MAX_HOLDERS, |envelope| {
-            bounded("reply.envelopes", envelope, MAX_NODE_REPLY_BYTES)
-        })?,
+        envelopes: envelopes(wire.envelopes)?,
         prepared: wire.prepared.map(prepared).transpose()?,
         aborted: wire.aborted.map(aborted).transpose()?,
     })

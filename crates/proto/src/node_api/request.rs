@@ -1,10 +1,10 @@
 //! Requests to a node.
 
 use quorate_model::{
-    Epoch, Nonce32, Reason, Refusal,
+    Epoch, Nonce32, PartyIndex, Reason, Refusal,
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
-    node_api::NodeRequest,
+    node_api::{NodeRequest, SigningRequest},
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
     share::{MAX_SHARE_BATCH, ShareRequest},
@@ -47,6 +47,14 @@ pub enum WireRequest {
     AttestTime(pb::AttestTimeRequest),
     /// For `ConfirmTime`.
     ConfirmTime(pb::ConfirmTimeRequest),
+    /// For `BeginPairing`.
+    BeginPairing(pb::BeginPairingRequest),
+    /// For `AdvancePairing`.
+    AdvancePairing(pb::AdvancePairingRequest),
+    /// For `BeginSigning`.
+    BeginSigning(pb::BeginSigningRequest),
+    /// For `AdvanceSigning`.
+    AdvanceSigning(pb::AdvanceSigningRequest),
 }
 
 impl TryFrom<NodeRequest> for WireRequest {
@@ -121,6 +129,43 @@ impl TryFrom<NodeRequest> for WireRequest {
                 let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
                 Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
             }
+            NodeRequest::BeginPairing {
+                attempt,
+                certificate,
+                holders,
+            } => Self::BeginPairing(pb::BeginPairingRequest {
+                attempt: attempt.to_vec(),
+                certificate,
+                holders: numbers(&holders),
+            }),
+            NodeRequest::AdvancePairing {
+                attempt,
+                round,
+                envelopes,
+            } => Self::AdvancePairing(pb::AdvancePairingRequest {
+                attempt: attempt.to_vec(),
+                round: round.into(),
+                envelopes,
+            }),
+            NodeRequest::BeginSigning { attempt, request } => {
+                Self::BeginSigning(pb::BeginSigningRequest {
+                    attempt: attempt.to_vec(),
+                    command: Some(request.command.into()),
+                    key: request.key.into(),
+                    epoch: request.epoch.0,
+                    item: request.item,
+                    signers: numbers(&request.signers),
+                })
+            }
+            NodeRequest::AdvanceSigning {
+                attempt,
+                round,
+                envelopes,
+            } => Self::AdvanceSigning(pb::AdvanceSigningRequest {
+                attempt: attempt.to_vec(),
+                round: round.into(),
+                envelopes,
+            }),
             _ => {
                 return Err(Refusal::new(
                     Reason::Invariant,
@@ -151,6 +196,25 @@ fn share(wire: pb::ShareRequest) -> Result<ShareRequest, Malformed> {
             MAX_SIGNING_ITEMS,
             |bytes| stored("requests.signing_sets", &bytes),
         )?,
+    })
+}
+
+fn numbers(indices: &[PartyIndex]) -> Vec<u32> {
+    indices.iter().map(|index| index.number().into()).collect()
+}
+
+fn indices(field: &'static str, numbers: Vec<u32>) -> Result<Vec<PartyIndex>, Malformed> {
+    list(field, numbers, MAX_HOLDERS, |number| {
+        u16::try_from(number)
+            .ok()
+            .and_then(PartyIndex::new)
+            .ok_or_else(|| Malformed::new(field, "is no index of a holder"))
+    })
+}
+
+fn envelopes(wire: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Malformed> {
+    list("envelopes", wire, MAX_HOLDERS, |envelope| {
+        bounded("envelopes", envelope, MAX_NODE_REQUEST_BYTES)
     })
 }
 
@@ -195,9 +259,7 @@ requests! {
         Self::AdvanceCeremony {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
-            envelopes: list("envelopes", wire.envelopes, MAX_HOLDERS, |envelope| {
-                bounded("envelopes", envelope, MAX_NODE_REQUEST_BYTES)
-            })?,
+            envelopes: envelopes(wire.envelopes)?,
         }
     }
     ProveKeyRequest(wire) {
@@ -227,6 +289,39 @@ requests! {
             attestations: list("attestations", wire.attestations, MAX_NODES, |bytes| {
                 stored("attestations", &bytes)
             })?,
+        }
+    }
+    BeginPairingRequest(wire) {
+        Self::BeginPairing {
+            attempt: array("attempt", &wire.attempt)?,
+            certificate: bounded("certificate", wire.certificate, MAX_CERTIFICATE_BYTES)?,
+            holders: indices("holders", wire.holders)?,
+        }
+    }
+    AdvancePairingRequest(wire) {
+        Self::AdvancePairing {
+            attempt: array("attempt", &wire.attempt)?,
+            round: small("round", wire.round)?,
+            envelopes: envelopes(wire.envelopes)?,
+        }
+    }
+    BeginSigningRequest(wire) {
+        Self::BeginSigning {
+            attempt: array("attempt", &wire.attempt)?,
+            request: SigningRequest {
+                command: signed_command(present("command", wire.command)?)?,
+                key: name("key", wire.key)?,
+                epoch: Epoch(wire.epoch),
+                item: wire.item,
+                signers: indices("signers", wire.signers)?,
+            },
+        }
+    }
+    AdvanceSigningRequest(wire) {
+        Self::AdvanceSigning {
+            attempt: array("attempt", &wire.attempt)?,
+            round: small("round", wire.round)?,
+            envelopes: envelopes(wire.envelopes)?,
         }
     }
 }

@@ -25,6 +25,10 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::ReadAudit(wire) => wire.try_into(),
         WireRequest::AttestTime(wire) => wire.try_into(),
         WireRequest::ConfirmTime(wire) => wire.try_into(),
+        WireRequest::BeginPairing(wire) => wire.try_into(),
+        WireRequest::AdvancePairing(wire) => wire.try_into(),
+        WireRequest::BeginSigning(wire) => wire.try_into(),
+        WireRequest::AdvanceSigning(wire) => wire.try_into(),
     }
 }
 
@@ -53,6 +57,10 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::ReadAuditResponse>,
         through::<pb::AttestTimeResponse>,
         through::<pb::ConfirmTimeResponse>,
+        through::<pb::BeginPairingResponse>,
+        through::<pb::AdvancePairingResponse>,
+        through::<pb::BeginSigningResponse>,
+        through::<pb::AdvanceSigningResponse>,
     ]
     .map(|through| through(reply.clone()))
     .into()

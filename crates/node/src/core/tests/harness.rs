@@ -17,6 +17,7 @@ use quorate_model::{
     share::{SetEntry, SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, Ticket},
 };
 use quorate_protocol::{
+    ecdsa::STAND_IN,
     envelope::Envelope,
     frost::{Hedge, PublicKeys, SigningSet, Tweak, aggregate},
 };
@@ -489,5 +490,7 @@ fn core(
             pid: 1,
         },
         shares: Box::new(TrueShares),
+        engine: STAND_IN,
+        max_signatures: 4,
     })
 }
