@@ -82,7 +82,10 @@ proptest! {
     ) {
         let methods = if reply == NodeReply::Done {
             3
-        } else if matches!(reply, NodeReply::Ceremony(_)) {
+        } else if matches!(
+            reply,
+            NodeReply::Ceremony(_) | NodeReply::Pairing(_) | NodeReply::Signing(_)
+        ) {
             2
         } else {
             1
