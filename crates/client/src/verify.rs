@@ -13,7 +13,10 @@ use quorate_model::{
     identity::verify_with,
     operation::SignOutcome,
     roster::PinnedRoster,
-    share::{MAX_SHARE_BATCH, ShareReceipt, share_batch_digest, signed_message_hash},
+    share::{
+        MAX_SHARE_BATCH, ShareReceipt, share_batch_digest, signed_message_hash,
+        whole_signature_hash,
+    },
 };
 use quorate_protocol::{
     derivation::{Child, DerivationError},
@@ -179,7 +182,64 @@ pub(crate) fn outcome(
             signed_message_hash(&item.message, &item.path, is_taproot)
         })
         .collect();
-    signers(record, command, &messages, outcome, receipts)
+    if record.scheme.is_frost() {
+        signers(record, command, &messages, outcome, receipts)
+    } else {
+        signers_in_rounds(record, command, &messages, outcome, receipts)
+    }
+}
+
+/// Where each message is signed by itself, t holders state for each that they took part in exactly
+/// this signature, all in one session.
+fn signers_in_rounds(
+    record: &KeyRecord,
+    command: &Digest,
+    messages: &[Digest],
+    outcome: &SignOutcome,
+    receipts: &ReceiptChecker,
+) -> Result<(), VerificationError> {
+    let other = Err(VerificationError::OtherOutcome(
+        "its signers are not t holders of the key for every message",
+    ));
+    let threshold = usize::from(record.threshold);
+    if outcome.receipts.len() != messages.len().saturating_mul(threshold) {
+        return other;
+    }
+    let mut all = BTreeMap::new();
+    let signed = messages.iter().zip(&outcome.signatures);
+    for ((message, signature), group) in signed.zip(outcome.receipts.chunks(threshold)) {
+        let made = whole_signature_hash(signature);
+        let mut session = None;
+        let mut before = None;
+        for receipt in group {
+            let statement = &receipt.statement;
+            let Some(index) = record.index_of(&statement.node) else {
+                return other;
+            };
+            let [item] = statement.items.as_slice() else {
+                return Err(VerificationError::BadReceipt(statement.node.clone()));
+            };
+            let fits = statement.key == record.name
+                && statement.epoch == record.epoch
+                && statement.command == *command
+                && item.message == *message
+                && item.share == *made.as_bytes()
+                && *session.get_or_insert(item.signing_set) == item.signing_set;
+            if !fits || !receipts.holds(receipt) {
+                return Err(VerificationError::BadReceipt(statement.node.clone()));
+            }
+            if before.is_some_and(|before| before >= index) {
+                return other;
+            }
+            before = Some(index);
+            all.insert(index, statement.node.clone());
+        }
+    }
+    if all.into_values().eq(outcome.signers.iter().cloned()) {
+        Ok(())
+    } else {
+        other
+    }
 }
 
 fn signers(

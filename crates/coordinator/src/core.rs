@@ -31,9 +31,11 @@ pub mod admission;
 mod ceremony;
 mod commands;
 pub mod config;
+mod ecdsa;
 mod endorse;
 pub mod event;
 mod keys;
+mod mail;
 mod math;
 mod peers;
 mod queries;
@@ -51,6 +53,7 @@ pub use event::{
 
 use ceremony::Ceremonies;
 use commands::{Commands, Lookup, fresh_view, reused};
+use ecdsa::Ecdsa;
 use keys::KeyBook;
 use peers::{Call, Part, Peers, Purpose, Queued};
 use signing::Signing;
@@ -74,6 +77,7 @@ pub struct Core {
     keys: KeyBook,
     commands: Commands,
     signing: Signing,
+    ecdsa: Ecdsa,
     ceremonies: Ceremonies,
     validations: BTreeMap<u64, Validation>,
     evidence: BTreeSet<Vec<u8>>,
@@ -127,6 +131,7 @@ impl Core {
             keys,
             commands: Commands::default(),
             signing: Signing::default(),
+            ecdsa: Ecdsa::default(),
             ceremonies: Ceremonies::default(),
             validations: BTreeMap::new(),
             evidence,
@@ -211,6 +216,7 @@ impl Core {
             });
         }
         let busy = !self.signing.is_empty()
+            || !self.ecdsa.is_empty()
             || !self.ceremonies.is_empty()
             || !self.validations.is_empty()
             || self
@@ -403,6 +409,8 @@ impl Core {
             Purpose::Ceremony { key, stage } => {
                 self.ceremony_reply(moment, &key, stage, &node, result);
             }
+            Purpose::Signing { session } => self.session_reply(moment, session, &node, result),
+            Purpose::Renewal { id } => self.renewal_reply(moment, id, &node, result),
             Purpose::Lookup { key, stage } => self.lookup_reply(moment, &key, stage, result),
             Purpose::Validate { validation } => {
                 self.validate_reply(moment, validation, &node, result);

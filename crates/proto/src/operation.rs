@@ -24,6 +24,9 @@ const MAX_POINT_BYTES: usize = 64;
 /// The longest signature, in bytes.
 const MAX_SIGNATURE_BYTES: usize = 128;
 
+/// The most receipts: of every signer, and where messages are signed in rounds for every message.
+const MAX_RECEIPTS: usize = MAX_NODES * MAX_SIGNING_ITEMS;
+
 impl TryFrom<CommandView> for v1::CommandView {
     type Error = Refusal;
     fn try_from(view: CommandView) -> Result<Self, Refusal> {
@@ -128,7 +131,7 @@ fn sign_outcome(wire: v1::Signed) -> Result<SignOutcome, Malformed> {
             MAX_SIGNING_ITEMS,
             |signature| bounded("signed.signatures", signature, MAX_SIGNATURE_BYTES),
         )?,
-        receipts: list("signed.receipts", wire.receipts, MAX_NODES, |bytes| {
+        receipts: list("signed.receipts", wire.receipts, MAX_RECEIPTS, |bytes| {
             stored::<ShareReceipt>("signed.receipts", &bytes)
         })?,
     })

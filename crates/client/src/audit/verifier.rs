@@ -7,6 +7,7 @@ use quorate_model::{
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
     operation::SignOutcome,
     roster::PinnedRoster,
+    share::{ShareReceipt, whole_signature_hash},
     wire,
 };
 use quorate_protocol::{
@@ -214,20 +215,33 @@ impl<'a> Verifier<'a> {
         let record = file.single_record()?;
         let outcome: SignOutcome =
             wire::decode(&record).map_err(|error| does_not_hold("signatures", error))?;
-        for (signer, receipt) in outcome.signers.iter().zip(&outcome.receipts) {
-            let fits = receipt.statement.node == *signer
-                && receipt.statement.key == outcome.key
-                && receipt.statement.epoch == outcome.epoch
-                && receipt.statement.items.len() == outcome.signatures.len();
+        let in_rounds = !outcome.scheme.is_frost();
+        for (at, receipt) in outcome.receipts.iter().enumerate() {
+            let statement = &receipt.statement;
+            let is_signers = if in_rounds {
+                outcome.signers.contains(&statement.node) && is_of_a_signature(&outcome, receipt)
+            } else {
+                outcome.signers.get(at) == Some(&statement.node)
+                    && statement.items.len() == outcome.signatures.len()
+            };
+            let fits =
+                is_signers && statement.key == outcome.key && statement.epoch == outcome.epoch;
             if !fits || !self.receipts.holds(receipt) {
                 return Err(does_not_hold(
                     "signatures",
-                    format!("the receipt of \"{signer}\""),
+                    format!("the receipt of \"{}\"", statement.node),
                 ));
             }
             self.cross.receipt(receipt);
         }
-        if outcome.signers.is_empty() || outcome.receipts.len() != outcome.signers.len() {
+        let has_receipt = |signer: &NodeId| {
+            let mut receipts = outcome.receipts.iter();
+            receipts.any(|receipt| receipt.statement.node == *signer)
+        };
+        let complete = !outcome.signers.is_empty()
+            && outcome.signers.iter().all(has_receipt)
+            && (in_rounds || outcome.receipts.len() == outcome.signers.len());
+        if !complete {
             return Err(does_not_hold(
                 "signatures",
                 "not one receipt of each signer",
@@ -371,4 +385,13 @@ pub fn key_of_evidence(evidence: &[u8]) -> Option<KeyName> {
         return None;
     };
     Some(bad.receipt.statement.key)
+}
+
+/// Whether a receipt for ECDSA is of exactly one of the signatures.
+fn is_of_a_signature(outcome: &SignOutcome, receipt: &ShareReceipt) -> bool {
+    let [item] = receipt.statement.items.as_slice() else {
+        return false;
+    };
+    let mut signatures = outcome.signatures.iter();
+    signatures.any(|signature| *whole_signature_hash(signature).as_bytes() == item.share)
 }

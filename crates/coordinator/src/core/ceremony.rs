@@ -1,7 +1,7 @@
 //! Births of keys: the coordinator's side of key generation (P18 to P20).
 //!
 //! ```text
-//!  wait for all nodes ─► begin ─► rounds ─► certificate ─► prove ─► activate ─► done
+//!  wait for all nodes ─► begin ─► rounds ─► certificate ─► (pair) ─► prove ─► activate ─► done
 //!        ▲                  │        │           ▲           │          │
 //!        └── another attempt, fresh id, ◄────────┘     certificate that nodes hold already
 //!            higher epoch where one is taken
@@ -12,6 +12,7 @@
 //! read no share and forge no statement, and a certificate that nodes did not all sign is none.
 
 mod asking;
+mod pairing;
 mod progress;
 mod proving;
 mod resume;
@@ -84,6 +85,16 @@ enum Stage {
     },
     /// A node says that the name is taken: by whom?
     Looking,
+    /// Between all holders of an ECDSA key.
+    Pairing {
+        key: Arc<Certified>,
+        attempt: AttemptId,
+    },
+    /// Not before this time.
+    Unpaired {
+        key: Arc<Certified>,
+        not_before_ms: u64,
+    },
     /// Until there is a ticket of every node.
     Tickets {
         key: Arc<Certified>,
@@ -290,8 +301,22 @@ impl Core {
                 let key = Arc::clone(key);
                 self.begin_proving(moment, name, &key);
             }
+            Stage::Unpaired { key, not_before_ms } => {
+                let key = Arc::clone(key);
+                let all = key
+                    .record
+                    .participants
+                    .iter()
+                    .all(|p| self.peers.is_connected(&p.node));
+                if all && *not_before_ms <= now_ms {
+                    self.begin_pairing(moment, name, &key);
+                } else {
+                    self.tell_progress(name);
+                }
+            }
             Stage::Rounds { .. }
             | Stage::Looking
+            | Stage::Pairing { .. }
             | Stage::Proving(_)
             | Stage::Activating { .. } => self.repeat_asks(moment, name),
         }
@@ -302,7 +327,12 @@ impl Core {
         let op = self.ceremonies.ops.get(name)?;
         let limits = &self.config.limits;
         let waited_ms = moment.ms().saturating_sub(op.stage_ms);
-        if waited_ms >= limits.quorum_wait_ms {
+        let patience_ms = if let Stage::Pairing { .. } = &op.stage {
+            limits.pairing_timeout_ms
+        } else {
+            limits.quorum_wait_ms
+        };
+        if waited_ms >= patience_ms {
             let silent = op.unanswered();
             let missing: Vec<&str> = op
                 .create
@@ -350,9 +380,15 @@ impl Core {
         );
         match stage {
             Stage::Rounds { attempt, .. } => self.round_done(moment, name, attempt, replies),
+            Stage::Pairing { key, attempt } => {
+                self.pairing_round_done(moment, name, &key, attempt, replies);
+            }
             Stage::Proving(proving) => self.proved(moment, name, &proving, replies),
             Stage::Activating { key } => self.activated(moment, name, &key, &replies),
-            stage @ (Stage::Waiting { .. } | Stage::Looking | Stage::Tickets { .. }) => {
+            stage @ (Stage::Waiting { .. }
+            | Stage::Looking
+            | Stage::Unpaired { .. }
+            | Stage::Tickets { .. }) => {
                 op.stage = stage;
             }
         }
@@ -368,6 +404,18 @@ impl Core {
         let Some(op) = self.ceremonies.ops.get_mut(name) else {
             return;
         };
+        if let Stage::Proving(proving) = &op.stage
+            && refusal.reason == Reason::PairingsUnready
+        {
+            let key = Arc::clone(&proving.key);
+            return self.pair_again(moment, name, &key, refusal);
+        }
+        if let Stage::Pairing { key, .. } = &op.stage
+            && (refusal.reason.is_retryable() || is_of_the_relay(refusal.reason))
+        {
+            let key = Arc::clone(key);
+            return self.pair_again(moment, name, &key, refusal);
+        }
         if let Stage::Proving(proving) = &op.stage
             && refusal.reason.is_retryable()
         {
@@ -391,13 +439,21 @@ impl Core {
             let after = op.epoch.0.saturating_add(1);
             op.epoch = Epoch(next.unwrap_or(after).max(after));
         }
-        // What a node makes of envelopes that it does not expect is the relay's doing.
-        let relays = matches!(reason, Reason::ProtocolViolation | Reason::RequestInvalid);
-        if relays || reason.is_retryable() {
+        if is_of_the_relay(reason) || reason.is_retryable() {
             self.again(moment, name, refusal);
         } else {
             self.fail_creation(moment, name, CommandState::Denied, refusal);
         }
+    }
+
+    /// Another run of whatever is under way, after a while.
+    fn run_again(&mut self, moment: &mut Moment<'_>, name: &KeyName, why: Refusal) {
+        let stage = self.ceremonies.ops.get(name).map(|op| &op.stage);
+        if let Some(Stage::Pairing { key, .. }) = stage {
+            let key = Arc::clone(key);
+            return self.pair_again(moment, name, &key, why);
+        }
+        self.again(moment, name, why);
     }
 
     /// Another attempt, after a while.
@@ -465,6 +521,11 @@ impl Core {
             }
         }
     }
+}
+
+/// What a node makes of envelopes that it does not expect is the relay's doing.
+fn is_of_the_relay(reason: Reason) -> bool {
+    matches!(reason, Reason::ProtocolViolation | Reason::RequestInvalid)
 }
 
 /// A creation of another command is certified, and its shares are not proven yet.

@@ -45,6 +45,12 @@ pub struct Limits {
     pub call_timeout_ms: u64,
     /// How long one round of a ceremony may take at a node, in milliseconds.
     pub round_timeout_ms: u64,
+    /// How long one round of a pairwise set-up may take at a node, in milliseconds.
+    pub pairing_timeout_ms: u64,
+    /// ECDSA signatures that are made at a time; the others wait.
+    pub ecdsa_in_flight: usize,
+    /// How long one round of an ECDSA signature may take at a node, in milliseconds.
+    pub ecdsa_round_timeout_ms: u64,
 }
 
 impl Default for Limits {
@@ -69,6 +75,9 @@ impl Default for Limits {
             status_every_ms: 1_000,
             call_timeout_ms: 5_000,
             round_timeout_ms: 5_000,
+            pairing_timeout_ms: 30_000,
+            ecdsa_in_flight: 32,
+            ecdsa_round_timeout_ms: 3_000,
         }
     }
 }

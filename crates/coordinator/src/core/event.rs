@@ -206,6 +206,20 @@ pub enum Notice {
         /// The key.
         key: quorate_model::KeyName,
     },
+    /// A node has banned another after a failed consistency check: the two sign nothing together.
+    PairBanned {
+        /// Who refuses.
+        node: NodeId,
+        /// Whom.
+        peer: NodeId,
+    },
+    /// The pairings between nodes are set up afresh.
+    PairingsRenewed {
+        /// The key.
+        key: quorate_model::KeyName,
+        /// The nodes.
+        nodes: Vec<NodeId>,
+    },
     /// A ceremony begins again.
     CeremonyAgain {
         /// The key.

@@ -5,6 +5,7 @@ use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
     DerivationPath, Digest, KeyRecord, NodeId, PartyIndex, Reason, Refusal, SessionPreimage,
     certificate::PossessionProof,
+    node_api::SignedItem,
     payload::{Payload, pop_message},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareReceipt, signed_message_hash},
@@ -12,7 +13,7 @@ use quorate_model::{
 use quorate_protocol::{
     evidence::{BadShare, Evidence, Facts},
     frost::{AggregateError, PublicKeys, SigningSet, Tweak, aggregate, verify_share},
-    possession,
+    possession, verify,
 };
 
 /// One message to sign.
@@ -115,6 +116,23 @@ pub(super) fn share_holds(
 ) -> bool {
     let keys = message.keys(keys);
     verify_share(keys, set, &message.bytes, message.tweak, signer, share).is_ok()
+}
+
+/// Whether a signature that nodes made in rounds holds, by two libraries.
+pub(super) fn whole_holds(
+    record: &KeyRecord,
+    messages: &[Message],
+    item: usize,
+    signed: &SignedItem,
+) -> bool {
+    messages.get(item).is_some_and(|message| {
+        let key = message
+            .child
+            .as_ref()
+            .map_or(record.group_key.as_slice(), PublicKeys::group_key);
+        let (bytes, signature) = (&message.bytes, &signed.signature);
+        verify::signature(record.scheme, key, bytes, Tweak::None, signature).is_ok()
+    })
 }
 
 /// Whether a proof of possession holds: who took part, every single share, and the signature.

@@ -48,6 +48,14 @@ pub(super) enum Purpose {
         key: KeyName,
         stage: u64,
     },
+    /// One signer's answer in one round of a signature.
+    Signing {
+        session: u64,
+    },
+    /// One holder's answer in one round of a set-up of pairings.
+    Renewal {
+        id: u64,
+    },
     /// Looks for the certificate of a key whose name is taken.
     Lookup {
         key: KeyName,

@@ -28,6 +28,7 @@ use quorate_protocol::frost::SigningSet;
 
 use super::{
     Admitted, Core, Moment, Part,
+    ecdsa::Progress,
     keys::Certified,
     math::{self, Message},
 };
@@ -45,31 +46,33 @@ pub(super) struct Signing {
 }
 
 /// One signing command.
-struct SignOp {
-    command: Arc<SignedCommand>,
-    digest: Digest,
+pub(super) struct SignOp {
+    pub(super) command: Arc<SignedCommand>,
+    pub(super) digest: Digest,
     sign: Arc<CommandBody>,
     expires: UnixMillis,
     started_ms: u64,
     /// Known once the key is.
-    material: Option<Material>,
+    pub(super) material: Option<Material>,
+    /// For a key that signs in rounds.
+    pub(super) in_rounds: Progress,
     attempts: BTreeMap<u64, Attempt>,
     next_attempt: u64,
     waits: bool,
     /// The nodes that were asked for a key that is not known here, until they have answered.
     sought: Option<BTreeSet<NodeId>>,
     /// Nodes that refuse for good.
-    refusals: BTreeMap<NodeId, Refusal>,
+    pub(super) refusals: BTreeMap<NodeId, Refusal>,
     /// Nodes that could not, and may be asked again later.
     setbacks: BTreeMap<NodeId, Setback>,
     /// Nodes that cheated in this command.
-    cheats: BTreeSet<NodeId>,
+    pub(super) cheats: BTreeSet<NodeId>,
 }
 
 #[derive(Clone)]
-struct Material {
-    key: Arc<Certified>,
-    messages: Arc<Vec<Message>>,
+pub(super) struct Material {
+    pub(super) key: Arc<Certified>,
+    pub(super) messages: Arc<Vec<Message>>,
 }
 
 struct Setback {
@@ -150,7 +153,15 @@ impl Signing {
         }
     }
 
-    fn wait(&mut self, id: CommandId) {
+    pub(super) fn op(&self, id: CommandId) -> Option<&SignOp> {
+        self.ops.get(&id)
+    }
+
+    pub(super) fn op_mut(&mut self, id: CommandId) -> Option<&mut SignOp> {
+        self.ops.get_mut(&id)
+    }
+
+    pub(super) fn wait(&mut self, id: CommandId) {
         if let Some(op) = self.ops.get_mut(&id)
             && !op.waits
         {
@@ -170,7 +181,7 @@ impl SignOp {
     }
 
     /// A node could not: it is asked again after a delay that doubles.
-    fn set_back(&mut self, node: &NodeId, now_ms: u64, refusal: Option<Refusal>) {
+    pub(super) fn set_back(&mut self, node: &NodeId, now_ms: u64, refusal: Option<Refusal>) {
         let setback = self.setbacks.entry(node.clone()).or_insert(Setback {
             count: 0,
             until_ms: 0,
@@ -201,6 +212,7 @@ impl Core {
             expires: admitted.command.expires,
             started_ms,
             material: None,
+            in_rounds: Progress::default(),
             attempts: BTreeMap::new(),
             next_attempt: 0,
             waits: false,
@@ -221,7 +233,7 @@ impl Core {
     }
 
     /// Gives every command that needs another attempt a try.
-    pub(super) fn retry_waiting(&mut self, moment: &Moment<'_>) {
+    pub(super) fn retry_waiting(&mut self, moment: &mut Moment<'_>) {
         let mut failures = 0;
         for _ in 0..self.signing.waiting.len() {
             if failures >= GIVE_UP_AFTER {
@@ -241,7 +253,7 @@ impl Core {
     }
 
     /// Begins another attempt where one is needed. False: not possible at the moment.
-    fn advance(&mut self, moment: &Moment<'_>, id: CommandId) -> bool {
+    fn advance(&mut self, moment: &mut Moment<'_>, id: CommandId) -> bool {
         let Some(op) = self.signing.ops.get(&id) else {
             return true;
         };
@@ -258,7 +270,13 @@ impl Core {
         if self.judge(id) {
             return true;
         }
-        self.begin_attempt(moment, id)
+        let material = self.signing.op(id).and_then(|op| op.material.clone());
+        match material {
+            Some(material) if !material.key.record.scheme.is_frost() => {
+                self.begin_sessions(moment, id, &material)
+            }
+            _ => self.begin_attempt(moment, id),
+        }
     }
 
     /// Finds the key and what is to be signed with it.
@@ -340,7 +358,7 @@ impl Core {
         true
     }
 
-    fn end_signing(&mut self, id: CommandId, state: CommandState, refusal: Refusal) {
+    pub(super) fn end_signing(&mut self, id: CommandId, state: CommandState, refusal: Refusal) {
         self.signing.remove(id);
         self.end(id, state, None, Some(refusal));
     }

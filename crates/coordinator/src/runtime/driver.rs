@@ -280,6 +280,15 @@ fn tell(notice: Notice) {
             tracing::error!(node = %node, key = %key, "node lists a key that does not verify");
         }
         Notice::KeyLearned { key } => tracing::info!(key = %key, "key learned from a node"),
+        Notice::PairBanned { node, peer } => {
+            metrics::counter!("quorate_pair_bans_total").increment(1);
+            tracing::error!(%node, %peer, "a node signs nothing together with a peer that failed a check");
+        }
+        Notice::PairingsRenewed { key, nodes } => {
+            let nodes = nodes.iter().map(NodeId::as_str).collect::<Vec<_>>();
+            metrics::counter!("quorate_pairing_renewals_total").increment(1);
+            tracing::warn!(%key, ?nodes, "pairings are set up afresh");
+        }
         Notice::CeremonyAgain { key, why } => {
             tracing::warn!(key = %key, reason = why, "ceremony begins again");
         }

@@ -44,7 +44,7 @@ impl Shape {
             threshold,
             coordinators: 1 + pick(rng, COORDINATORS),
             signatures: 4 + below(rng, 12),
-            scheme: Scheme::FROST[pick(rng, Scheme::ALL.len())],
+            scheme: Scheme::FROST[pick(rng, Scheme::FROST.len())],
             mutation: None,
             cheat: (cheats && room && nodes > 2).then_some((trick, times)),
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
     KeyName, NodeId,
-    node_api::{CeremonyReply, NodeReply, NodeRequest},
+    node_api::{CeremonyReply, NodeReply, NodeRequest, PairingReply},
 };
 
 use super::{Ask, AskState, REPEAT_MS, Stage};
@@ -55,7 +55,12 @@ impl Core {
         if !self.peers.is_connected(node) {
             return self.set_ask(name, node, AskState::Repeat { at_ms: moment.ms() });
         }
-        let timeout = self.config.limits.round_timeout_ms;
+        let limits = &self.config.limits;
+        let timeout = if let NodeRequest::AdvancePairing { .. } = &request {
+            limits.pairing_timeout_ms
+        } else {
+            limits.round_timeout_ms
+        };
         let purpose = Purpose::Ceremony {
             key: name.clone(),
             stage: number,
@@ -107,10 +112,16 @@ impl Core {
             .is_some_and(|op| op.number == number);
         // Whoever spoils a run may fall silent or forget it, so that the stage never ends or another
         // begins: what honest nodes found is heard at once, and late (P16).
-        if let Ok(NodeReply::Ceremony(CeremonyReply {
-            aborted: Some(aborted),
-            ..
-        })) = &result
+        if let Ok(
+            NodeReply::Ceremony(CeremonyReply {
+                aborted: Some(aborted),
+                ..
+            })
+            | NodeReply::Pairing(PairingReply {
+                aborted: Some(aborted),
+                ..
+            }),
+        ) = &result
         {
             return self.aborted(moment, name, node, aborted, current);
         }

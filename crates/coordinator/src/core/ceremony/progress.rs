@@ -23,6 +23,7 @@ impl Stage {
                 4 => ("shares", 6),
                 _ => ("prepare", 7),
             },
+            Self::Pairing { .. } | Self::Unpaired { .. } => ("pair", 7),
             Self::Tickets { .. } | Self::Proving(_) => ("prove", 8),
             Self::Activating { .. } => ("activate", 9),
         }

@@ -3,19 +3,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::Stage;
+use crate::core::{
+    Core, Moment,
+    keys::Certified,
+    mail::{self, Said},
+    math,
+};
 use quorate_model::{
-    KeyName, NodeId, PartyIndex, Reason, Refusal,
+    KeyName, NodeId, Reason, Refusal,
     certificate::{CommitCertificate, NodeSignature, participants_of},
     node_api::{Aborted, AttemptId, CeremonyReply, NodeReply, NodeRequest, Prepared},
     operation::CommandState,
 };
-use quorate_protocol::envelope::Envelope;
-
-use super::Stage;
-use crate::core::{Core, Moment, keys::Certified, math};
-
-/// The envelopes of one round for each recipient.
-type Mail = BTreeMap<NodeId, Vec<Vec<u8>>>;
 
 impl Core {
     pub(super) fn begin_rounds(&mut self, moment: &mut Moment<'_>, name: &KeyName) {
@@ -56,21 +56,29 @@ impl Core {
         attempt: AttemptId,
         replies: BTreeMap<NodeId, NodeReply>,
     ) {
-        let mut rounds = BTreeMap::new();
+        let mut said = BTreeMap::new();
+        let mut prepared = BTreeMap::new();
         for (node, reply) in replies {
             let NodeReply::Ceremony(reply) = reply else {
                 return self.again(moment, name, disagreement());
             };
-            rounds.insert(node, reply);
+            if let Some(promise) = reply.prepared {
+                prepared.insert(node, promise);
+            } else {
+                let CeremonyReply {
+                    round, envelopes, ..
+                } = reply;
+                said.insert(node, Said { round, envelopes });
+            }
         }
-        if rounds.values().all(|reply| reply.prepared.is_some()) {
-            let prepared = rounds
-                .into_iter()
-                .filter_map(|(node, reply)| Some((node, reply.prepared?)))
-                .collect();
+        if said.is_empty() {
             return self.all_prepared(moment, name, prepared);
         }
-        let Some((round, mail)) = self.sort_mail(name, &rounds) else {
+        let sorted = self.ceremonies.ops.get(name).and_then(|op| {
+            let participants = participants_of(&op.create.nodes);
+            mail::sort(&participants, &said)
+        });
+        let Some((round, mail)) = sorted else {
             return self.again(moment, name, disagreement());
         };
         let requests = mail
@@ -95,48 +103,6 @@ impl Core {
             },
             requests,
         );
-    }
-
-    /// Sorts envelopes by recipient. None: the nodes are not in the same round, or an envelope is
-    /// none.
-    fn sort_mail(
-        &self,
-        name: &KeyName,
-        rounds: &BTreeMap<NodeId, CeremonyReply>,
-    ) -> Option<(u8, Mail)> {
-        let op = self.ceremonies.ops.get(name)?;
-        let round = rounds.values().next()?.round;
-        if rounds
-            .values()
-            .any(|reply| reply.round != round || reply.prepared.is_some())
-        {
-            return None;
-        }
-        let participants = participants_of(&op.create.nodes);
-        let node_at = |index: PartyIndex| {
-            participants
-                .iter()
-                .find(|p| p.index == index)
-                .map(|p| p.node.clone())
-        };
-        let mut mail: Mail = op
-            .create
-            .nodes
-            .iter()
-            .map(|node| (node.clone(), Vec::new()))
-            .collect();
-        for node in &op.create.nodes {
-            for bytes in &rounds.get(node)?.envelopes {
-                let envelope = Envelope::from_bytes(bytes).ok()?;
-                match envelope.header.recipient {
-                    None => mail
-                        .values_mut()
-                        .for_each(|inbox| inbox.push(bytes.clone())),
-                    Some(index) => mail.get_mut(&node_at(index)?)?.push(bytes.clone()),
-                }
-            }
-        }
-        Some((round, mail))
     }
 
     /// A node found that the run cannot end well. Whoever is proven to have spoilt it would spoil
@@ -170,7 +136,7 @@ impl Core {
                 let refusal = refusal.with("culprit", &culprit);
                 self.fail_creation(moment, name, CommandState::Failed, refusal);
             }
-            None if current => self.again(moment, name, refusal),
+            None if current => self.run_again(moment, name, refusal),
             None => {}
         }
     }
@@ -219,7 +185,11 @@ impl Core {
         if let Some(key) = certified {
             let key = Arc::new(key);
             self.remember_key(&key);
-            return self.begin_proving(moment, name, &key);
+            return if key.record.scheme.is_frost() {
+                self.begin_proving(moment, name, &key)
+            } else {
+                self.begin_pairing(moment, name, &key)
+            };
         }
         // The epoch is spent at every node that prepared it (P19).
         if let Some(op) = self.ceremonies.ops.get_mut(name) {
@@ -230,7 +200,7 @@ impl Core {
 }
 
 /// The nodes do not stand at the same place.
-fn disagreement() -> Refusal {
+pub(super) fn disagreement() -> Refusal {
     Refusal::new(
         Reason::PeerMisbehaved,
         "the nodes do not agree on where the ceremony stands",

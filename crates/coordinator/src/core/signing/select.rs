@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// The holders that could sign, best first.
-    fn candidates(
+    pub(in crate::core) fn candidates(
         &self,
         moment: &Moment<'_>,
         op: &SignOp,
