@@ -14,7 +14,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    Digest, Reason, Refusal,
+    Digest, PartyIndex, Reason, Refusal,
     certificate::participants_of,
     command::CommandBody,
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest},
@@ -23,11 +23,18 @@ use quorate_model::{
 use quorate_node::core::{MakeShares, TrueShares};
 use quorate_protocol::{
     dkg::{self, Advance, HelloState, Machine, Setup, protocol_name, round},
+    ecdsa::{
+        STAND_IN,
+        engine::{
+            CommittedPair, Engine, Failure, Messages, PairPlace, PhaseStep, SecretBytes,
+            SigningInput, SigningPhase,
+        },
+    },
     envelope::Envelope,
     frost::{NoncePair, ShareBytes, SignError, SigningKeyShare, SigningSet, Tweak},
 };
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use rand_core::{CryptoRngCore, SeedableRng as _};
 
 use crate::people::People;
 
@@ -46,18 +53,29 @@ pub enum Trick {
     SplitView,
     /// A PREPARED about another key (P19).
     FalsePrepared,
+    /// A message of ECDSA that fails the consistency check of its recipient, which bans the cheat.
+    FailedCheck,
+    /// A last message of ECDSA from which no signature comes, so that nobody can be named.
+    SpoiltSignature,
 }
 
 impl Trick {
     /// Every trick.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::FalseShares,
         Self::FalseReveal,
         Self::FalseEcho,
         Self::FalseSubShare,
         Self::SplitView,
         Self::FalsePrepared,
+        Self::FailedCheck,
+        Self::SpoiltSignature,
     ];
+
+    /// Whether only signatures in rounds can be spoilt so.
+    pub(crate) const fn is_of_ecdsa(self) -> bool {
+        matches!(self, Self::FailedCheck | Self::SpoiltSignature)
+    }
 }
 
 /// How often the cheat still cheats; its process and its relay share it.
@@ -107,6 +125,102 @@ impl MakeShares for FalseShares {
     }
 }
 
+/// Computes ECDSA like the stand-in, and spoils messages as long as it may.
+struct FalseEngine {
+    left: Left,
+    trick: Trick,
+}
+
+impl Engine for FalseEngine {
+    fn name(&self) -> &'static str {
+        STAND_IN.name()
+    }
+
+    fn pairing_message_limit(&self) -> usize {
+        STAND_IN.pairing_message_limit()
+    }
+
+    fn signing_message_limit(&self, round: u8) -> usize {
+        STAND_IN.signing_message_limit(round)
+    }
+
+    fn begin_pair(
+        &self,
+        place: PairPlace,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Box<dyn CommittedPair>, Vec<u8>), Failure> {
+        STAND_IN.begin_pair(place, rng)
+    }
+
+    fn is_pair_end(&self, me: PartyIndex, peer: PartyIndex, secret: &SecretBytes) -> bool {
+        STAND_IN.is_pair_end(me, peer, secret)
+    }
+
+    fn begin_signing(
+        &self,
+        input: &SigningInput<'_>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Box<dyn SigningPhase>, Messages), Failure> {
+        let (phase, messages) = STAND_IN.begin_signing(input, rng)?;
+        let phase = FalsePhase {
+            phase,
+            left: self.left.clone(),
+            trick: self.trick,
+            round: 1,
+        };
+        Ok((Box::new(phase), messages))
+    }
+}
+
+struct FalsePhase {
+    phase: Box<dyn SigningPhase>,
+    left: Left,
+    trick: Trick,
+    /// Whose messages come in next.
+    round: u8,
+}
+
+impl SigningPhase for FalsePhase {
+    fn advance(
+        self: Box<Self>,
+        inbox: &Messages,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<PhaseStep, Failure> {
+        let Self {
+            phase,
+            left,
+            trick,
+            round,
+        } = *self;
+        let (phase, mut messages) = match phase.advance(inbox, rng)? {
+            PhaseStep::Next(phase, messages) => (phase, messages),
+            done @ PhaseStep::Done(_) => return Ok(done),
+        };
+        let spoils = match trick {
+            Trick::FailedCheck => round == 1,
+            Trick::SpoiltSignature => round == 2,
+            _ => false,
+        };
+        if spoils && left.take() {
+            for message in messages.values_mut() {
+                let mut bytes = message.expose().to_vec();
+                // The last bytes are the check, or the lowest bits of a share.
+                if let Some(byte) = bytes.last_mut() {
+                    *byte ^= 1;
+                }
+                *message = SecretBytes::new(bytes);
+            }
+        }
+        let phase = Self {
+            phase,
+            left,
+            trick,
+            round: round + 1,
+        };
+        Ok(PhaseStep::Next(Box::new(phase), messages))
+    }
+}
+
 /// The cheat and its relay.
 pub(crate) struct Cheat {
     /// Which node it is.
@@ -143,6 +257,18 @@ impl Cheat {
     /// What makes the signature shares of the cheat's own process.
     pub(crate) fn shares(&self) -> Option<Left> {
         (self.trick == Trick::FalseShares).then(|| self.left.clone())
+    }
+
+    /// What computes ECDSA in the cheat's own process. It lives as long as the simulator does.
+    pub(crate) fn engine(&self) -> Option<&'static dyn Engine> {
+        self.trick.is_of_ecdsa().then(|| {
+            let engine = FalseEngine {
+                left: self.left.clone(),
+                trick: self.trick,
+            };
+            let engine: &'static dyn Engine = Box::leak(Box::new(engine));
+            engine
+        })
     }
 
     /// From here on it is honest.
@@ -229,7 +355,9 @@ impl Cheat {
                 self.false_prepared(&mut reply);
                 return NodeReply::Ceremony(reply);
             }
-            Trick::FalseShares | Trick::SplitView => return NodeReply::Ceremony(reply),
+            Trick::FalseShares | Trick::SplitView | Trick::FailedCheck | Trick::SpoiltSignature => {
+                return NodeReply::Ceremony(reply);
+            }
         };
         if reply.round == at.0 && reply.aborted.is_none() {
             let recipient = at.1.map(|node| u64::try_from(node + 1).unwrap_or(0));

@@ -6,8 +6,8 @@
 //! | I2 | no signature without a command and its endorsements | every released share names a command that a client made |
 //! | I3 | no nonce answers two signing sets | commitments of every released share, over all lives of a node |
 //! | I4 | one group key per key id for ever | group keys in activation proofs and answers |
-//! | I6 | an honest node is never blamed | the coordinators' notices, and whom the evidence that they keep proves guilty |
-//! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share leaves, and again after every crash |
+//! | I6 | an honest node is never blamed | the coordinators' notices, whom the evidence that they keep proves guilty, and whom nodes ban |
+//! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share, or the last message of a session, leaves, and again after every crash |
 //! | I8 | what is pending ends | the world's healing phase |
 //! | I9 | same command id, same outcome | all final answers to one command; two coordinators that share nothing may each have a signature made |
 //! | P15 | no secret before all have seen the same | what honest nodes of one attempt were shown when the first of them sends shares |
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal,
-    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest},
+    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
     operation::{CommandOutcome, CommandView},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareStatement},
@@ -25,6 +25,8 @@ use quorate_model::{
 use quorate_protocol::{
     derivation::Child,
     dkg::round,
+    ecdsa::signing,
+    envelope::Envelope,
     evidence::{Evidence, Facts, SigningFacts},
     frost::{PublicKeys, Tweak},
     verify,
@@ -44,6 +46,10 @@ pub(crate) struct Invariants {
     answered: BTreeMap<(NodeId, Vec<u8>), Digest>,
     /// The records that shares left under.
     released: BTreeMap<NodeId, BTreeMap<u64, Digest>>,
+    /// How far a node's journal was durable when its last message of a session left.
+    last_messages: BTreeMap<(NodeId, Digest), u64>,
+    /// What each node signed in each session.
+    sessions: BTreeMap<(NodeId, Digest), Digest>,
     keys: BTreeMap<KeyName, KeyRecord>,
     /// What certificates say, whether the shares were proven or not.
     certified: BTreeMap<(KeyName, Epoch), KeyRecord>,
@@ -92,6 +98,9 @@ impl Invariants {
                     }
                 }
             }
+            NodeRequest::BeginSigning { request, .. } => {
+                self.commands.insert(request.command.digest());
+            }
             NodeRequest::ProveKey { certificate, set } => {
                 self.sets.insert(set.digest(), set.clone());
                 if let Ok((_, record)) = quorate_proto::certificate::verify(certificate, pinned) {
@@ -118,6 +127,53 @@ impl Invariants {
             NodeReply::Proved(receipt) => self.share_left(&receipt.statement, durable),
             _ => {}
         }
+    }
+
+    /// Watches a signature that is made in rounds. `head` is how far the node's journal is durable.
+    pub(crate) fn signs_in_rounds(
+        &mut self,
+        node: &NodeId,
+        reply: &SigningReply,
+        head: u64,
+        durable: &dyn Fn(u64) -> Option<Digest>,
+    ) {
+        if reply.round == signing::round::COMBINE
+            && let Some(last) = reply.envelopes.first()
+            && let Ok(last) = Envelope::from_bytes(last)
+        {
+            let session = (node.clone(), last.header.session);
+            self.last_messages.entry(session).or_insert(head);
+        }
+        let Some(signed) = &reply.signed else {
+            return;
+        };
+        let ShareStatement {
+            sequence,
+            record,
+            command,
+            items,
+            ..
+        } = &signed.receipt.statement;
+        if !self.commands.contains(command) {
+            self.breaks("I2", format!("{node} signed what nobody asked for"));
+        }
+        for item in items {
+            let session = (node.clone(), item.signing_set);
+            let head = self.last_messages.get(&session).copied();
+            if head.is_none_or(|head| head < *sequence) || durable(*sequence) != Some(*record) {
+                let detail =
+                    format!("{node} let a last message go before record {sequence} was durable");
+                self.breaks("I7", detail);
+            }
+            let first = *self.sessions.entry(session).or_insert(item.message);
+            if first != item.message {
+                self.breaks("I3", format!("{node} signed two messages in one session"));
+            }
+        }
+        self.released
+            .entry(node.clone())
+            .or_default()
+            .insert(*sequence, *record);
     }
 
     fn share_left(&mut self, statement: &ShareStatement, durable: &dyn Fn(u64) -> Option<Digest>) {

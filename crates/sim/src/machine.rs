@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_coordinator::core::Now;
 use quorate_model::{
     CoordinatorId, Digest, KeyRecord, NodeId, Refusal, UnixMillis,
-    audit::{Record, verify_chain},
+    audit::{Entry, PairBanned, Record, verify_chain},
     identity::IdentityKey,
     node_api::{NodeReply, NodeRequest},
     roster::SignedRoster,
@@ -18,7 +18,11 @@ use quorate_node::{
     sealing::{HedgeSecret, Kek, LocalKek, NodeIdentity, TlsKey},
     vault::Vault,
 };
-use quorate_protocol::{ecdsa::STAND_IN, frost::SigningKeyShare, sharing::SigningShare};
+use quorate_protocol::{
+    ecdsa::{STAND_IN, engine::Engine},
+    frost::SigningKeyShare,
+    sharing::SigningShare,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use zeroize::Zeroizing;
@@ -76,6 +80,8 @@ pub(crate) struct Machine {
     mutation: Option<Mutation>,
     /// How often its signature shares are still false.
     false_shares: Option<Left>,
+    /// Computes ECDSA.
+    engine: &'static dyn Engine,
 }
 
 impl Machine {
@@ -125,12 +131,14 @@ impl Machine {
             started_us: 0,
             mutation,
             false_shares: None,
+            engine: STAND_IN,
         }
     }
 
-    /// Has the node make false signature shares.
-    pub(crate) fn cheats(&mut self, left: Option<Left>) {
+    /// Has the node make false signature shares, or compute ECDSA falsely.
+    pub(crate) fn cheats(&mut self, left: Option<Left>, engine: Option<&'static dyn Engine>) {
         self.false_shares = left;
+        self.engine = engine.unwrap_or(STAND_IN);
     }
 
     /// The run that is under way.
@@ -176,7 +184,7 @@ impl Machine {
             reading: self.reading(now),
             confirm_clock: false,
             shares,
-            engine: STAND_IN,
+            engine: self.engine,
             max_signatures: 64,
             pid: self.boots,
         };
@@ -245,7 +253,7 @@ impl Machine {
             let secret = Zeroizing::new(<[u8; 32]>::try_from(stored.secret.as_slice()).ok()?);
             let me = record.index_of(&self.id)?;
             SigningKeyShare::new(
-                record.scheme,
+                record.scheme.proven_by(),
                 me,
                 record.threshold,
                 &SigningShare::from_bytes(*secret),
@@ -322,6 +330,10 @@ impl Machine {
         if let Ok(reply) = &reply {
             let durable = |sequence| recorded(&core, sequence);
             invariants.said(reply, &durable);
+            if let NodeReply::Signing(reply) = reply {
+                let head = core.journal().durable().sequence();
+                invariants.signs_in_rounds(&self.id, reply, head, &durable);
+            }
             if matches!(reply, NodeReply::Activated(_)) {
                 self.show_keys(people, caller, now, invariants);
             }
@@ -390,6 +402,17 @@ impl Machine {
                 &identity,
             )
         });
+        for record in &records {
+            if let Ok(Record {
+                entry: Entry::PairBanned(banned),
+                ..
+            }) = Record::from_bytes(&record.bytes)
+                && invariants.is_honest(&banned.peer)
+            {
+                let PairBanned { peer, .. } = banned;
+                invariants.breaks("I6", format!("{} bans {peer}, which is honest", self.id));
+            }
+        }
         if !matches!(verified, Some(Ok(_))) {
             invariants.breaks("I7", format!("the chain of {} does not verify", self.id));
         }

@@ -4,6 +4,7 @@ use ed25519_dalek::SigningKey;
 use quorate_model::{
     CommandId, DerivationPath, Digest, KeyName, KeyPurpose, NodeId, Payload, PrincipalId, Purposes,
     Scheme, UnixMillis,
+    audit::message_hash,
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
     operation::CommandView,
     refusal::Refusal,
@@ -75,8 +76,8 @@ impl Speaker<'_> {
         threshold: u16,
         nodes: Vec<NodeId>,
     ) -> Operation {
-        let purposes = Purposes::new(vec![KeyPurpose::Messages])
-            .unwrap_or_else(|_| unreachable!("one purpose is a set of purposes"));
+        let purposes = Purposes::new(vec![KeyPurpose::Messages, KeyPurpose::Digests])
+            .unwrap_or_else(|_| unreachable!("two purposes are a set of purposes"));
         let body = CommandBody::CreateKey(CreateKey {
             key: key.clone(),
             scheme,
@@ -88,16 +89,23 @@ impl Speaker<'_> {
         Operation::new(self.command(id, created, body), id, key, Vec::new())
     }
 
-    /// Asks for a signature over a message by a child of the key.
+    /// Asks for a signature over a message by a child of the key; over its digest where the scheme
+    /// signs nothing else.
     pub(crate) fn sign(
         &self,
         id: CommandId,
         created: UnixMillis,
         key: KeyName,
+        scheme: Scheme,
         message: Vec<u8>,
         path: DerivationPath,
     ) -> Operation {
-        let payloads = vec![Payload::message(message).at(path)];
+        let payload = if scheme.is_frost() {
+            Payload::message(message)
+        } else {
+            Payload::digest(*message_hash(&message).as_bytes())
+        };
+        let payloads = vec![payload.at(path)];
         let body = CommandBody::Sign(Sign {
             key: key.clone(),
             payloads: payloads.clone(),

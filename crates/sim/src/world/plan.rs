@@ -37,14 +37,19 @@ impl Shape {
         // A cheat may hold a key up for ever where n < 2t-1.
         let room = nodes + 1 >= 2 * usize::from(threshold);
         let times = 1 + u32::try_from(below(rng, 3)).unwrap_or(0);
-        let trick = Trick::ALL[pick(rng, Trick::ALL.len())];
+        let scheme = Scheme::ALL[pick(rng, Scheme::ALL.len())];
+        let tricks: Vec<Trick> = Trick::ALL
+            .into_iter()
+            .filter(|trick| !trick.is_of_ecdsa() || !scheme.is_frost())
+            .collect();
+        let trick = tricks[pick(rng, tricks.len())];
         let cheats = rng.next_u32().is_multiple_of(2);
         Self {
             nodes,
             threshold,
             coordinators: 1 + pick(rng, COORDINATORS),
             signatures: 4 + below(rng, 12),
-            scheme: Scheme::FROST[pick(rng, Scheme::FROST.len())],
+            scheme,
             mutation: None,
             cheat: (cheats && room && nodes > 2).then_some((trick, times)),
         }
@@ -83,13 +88,16 @@ impl World {
     /// A run of 2-of-3 in which node 0 plays one trick, so many times.
     pub fn cheated(seed: u64, trick: Trick, times: u32) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let shape = Shape {
+        let mut shape = Shape {
             nodes: 3,
             threshold: 2,
             coordinators: 1,
             cheat: Some((trick, times)),
             ..Shape::draw(&mut rng)
         };
+        if trick.is_of_ecdsa() {
+            shape.scheme = Scheme::EcdsaSecp256k1;
+        }
         Self::build(seed, rng, Faults::NONE, &shape)
     }
 
@@ -107,7 +115,7 @@ impl World {
             .cheat
             .map(|(trick, times)| Cheat::new(&people, 0, trick, times, seed));
         if let Some(cheat) = &cheat {
-            machines[cheat.node].cheats(cheat.shares());
+            machines[cheat.node].cheats(cheat.shares(), cheat.engine());
         }
         let is_guilty = cheat.is_some() || shape.mutation.is_some();
         let guilty = is_guilty.then(|| people.node_id(0));
@@ -182,7 +190,7 @@ impl World {
                 role: Role::Client,
                 key: &self.people.client,
             }
-            .sign(id, created, name.clone(), message, path);
+            .sign(id, created, name.clone(), shape.scheme, message, path);
             self.operations.push(sign);
             let when = 300_000 + below(&mut self.rng, 8_000_000);
             let operation = self.operations.len() - 1;
