@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal,
+    audit::{Entry, PairBanned},
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
     operation::{CommandOutcome, CommandView},
     roster::PinnedRoster,
@@ -60,6 +61,9 @@ pub(crate) struct Invariants {
     /// Nodes that break rules on purpose: blame for them is right.
     guilty: BTreeSet<NodeId>,
     proven: usize,
+    /// What the chains of nodes say at the end.
+    pub(crate) bans: usize,
+    pub(crate) suspensions: usize,
     broken: Option<(&'static str, String)>,
 }
 
@@ -220,6 +224,20 @@ impl Invariants {
                     );
                 }
             }
+        }
+    }
+
+    /// Watches what the chain of a node says of its peers at the end: only who cheats is banned.
+    pub(crate) fn chained(&mut self, node: &NodeId, entry: &Entry) {
+        match entry {
+            Entry::PairBanned(PairBanned { peer, .. }) => {
+                self.bans += 1;
+                if self.is_honest(peer) {
+                    self.breaks("I6", format!("{node} bans {peer}, which is honest"));
+                }
+            }
+            Entry::PairingsSuspended(_) => self.suspensions += 1,
+            _ => {}
         }
     }
 

@@ -63,6 +63,10 @@ pub struct Report {
     pub signatures: usize,
     /// How many times somebody was proven guilty.
     pub proven: usize,
+    /// How many bans the nodes keep.
+    pub bans: usize,
+    /// How often pairings were suspended after a signature that did not hold.
+    pub suspensions: usize,
     /// How many happenings there were.
     pub steps: u64,
     /// The hash of everything that happened, to compare replays.
@@ -129,6 +133,8 @@ impl World {
             keys: done(true),
             signatures: done(false),
             proven: self.invariants.proven(),
+            bans: self.invariants.bans,
+            suspensions: self.invariants.suspensions,
             steps,
             trace: hash.finish(),
         })

@@ -95,6 +95,37 @@ fn two_packages_for_two_audiences_are_proven_and_the_next_creation_works() {
     check_trick(Trick::SplitView, true);
 }
 
+/// What comes of three tricks in signatures in rounds: every signature all the same.
+fn check_trick_in_rounds(trick: Trick) -> (usize, usize) {
+    let (mut bans, mut suspensions) = (0, 0);
+    for seed in 0..5 {
+        let report = World::cheated(seed, trick, 3).run();
+
+        let report = report.unwrap_or_else(|violation| panic!("{trick:?}: {violation}"));
+        assert_eq!(report.keys, 1, "{trick:?}");
+        bans += report.bans;
+        suspensions += report.suspensions;
+    }
+    (bans, suspensions)
+}
+
+#[test]
+fn a_failed_check_bans_the_pair_and_stops_nothing() {
+    let (bans, suspensions) = check_trick_in_rounds(Trick::FailedCheck);
+
+    // A pair is banned once: whoever saw a check fail does not ask for another one.
+    assert!((5..=10).contains(&bans), "{bans} bans");
+    assert_eq!(suspensions, 0);
+}
+
+#[test]
+fn a_spoilt_signature_suspends_the_pairings_until_they_are_set_up_afresh_and_stops_nothing() {
+    let (bans, suspensions) = check_trick_in_rounds(Trick::SpoiltSignature);
+
+    assert_eq!(bans, 0);
+    assert!(suspensions >= 5, "{suspensions} suspensions");
+}
+
 #[test]
 fn a_false_prepared_makes_no_certificate_and_the_next_attempt_works() {
     check_trick(Trick::FalsePrepared, false);
