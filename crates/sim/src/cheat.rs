@@ -14,7 +14,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    Digest, PartyIndex, Reason, Refusal,
+    Digest, Reason, Refusal,
     certificate::participants_of,
     command::CommandBody,
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest},
@@ -23,18 +23,12 @@ use quorate_model::{
 use quorate_node::core::{MakeShares, TrueShares};
 use quorate_protocol::{
     dkg::{self, Advance, HelloState, Machine, Setup, protocol_name, round},
-    ecdsa::{
-        STAND_IN,
-        engine::{
-            CommittedPair, Engine, Failure, Messages, PairPlace, PhaseStep, SecretBytes,
-            SigningInput, SigningPhase,
-        },
-    },
+    ecdsa::{engine::Engine, signing, stand_in::Spoiling},
     envelope::Envelope,
     frost::{NoncePair, ShareBytes, SignError, SigningKeyShare, SigningSet, Tweak},
 };
 use rand_chacha::ChaCha20Rng;
-use rand_core::{CryptoRngCore, SeedableRng as _};
+use rand_core::SeedableRng as _;
 
 use crate::people::People;
 
@@ -125,102 +119,6 @@ impl MakeShares for FalseShares {
     }
 }
 
-/// Computes ECDSA like the stand-in, and spoils messages as long as it may.
-struct FalseEngine {
-    left: Left,
-    trick: Trick,
-}
-
-impl Engine for FalseEngine {
-    fn name(&self) -> &'static str {
-        STAND_IN.name()
-    }
-
-    fn pairing_message_limit(&self) -> usize {
-        STAND_IN.pairing_message_limit()
-    }
-
-    fn signing_message_limit(&self, round: u8) -> usize {
-        STAND_IN.signing_message_limit(round)
-    }
-
-    fn begin_pair(
-        &self,
-        place: PairPlace,
-        rng: &mut dyn CryptoRngCore,
-    ) -> Result<(Box<dyn CommittedPair>, Vec<u8>), Failure> {
-        STAND_IN.begin_pair(place, rng)
-    }
-
-    fn is_pair_end(&self, me: PartyIndex, peer: PartyIndex, secret: &SecretBytes) -> bool {
-        STAND_IN.is_pair_end(me, peer, secret)
-    }
-
-    fn begin_signing(
-        &self,
-        input: &SigningInput<'_>,
-        rng: &mut dyn CryptoRngCore,
-    ) -> Result<(Box<dyn SigningPhase>, Messages), Failure> {
-        let (phase, messages) = STAND_IN.begin_signing(input, rng)?;
-        let phase = FalsePhase {
-            phase,
-            left: self.left.clone(),
-            trick: self.trick,
-            round: 1,
-        };
-        Ok((Box::new(phase), messages))
-    }
-}
-
-struct FalsePhase {
-    phase: Box<dyn SigningPhase>,
-    left: Left,
-    trick: Trick,
-    /// Whose messages come in next.
-    round: u8,
-}
-
-impl SigningPhase for FalsePhase {
-    fn advance(
-        self: Box<Self>,
-        inbox: &Messages,
-        rng: &mut dyn CryptoRngCore,
-    ) -> Result<PhaseStep, Failure> {
-        let Self {
-            phase,
-            left,
-            trick,
-            round,
-        } = *self;
-        let (phase, mut messages) = match phase.advance(inbox, rng)? {
-            PhaseStep::Next(phase, messages) => (phase, messages),
-            done @ PhaseStep::Done(_) => return Ok(done),
-        };
-        let spoils = match trick {
-            Trick::FailedCheck => round == 1,
-            Trick::SpoiltSignature => round == 2,
-            _ => false,
-        };
-        if spoils && left.take() {
-            for message in messages.values_mut() {
-                let mut bytes = message.expose().to_vec();
-                // The last bytes are the check, or the lowest bits of a share.
-                if let Some(byte) = bytes.last_mut() {
-                    *byte ^= 1;
-                }
-                *message = SecretBytes::new(bytes);
-            }
-        }
-        let phase = Self {
-            phase,
-            left,
-            trick,
-            round: round + 1,
-        };
-        Ok(PhaseStep::Next(Box::new(phase), messages))
-    }
-}
-
 /// The cheat and its relay.
 pub(crate) struct Cheat {
     /// Which node it is.
@@ -262,11 +160,14 @@ impl Cheat {
     /// What computes ECDSA in the cheat's own process. It lives as long as the simulator does.
     pub(crate) fn engine(&self) -> Option<&'static dyn Engine> {
         self.trick.is_of_ecdsa().then(|| {
-            let engine = FalseEngine {
-                left: self.left.clone(),
-                trick: self.trick,
+            let left = self.left.clone();
+            let round = if self.trick == Trick::FailedCheck {
+                signing::round::MULTIPLY
+            } else {
+                signing::round::COMBINE
             };
-            let engine: &'static dyn Engine = Box::leak(Box::new(engine));
+            let engine: &'static dyn Engine =
+                Box::leak(Box::new(Spoiling::new(round, move || left.take())));
             engine
         })
     }

@@ -276,14 +276,19 @@ impl<D: Disk + 'static> NodeCore<D> {
         let appended = self.record(&mut state, time, vec![entry])?;
         drop(state);
         self.loaded.forget(name);
-        lock(&self.sessions).retain(|_, session| session.key() != name);
-
+        self.forget_sessions(name);
         let core = Arc::clone(self);
         let sequence = appended.last();
         Ok(Outcome::Pending(Pending {
             appended,
             release: Box::new(move |_| Ok(core.activation_receipt(&key, sequence))),
         }))
+    }
+
+    /// The ceremonies that made a key have no more to say, and give room to others.
+    fn forget_sessions(&self, name: &KeyName) {
+        lock(&self.sessions).retain(|_, session| session.key() != name);
+        self.ecdsa.forget_set_ups(name);
     }
 
     fn activation_receipt(&self, key: &LoadedKey, sequence: u64) -> NodeReply {

@@ -79,6 +79,11 @@ impl Ecdsa {
             max_signatures,
         }
     }
+
+    /// Forgets the set-ups of a key.
+    pub(super) fn forget_set_ups(&self, name: &KeyName) {
+        lock(&self.pairings).retain(|_, session| session.key() != name);
+    }
 }
 
 impl<D: Disk + 'static> NodeCore<D> {

@@ -9,6 +9,7 @@
 mod activation;
 mod creation;
 mod durability;
+mod ecdsa;
 mod gate;
 mod harness;
 mod signing;

@@ -7,7 +7,7 @@
 //! feature `stand-in`, which nothing that is shipped turns on, and pairings that it made are
 //! refused by the real engine and the other way round.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k256::{
     AffinePoint, ProjectivePoint, Scalar,
@@ -307,5 +307,115 @@ impl SigningPhase for AfterParts {
             s: s.to_repr().into(),
             recovery_id: u8::from(odd),
         }))
+    }
+}
+
+/// Computes like the stand-in, and spoils its own messages of one signing round whenever it is told
+/// to: in round 2 they fail the check of their recipient, in round 3 they make no signature.
+pub struct Spoiling {
+    round: u8,
+    spoils: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Spoiling {
+    /// An engine that asks each time whether it spoils.
+    pub fn new(round: u8, spoils: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            round,
+            spoils: Arc::new(spoils),
+        }
+    }
+}
+
+impl std::fmt::Debug for Spoiling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spoiling")
+            .field("round", &self.round)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine for Spoiling {
+    fn name(&self) -> &'static str {
+        StandIn.name()
+    }
+
+    fn pairing_message_limit(&self) -> usize {
+        StandIn.pairing_message_limit()
+    }
+
+    fn signing_message_limit(&self, round: u8) -> usize {
+        StandIn.signing_message_limit(round)
+    }
+
+    fn begin_pair(
+        &self,
+        place: PairPlace,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Box<dyn CommittedPair>, Vec<u8>), Failure> {
+        StandIn.begin_pair(place, rng)
+    }
+
+    fn is_pair_end(&self, me: PartyIndex, peer: PartyIndex, secret: &SecretBytes) -> bool {
+        StandIn.is_pair_end(me, peer, secret)
+    }
+
+    fn begin_signing(
+        &self,
+        input: &SigningInput<'_>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Box<dyn SigningPhase>, Messages), Failure> {
+        let (phase, messages) = StandIn.begin_signing(input, rng)?;
+        let phase = SpoilingPhase {
+            phase,
+            next: 2,
+            round: self.round,
+            spoils: Arc::clone(&self.spoils),
+        };
+        Ok((Box::new(phase), messages))
+    }
+}
+
+struct SpoilingPhase {
+    phase: Box<dyn SigningPhase>,
+    /// Of which round the messages are that come out next.
+    next: u8,
+    round: u8,
+    spoils: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl SigningPhase for SpoilingPhase {
+    fn advance(
+        self: Box<Self>,
+        inbox: &Messages,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<PhaseStep, Failure> {
+        let Self {
+            phase,
+            next,
+            round,
+            spoils,
+        } = *self;
+        let (phase, mut messages) = match phase.advance(inbox, rng)? {
+            PhaseStep::Next(phase, messages) => (phase, messages),
+            done @ PhaseStep::Done(_) => return Ok(done),
+        };
+        if next == round && spoils() {
+            for message in messages.values_mut() {
+                let mut bytes = message.expose().to_vec();
+                // The last byte belongs to the check, or holds the lowest bits of the share.
+                if let Some(byte) = bytes.last_mut() {
+                    *byte ^= 1;
+                }
+                *message = SecretBytes::new(bytes);
+            }
+        }
+        let phase = Self {
+            phase,
+            next: next.saturating_add(1),
+            round,
+            spoils,
+        };
+        Ok(PhaseStep::Next(Box::new(phase), messages))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use quorate_model::{
-    CoordinatorId, NodeId, PartyIndex, Reason, Refusal,
+    CoordinatorId, Digest, KeyName, NodeId, PartyIndex, Reason, Refusal,
     audit::Entry,
     key::Participant,
     node_api::{AttemptId, NodeReply, PairingReply},
@@ -40,10 +40,16 @@ pub(in crate::core) type Pairings = BTreeMap<(CoordinatorId, AttemptId), Session
 
 /// One set-up at this node.
 pub(in crate::core) struct Session {
-    request: quorate_model::Digest,
+    request: Digest,
     touched_ms: u64,
     facts: Arc<Facts>,
     run: Arc<Mutex<Run<Machine, PairingReply>>>,
+}
+
+impl Session {
+    pub(super) fn key(&self) -> &KeyName {
+        &self.facts.key.record.name
+    }
 }
 
 struct Facts {
@@ -68,7 +74,7 @@ impl Facts {
 }
 
 /// What a set-up is asked for: the same attempt must ask for the same.
-fn request_digest(certificate: &[u8], holders: &[PartyIndex]) -> quorate_model::Digest {
+fn request_digest(certificate: &[u8], holders: &[PartyIndex]) -> Digest {
     let mut bytes = certificate.to_vec();
     for holder in holders {
         bytes.extend_from_slice(&holder.number().to_be_bytes());
@@ -137,7 +143,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         context: &Context<'_>,
         attempt: AttemptId,
-        request: quorate_model::Digest,
+        request: Digest,
     ) -> Option<Result<PairingReply, Refusal>> {
         let sessions = lock(&self.ecdsa.pairings);
         let session = sessions.get(&(context.caller.clone(), attempt))?;
@@ -157,7 +163,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         context: &mut Context<'_>,
         attempt: AttemptId,
-        request: quorate_model::Digest,
+        request: Digest,
         facts: Facts,
     ) -> Result<PairingReply, Refusal> {
         let bug = || Refusal::new(Reason::Invariant, "a holder has no identity key");
@@ -184,7 +190,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut sessions = lock(&self.ecdsa.pairings);
         sessions.retain(|(caller, _), session| {
             // Whoever begins another set-up of the key has given the one before up.
-            let replaced = caller == context.caller && session.facts.key.record.name == record.name;
+            let replaced = caller == context.caller && *session.key() == record.name;
             !replaced && now_ms.saturating_sub(session.touched_ms) <= IDLE_MS
         });
         if sessions.len() >= MAX_SESSIONS {

@@ -17,7 +17,7 @@ use quorate_model::{
     share::{SetEntry, SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, Ticket},
 };
 use quorate_protocol::{
-    ecdsa::STAND_IN,
+    ecdsa::{STAND_IN, engine::Engine},
     envelope::Envelope,
     frost::{Hedge, PublicKeys, SigningSet, Tweak, aggregate},
 };
@@ -65,6 +65,15 @@ impl Cluster {
     }
 
     pub(crate) fn with_journals(count: usize, limits: JournalLimits) -> Self {
+        Self::with_engines(count, limits, |_| STAND_IN)
+    }
+
+    /// A cluster whose nodes compute ECDSA each in its own way.
+    pub(crate) fn with_engines(
+        count: usize,
+        limits: JournalLimits,
+        engine_of: impl Fn(usize) -> &'static dyn Engine,
+    ) -> Self {
         let key = |seed: usize| SigningKey::from_bytes(&[u8::try_from(seed).unwrap(); 32]);
         let keys: Vec<_> = (0..count).map(|at| key(at + 1)).collect();
         let (admin, client) = (key(100), key(101));
@@ -73,7 +82,7 @@ impl Cluster {
         let cores = keys
             .iter()
             .enumerate()
-            .map(|(at, key)| core(at, key, &pinned, limits, &mut rng))
+            .map(|(at, key)| core(at, key, &pinned, limits, engine_of(at), &mut rng))
             .collect();
         Self {
             pinned,
@@ -306,7 +315,7 @@ impl Cluster {
         certificate: &CommitCertificate,
     ) -> Result<PossessionProof, Refusal> {
         let everybody: Vec<usize> = (0..self.cores.len()).collect();
-        let scheme = certificate.statement.scheme;
+        let scheme = certificate.statement.scheme.proven_by();
         let set = self.set(&everybody, scheme);
         let bytes = certificate.to_bytes().unwrap();
         let mut receipts = Vec::new();
@@ -354,7 +363,7 @@ impl Cluster {
     pub(crate) fn public_keys(&self, certificate: &CommitCertificate) -> PublicKeys {
         let statement = &certificate.statement;
         PublicKeys::new(
-            statement.scheme,
+            statement.scheme.proven_by(),
             statement.threshold,
             &statement.group_key,
             &certificate.verifying_shares,
@@ -457,6 +466,7 @@ fn core(
     key: &SigningKey,
     pinned: &PinnedRoster,
     limits: JournalLimits,
+    engine: &'static dyn Engine,
     rng: &mut ChaCha20Rng,
 ) -> Arc<NodeCore<MemoryDisk>> {
     let disk = MemoryDisk::new();
@@ -490,7 +500,7 @@ fn core(
             pid: 1,
         },
         shares: Box::new(TrueShares),
-        engine: STAND_IN,
+        engine,
         max_signatures: 4,
     })
 }
