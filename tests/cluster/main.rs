@@ -9,6 +9,7 @@
 
 mod children;
 mod commands;
+mod ecdsa;
 mod errors;
 mod faults;
 mod harness;
