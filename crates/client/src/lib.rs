@@ -21,7 +21,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! With the feature `alloy`, a key is a signer for programs that are written with alloy; see the
+//! module of that name.
 
+#[cfg(feature = "alloy")]
+pub mod alloy;
 pub mod audit;
 mod client;
 mod command;
