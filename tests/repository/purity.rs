@@ -20,12 +20,14 @@ const IMPURE: [&str; 8] = [
 ];
 
 /// Which of our crates each of our crates may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("quorate-model", &[]),
     ("quorate-protocol", &["quorate-model"]),
     ("quorate-intent", &["quorate-model"]),
     ("quorate-proto", &["quorate-model"]),
     ("quorate-pinning", &["quorate-model"]),
+    ("quorate-evm", &["quorate-intent", "quorate-model"]),
+    ("quorate-identity", &["quorate-model", "quorate-pinning"]),
     (
         "quorate-node",
         &[
@@ -39,6 +41,8 @@ const ARROWS: [(&str, &[&str]); 9] = [
     (
         "quorate-coordinator",
         &[
+            "quorate-evm",
+            "quorate-identity",
             "quorate-intent",
             "quorate-model",
             "quorate-pinning",
@@ -49,6 +53,8 @@ const ARROWS: [(&str, &[&str]); 9] = [
     (
         "quorate-client",
         &[
+            "quorate-evm",
+            "quorate-identity",
             "quorate-intent",
             "quorate-model",
             "quorate-pinning",
@@ -60,6 +66,8 @@ const ARROWS: [(&str, &[&str]); 9] = [
         "quorate",
         &[
             "quorate-client",
+            "quorate-evm",
+            "quorate-identity",
             "quorate-intent",
             "quorate-model",
             "quorate-pinning",
@@ -149,7 +157,12 @@ impl Graph {
 fn pure_crates_reach_no_runtime_socket_or_database() {
     let graph = graph();
 
-    for package in ["quorate-model", "quorate-protocol", "quorate-intent"] {
+    for package in [
+        "quorate-model",
+        "quorate-protocol",
+        "quorate-intent",
+        "quorate-evm",
+    ] {
         let reached = graph.reach(package);
         let impure: Vec<_> = IMPURE
             .iter()

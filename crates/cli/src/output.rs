@@ -54,6 +54,11 @@ impl Table {
         );
     }
 
+    /// Adds the lines of another table.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.rows.append(&mut other.rows);
+    }
+
     /// Adds a line with a name and a value.
     pub(crate) fn pair(&mut self, name: &str, value: impl std::fmt::Display) {
         self.row([name.to_owned(), value.to_string()]);

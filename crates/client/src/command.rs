@@ -78,13 +78,7 @@ impl Prepared {
             body,
         };
         let bytes = quorate_proto::command::encode(&command);
-        let signed = SignedCommand::propose(
-            bytes,
-            &roster.cluster(),
-            &identity.card().id,
-            command.body.role(),
-            identity.signing_key(),
-        );
+        let signed = identity.propose(bytes, &roster.cluster(), command.body.role());
         Self {
             command,
             digest: signed.digest(),
@@ -169,7 +163,7 @@ impl Prepared {
 fn fresh_id() -> CommandId {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
-    CommandId(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    CommandId::from_random(bytes)
 }
 
 #[cfg(test)]

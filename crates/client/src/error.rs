@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use quorate_evm::EvmRequestError;
 use quorate_model::{CommandId, KeyName, Reason, Refusal, operation::CommandState, refusal::Code};
 
 use crate::{
@@ -73,6 +74,12 @@ pub enum ClientError {
     /// The command cannot be written.
     #[error("encode the command: {0}")]
     Unencodable(String),
+}
+
+impl From<EvmRequestError> for ClientError {
+    fn from(error: EvmRequestError) -> Self {
+        Self::Refused(Refusal::from(&error))
+    }
 }
 
 /// How a call ended, as exit codes tell it.

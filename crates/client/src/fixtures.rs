@@ -1,19 +1,27 @@
 //! A small cluster for tests, with keys that everybody knows.
 #![expect(clippy::arithmetic_side_effects, reason = "test data is small")]
 
+mod fake_cluster;
+
 use std::collections::BTreeMap;
 
+use bitcoin::{
+    NetworkKind,
+    bip32::{ChainCode, ChildNumber, Fingerprint, Xpriv},
+    secp256k1::Secp256k1,
+};
 use ed25519_dalek::SigningKey;
+use quorate_intent::KeyFacts;
 use quorate_model::{
-    DerivationPath, Digest, Epoch, IdentityKey, KeyPurpose, KeyState, NodeId, PartyIndex, Purposes,
-    Scheme, SessionBinding, TicketId,
+    DerivationPath, Digest, Epoch, IdentityKey, KeyPurpose, KeyState, NodeId, PartyIndex, Payload,
+    Purposes, Scheme, SessionBinding, TicketId,
     certificate::{
         CommitCertificate, KeyEvidence, NodeSignature, PossessionProof, PreparedStatement,
         participants_of, verifying_shares_hash,
     },
     command::{CommandBody, CreateKey},
     identity::sign_digest,
-    operation::KeyView,
+    operation::{KeyView, SignOutcome},
     payload::pop_message,
     roster::{CoordinatorCard, NodeCard, PinnedRoster, Role, Roster, SignedRoster},
     share::{
@@ -34,6 +42,7 @@ use crate::{
     command::{CommandOptions, Prepared},
     identity::Identity,
 };
+pub(crate) use fake_cluster::FakeCluster;
 
 /// The identity key of the node with this number.
 pub(crate) fn node_key(number: u8) -> SigningKey {
@@ -61,6 +70,11 @@ pub(crate) fn cluster() -> (PinnedRoster, Identity) {
 
 /// The roster of [`cluster`], signed.
 pub(crate) fn signed_roster(identity: &Identity) -> SignedRoster {
+    roster_with(identity, Digest::new([9; 32]))
+}
+
+/// The same with the TLS key of the coordinator.
+pub(crate) fn roster_with(identity: &Identity, coordinator: Digest) -> SignedRoster {
     let node = |number: u8| NodeCard {
         id: node_id(number),
         identity_key: IdentityKey::of(&node_key(number)),
@@ -76,7 +90,7 @@ pub(crate) fn signed_roster(identity: &Identity) -> SignedRoster {
         nodes: (1..=3).map(node).collect(),
         coordinators: vec![CoordinatorCard {
             id: "coordinator".parse().unwrap(),
-            tls_key_hash: Digest::new([9; 32]),
+            tls_key_hash: coordinator,
         }],
         principals: vec![identity.card().clone()],
         admin_quorum: 1,
@@ -94,17 +108,28 @@ pub(crate) struct MadeKey {
     pub(crate) identity: Identity,
     pub(crate) view: KeyView,
     shares: Vec<SigningKeyShare>,
+    first_shares: [[u8; 32]; 2],
 }
 
 /// Makes a 2-of-3 key with all purposes.
 pub(crate) fn made_key(scheme: Scheme) -> MadeKey {
     let (roster, identity) = cluster();
+    made_key_in(roster, identity, scheme, &KeyPurpose::ALL)
+}
+
+/// Makes a 2-of-3 key of a cluster.
+pub(crate) fn made_key_in(
+    roster: PinnedRoster,
+    identity: Identity,
+    scheme: Scheme,
+    purposes: &[KeyPurpose],
+) -> MadeKey {
     let create = CreateKey {
         key: "hot".parse().unwrap(),
         scheme,
         threshold: 2,
         nodes: (1..=3).map(node_id).collect(),
-        purposes: Purposes::new(KeyPurpose::ALL.to_vec()).unwrap(),
+        purposes: Purposes::new(purposes.to_vec()).unwrap(),
         accept_fragile: false,
     };
     let body = CommandBody::CreateKey(create.clone());
@@ -154,6 +179,7 @@ pub(crate) fn made_key(scheme: Scheme) -> MadeKey {
         .unwrap()
     };
     let shares = PartyIndex::first(3).zip(&outputs).map(share).collect();
+    let first_shares = [0, 1].map(|at: usize| *outputs[at].share.expose());
     let bytes = certificate.to_bytes().unwrap();
     let (_, record) = quorate_proto::certificate::verify(&bytes, &roster).unwrap();
     let evidence = KeyEvidence {
@@ -170,6 +196,7 @@ pub(crate) fn made_key(scheme: Scheme) -> MadeKey {
         identity,
         view,
         shares,
+        first_shares,
     };
     let certificate = made.view.record.certificate;
     let message = pop_message(&certificate);
@@ -287,7 +314,8 @@ impl MadeKey {
             let key = &self.shares[usize::from(*number) - 1];
             let share = sign_share(key, nonces, &checked, message, Tweak::None).unwrap();
             shares.push((index(*number), share));
-            receipts.push(self.receipt(*number, command, &set, message, share));
+            let hash = signed_message_hash(message, &DerivationPath::ROOT, false);
+            receipts.push(self.receipt(*number, command, &set, hash, share));
         }
         let keys = PublicKeys::of_record(&self.view.record).unwrap();
         let signature = aggregate(&keys, &checked, message, Tweak::None, &shares).unwrap();
@@ -299,10 +327,9 @@ impl MadeKey {
         number: u8,
         command: Digest,
         set: &SetOfSigners,
-        message: &[u8],
+        message: Digest,
         share: [u8; 32],
     ) -> ShareReceipt {
-        let message = signed_message_hash(message, &DerivationPath::ROOT, false);
         let statement = ShareStatement {
             node: node_id(number),
             sequence: 5,
@@ -323,5 +350,65 @@ impl MadeKey {
             batch,
             signature,
         }
+    }
+
+    /// Signs payloads with a key of ecdsa-secp256k1 that is put together from its shares, as nodes
+    /// 1 and 2 would sign them together.
+    pub(crate) fn sign_ecdsa(&self, command: Digest, payloads: &[Payload]) -> SignOutcome {
+        let record = &self.view.record;
+        let facts = KeyFacts::of(record);
+        let decoded = quorate_intent::decode_all(payloads, &facts).unwrap();
+        let set = SetOfSigners { entries: vec![] };
+        let mut signatures = Vec::new();
+        let mut items = Vec::new();
+        for item in decoded.iter().flat_map(|payload| &payload.items) {
+            let key = self.whole_key_at(&item.path);
+            let (signature, id) = key.sign_prehash_recoverable(&item.message).unwrap();
+            signatures.push([signature.to_bytes().as_slice(), &[id.to_byte()]].concat());
+            items.push(ShareItem {
+                signing_set: set.digest(),
+                message: signed_message_hash(&item.message, &item.path, false),
+                share: [0; 32],
+            });
+        }
+        let receipt = |number| {
+            let mut receipt = self.receipt(number, command, &set, Digest::ZERO, [0; 32]);
+            receipt.statement.items.clone_from(&items);
+            receipt.batch = vec![receipt.statement.digest()];
+            let batch = share_batch_digest(&receipt.batch);
+            receipt.signature = sign_digest(&node_key(number), &batch);
+            receipt
+        };
+        SignOutcome {
+            key: record.name.clone(),
+            epoch: record.epoch,
+            scheme: record.scheme,
+            signers: vec![node_id(1), node_id(2)],
+            signatures,
+            receipts: vec![receipt(1), receipt(2)],
+        }
+    }
+
+    /// The secret key at a path: interpolated at 0 over the shares of parties 1 and 2, and derived
+    /// by another library.
+    fn whole_key_at(&self, path: &DerivationPath) -> k256::ecdsa::SigningKey {
+        let scalar = |bytes: &[u8; 32]| {
+            *k256::SecretKey::from_slice(bytes)
+                .unwrap()
+                .to_nonzero_scalar()
+        };
+        let [first, second] = self.first_shares.each_ref().map(scalar);
+        let secret = first + first - second;
+        let root = Xpriv {
+            network: NetworkKind::Main,
+            depth: 0,
+            parent_fingerprint: Fingerprint::default(),
+            child_number: ChildNumber::Normal { index: 0 },
+            private_key: bitcoin::secp256k1::SecretKey::from_slice(&secret.to_bytes()).unwrap(),
+            chain_code: ChainCode::from(self.view.record.chain_code),
+        };
+        let path: bitcoin::bip32::DerivationPath = path.to_string().parse().unwrap();
+        let child = root.derive_priv(&Secp256k1::new(), &path).unwrap();
+        k256::ecdsa::SigningKey::from_slice(&child.private_key.secret_bytes()).unwrap()
     }
 }

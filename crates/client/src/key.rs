@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use quorate_intent::{ItemTweak, KeyFacts};
+use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
-    DerivationPath, KeyRecord, KeyState, certificate::KeyEvidence, operation::KeyView,
-    roster::PinnedRoster,
+    DerivationPath, KeyPurpose, KeyRecord, KeyState, Payload, Purposes, Reason, Refusal, Scheme,
+    certificate::KeyEvidence, operation::KeyView, roster::PinnedRoster,
 };
 
-use crate::verify::{self, VerificationError, Verifiers};
+use crate::{
+    error::ClientError,
+    verify::{self, VerificationError, Verifiers},
+};
 
 /// A key with a certificate that holds. It may not be active yet.
 #[derive(Clone, Debug)]
@@ -122,6 +125,52 @@ impl CertifiedKey {
         verify::child(self.record(), path)
             .map(|child| child.key().to_vec())
             .map_err(|error| VerificationError::NoChild(error.to_string()))
+    }
+
+    /// The account of a child on every EVM chain.
+    pub fn evm_address(&self, path: &DerivationPath) -> Result<EvmAddress, ClientError> {
+        let KeyRecord { name, scheme, .. } = self.record();
+        if *scheme != Scheme::EcdsaSecp256k1 {
+            let message = format!(
+                "key \"{name}\" has scheme {scheme} and no account on EVM chains: use a key of \
+                 ecdsa-secp256k1"
+            );
+            return Err(Refusal::new(Reason::SchemeMismatch, message).into());
+        }
+        let account = evm_address(&self.child_key(path)?);
+        Ok(account.map_err(|error| VerificationError::NoChild(error.to_string()))?)
+    }
+
+    /// Checks one signature for each message that the payload has signed, whatever the purposes of
+    /// the key.
+    pub fn verify_payload(
+        &self,
+        payload: &Payload,
+        signatures: &[Vec<u8>],
+    ) -> Result<(), ClientError> {
+        let all = Purposes::new(KeyPurpose::ALL.to_vec());
+        let facts = KeyFacts {
+            purposes: all.as_ref().unwrap_or(&self.record().purposes),
+            ..self.facts()
+        };
+        let decoded =
+            quorate_intent::decode(payload, &facts).map_err(|error| Refusal::from(&error))?;
+        if decoded.items.len() != signatures.len() {
+            let problem = "it holds another number of signatures";
+            return Err(VerificationError::OtherOutcome(problem).into());
+        }
+        for (at, (item, signature)) in decoded.items.iter().zip(signatures).enumerate() {
+            let SigningItem {
+                message,
+                path,
+                tweak,
+                ..
+            } = item;
+            self.verifiers()
+                .signature(self.record(), path, *tweak, message, signature)
+                .map_err(|()| VerificationError::BadSignature(at))?;
+        }
+        Ok(())
     }
 
     /// Checks a signature over exact bytes under the untweaked key or a child of it, whatever its

@@ -21,7 +21,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! With the feature `alloy`, a key is a signer for programs that are written with alloy; see the
+//! module of that name.
 
+#[cfg(feature = "alloy")]
+pub mod alloy;
 pub mod audit;
 mod client;
 mod command;
@@ -29,9 +34,7 @@ mod error;
 mod evm;
 #[cfg(test)]
 mod fixtures;
-pub mod identity;
 mod key;
-pub mod passphrase;
 pub mod profile;
 mod signed;
 mod transport;
@@ -40,8 +43,14 @@ mod verify;
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared};
 pub use error::{ClientError, ExitClass};
-pub use evm::{EvmRequest, EvmRequestError};
 pub use key::{CertifiedKey, ListedKey};
+pub use quorate_evm::{
+    EvmRequest, EvmRequestError, EvmSignature, EvmSignatureError, SignedEvmMessage,
+    SignedEvmTransaction,
+};
+/// The identities that a client speaks as.
+pub use quorate_identity as identity;
+pub use quorate_identity::passphrase;
 /// The vocabulary that the SDK speaks.
 pub use quorate_model as model;
 pub use signed::Signed;

@@ -1,5 +1,6 @@
 //! Signatures that were verified, with what they were put into.
 
+use quorate_evm::{SignedEvmMessage, SignedEvmTransaction};
 use quorate_intent::{Finished, decode_all, finish};
 use quorate_model::{
     CommandId, Payload, Refusal,
@@ -10,6 +11,7 @@ use quorate_model::{
 use crate::{
     command::Prepared,
     error::ClientError,
+    evm::{self, EvmSigned},
     key::CertifiedKey,
     verify::{self, ReceiptChecker, VerificationError},
 };
@@ -21,6 +23,7 @@ pub struct Signed {
     command: CommandId,
     outcome: SignOutcome,
     finished: Vec<Finished>,
+    evm: Evm,
 }
 
 impl Signed {
@@ -54,12 +57,14 @@ impl Signed {
         )?;
         let counts: Vec<usize> = decoded.iter().map(|payload| payload.items.len()).collect();
         let finished = finish_all(key, sign, &counts, &outcome.signatures)?;
+        let evm = Evm::of(key, &sign.payloads, &finished)?;
         let outcome = outcome.clone();
         Ok(Self {
             key: key.clone(),
             command: prepared.id(),
             outcome,
             finished,
+            evm,
         })
     }
 
@@ -83,6 +88,18 @@ impl Signed {
         &self.finished
     }
 
+    /// The EVM transactions with their signatures, in order. Another library has recovered the
+    /// account of the key from each.
+    pub fn evm_transactions(&self) -> &[SignedEvmTransaction] {
+        &self.evm.transactions
+    }
+
+    /// The signatures of personal messages and typed data, in order. Another library has recovered
+    /// the account of the key from each.
+    pub fn evm_messages(&self) -> &[SignedEvmMessage] {
+        &self.evm.messages
+    }
+
     /// The PSBTs with their signatures, in order.
     pub fn psbts(&self) -> Vec<&[u8]> {
         let mut psbts = Vec::new();
@@ -92,6 +109,34 @@ impl Signed {
             }
         }
         psbts
+    }
+}
+
+/// What was signed for EVM chains.
+#[derive(Clone, Debug, Default)]
+struct Evm {
+    transactions: Vec<SignedEvmTransaction>,
+    messages: Vec<SignedEvmMessage>,
+}
+
+impl Evm {
+    fn of(
+        key: &CertifiedKey,
+        payloads: &[Payload],
+        finished: &[Finished],
+    ) -> Result<Self, ClientError> {
+        let mut evm = Self::default();
+        for (payload, finished) in payloads.iter().zip(finished) {
+            let Finished::Signature(signature) = finished else {
+                continue;
+            };
+            match evm::signed(key, payload, signature)? {
+                Some(EvmSigned::Transaction(transaction)) => evm.transactions.push(*transaction),
+                Some(EvmSigned::Message(message)) => evm.messages.push(message),
+                None => {}
+            }
+        }
+        Ok(evm)
     }
 }
 

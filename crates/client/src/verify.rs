@@ -6,6 +6,7 @@ use std::{
 };
 
 use ed25519_dalek::VerifyingKey;
+use quorate_evm::EvmSignatureError;
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
     DerivationPath, Digest, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
@@ -53,6 +54,9 @@ pub enum VerificationError {
     /// A signer's receipt that does not hold.
     #[error("the receipt of signer \"{0}\" does not hold")]
     BadReceipt(NodeId),
+    /// A verified signature that EVM chains do not take from the account of the key.
+    #[error(transparent)]
+    Evm(#[from] EvmSignatureError),
     /// Verified signatures that the payload does not take.
     #[error("the signatures do not fit the payload: {0}")]
     Unfinished(String),

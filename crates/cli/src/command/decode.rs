@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quorate_client::{
-    EvmRequest,
-    model::{Payload, PayloadKind, Reason, Refusal},
+    ClientError, EvmRequest,
+    model::{Payload, PayloadKind, Refusal},
 };
 use quorate_intent::{Facts, inspect};
 use serde_json::{Value, json};
 
 use crate::{
     context::Context,
-    error::{CliError, refuse},
+    error::CliError,
     input::{self, PsbtForm, TextForm},
     output::{self, Table},
 };
@@ -59,8 +59,7 @@ fn payload(kind: PayloadKind, bytes: Vec<u8>) -> Result<(Payload, Option<String>
         PayloadKind::Digest => hex_or_binary(bytes),
         PayloadKind::EvmTransaction => {
             if bytes.trim_ascii_start().first() == Some(&b'{') {
-                let request = EvmRequest::from_json(&bytes)
-                    .map_err(|error| refuse(Reason::PayloadUndecodable, error.to_string()))?;
+                let request = EvmRequest::from_json(&bytes).map_err(ClientError::from)?;
                 return Ok((request.payload(), request.from.map(String::from)));
             }
             hex_or_binary(bytes)

@@ -1,15 +1,18 @@
 //! `quorate sign`: signatures.
 
 mod digest;
+mod evm_message;
+mod evm_tx;
 mod message;
 mod psbt;
 mod solana;
+mod typed_data;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use quorate_client::{
-    ClientError, Signed, audit,
+    CertifiedKey, ClientError, Signed, SignedEvmMessage, audit,
     model::{DerivationPath, KeyName, NodeId, Payload, roster::Role},
 };
 use serde_json::{Value, json};
@@ -20,7 +23,7 @@ use crate::{
     context::Context,
     error::CliError,
     input,
-    output::Table,
+    output::{self, Table},
 };
 
 /// Sign with a key.
@@ -34,6 +37,12 @@ pub(crate) enum Sign {
     Digest(digest::Digest),
     /// Sign a Solana message that moves what it shows
     Solana(solana::Solana),
+    /// Sign an EVM transaction that moves what it shows
+    EvmTx(evm_tx::EvmTx),
+    /// Sign a personal message of EVM chains (EIP-191)
+    EvmMessage(evm_message::EvmMessage),
+    /// Sign typed data of EVM chains (EIP-712)
+    TypedData(typed_data::TypedData),
 }
 
 /// What every kind of signing understands.
@@ -53,6 +62,9 @@ impl Sign {
             Self::Psbt(psbt) => psbt.run(context).await,
             Self::Digest(digest) => digest.run(context).await,
             Self::Solana(solana) => solana.run(context).await,
+            Self::EvmTx(transaction) => transaction.run(context).await,
+            Self::EvmMessage(message) => message.run(context).await,
+            Self::TypedData(data) => data.run(context).await,
         }
     }
 }
@@ -64,8 +76,20 @@ async fn sign(
     payload: Payload,
     common: &Common,
 ) -> Result<Option<Signed>, CliError> {
+    sign_checked(context, key, payload, common, |_| Ok(())).await
+}
+
+/// The same, after a look at the key.
+async fn sign_checked(
+    context: &Context,
+    key: &KeyName,
+    payload: Payload,
+    common: &Common,
+    check: impl FnOnce(&CertifiedKey) -> Result<(), ClientError>,
+) -> Result<Option<Signed>, CliError> {
     let client = context.connect(Role::Client).await?;
     let key = client.key(key).await?;
+    check(&key)?;
     let prepared = command::prepare(context, &client, &common.submission, |options| {
         client.prepare_sign(&key, vec![payload.clone()], options)
     })
@@ -134,4 +158,27 @@ fn signed_table(signed: &Signed, path: &DerivationPath) -> Result<Table, CliErro
     table.pair("epoch", outcome.epoch);
     table.pair("command", signed.command());
     Ok(table)
+}
+
+/// Prints the signature of a personal message or typed data, in the form of EVM chains.
+fn print_evm_message(
+    context: &Context,
+    signed: &Signed,
+    path: &DerivationPath,
+) -> Result<(), CliError> {
+    let message: &SignedEvmMessage = signed
+        .evm_messages()
+        .first()
+        .ok_or_else(|| CliError::Unverified("no signature came back".to_owned()))?;
+    let text = format!("0x{}", hex::encode(message.signature().to_bytes()));
+    let mut value = signed_json(signed, path)?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("signature".to_owned(), json!(text));
+        object.insert("from".to_owned(), json!(message.from()));
+    }
+    let mut table = Table::default();
+    table.pair("signature (r, s, v)", text);
+    table.pair("from", message.from());
+    table.append(signed_table(signed, path)?);
+    output::print(context.format(), &value, &table)
 }

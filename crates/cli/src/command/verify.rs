@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use quorate_client::{
-    ClientError,
-    model::{DerivationPath, KeyName},
+    CertifiedKey, ClientError,
+    model::{DerivationPath, KeyName, Payload, PayloadKind, Scheme},
 };
 use serde_json::json;
 
@@ -16,20 +16,37 @@ use crate::{
     output::{self, Table},
 };
 
-/// Check a signature over a message under a key's certified public key.
+/// Check a signature under a key's certified public key.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// Name of the key
     name: KeyName,
-    /// File with the message, - for standard input
+    /// File with what was signed, - for standard input
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+    /// What the file holds. A digest is 32 bytes, binary or in hex
+    #[arg(long, value_enum, default_value_t = Kind::Message)]
+    kind: Kind,
     /// Child of the key that signed, as m/0/5
     #[arg(long, default_value = "m")]
     path: DerivationPath,
-    /// The signature in hex
+    /// The signature in hex, with or without 0x
     #[arg(long, value_name = "HEX", value_parser = hex_bytes)]
     signature: HexBytes,
+}
+
+/// What was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Exact bytes.
+    Message,
+    /// A bare digest.
+    Digest,
+    /// A personal message (EIP-191).
+    EvmMessage,
+    /// Typed data (EIP-712).
+    #[value(alias = "evm-typed-data")]
+    TypedData,
 }
 
 /// Bytes given in hex.
@@ -37,29 +54,115 @@ pub(crate) struct Verify {
 struct HexBytes(Vec<u8>);
 
 fn hex_bytes(text: &str) -> Result<HexBytes, String> {
-    hex::decode(text)
+    hex::decode(text.strip_prefix("0x").unwrap_or(text))
         .map(HexBytes)
         .map_err(|error| error.to_string())
 }
 
 impl Verify {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
-        let message = input::read(&self.file)?;
+        let bytes = input::read(&self.file)?;
         let client = context.connect_to_read().await?;
         let key = client.key(&self.name).await?;
         let public_key = hex::encode(key.child_key(&self.path).map_err(ClientError::from)?);
-        let verified = key.verify_message(&self.path, &message, &self.signature.0);
-        if verified.is_err() {
-            return Err(CliError::Unverified(format!(
-                "the signature is not one of key \"{}\" at {} over this message",
-                self.name, self.path
-            )));
-        }
+        self.check(&key, bytes)?;
         let mut table = Table::default();
         table.pair("signature", "valid");
         table.pair("key", &self.name);
         table.pair("public key", &public_key);
         let value = json!({ "valid": true, "key": self.name, "public_key": public_key });
         output::print(context.format(), &value, &table)
+    }
+
+    fn check(&self, key: &CertifiedKey, bytes: Vec<u8>) -> Result<(), CliError> {
+        let scheme = key.record().scheme;
+        let verified = if self.kind == Kind::Message && scheme != Scheme::EcdsaSecp256k1 {
+            key.verify_message(&self.path, &bytes, &self.signature.0)
+                .map_err(ClientError::from)
+        } else {
+            let payload = self.kind.payload(bytes).at(self.path.clone());
+            let signature = self.kind.signature(&self.signature.0);
+            key.verify_payload(&payload, &[signature])
+        };
+        match verified {
+            Err(ClientError::Unverified(_)) => Err(CliError::Unverified(format!(
+                "the signature is not one of key \"{}\" at {} over this {}",
+                self.name,
+                self.path,
+                self.kind.noun()
+            ))),
+            other => Ok(other?),
+        }
+    }
+}
+
+impl Kind {
+    fn payload(self, bytes: Vec<u8>) -> Payload {
+        match self {
+            Self::Message => Payload::message(bytes),
+            Self::Digest => Payload::digest(digest(bytes)),
+            Self::EvmMessage => Payload::new(PayloadKind::EvmMessage, bytes),
+            Self::TypedData => Payload::new(PayloadKind::EvmTypedData, bytes),
+        }
+    }
+
+    /// The signature as the scheme has it: wallets of EVM chains write 27 and 28 for the parity.
+    fn signature(self, given: &[u8]) -> Vec<u8> {
+        let mut signature = given.to_vec();
+        if matches!(self, Self::EvmMessage | Self::TypedData)
+            && let [.., v @ 27..=28] = signature.as_mut_slice()
+        {
+            *v = v.saturating_sub(27);
+        }
+        signature
+    }
+
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Message | Self::EvmMessage => "message",
+            Self::Digest => "digest",
+            Self::TypedData => "document",
+        }
+    }
+}
+
+/// Takes 64 hex digits for what they stand for, and everything else as it is.
+fn digest(bytes: Vec<u8>) -> Vec<u8> {
+    let text = bytes.trim_ascii();
+    let digits = text.strip_prefix(b"0x").unwrap_or(text);
+    match hex::decode(digits) {
+        Ok(decoded) if decoded.len() == 32 => decoded,
+        Ok(_) | Err(_) => bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_taken_in_binary_and_in_hex() {
+        let binary = vec![0xab; 32];
+        let hex = "ab".repeat(32);
+
+        for given in [
+            binary.clone(),
+            hex.clone().into_bytes(),
+            format!("0x{hex}\n").into_bytes(),
+        ] {
+            assert_eq!(digest(given), binary);
+        }
+        assert_eq!(digest(b"abab".to_vec()), b"abab");
+    }
+
+    #[test]
+    fn the_v_of_wallets_is_read_where_they_write_it() {
+        let with = |v| [&[7; 64][..], &[v]].concat();
+
+        assert_eq!(Kind::EvmMessage.signature(&with(27)), with(0));
+        assert_eq!(Kind::TypedData.signature(&with(28)), with(1));
+        assert_eq!(Kind::EvmMessage.signature(&with(1)), with(1));
+        assert_eq!(Kind::Digest.signature(&with(27)), with(27));
+        assert!(Kind::EvmMessage.signature(&[]).is_empty());
     }
 }

@@ -170,6 +170,37 @@ impl EvmTransaction {
 
     /// The one unsigned encoding, whose hash is signed.
     pub fn encode(&self) -> Vec<u8> {
+        let mut fields = self.fields();
+        if self.type_number() == 0 {
+            put_number(&mut fields, self.chain_id.into());
+            put_string(&mut fields, &[]);
+            put_string(&mut fields, &[]);
+        }
+        self.envelope(&fields)
+    }
+
+    /// The encoding with a signature, as it goes to the network: `y_parity` tells which of two
+    /// points the signature was made with. Nothing is verified.
+    pub fn encode_signed(&self, y_parity: bool, r: &[u8; 32], s: &[u8; 32]) -> Vec<u8> {
+        let mut fields = self.fields();
+        let parity = u128::from(y_parity);
+        // EIP-155 for legacy transactions; the chain id stands among the fields of all others.
+        let v = if self.type_number() == 0 {
+            u128::from(self.chain_id)
+                .saturating_mul(2)
+                .saturating_add(35)
+                .saturating_add(parity)
+        } else {
+            parity
+        };
+        put_number(&mut fields, v.into());
+        put_number(&mut fields, Amount::from_be_bytes(*r));
+        put_number(&mut fields, Amount::from_be_bytes(*s));
+        self.envelope(&fields)
+    }
+
+    /// What both encodings begin with.
+    fn fields(&self) -> Vec<u8> {
         let mut fields = Vec::new();
         let number = |fields: &mut Vec<u8>, value: u128| put_number(fields, value.into());
         if self.type_number() != 0 {
@@ -201,11 +232,7 @@ impl EvmTransaction {
         );
         put_number(&mut fields, self.value);
         put_string(&mut fields, &self.input);
-        if self.type_number() == 0 {
-            number(&mut fields, self.chain_id.into());
-            put_string(&mut fields, &[]);
-            put_string(&mut fields, &[]);
-        } else {
+        if self.type_number() != 0 {
             self.put_access_list(&mut fields);
         }
         if let EvmFees::Blob {
@@ -217,11 +244,16 @@ impl EvmTransaction {
             number(&mut fields, *max_blob_fee);
             put_words(&mut fields, hashes);
         }
+        fields
+    }
+
+    /// The list of the fields behind the type byte.
+    fn envelope(&self, fields: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         if self.type_number() != 0 {
             bytes.push(self.type_number());
         }
-        put_list(&mut bytes, &fields);
+        put_list(&mut bytes, fields);
         bytes
     }
 

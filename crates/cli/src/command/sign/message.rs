@@ -25,7 +25,7 @@ pub(crate) struct Message {
 /// Where the bytes come from.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Content {
+pub(super) struct Content {
     /// File with the message, - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -34,13 +34,18 @@ struct Content {
     text: Option<String>,
 }
 
+impl Content {
+    pub(super) fn read(&self) -> Result<Vec<u8>, CliError> {
+        match (&self.file, &self.text) {
+            (Some(file), _) => input::read(file),
+            (None, text) => Ok(text.clone().unwrap_or_default().into_bytes()),
+        }
+    }
+}
+
 impl Message {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
-        let bytes = match (&self.content.file, &self.content.text) {
-            (Some(file), _) => input::read(file)?,
-            (None, text) => text.clone().unwrap_or_default().into_bytes(),
-        };
-        let payload = Payload::message(bytes).at(self.path.clone());
+        let payload = Payload::message(self.content.read()?).at(self.path.clone());
         match sign(context, &self.name, payload, &self.common).await? {
             Some(signed) => output::print(
                 context.format(),

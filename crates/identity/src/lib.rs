@@ -1,6 +1,10 @@
 //! The identity of a principal: the Ed25519 key that endorses and the TLS key that connects, in
-//! one file sealed under a passphrase. The form of the file is described in `identity/sealed.rs`.
+//! one file sealed under a passphrase. The form of the file is described in `sealed.rs`.
+//!
+//! Whoever speaks for a principal uses it: the SDK, the command line, and the gateway of a
+//! coordinator. Nodes and coordinators have identities of other kinds.
 
+pub mod passphrase;
 mod sealed;
 
 use std::{
@@ -12,6 +16,8 @@ use std::{
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     IdentityKey, PrincipalId,
+    command::SignedCommand,
+    ids::ClusterId,
     roster::{Principal, Role},
     wire,
 };
@@ -95,6 +101,11 @@ impl Identity {
     /// The key that endorses.
     pub fn signing_key(&self) -> &SigningKey {
         &self.signing
+    }
+
+    /// The exact bytes of a command with the proposal of this principal.
+    pub fn propose(&self, bytes: Vec<u8>, cluster: &ClusterId, role: Role) -> SignedCommand {
+        SignedCommand::propose(bytes, cluster, &self.card.id, role, &self.signing)
     }
 
     /// The key and certificate that connect.

@@ -1,0 +1,68 @@
+//! `quorate sign evm-tx`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate_client::{
+    ClientError, EvmRequest,
+    model::{DerivationPath, KeyName},
+};
+use serde_json::json;
+
+use super::{Common, sign_checked, signed_json, signed_table};
+use crate::{
+    context::Context,
+    error::CliError,
+    input,
+    output::{self, Table},
+};
+
+/// Sign an EVM transaction with an ecdsa-secp256k1 key that has the purpose transactions.
+///
+/// Nothing is looked up: nonce, gas, fees and chain id must be given. The type follows from the
+/// fields for fees. `from` is optional, and must be the account of the key when it is there.
+#[derive(Debug, Args)]
+pub(crate) struct EvmTx {
+    /// Name of the key
+    name: KeyName,
+    /// Transaction, the JSON parameter of `eth_signTransaction`; - for standard input
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+    /// Child of the key that signs, as m/0/5
+    #[arg(long, default_value = "m")]
+    path: DerivationPath,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl EvmTx {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let json = input::read(&self.input)?;
+        let request = EvmRequest::from_json(&json).map_err(ClientError::from)?;
+        let payload = request.payload().at(self.path.clone());
+        let signed = sign_checked(context, &self.name, payload, &self.common, |key| {
+            Ok(request.check_from(key.evm_address(&self.path)?)?)
+        });
+        let Some(signed) = signed.await? else {
+            return Ok(());
+        };
+        let transaction = signed
+            .evm_transactions()
+            .first()
+            .ok_or_else(|| CliError::Unverified("no transaction came back".to_owned()))?;
+        let hex = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+        let (raw, hash) = (hex(transaction.raw()), hex(transaction.hash().as_bytes()));
+        let mut value = signed_json(&signed, &self.path)?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("raw".to_owned(), json!(raw));
+            object.insert("hash".to_owned(), json!(hash));
+            object.insert("from".to_owned(), json!(transaction.from()));
+        }
+        let mut table = Table::default();
+        table.pair("signed transaction", raw);
+        table.pair("hash", hash);
+        table.pair("from", transaction.from());
+        table.append(signed_table(&signed, &self.path)?);
+        output::print(context.format(), &value, &table)
+    }
+}
