@@ -1,5 +1,5 @@
 //! Children of a key as wallets see them: extended public keys, descriptors and addresses (BIP-32,
-//! BIP-380, BIP-386).
+//! BIP-380 to BIP-389).
 //!
 //! Derivation goes through libraries here and through code of our own where shares are derived;
 //! tests hold the two together.
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bitcoin::{
     Address, NetworkKind,
     bip32::{self, ChildNumber, Fingerprint, KeySource, Xpub},
-    secp256k1::{PublicKey, XOnlyPublicKey},
+    secp256k1::PublicKey,
 };
 use ed25519_bip32::{DerivationScheme, XPub};
 use miniscript::{Descriptor, DescriptorPublicKey};
@@ -17,7 +17,9 @@ use quorate_model::{DerivationPath, PayloadKind, Scheme};
 
 use crate::{
     decode::{KeyFacts, admit},
-    taproot::{Network, SECP, TaprootKey},
+    evm::{self, address::EvmAddress},
+    receiver::{AddressType, ClaimedKey, Receiver},
+    taproot::{Network, SECP},
     undecodable::Undecodable,
 };
 
@@ -28,6 +30,7 @@ pub(crate) const MAX_DERIVED: usize = 12_288;
 /// A key on secp256k1 with its children, each derived once.
 #[derive(Debug)]
 pub(crate) struct Family {
+    scheme: Scheme,
     xpub: Xpub,
     fingerprint: Fingerprint,
     derived: BTreeMap<Vec<u32>, Xpub>,
@@ -43,9 +46,23 @@ pub struct WatchOnly {
     pub xpub: String,
     /// By which the key is named in key origins, 4 bytes in hex.
     pub fingerprint: String,
-    /// A descriptor with checksum for addresses to receive at, and one for change; none for keys
+    /// A descriptor with checksum for each form of address that the key can spend, the usual one
+    /// first; its two branches are addresses to receive at, and change (BIP-389). None for keys
     /// that spend nothing.
     pub descriptors: Vec<String>,
+}
+
+/// The descriptors of a key for one form of address, each with its checksum (BIP-380).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// The form of address.
+    pub form: AddressType,
+    /// Both branches in one (BIP-389).
+    pub both: String,
+    /// Addresses to receive at, for wallets that read one branch at a time.
+    pub receiving: String,
+    /// Change, likewise.
+    pub change: String,
 }
 
 impl Family {
@@ -63,6 +80,7 @@ impl Family {
             chain_code: (*key.chain_code).into(),
         };
         Ok(Self {
+            scheme: key.scheme,
             xpub,
             fingerprint: xpub.fingerprint(),
             derived: BTreeMap::new(),
@@ -101,26 +119,26 @@ impl Family {
         Some(child)
     }
 
-    /// The taproot output of a child; none where BIP-32 has no child.
-    pub(crate) fn taproot(&mut self, path: &DerivationPath) -> Option<TaprootKey> {
+    /// What pays to a child; none where BIP-32 has no child.
+    pub(crate) fn receiver(&mut self, path: &DerivationPath) -> Option<Receiver> {
         self.left = self.left.checked_sub(1)?;
         let child = self.child(path.steps())?;
-        TaprootKey::of(&child.public_key.serialize()).ok()
+        Receiver::of(self.scheme, &child.public_key.serialize()).ok()
     }
 
     /// Which child of this key an origin claims to be: none if it is of another key, an error if it
     /// cannot be true.
     pub(crate) fn claimed(
         &mut self,
-        key: &XOnlyPublicKey,
+        key: ClaimedKey<'_>,
         (fingerprint, path): &KeySource,
-    ) -> Result<Option<(DerivationPath, TaprootKey)>, BadClaim> {
+    ) -> Result<Option<(DerivationPath, Receiver)>, BadClaim> {
         if *fingerprint != self.fingerprint {
             return Ok(None);
         }
         let path = plain(path).ok_or(BadClaim::False)?;
-        match self.taproot(&path) {
-            Some(child) if child.internal == *key => Ok(Some((path, child))),
+        match self.receiver(&path) {
+            Some(child) if key.is_of(&child) => Ok(Some((path, child))),
             None if self.left == 0 => Err(BadClaim::TooMany),
             Some(_) | None => Err(BadClaim::False),
         }
@@ -180,16 +198,13 @@ pub(crate) fn child_key(key: &KeyFacts<'_>, path: &DerivationPath) -> Result<Vec
 pub fn watch_only(key: &KeyFacts<'_>, network: Network) -> Result<WatchOnly, Undecodable> {
     let family = Family::of(key, network.of_library().into())?;
     let xpub = family.xpub.to_string();
-    let spends = admit(PayloadKind::Psbt, key).is_ok();
-    let descriptors = [0, 1]
-        .into_iter()
-        .filter(|_| spends)
-        .filter_map(|branch| {
-            let descriptor: Descriptor<DescriptorPublicKey> =
-                format!("tr({xpub}/{branch}/*)").parse().ok()?;
-            // The library writes it with its checksum.
-            Some(descriptor.to_string())
-        })
+    let forms = match admit(PayloadKind::Psbt, key) {
+        Ok(()) => AddressType::of_scheme(key.scheme),
+        Err(_) => &[],
+    };
+    let descriptors = forms
+        .iter()
+        .filter_map(|form| described(*form, &xpub, "<0;1>"))
         .collect();
     Ok(WatchOnly {
         fingerprint: family.fingerprint.to_string(),
@@ -198,23 +213,97 @@ pub fn watch_only(key: &KeyFacts<'_>, network: Network) -> Result<WatchOnly, Und
     })
 }
 
-/// The taproot address of a child of a key; of the key itself without steps.
+/// The descriptors of a key for one form of address; the usual one of its scheme if none is named.
 ///
 /// # Errors
 ///
-/// When the key could not spend what the address receives: its scheme is not bip340, or it does
-/// not have the purpose `transactions`. Showing an address for such a key would lose money.
+/// When the key could not spend what the addresses receive.
+pub fn descriptors(
+    key: &KeyFacts<'_>,
+    network: Network,
+    form: Option<AddressType>,
+) -> Result<Descriptors, Undecodable> {
+    let form = spendable(key, form)?;
+    let xpub = Family::of(key, network.of_library().into())?
+        .xpub
+        .to_string();
+    let written = |branches| {
+        described(form, &xpub, branches).ok_or(Undecodable::MalformedKey {
+            found: key.group_key.len(),
+        })
+    };
+    Ok(Descriptors {
+        form,
+        both: written("<0;1>")?,
+        receiving: written("0")?,
+        change: written("1")?,
+    })
+}
+
+/// A descriptor with its checksum, which the library appends.
+fn described(form: AddressType, xpub: &str, branches: &str) -> Option<String> {
+    let key = format!("{xpub}/{branches}/*");
+    let text = match form {
+        AddressType::P2tr => format!("tr({key})"),
+        AddressType::P2wpkh => format!("wpkh({key})"),
+        AddressType::P2shP2wpkh => format!("sh(wpkh({key}))"),
+        AddressType::P2pkh => format!("pkh({key})"),
+    };
+    let descriptor: Descriptor<DescriptorPublicKey> = text.parse().ok()?;
+    Some(descriptor.to_string())
+}
+
+/// The form of address that is asked for, if the key can spend it.
+fn spendable(key: &KeyFacts<'_>, asked: Option<AddressType>) -> Result<AddressType, Undecodable> {
+    admit(PayloadKind::Psbt, key)?;
+    let forms = AddressType::of_scheme(key.scheme);
+    let found = match asked {
+        Some(asked) => forms.iter().find(|form| **form == asked),
+        None => forms.first(),
+    };
+    found.copied().ok_or(Undecodable::AddressTypeUnfit {
+        address_type: asked.unwrap_or(AddressType::P2tr),
+        scheme: key.scheme,
+    })
+}
+
+/// The Bitcoin address of a child of a key; of the key itself without steps. Without a form it has
+/// the usual one of the scheme.
+///
+/// # Errors
+///
+/// When the key could not spend what the address receives: its scheme does not sign for such
+/// addresses, or it does not have the purpose `transactions`. Showing an address for such a key
+/// would lose money.
 pub fn address(
     key: &KeyFacts<'_>,
     path: &DerivationPath,
     network: Network,
+    form: Option<AddressType>,
 ) -> Result<String, Undecodable> {
-    admit(PayloadKind::Psbt, key)?;
+    let form = spendable(key, form)?;
     let library = network.of_library();
-    let taproot = Family::of(key, library.into())?
-        .taproot(path)
-        .ok_or_else(|| Undecodable::NoChild { path: path.clone() })?;
-    Ok(Address::p2tr_tweaked(taproot.output, library).to_string())
+    let no_child = || Undecodable::NoChild { path: path.clone() };
+    let receiver = Family::of(key, library.into())?
+        .receiver(path)
+        .ok_or_else(no_child)?;
+    let script = receiver.script(form).ok_or_else(no_child)?;
+    let address = Address::from_script(script, library).map_err(|_| no_child())?;
+    Ok(address.to_string())
+}
+
+/// The account of a child of a key on every EVM chain; of the key itself without steps.
+///
+/// # Errors
+///
+/// When the key could not spend what the account receives: its scheme is not ecdsa-secp256k1, or it
+/// does not have the purpose `transactions`.
+pub fn ethereum_address(
+    key: &KeyFacts<'_>,
+    path: &DerivationPath,
+) -> Result<EvmAddress, Undecodable> {
+    admit(PayloadKind::EvmTransaction, key)?;
+    evm::evm_address(&child_key(key, path)?)
 }
 
 /// The Solana address of a child of a key; of the key itself without steps.

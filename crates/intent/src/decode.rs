@@ -166,7 +166,7 @@ pub(crate) fn admit(kind: PayloadKind, key: &KeyFacts<'_>) -> Result<(), Undecod
                 Scheme::Bip340 | Scheme::FrostSecp256k1 | Scheme::Ed25519
             )
         }
-        PayloadKind::Psbt => matches!(key.scheme, Scheme::Bip340),
+        PayloadKind::Psbt => matches!(key.scheme, Scheme::Bip340 | Scheme::EcdsaSecp256k1),
         PayloadKind::Digest => matches!(
             key.scheme,
             Scheme::Bip340 | Scheme::FrostSecp256k1 | Scheme::EcdsaSecp256k1

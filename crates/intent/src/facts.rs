@@ -90,7 +90,8 @@ pub struct DigestFacts {
 /// What a Bitcoin transaction says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PsbtFacts {
-    /// The hash of the unsigned transaction: the final one when every input is segwit.
+    /// The hash of the unsigned transaction: the final one when every input is
+    /// native segwit.
     pub unsigned_txid: String,
     /// The transaction's version.
     pub version: i32,
@@ -137,6 +138,8 @@ pub struct InputFacts {
     pub amount_sat: u64,
     /// The script that it was paid to.
     pub script: ScriptPubkey,
+    /// The form of that script.
+    pub kind: ScriptKind,
     /// The sequence number, raw.
     pub sequence: u32,
     /// Whether it belongs to the key and is signed.
@@ -154,8 +157,8 @@ pub struct OutputFacts {
     pub script: ScriptPubkey,
     /// The form of that script.
     pub kind: ScriptKind,
-    /// Whether it comes back: the script is the taproot script of the key, or of the child that
-    /// its key origin names, derived anew; nothing else counts (P26).
+    /// Whether it comes back: the script is one of the key, or of the child that its key origin
+    /// names, derived anew; nothing else counts (P26).
     pub is_change: bool,
     /// Which child of the key it comes back to, if it does.
     pub path: Option<DerivationPath>,

@@ -1,17 +1,18 @@
 //! From signatures back to what a client asked for.
 
 use bitcoin::{
-    Psbt, Witness, consensus, psbt,
-    secp256k1::{Message, schnorr},
+    psbt,
+    secp256k1::{Message, ecdsa, schnorr},
     taproot,
 };
-use quorate_model::{Payload, PayloadKind, Scheme, payload::MAX_PAYLOAD_BYTES};
+use quorate_model::{Payload, PayloadKind, Scheme};
 
 use crate::{
     children::MAX_DERIVED,
     decode::{KeyFacts, decode, read_psbt},
-    psbt::{OwnInput, Spend, parse},
-    taproot::SECP,
+    psbt::{OwnInput, Spend},
+    receiver::{AddressType, EcdsaKey, Receiver},
+    taproot::{SECP, TaprootKey},
     undecodable::Undecodable,
 };
 
@@ -52,7 +53,7 @@ pub enum Unfinishable {
         found: usize,
     },
     /// A signature that does not verify.
-    #[error("signature {item} does not verify under the tweaked key for input {input}")]
+    #[error("signature {item} does not verify under the key of input {input}")]
     Invalid {
         /// Which, from 0.
         item: usize,
@@ -63,7 +64,7 @@ pub enum Unfinishable {
 
 /// Puts signatures, in the order of the items, where the payload wants them.
 ///
-/// Signatures for a PSBT are verified here, under the tweaked key. All others come back as they
+/// Signatures for a PSBT are verified here, under the key of their input. All others come back as they
 /// are and are not verified: the caller does that with the library of its choice.
 ///
 /// # Errors
@@ -105,9 +106,10 @@ fn check_lengths(
             found: signatures.len(),
         });
     }
-    let expected = match scheme {
-        Scheme::FrostSecp256k1 | Scheme::EcdsaSecp256k1 => 65,
-        _ => 64,
+    let expected = if matches!(scheme, Scheme::FrostSecp256k1 | Scheme::EcdsaSecp256k1) {
+        65
+    } else {
+        64
     };
     match signatures
         .iter()
@@ -125,83 +127,58 @@ fn check_lengths(
 
 fn fill_in(mut spend: Spend, signatures: &[Vec<u8>]) -> Result<Finished, Unfinishable> {
     for (item, (own, signature)) in spend.own.iter().zip(signatures).enumerate() {
-        let invalid = Unfinishable::Invalid {
+        let input = spend.psbt.inputs.get_mut(own.index);
+        let filled = input.and_then(|input| fill_input(input, own, signature));
+        filled.ok_or(Unfinishable::Invalid {
             item,
             input: own.index,
-        };
-        let Some(input) = spend.psbt.inputs.get_mut(own.index) else {
-            return Err(invalid);
-        };
-        let Some(verified) = verified(own, signature) else {
-            return Err(invalid);
-        };
-        input.tap_key_sig = Some(verified);
+        })?;
     }
     Ok(Finished::Psbt(spend.psbt.serialize()))
 }
 
-fn verified(own: &OwnInput, signature: &[u8]) -> Option<taproot::Signature> {
+/// Puts a signature into an input; none when it does not verify.
+fn fill_input(input: &mut psbt::Input, own: &OwnInput, signature: &[u8]) -> Option<()> {
+    match &own.owner.key {
+        Receiver::Taproot(key) => input.tap_key_sig = Some(verified_taproot(own, key, signature)?),
+        Receiver::Ecdsa(key) => {
+            let signature = verified_ecdsa(own, key, signature)?;
+            input.partial_sigs.insert(key.public_key.into(), signature);
+            // The script hash does not tell others what to reveal.
+            if own.owner.form == AddressType::P2shP2wpkh {
+                input.redeem_script = Some(key.p2wpkh.clone());
+            }
+        }
+    }
+    Some(())
+}
+
+fn verified_taproot(
+    own: &OwnInput,
+    key: &TaprootKey,
+    signature: &[u8],
+) -> Option<taproot::Signature> {
     let signature = schnorr::Signature::from_slice(signature).ok()?;
     let message = Message::from_digest(own.sighash);
-    let key = own.owner.key.output.to_x_only_public_key();
+    let key = key.output.to_x_only_public_key();
     SECP.verify_schnorr(&signature, &message, &key).ok()?;
     Some(taproot::Signature {
         signature,
-        sighash_type: own.sighash_type,
+        sighash_type: own.sighash_type.of_taproot(),
     })
 }
 
-/// A PSBT whose taproot key-path signatures have become witnesses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finalized {
-    /// The PSBT, binary.
-    pub psbt: Vec<u8>,
-    /// The transaction, ready to be broadcast, when no input is left unsigned.
-    pub transaction: Option<Vec<u8>>,
-}
-
-/// Turns every taproot key-path signature of a PSBT into a final witness (BIP-371), whoever
-/// made it. Signatures are not verified; the network does that.
-///
-/// # Errors
-///
-/// When the bytes are no PSBT.
-pub fn finalize(bytes: &[u8]) -> Result<Finalized, Undecodable> {
-    // Twice a payload, because signatures have come in since.
-    if bytes.len() > MAX_PAYLOAD_BYTES.saturating_mul(2) {
-        return Err(Undecodable::TooLarge {
-            kind: PayloadKind::Psbt,
-            found: bytes.len(),
-        });
-    }
-    let mut psbt = parse(bytes)?;
-    psbt.inputs.iter_mut().for_each(finalize_input);
-    let is_final = |input: &psbt::Input| {
-        input.final_script_witness.is_some() || input.final_script_sig.is_some()
-    };
-    let complete = !psbt.inputs.is_empty() && psbt.inputs.iter().all(is_final);
-    Ok(Finalized {
-        psbt: psbt.serialize(),
-        transaction: complete.then(|| extracted(psbt)),
-    })
-}
-
-/// Keeps of an input only what BIP-174 lets a finalizer keep.
-fn finalize_input(input: &mut psbt::Input) {
-    let Some(signature) = input.tap_key_sig else {
-        return;
-    };
-    *input = psbt::Input {
-        non_witness_utxo: input.non_witness_utxo.take(),
-        witness_utxo: input.witness_utxo.take(),
-        final_script_witness: Some(Witness::p2tr_key_spend(&signature)),
-        proprietary: std::mem::take(&mut input.proprietary),
-        unknown: std::mem::take(&mut input.unknown),
-        ..psbt::Input::default()
-    };
-}
-
-/// The transaction as it goes to the network. The fee was judged when the PSBT was decoded.
-fn extracted(psbt: Psbt) -> Vec<u8> {
-    consensus::encode::serialize(&psbt.extract_tx_unchecked_fee_rate())
+/// The recovery id is of no use in a transaction that holds the key.
+fn verified_ecdsa(
+    own: &OwnInput,
+    key: &EcdsaKey,
+    signature: &[u8],
+) -> Option<bitcoin::ecdsa::Signature> {
+    let (_, compact) = signature.split_last()?;
+    let signature = ecdsa::Signature::from_compact(compact).ok()?;
+    let message = Message::from_digest(own.sighash);
+    // Refuses a high s as well, which the network does not relay.
+    SECP.verify_ecdsa(&message, &signature, &key.public_key.0)
+        .ok()?;
+    Some(bitcoin::ecdsa::Signature::sighash_all(signature))
 }

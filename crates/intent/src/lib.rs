@@ -15,15 +15,19 @@ mod children;
 mod decode;
 mod evm;
 mod facts;
+mod finalize;
 mod finish;
 mod psbt;
+mod receiver;
 pub mod solana;
 mod taproot;
 mod transfer;
 mod undecodable;
 
 pub use amount::{Amount, InvalidAmount};
-pub use children::{WatchOnly, address, solana_address, watch_only};
+pub use children::{
+    Descriptors, WatchOnly, address, descriptors, ethereum_address, solana_address, watch_only,
+};
 pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all, inspect};
 pub use evm::{
     address::{EvmAddress, InvalidEvmAddress},
@@ -40,11 +44,13 @@ pub use facts::{
     DigestFacts, Facts, InputFacts, InvalidScript, MessageFacts, OutputFacts, PREVIEW_LENGTH,
     PsbtFacts, ScriptKind, ScriptPubkey,
 };
-pub use finish::{Finalized, Finished, Unfinishable, finalize, finish};
+pub use finalize::{Finalized, finalize};
+pub use finish::{Finished, Unfinishable, finish};
 pub use psbt::{
     HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS,
     form::{PsbtForm, psbt_from_text_or_binary},
 };
+pub use receiver::{AddressType, UnknownAddressType};
 pub use solana::{
     facts::{SolanaFacts, SolanaInstruction, SolanaVersion},
     refusal::SolanaRefusal,

@@ -1,34 +1,39 @@
-//! A PSBT whose inputs belong to a taproot key, spent by the key path (BIP-174, 341, 371).
+//! A PSBT whose inputs belong to a key: taproot spent by the key path (BIP-341, 371) for bip340;
+//! P2WPKH, the same inside P2SH, and P2PKH for ecdsa-secp256k1 (BIP-143, 174).
 //!
-//! An input belongs to the key when its script is the taproot script of the key, or of the child
-//! that a key origin of the input names, derived here anew. The script alone decides: derivations
-//! and internal keys are not required for the key itself, and what contradicts the key path
-//! without a script tree is refused. A BIP-341 signature over
-//! DEFAULT or ALL commits to the amounts and scripts of all inputs, so a false amount anywhere
-//! makes a signature that is worth nothing; that is why all of them must be there.
+//! An input belongs to the key when its script is one of the key, or of the child that a key origin
+//! of the input names, derived here anew. The script alone decides: derivations and internal keys
+//! are not required for the key itself, and what contradicts the script is refused.
+//!
+//! The amounts of all inputs must be there. A BIP-341 signature over DEFAULT or ALL commits to the
+//! amounts and scripts of all inputs, so a false amount anywhere makes a signature that is worth
+//! nothing. A BIP-143 signature commits to the amount of its own input. One of before segwit
+//! commits to none, which is why its input must come with the previous transaction.
 
 use std::collections::BTreeMap;
 
-use bitcoin::{
-    Amount, OutPoint, Psbt, TapSighashType, Transaction, TxOut, Witness,
-    hashes::Hash as _,
-    psbt,
-    sighash::{Prevouts, SighashCache},
-};
+use bitcoin::{OutPoint, Psbt, Transaction, TxOut, psbt};
 use quorate_model::payload::MAX_SIGNING_ITEMS;
 
 use crate::{
-    decode::{Decoded, ItemTweak, KeyFacts, SigningItem},
-    facts::{Facts, InputFacts, OutputFacts, PsbtFacts, ScriptPubkey},
-    taproot::TaprootKey,
+    decode::{Decoded, KeyFacts},
+    facts::{Facts, PsbtFacts},
     undecodable::Undecodable,
 };
 
+mod facts;
 pub(crate) mod form;
+mod own;
 mod owners;
+mod totals;
 
+#[cfg(test)]
+pub(crate) use own::WholeSighash;
+pub(crate) use own::{OwnInput, sighashes};
+#[cfg(test)]
 pub(crate) use owners::Owner;
 use owners::Owners;
+use totals::Totals;
 
 /// What every binary PSBT starts with.
 pub(crate) const MAGIC: &[u8] = b"psbt\xff";
@@ -38,6 +43,10 @@ pub const MAX_INPUTS: usize = MAX_SIGNING_ITEMS;
 
 /// The most outputs of one PSBT: more than fit into a transaction that the network relays.
 pub const MAX_OUTPUTS: usize = 4096;
+
+/// The most bytes of a transaction with an input of before segwit, without signatures: more than
+/// the network relays. Hashing takes as long for each such input.
+pub(crate) const MAX_LEGACY_BYTES: usize = 100_000;
 
 /// A fee above one tenth of the inputs is high.
 pub const HIGH_FEE_SHARE: u64 = 10;
@@ -56,27 +65,9 @@ pub(crate) struct Spend {
     facts: PsbtFacts,
 }
 
-/// An input of the key with what is to be signed for it.
-#[derive(Debug)]
-pub(crate) struct OwnInput {
-    pub(crate) index: usize,
-    pub(crate) owner: Owner,
-    pub(crate) sighash_type: TapSighashType,
-    pub(crate) sighash: [u8; 32],
-}
-
 impl Spend {
     pub(crate) fn into_decoded(self) -> Decoded {
-        let items = self
-            .own
-            .iter()
-            .map(|own| SigningItem {
-                message: own.sighash.to_vec(),
-                path: own.owner.path.clone(),
-                tweak: ItemTweak::TaprootKeyPath,
-                input: u32::try_from(own.index).ok(),
-            })
-            .collect();
+        let items = self.own.iter().map(OwnInput::item).collect();
         Decoded {
             facts: Facts::Psbt(self.facts),
             items,
@@ -96,10 +87,10 @@ pub(crate) fn read(
     check_shape(&psbt.unsigned_tx)?;
     let prevouts = prevouts(&psbt)?;
     let owners = Owners::of(&psbt, &prevouts, key, left)?;
-    let types = own_inputs(&psbt, &owners)?;
+    let types = own::own_inputs(&psbt, &owners)?;
     let totals = Totals::of(&psbt, &prevouts, &owners, allow_high_fee)?;
     let own = sighashes(&psbt.unsigned_tx, &prevouts, types);
-    let facts = facts(&psbt, &prevouts, &owners, &own, &totals);
+    let facts = facts::facts(&psbt, &prevouts, &owners, &own, &totals);
     Ok(Spend { psbt, own, facts })
 }
 
@@ -110,7 +101,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<PsbtFacts, Undecodable> {
     let prevouts = prevouts(&psbt)?;
     let owners = Owners::nobody(&psbt);
     let totals = Totals::of(&psbt, &prevouts, &owners, true)?;
-    Ok(facts(&psbt, &prevouts, &owners, &[], &totals))
+    Ok(facts::facts(&psbt, &prevouts, &owners, &[], &totals))
 }
 
 /// Parses exactly one binary PSBT.
@@ -202,245 +193,4 @@ fn output_of(
             vout: outpoint.vout,
             outputs: previous.output.len(),
         })
-}
-
-/// The inputs that belong to the key, each with its owner and sighash type.
-fn own_inputs(
-    psbt: &Psbt,
-    owners: &Owners,
-) -> Result<Vec<(usize, Owner, TapSighashType)>, Undecodable> {
-    let mut own = Vec::new();
-    for (index, (input, owner)) in psbt.inputs.iter().zip(&owners.inputs).enumerate() {
-        if let Some(owner) = owner {
-            check_unsigned(index, input)?;
-            check_key_path(index, input, &owner.key)?;
-            own.push((index, owner.clone(), sighash_type(index, input)?));
-        }
-    }
-    Ok(own)
-}
-
-fn check_unsigned(index: usize, input: &psbt::Input) -> Result<(), Undecodable> {
-    let fields = [
-        (input.tap_key_sig.is_some(), "tap_key_sig"),
-        (input.final_script_witness.is_some(), "final_script_witness"),
-        (input.final_script_sig.is_some(), "final_script_sig"),
-    ];
-    match fields.into_iter().find(|(set, _)| *set) {
-        Some((_, field)) => Err(Undecodable::AlreadySigned {
-            input: index,
-            field,
-        }),
-        None => Ok(()),
-    }
-}
-
-/// The script is that of the key without a script tree; whatever says otherwise is a trap or a
-/// mistake, and both are worth an error.
-fn check_key_path(index: usize, input: &psbt::Input, key: &TaprootKey) -> Result<(), Undecodable> {
-    let leaves = input
-        .tap_key_origins
-        .values()
-        .any(|(leaves, _)| !leaves.is_empty());
-    let fields = [
-        (input.tap_merkle_root.is_some(), "tap_merkle_root"),
-        (!input.tap_scripts.is_empty(), "tap_leaf_script"),
-        (!input.tap_script_sigs.is_empty(), "tap_script_sig"),
-        (leaves, "tap_bip32_derivation with leaves"),
-    ];
-    if let Some((_, field)) = fields.into_iter().find(|(set, _)| *set) {
-        return Err(Undecodable::ScriptPath {
-            input: index,
-            field,
-        });
-    }
-    if input
-        .tap_internal_key
-        .is_some_and(|claimed| claimed != key.internal)
-    {
-        let expected = key.internal.to_string();
-        return Err(Undecodable::InternalKeyMismatch {
-            input: index,
-            expected,
-        });
-    }
-    Ok(())
-}
-
-fn sighash_type(index: usize, input: &psbt::Input) -> Result<TapSighashType, Undecodable> {
-    let Some(asked) = input.sighash_type else {
-        return Ok(TapSighashType::Default);
-    };
-    [TapSighashType::Default, TapSighashType::All]
-        .into_iter()
-        .find(|allowed| psbt::PsbtSighashType::from(*allowed) == asked)
-        .ok_or(Undecodable::SighashType {
-            input: index,
-            found: asked.to_u32(),
-        })
-}
-
-/// Sums in satoshis; none exceeds what can exist.
-#[derive(Debug)]
-struct Totals {
-    inputs: u64,
-    own: u64,
-    outputs: u64,
-    change: u64,
-    fee: u64,
-    high_fee: bool,
-}
-
-impl Totals {
-    fn of(
-        psbt: &Psbt,
-        prevouts: &[TxOut],
-        owners: &Owners,
-        allow_high_fee: bool,
-    ) -> Result<Self, Undecodable> {
-        let (inputs, own) = sums(prevouts, &owners.inputs, "inputs")?;
-        let (outputs, change) = sums(&psbt.unsigned_tx.output, &owners.outputs, "outputs")?;
-        let fee = inputs
-            .checked_sub(outputs)
-            .ok_or(Undecodable::OutputsExceedInputs {
-                inputs_sat: inputs,
-                outputs_sat: outputs,
-            })?;
-        // Multiplied, because a division would round one tenth down; ten times all money fits.
-        let high_fee = fee.saturating_mul(HIGH_FEE_SHARE) > inputs || fee > HIGH_FEE_SAT;
-        if high_fee && !allow_high_fee {
-            return Err(Undecodable::HighFee {
-                fee_sat: fee,
-                inputs_sat: inputs,
-            });
-        }
-        Ok(Self {
-            inputs,
-            own,
-            outputs,
-            change,
-            fee,
-            high_fee,
-        })
-    }
-}
-
-/// The sum of all outputs, and of those with an owner, which is never more.
-fn sums(
-    outputs: &[TxOut],
-    owners: &[Option<Owner>],
-    side: &'static str,
-) -> Result<(u64, u64), Undecodable> {
-    let mut all: u64 = 0;
-    let mut own: u64 = 0;
-    for (output, owner) in outputs.iter().zip(owners) {
-        let amount = output.value.to_sat();
-        all = all
-            .checked_add(amount)
-            .filter(|sum| *sum <= Amount::MAX_MONEY.to_sat())
-            .ok_or(Undecodable::AmountOutOfRange { side })?;
-        if owner.is_some() {
-            own = own.saturating_add(amount);
-        }
-    }
-    Ok((all, own))
-}
-
-/// The BIP-341 digests of the key path, without annex.
-pub(crate) fn sighashes(
-    transaction: &Transaction,
-    prevouts: &[TxOut],
-    types: Vec<(usize, Owner, TapSighashType)>,
-) -> Vec<OwnInput> {
-    let mut cache = SighashCache::new(transaction);
-    let prevouts = Prevouts::All(prevouts);
-    types
-        .into_iter()
-        .map(|(index, owner, sighash_type)| {
-            #[expect(
-                clippy::expect_used,
-                reason = "there is a previous output for each input, and the index is one of them"
-            )]
-            let sighash = cache
-                .taproot_key_spend_signature_hash(index, &prevouts, sighash_type)
-                .expect("the input exists and all previous outputs are given");
-            OwnInput {
-                index,
-                owner,
-                sighash_type,
-                sighash: sighash.to_byte_array(),
-            }
-        })
-        .collect()
-}
-
-fn facts(
-    psbt: &Psbt,
-    prevouts: &[TxOut],
-    owners: &Owners,
-    own: &[OwnInput],
-    totals: &Totals,
-) -> PsbtFacts {
-    let transaction = &psbt.unsigned_tx;
-    let inputs = transaction
-        .input
-        .iter()
-        .zip(prevouts)
-        .zip(&owners.inputs)
-        .map(|((input, prevout), owner)| InputFacts {
-            txid: input.previous_output.txid.to_string(),
-            vout: input.previous_output.vout,
-            amount_sat: prevout.value.to_sat(),
-            script: ScriptPubkey::new(prevout.script_pubkey.to_bytes()),
-            sequence: input.sequence.to_consensus_u32(),
-            is_ours: owner.is_some(),
-            path: owner.as_ref().map(|owner| owner.path.clone()),
-        });
-    let outputs = transaction.output.iter().zip(&owners.outputs);
-    let outputs = outputs.map(|(output, owner)| {
-        let script = ScriptPubkey::new(output.script_pubkey.to_bytes());
-        OutputFacts {
-            amount_sat: output.value.to_sat(),
-            kind: script.kind(),
-            script,
-            is_change: owner.is_some(),
-            path: owner.as_ref().map(|owner| owner.path.clone()),
-        }
-    });
-    PsbtFacts {
-        unsigned_txid: transaction.compute_txid().to_string(),
-        version: transaction.version.0,
-        lock_time: transaction.lock_time.to_consensus_u32(),
-        replaceable: transaction.is_explicitly_rbf(),
-        inputs: inputs.collect(),
-        outputs: outputs.collect(),
-        input_total_sat: totals.inputs,
-        own_input_total_sat: totals.own,
-        output_total_sat: totals.outputs,
-        change_total_sat: totals.change,
-        fee_sat: totals.fee,
-        fee_rate_sat_per_kvb: fee_rate(psbt, own, totals.fee),
-        high_fee: totals.high_fee,
-    }
-}
-
-/// The fee per 1000 virtual bytes of the transaction with the signatures that are known to come.
-fn fee_rate(psbt: &Psbt, own: &[OwnInput], fee_sat: u64) -> u64 {
-    let mut signed = psbt.unsigned_tx.clone();
-    for (spent, input) in signed.input.iter_mut().zip(&psbt.inputs) {
-        spent.script_sig = input.final_script_sig.clone().unwrap_or_default();
-        spent.witness = input.final_script_witness.clone().unwrap_or_default();
-    }
-    for own in own {
-        if let Some(spent) = signed.input.get_mut(own.index) {
-            let length = if own.sighash_type == TapSighashType::Default {
-                64
-            } else {
-                65
-            };
-            spent.witness = Witness::from_slice(&[vec![0; length]]);
-        }
-    }
-    let size = u64::try_from(signed.vsize()).unwrap_or(u64::MAX);
-    fee_sat.saturating_mul(1000).checked_div(size).unwrap_or(0)
 }

@@ -2,6 +2,8 @@
 
 mod children;
 #[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
+mod ecdsa;
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod evm;
 mod fixtures;
 #[expect(

@@ -8,7 +8,8 @@ use quorate_model::{
 use crate::{
     children::MAX_DERIVED,
     evm::{refusal::EvmRefusal, typed_data::refusal::TypedDataRefusal},
-    psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS},
+    psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_LEGACY_BYTES, MAX_OUTPUTS},
+    receiver::AddressType,
     solana::refusal::SolanaRefusal,
 };
 
@@ -73,7 +74,8 @@ pub enum Undecodable {
     /// A path beside a PSBT.
     #[error(
         "a path is given beside the PSBT: expected none, because the PSBT names the children of \
-         the key itself, by the key origins (tap_bip32_derivation) of its inputs and outputs"
+         the key itself, by the key origins (bip32_derivation, tap_bip32_derivation) of its inputs \
+         and outputs"
     )]
     PathBesidePsbt,
     /// A key origin with our fingerprint that leads to another key or script.
@@ -148,8 +150,8 @@ pub enum Undecodable {
     },
     /// The amount of an input is not known.
     #[error(
-        "input {input} of the PSBT has no witness_utxo or non_witness_utxo: a taproot signature \
-         commits to the amounts and scripts of all inputs, so add it (wallets call this updating)"
+        "input {input} of the PSBT has no witness_utxo or non_witness_utxo: without the amounts of \
+         all inputs nobody knows the fee, so add it (wallets call this updating)"
     )]
     NoAmount {
         /// The input.
@@ -191,13 +193,13 @@ pub enum Undecodable {
     },
     /// Nothing here is for this key.
     #[error(
-        "no input of the PSBT belongs to this key: expected at least one that spends its taproot \
-         script {script}, or that of a child named by a key origin with fingerprint {fingerprint}; \
-         check the name of the key and the network"
+        "no input of the PSBT belongs to this key: expected at least one that spends a script of \
+         it ({scripts}), or of a child named by a key origin with fingerprint {fingerprint}; check \
+         the name of the key and the network"
     )]
     NotOurs {
-        /// The script of the key, in hex.
-        script: String,
+        /// The scripts of the key, each with its form, in hex.
+        scripts: String,
         /// The fingerprint of the key, in hex.
         fingerprint: String,
     },
@@ -211,6 +213,50 @@ pub enum Undecodable {
         input: usize,
         /// The type.
         found: u32,
+    },
+    /// The same on an input that is not taproot, where there is no default.
+    #[error(
+        "input {input} is spent by ECDSA and asks for sighash type {found:#04x}, expected ALL \
+         (0x01) or no such field: other types let somebody change the transaction after it is \
+         signed"
+    )]
+    EcdsaSighashType {
+        /// The input.
+        input: usize,
+        /// The type.
+        found: u32,
+    },
+    /// An input of before segwit with nothing but a claim about its amount.
+    #[error(
+        "input {input} is P2PKH and has no non_witness_utxo: its signature commits to no amount, \
+         so only the previous transaction shows how much is spent; add it (wallets call this \
+         updating)"
+    )]
+    NoPrevious {
+        /// The input.
+        input: usize,
+    },
+    /// A transaction that takes too long to hash for each of its inputs.
+    #[error(
+        "the transaction has a P2PKH input and {found} bytes without signatures, expected at most \
+         {MAX_LEGACY_BYTES}: the network does not relay it; split it"
+    )]
+    LegacyTooLarge {
+        /// Its length.
+        found: usize,
+    },
+    /// A script beside an input whose own script is another.
+    #[error(
+        "input {input} spends a {form} script of the key and carries another script in {field}: \
+         have the wallet make the PSBT again from this key's descriptors, or remove the field"
+    )]
+    ScriptMismatch {
+        /// The input.
+        input: usize,
+        /// The field.
+        field: &'static str,
+        /// The form of the script that is spent.
+        form: AddressType,
     },
     /// A script tree on an input whose script has none.
     #[error(
@@ -268,6 +314,17 @@ pub enum Undecodable {
         /// The sum of the inputs.
         inputs_sat: u64,
     },
+    /// A form of address that the scheme cannot spend.
+    #[error(
+        "a key of scheme {scheme} cannot spend {address_type} addresses: use {}",
+        usual(*.scheme)
+    )]
+    AddressTypeUnfit {
+        /// The form.
+        address_type: AddressType,
+        /// The scheme of the key.
+        scheme: Scheme,
+    },
     /// A message that is a transaction to a chain.
     #[error(
         "the message has the form of a Solana message that this key is to sign, and its signature \
@@ -292,8 +349,9 @@ impl Undecodable {
             Self::TooLarge { .. }
             | Self::TooManyInputs { .. }
             | Self::TooManyOutputs { .. }
-            | Self::TooManyChildren => Reason::TooLarge,
-            Self::SchemeUnfit { .. } => Reason::SchemeMismatch,
+            | Self::TooManyChildren
+            | Self::LegacyTooLarge { .. } => Reason::TooLarge,
+            Self::SchemeUnfit { .. } | Self::AddressTypeUnfit { .. } => Reason::SchemeMismatch,
             Self::WrongPurpose { .. } | Self::BareDigest | Self::MessageIsTransaction => {
                 Reason::PurposeMismatch
             }
@@ -313,6 +371,9 @@ impl Undecodable {
             | Self::AmountOutOfRange { .. }
             | Self::NotOurs { .. }
             | Self::SighashType { .. }
+            | Self::EcdsaSighashType { .. }
+            | Self::NoPrevious { .. }
+            | Self::ScriptMismatch { .. }
             | Self::ScriptPath { .. }
             | Self::InternalKeyMismatch { .. }
             | Self::AlreadySigned { .. }
@@ -350,6 +411,11 @@ impl Undecodable {
             Self::AmountOutOfRange { .. } => "PSBT_AMOUNT_OUT_OF_RANGE",
             Self::NotOurs { .. } => "PSBT_NO_INPUT_OF_KEY",
             Self::SighashType { .. } => "PSBT_SIGHASH_TYPE",
+            Self::EcdsaSighashType { .. } => "PSBT_ECDSA_SIGHASH_TYPE",
+            Self::NoPrevious { .. } => "PSBT_PREVIOUS_TRANSACTION_MISSING",
+            Self::LegacyTooLarge { .. } => "PSBT_LEGACY_TOO_LARGE",
+            Self::ScriptMismatch { .. } => "PSBT_SCRIPT_MISMATCH",
+            Self::AddressTypeUnfit { .. } => "ADDRESS_TYPE_UNFIT",
             Self::ScriptPath { .. } => "PSBT_SCRIPT_PATH",
             Self::InternalKeyMismatch { .. } => "PSBT_INTERNAL_KEY_MISMATCH",
             Self::AlreadySigned { .. } => "PSBT_ALREADY_SIGNED",
@@ -441,13 +507,21 @@ impl From<&BatchUndecodable> for Refusal {
 fn fitting(kind: PayloadKind) -> &'static str {
     match kind {
         PayloadKind::Message => "bip340, frost-secp256k1 or ed25519",
-        PayloadKind::Psbt => "bip340",
-        PayloadKind::Digest => "bip340 or frost-secp256k1",
+        PayloadKind::Psbt => "bip340 or ecdsa-secp256k1",
+        PayloadKind::Digest => "bip340, frost-secp256k1 or ecdsa-secp256k1",
         PayloadKind::EvmTransaction | PayloadKind::EvmMessage | PayloadKind::EvmTypedData => {
-            "ecdsa-secp256k1, which this version does not have"
+            "ecdsa-secp256k1"
         }
         PayloadKind::SolanaMessage => "ed25519",
     }
+}
+
+fn usual(scheme: Scheme) -> String {
+    let forms: Vec<_> = AddressType::of_scheme(scheme)
+        .iter()
+        .map(|form| form.as_str())
+        .collect();
+    forms.join(", ")
 }
 
 fn listed(purposes: &Purposes) -> String {

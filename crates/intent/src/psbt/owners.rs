@@ -1,25 +1,24 @@
 //! Which inputs and outputs of a PSBT belong to a key (P26).
 
-use std::collections::BTreeMap;
-
-use bitcoin::{NetworkKind, Psbt, TapLeafHash, TxOut, bip32::KeySource, secp256k1::XOnlyPublicKey};
-use quorate_model::DerivationPath;
+use bitcoin::{NetworkKind, Psbt, TxOut, bip32::KeySource, psbt};
+use quorate_model::{DerivationPath, Scheme};
 
 use crate::{
     children::{BadClaim, Family},
     decode::KeyFacts,
-    taproot::TaprootKey,
+    receiver::{AddressType, ClaimedKey, Receiver},
     undecodable::Undecodable,
 };
 
-/// The key origins of a taproot input or output (BIP-371).
-type Origins = BTreeMap<XOnlyPublicKey, (Vec<TapLeafHash>, KeySource)>;
+/// The key origins of an input or output that may speak of the key.
+type Claims<'a> = Vec<(ClaimedKey<'a>, &'a KeySource)>;
 
-/// The key or a child of it, with its taproot output.
+/// The key or a child of it, and in which form it is paid.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     pub(crate) path: DerivationPath,
-    pub(crate) key: TaprootKey,
+    pub(crate) key: Receiver,
+    pub(crate) form: AddressType,
 }
 
 /// Which inputs and outputs belong to the key, each by its script.
@@ -45,57 +44,103 @@ impl Owners {
         left: &mut usize,
     ) -> Result<Self, Undecodable> {
         let mut family = Family::of(key, NetworkKind::Main)?.with_left(*left);
-        let root = Owner {
-            path: DerivationPath::ROOT,
-            key: TaprootKey::of(key.group_key)?,
-        };
-        let inputs = prevouts
-            .iter()
-            .zip(psbt.inputs.iter().map(|input| &input.tap_key_origins));
-        let inputs: Vec<_> = owners("input", inputs, &root, &mut family)?;
+        let root = Receiver::of(key.scheme, key.group_key)?;
+        let claims = psbt.inputs.iter().map(|i| claims_of_input(i, key.scheme));
+        let inputs = owners("input", prevouts.iter().zip(claims), &root, &mut family)?;
         if inputs.iter().all(Option::is_none) {
             return Err(Undecodable::NotOurs {
-                script: root.key.script.to_hex_string(),
+                scripts: shown(&root),
                 fingerprint: family.fingerprint().to_string(),
             });
         }
-        let outputs = psbt
-            .unsigned_tx
-            .output
-            .iter()
-            .zip(psbt.outputs.iter().map(|output| &output.tap_key_origins));
+        let claims = psbt.outputs.iter().map(|o| claims_of_output(o, key.scheme));
+        let outputs = psbt.unsigned_tx.output.iter().zip(claims);
         let outputs = owners("output", outputs, &root, &mut family)?;
         *left = family.left();
         Ok(Self { inputs, outputs })
     }
 }
 
-/// Who owns each of these outputs; a claim that is not true is refused. Origins with leaves speak
-/// of script trees, and claim nothing here.
+fn shown(receiver: &Receiver) -> String {
+    let scripts: Vec<_> = receiver
+        .scripts()
+        .map(|(form, script)| format!("{form} {}", script.to_hex_string()))
+        .collect();
+    scripts.join(", ")
+}
+
+fn claims_of_input(input: &psbt::Input, scheme: Scheme) -> Claims<'_> {
+    if scheme == Scheme::EcdsaSecp256k1 {
+        full_claims(&input.bip32_derivation)
+    } else {
+        taproot_claims(&input.tap_key_origins)
+    }
+}
+
+fn claims_of_output(output: &psbt::Output, scheme: Scheme) -> Claims<'_> {
+    if scheme == Scheme::EcdsaSecp256k1 {
+        full_claims(&output.bip32_derivation)
+    } else {
+        taproot_claims(&output.tap_key_origins)
+    }
+}
+
+fn full_claims<'a>(
+    origins: impl IntoIterator<Item = (&'a bitcoin::secp256k1::PublicKey, &'a KeySource)>,
+) -> Claims<'a> {
+    let origins = origins.into_iter();
+    origins
+        .map(|(key, source)| (ClaimedKey::Full(key), source))
+        .collect()
+}
+
+/// Origins with leaves speak of script trees, and claim nothing here.
+fn taproot_claims<'a>(
+    origins: impl IntoIterator<
+        Item = (
+            &'a bitcoin::XOnlyPublicKey,
+            &'a (Vec<bitcoin::TapLeafHash>, KeySource),
+        ),
+    >,
+) -> Claims<'a> {
+    let origins = origins.into_iter();
+    origins
+        .filter(|(_, (leaves, _))| leaves.is_empty())
+        .map(|(key, (_, source))| (ClaimedKey::XOnly(key), source))
+        .collect()
+}
+
+/// Who owns each of these outputs; a claim that is not true is refused.
 fn owners<'a>(
     side: &'static str,
-    outputs: impl Iterator<Item = (&'a TxOut, &'a Origins)>,
-    root: &Owner,
+    outputs: impl Iterator<Item = (&'a TxOut, Claims<'a>)>,
+    root: &Receiver,
     family: &mut Family,
 ) -> Result<Vec<Option<Owner>>, Undecodable> {
     let mut found = Vec::new();
-    for (index, (output, origins)) in outputs.enumerate() {
-        let mut owner = (output.script_pubkey == root.key.script).then(|| root.clone());
-        let internal = origins.iter().filter(|(_, (leaves, _))| leaves.is_empty());
-        for (key, (_, source)) in internal {
+    for (index, (output, claims)) in outputs.enumerate() {
+        let mut owner = owner(DerivationPath::ROOT, root, output);
+        for (key, source) in claims {
             let claimed = family.claimed(key, source).map_err(|claim| match claim {
                 BadClaim::False => Undecodable::FalseOrigin { side, index },
                 BadClaim::TooMany => Undecodable::TooManyChildren,
             })?;
-            let Some((path, key)) = claimed else {
+            let Some((path, child)) = claimed else {
                 continue;
             };
-            if key.script != output.script_pubkey {
-                return Err(Undecodable::FalseOrigin { side, index });
-            }
-            owner = Some(Owner { path, key });
+            let child = self::owner(path, &child, output);
+            owner = Some(child.ok_or(Undecodable::FalseOrigin { side, index })?);
         }
         found.push(owner);
     }
     Ok(found)
+}
+
+/// The owner of an output, when it pays to this key.
+fn owner(path: DerivationPath, key: &Receiver, output: &TxOut) -> Option<Owner> {
+    Some(Owner {
+        form: key.form_of(&output.script_pubkey)?,
+        key: key.clone(),
+        path,
+    })
 }

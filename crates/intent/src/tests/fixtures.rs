@@ -4,10 +4,14 @@
 //! that the crate itself uses.
 
 use bitcoin::{
-    Amount, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness, absolute,
-    hashes::Hash as _, transaction,
+    Amount, CompressedPublicKey, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
+    Txid, Witness, absolute,
+    bip32::{ChildNumber, Fingerprint, Xpriv, Xpub},
+    hashes::Hash as _,
+    secp256k1::Secp256k1,
+    transaction,
 };
-use quorate_model::{KeyPurpose, Payload, Purposes, Scheme};
+use quorate_model::{DerivationPath, KeyPurpose, Payload, Purposes, Scheme};
 use secp256k1::{Keypair, Scalar};
 use sha2::{Digest as _, Sha256};
 
@@ -16,8 +20,9 @@ use crate::{Decoded, KeyFacts, SigningItem, Undecodable, decode, taproot_script}
 /// The chain code of the keys of these tests.
 pub(crate) const CHAIN_CODE: [u8; 32] = [0xcc; 32];
 
-/// A taproot key in one piece.
+/// A key in one piece, of bip340 unless made for ECDSA.
 pub(crate) struct WholeKey {
+    scheme: Scheme,
     keypair: Keypair,
     group_key: Vec<u8>,
     purposes: Purposes,
@@ -27,6 +32,7 @@ impl WholeKey {
     pub(crate) fn of(secret: [u8; 32]) -> Self {
         let keypair = Keypair::from_secret_bytes(secret).unwrap();
         Self {
+            scheme: Scheme::Bip340,
             keypair,
             group_key: keypair.public_key().serialize().to_vec(),
             purposes: Purposes::new(vec![KeyPurpose::Transactions]).unwrap(),
@@ -37,9 +43,16 @@ impl WholeKey {
         Self::of([seed; 32])
     }
 
+    pub(crate) fn ecdsa(secret: [u8; 32]) -> Self {
+        Self {
+            scheme: Scheme::EcdsaSecp256k1,
+            ..Self::of(secret)
+        }
+    }
+
     pub(crate) fn facts(&self) -> KeyFacts<'_> {
         KeyFacts {
-            scheme: Scheme::Bip340,
+            scheme: self.scheme,
             purposes: &self.purposes,
             group_key: &self.group_key,
             chain_code: &CHAIN_CODE,
@@ -58,8 +71,38 @@ impl WholeKey {
         ScriptBuf::from_bytes(taproot_script(&self.group_key).unwrap())
     }
 
-    /// Signs as the shares of a key would: under the tweaked key.
+    /// The private side of a child, by BIP-32's derivation of private keys.
+    pub(crate) fn private(&self, path: &DerivationPath) -> Xpriv {
+        let root = Xpriv {
+            network: bitcoin::NetworkKind::Main,
+            depth: 0,
+            parent_fingerprint: Fingerprint::default(),
+            child_number: ChildNumber::Normal { index: 0 },
+            private_key: bitcoin::secp256k1::SecretKey::from_slice(&self.secret()).unwrap(),
+            chain_code: CHAIN_CODE.into(),
+        };
+        let steps: Vec<ChildNumber> = path.steps().iter().map(|step| (*step).into()).collect();
+        root.derive_priv(&Secp256k1::new(), &steps).unwrap()
+    }
+
+    /// The public key of a child.
+    pub(crate) fn child(&self, path: &DerivationPath) -> CompressedPublicKey {
+        let secp = Secp256k1::new();
+        CompressedPublicKey(self.private(path).private_key.public_key(&secp))
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Xpub::from_priv(&Secp256k1::new(), &self.private(&DerivationPath::ROOT)).fingerprint()
+    }
+
+    /// Signs as the shares of a key would: by ECDSA with the child, or under the tweaked key.
     pub(crate) fn sign(&self, item: &SigningItem) -> Vec<u8> {
+        if self.scheme == Scheme::EcdsaSecp256k1 {
+            let secret = self.private(&item.path).private_key.secret_bytes();
+            let key = k256::ecdsa::SigningKey::from_slice(&secret).unwrap();
+            let (signature, id) = key.sign_prehash_recoverable(&item.message).unwrap();
+            return [&signature.to_bytes()[..], &[id.to_byte()]].concat();
+        }
         let (internal, _) = self.keypair.x_only_public_key();
         let tweak = tagged_hash("TapTweak", &internal.to_byte_array());
         let tweaked = self

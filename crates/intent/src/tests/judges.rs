@@ -193,8 +193,8 @@ fn the_sign_of_the_group_key_does_not_change_the_address() {
 
     for network in crate::Network::ALL {
         assert_eq!(
-            crate::address(&other, &DerivationPath::ROOT, network).unwrap(),
-            crate::address(&key.facts(), &DerivationPath::ROOT, network).unwrap()
+            crate::address(&other, &DerivationPath::ROOT, network, None).unwrap(),
+            crate::address(&key.facts(), &DerivationPath::ROOT, network, None).unwrap()
         );
     }
 }

@@ -217,7 +217,7 @@ proptest! {
         prop_assert_eq!(&script[2..], program);
         for (network, prefix) in Network::ALL.into_iter().zip(["bc", "tb", "tb", "bcrt"]) {
             let expected = bip350_address(prefix, &program);
-            prop_assert_eq!(address(&key.facts(), &DerivationPath::ROOT, network).unwrap(), expected);
+            prop_assert_eq!(address(&key.facts(), &DerivationPath::ROOT, network, None).unwrap(), expected);
         }
     }
 
@@ -287,7 +287,7 @@ proptest! {
             let key = KeyFacts { scheme, purposes: &purposes, group_key, chain_code: &CHAIN_CODE };
             let _ = decode(&payload, &key);
             let _ = finish(&payload, &key, &[vec![0; 64]]);
-            let _ = address(&key, &DerivationPath::ROOT, Network::Bitcoin);
+            let _ = address(&key, &DerivationPath::ROOT, Network::Bitcoin, None);
         }
         let _ = finalize(&bytes);
         let _ = psbt_from_text_or_binary(&bytes);

@@ -246,7 +246,7 @@ fn a_psbt_without_an_input_of_the_key_is_refused() {
     let other = WholeKey::number(2);
     let untweaked = ScriptBuf::from_bytes([&[0x51, 0x20], &key.group_key()[1..]].concat());
     let expected = Undecodable::NotOurs {
-        script: key.script().to_hex_string(),
+        scripts: format!("p2tr {}", key.script().to_hex_string()),
         fingerprint: watch_only(&key.facts(), Network::Bitcoin)
             .unwrap()
             .fingerprint,

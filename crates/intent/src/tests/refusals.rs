@@ -211,7 +211,7 @@ fn a_group_key_that_is_no_point_is_refused() {
 
         assert_eq!(decode(&payload, &key).unwrap_err(), expected);
         assert_eq!(
-            address(&key, &DerivationPath::ROOT, Network::Bitcoin).unwrap_err(),
+            address(&key, &DerivationPath::ROOT, Network::Bitcoin, None).unwrap_err(),
             expected
         );
         assert_eq!(taproot_script(&group_key).unwrap_err(), expected);
@@ -231,13 +231,18 @@ fn an_address_is_not_shown_for_a_key_that_could_not_spend_from_it() {
         ..key.facts()
     };
 
-    assert!(address(&key.facts(), &DerivationPath::ROOT, Network::Bitcoin).is_ok());
+    assert!(address(&key.facts(), &DerivationPath::ROOT, Network::Bitcoin, None).is_ok());
     assert!(matches!(
-        address(&without_purpose, &DerivationPath::ROOT, Network::Bitcoin),
+        address(
+            &without_purpose,
+            &DerivationPath::ROOT,
+            Network::Bitcoin,
+            None
+        ),
         Err(Undecodable::WrongPurpose { .. })
     ));
     assert!(matches!(
-        address(&other_scheme, &DerivationPath::ROOT, Network::Bitcoin),
+        address(&other_scheme, &DerivationPath::ROOT, Network::Bitcoin, None),
         Err(Undecodable::SchemeUnfit { .. })
     ));
 }

@@ -1,6 +1,6 @@
-//! The published numbers of BIP-341, BIP-86 and BIP-350.
+//! The published numbers of BIP-143, BIP-341, BIP-86 and BIP-350.
 
-use bitcoin::{ScriptBuf, TapSighashType, Transaction, consensus};
+use bitcoin::{ScriptBuf, Transaction, consensus};
 use quorate_model::{DerivationPath, KeyPurpose, Purposes, Scheme};
 
 use super::{
@@ -8,9 +8,9 @@ use super::{
     judges::{bip341_output_key, bip341_sighash, bip350_address},
 };
 use crate::{
-    KeyFacts, Network, address,
-    psbt::{Owner, sighashes},
-    taproot::TaprootKey,
+    AddressType, KeyFacts, Network, address,
+    psbt::{Owner, WholeSighash, sighashes},
+    receiver::Receiver,
     taproot_script,
 };
 
@@ -102,7 +102,7 @@ fn output_keys_and_addresses_are_those_of_the_standards() {
 
         assert_eq!(hex::encode(&script[2..]), expected);
         assert_eq!(
-            address(&key, &DerivationPath::ROOT, Network::Bitcoin).unwrap(),
+            address(&key, &DerivationPath::ROOT, Network::Bitcoin, None).unwrap(),
             text
         );
         assert_eq!(hex::encode(bip341_output_key(&group_key)), expected);
@@ -120,11 +120,12 @@ fn digests_are_those_of_bip_341() {
 
     let owner = Owner {
         path: DerivationPath::ROOT,
-        key: TaprootKey::of(WholeKey::number(1).group_key()).unwrap(),
+        key: Receiver::of(Scheme::Bip340, WholeKey::number(1).group_key()).unwrap(),
+        form: AddressType::P2tr,
     };
     let types = vec![
-        (3, owner.clone(), TapSighashType::All),
-        (4, owner, TapSighashType::Default),
+        (3, owner.clone(), WholeSighash::All),
+        (4, owner, WholeSighash::Default),
     ];
     let computed = sighashes(&transaction, &spent, types);
 
@@ -136,4 +137,47 @@ fn digests_are_those_of_bip_341() {
         hex::encode(bip341_sighash(&transaction, &spent, 4, 0)),
         default
     );
+}
+
+/// Key, form, unsigned transaction, input, its amount, and digest: the first two examples of
+/// BIP-143.
+const SEGWIT: [(&str, AddressType, &str, usize, u64, &str); 2] = [
+    (
+        "025476c2e83188368da1ff3e292e7acafcdb3566bb0ad253f62fc70f07aeee6357",
+        AddressType::P2wpkh,
+        "0100000002fff7f7881a8099afa6940d42d1e7f6362bec38171ea3edf433541db4e4ad969f0000000000eeff\
+         ffffef51e1b804cc89d182d279655c3aa89e815b1b309fe287d9b2b55d57b90ec68a0100000000ffffffff02\
+         202cb206000000001976a9148280b37df378db99f66f85c95a783a76ac7a6d5988ac9093510d000000001976\
+         a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac11000000",
+        1,
+        600_000_000,
+        "c37af31116d1b27caf68aae9e3ac82f1477929014d5b917657d0eb49478cb670",
+    ),
+    (
+        "03ad1d8e89212f0b92c74d23bb710c00662ad1470198ac48c43f7d6f93a2a26873",
+        AddressType::P2shP2wpkh,
+        "0100000001db6b1b20aa0fd7b23880be2ecbd4a98130974cf4748fb66092ac4d3ceb1a54770100000000feff\
+         ffff02b8b4eb0b000000001976a914a457b684d7f0d539a46a45bbc043f35b59d0d96388ac0008af2f000000\
+         001976a914fd270b1ee6abcaea97fea7ad0402e8bd8ad6d77c88ac92040000",
+        0,
+        1_000_000_000,
+        "64f3b0f4dd2bb3aa1ce8566d220cc74dda9df97d8490cc81d89d735c92e59fb6",
+    ),
+];
+
+#[test]
+fn digests_are_those_of_bip_143() {
+    for (key, form, transaction, input, sat, expected) in SEGWIT {
+        let bytes = hex::decode(transaction).unwrap();
+        let transaction: Transaction = consensus::encode::deserialize(&bytes).unwrap();
+        let key = Receiver::of(Scheme::EcdsaSecp256k1, &hex::decode(key).unwrap()).unwrap();
+        let script = key.script(form).unwrap().to_owned();
+        let spent = vec![output(script, sat); transaction.input.len()];
+        let path = DerivationPath::ROOT;
+        let types = vec![(input, Owner { path, key, form }, WholeSighash::All)];
+
+        let computed = sighashes(&transaction, &spent, types);
+
+        assert_eq!(hex::encode(computed[0].sighash), expected, "{form}");
+    }
 }

@@ -43,7 +43,7 @@ impl Address {
         let record = key.record();
         let facts = KeyFacts::of(record);
         let address = match self.chain {
-            Chain::Bitcoin => address(&facts, &self.path, self.network),
+            Chain::Bitcoin => address(&facts, &self.path, self.network, None),
             Chain::Solana => solana_address(&facts, &self.path),
         }
         .map_err(|error| Refusal::from(&error))?;
