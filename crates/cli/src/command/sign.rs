@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quorate_client::{
     ClientError, Signed, audit,
-    model::{DerivationPath, KeyName, NodeId, Payload, roster::Role},
+    model::{DerivationPath, NodeId, Payload, roster::Role},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    args::Submission,
+    args::{KeyArg, Submission},
     command::{self, command::print_view},
     context::Context,
     error::CliError,
@@ -60,12 +60,12 @@ impl Sign {
 /// Has one payload signed. None when there is nothing more to tell than was printed.
 async fn sign(
     context: &Context,
-    key: &KeyName,
+    key: &KeyArg,
     payload: Payload,
     common: &Common,
 ) -> Result<Option<Signed>, CliError> {
     let client = context.connect(Role::Client).await?;
-    let key = client.key(key).await?;
+    let key = client.key(&key.reference()).await?;
     let prepared = command::prepare(context, &client, &common.submission, |options| {
         client.prepare_sign(&key, vec![payload.clone()], options)
     })
@@ -97,6 +97,7 @@ fn signed_json(signed: &Signed, path: &DerivationPath) -> Result<Value, CliError
     let mut value = json!({
         "command_id": signed.command().to_string(),
         "key": outcome.key,
+        "key_id": signed.key().record().id(),
         "scheme": outcome.scheme,
         "public_key": hex::encode(&signed.key().record().group_key),
         "signature": signatures.first(),
@@ -123,6 +124,7 @@ fn signed_table(signed: &Signed, path: &DerivationPath) -> Result<Table, CliErro
         table.pair("signature", hex::encode(signature));
     }
     table.pair("key", &outcome.key);
+    table.pair("key id", signed.key().record().id());
     table.pair("scheme", outcome.scheme);
     table.pair("public key", hex::encode(&signed.key().record().group_key));
     if !path.is_root() {

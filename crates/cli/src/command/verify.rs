@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::{
-    ClientError,
-    model::{DerivationPath, KeyName},
-};
+use quorate_client::{ClientError, model::DerivationPath};
 use serde_json::json;
 
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     input,
@@ -19,8 +17,8 @@ use crate::{
 /// Check a signature over a message under a key's certified public key.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// File with the message, - for standard input
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
@@ -46,20 +44,26 @@ impl Verify {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let message = input::read(&self.file)?;
         let client = context.connect_to_read().await?;
-        let key = client.key(&self.name).await?;
+        let key = client.key(&self.key.reference()).await?;
         let public_key = hex::encode(key.child_key(&self.path).map_err(ClientError::from)?);
         let verified = key.verify_message(&self.path, &message, &self.signature.0);
         if verified.is_err() {
             return Err(CliError::Unverified(format!(
                 "the signature is not one of key \"{}\" at {} over this message",
-                self.name, self.path
+                self.key.name, self.path
             )));
         }
         let mut table = Table::default();
         table.pair("signature", "valid");
-        table.pair("key", &self.name);
+        table.pair("key", &self.key.name);
+        table.pair("key id", key.record().id());
         table.pair("public key", &public_key);
-        let value = json!({ "valid": true, "key": self.name, "public_key": public_key });
+        let value = json!({
+            "valid": true,
+            "key": self.key.name,
+            "key_id": key.record().id(),
+            "public_key": public_key,
+        });
         output::print(context.format(), &value, &table)
     }
 }

@@ -8,9 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_intent::{ItemTweak, KeyFacts, SigningItem, decode_all};
 use quorate_model::{
-    CommandId, DerivationPath, Digest, PartyIndex, Reason, Refusal, Scheme, Signature, TicketId,
+    CommandId, DerivationPath, Digest, KeyRecord, PartyIndex, Reason, Refusal, Scheme, Signature,
+    TicketId,
     audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
-    command::{CommandBody, CreateKey},
+    command::{CommandBody, CreateKey, Sign},
     identity::sign_digest,
     node_api::{NodeReply, ShareBatch},
     share::{
@@ -313,6 +314,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 ),
             ));
         }
+        self.check_key_id(sign, record)?;
         if !key.active {
             return Err(not_active(&record.name, "not every share has been proven"));
         }
@@ -341,6 +343,18 @@ impl<D: Disk + 'static> NodeCore<D> {
             tasks,
             entry,
         })
+    }
+
+    /// Checks that the command is for the key that this node holds under its name (I4).
+    fn check_key_id(&self, sign: &Sign, record: &KeyRecord) -> Result<(), Refusal> {
+        #[cfg(debug_assertions)]
+        if self
+            .ignores_key_ids
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Ok(());
+        }
+        sign.check_key(record)
     }
 
     /// Pairs messages with their sets and nonces; every set is checked whole (P5, P24).
@@ -537,6 +551,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(());
         };
         let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        self.check_key_id(sign, &record)?;
         decode_all(&sign.payloads, &KeyFacts::of(&record))
             .map(drop)
             .map_err(|error| Refusal::from(&error))

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::model::{DerivationPath, KeyName, Payload};
+use quorate_client::model::{DerivationPath, Payload};
 
 use super::{Common, sign, signed_json, signed_table};
-use crate::{context::Context, error::CliError, input, output};
+use crate::{args::KeyArg, context::Context, error::CliError, input, output};
 
 /// Sign exact bytes.
 #[derive(Debug, Args)]
 pub(crate) struct Message {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     #[command(flatten)]
     content: Content,
     /// Child of the key that signs, as m/0/5
@@ -41,7 +41,7 @@ impl Message {
             (None, text) => text.clone().unwrap_or_default().into_bytes(),
         };
         let payload = Payload::message(bytes).at(self.path.clone());
-        match sign(context, &self.name, payload, &self.common).await? {
+        match sign(context, &self.key, payload, &self.common).await? {
             Some(signed) => output::print(
                 context.format(),
                 &signed_json(&signed, &self.path)?,
