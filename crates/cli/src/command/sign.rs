@@ -84,7 +84,7 @@ async fn sign(
     if let Some(path) = &common.receipts {
         let mut bytes = Vec::new();
         let roster = client.roster().hash();
-        audit::write_signatures(&mut bytes, roster, view.id, signed.outcome())?;
+        audit::write_signatures(&mut bytes, roster, &prepared, signed.outcome())?;
         input::write(path, &bytes)?;
     }
     Ok(Some(signed))

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::BufRead};
 use quorate_model::{
     Digest, KeyName, KeyRecord, NodeId,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
+    command::{CommandBody, Sign, SignedCommand},
     operation::SignOutcome,
     roster::PinnedRoster,
     wire,
@@ -161,11 +162,10 @@ impl<'a> Verifier<'a> {
         self.cross.record(node, record, hash);
         let what = || format!("record {} of node \"{node}\"", record.sequence);
         if let Entry::KeyCertified { certificate, .. } = &record.entry {
-            self.certificate(certificate)
+            self.certificate(node, certificate)
                 .map_err(|error| does_not_hold(&what(), error))?;
         } else if let Entry::KeyActivated { key, epoch, proof } = &record.entry {
-            let name = (key.clone(), *epoch);
-            let certified = self.cross.certified(&name).cloned();
+            let certified = self.cross.certified(node, key, *epoch).cloned();
             let certified = certified
                 .ok_or_else(|| does_not_hold(&what(), "its key was never certified here"))?;
             let proof = verify::possession(proof, &certified, self.roster)
@@ -173,7 +173,7 @@ impl<'a> Verifier<'a> {
             proof
                 .receipts
                 .iter()
-                .for_each(|receipt| self.cross.receipt(receipt));
+                .for_each(|receipt| self.cross.receipt(receipt, None));
         } else if let Entry::PeerBlamed {
             node: culprit,
             evidence,
@@ -191,8 +191,12 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Verifies a certificate and remembers what its holders have signed.
-    fn certificate(&mut self, bytes: &[u8]) -> Result<(), verify::VerificationError> {
+    /// Verifies a certificate that a node holds, and remembers what all holders have signed.
+    fn certificate(
+        &mut self,
+        node: &NodeId,
+        bytes: &[u8],
+    ) -> Result<(), verify::VerificationError> {
         let (certificate, record) = verify::certificate(bytes, self.roster)?;
         let statement = certificate.statement.digest();
         for participant in &record.participants {
@@ -203,7 +207,7 @@ impl<'a> Verifier<'a> {
                 statement,
             });
         }
-        self.cross.certify(record);
+        self.cross.certify(node, record);
         Ok(())
     }
 
@@ -211,13 +215,21 @@ impl<'a> Verifier<'a> {
         &mut self,
         file: AuditFile<R>,
     ) -> Result<SignaturesReport, AuditFileError> {
-        let record = file.single_record()?;
+        let [outcome, command] = file.records()?;
         let outcome: SignOutcome =
-            wire::decode(&record).map_err(|error| does_not_hold("signatures", error))?;
+            wire::decode(&outcome).map_err(|error| does_not_hold("signatures", error))?;
+        let (command, sign) = self.sign_command(&command)?;
+        if sign.key != outcome.key {
+            return Err(does_not_hold(
+                "signatures",
+                "the command is for another key",
+            ));
+        }
         for (signer, receipt) in outcome.signers.iter().zip(&outcome.receipts) {
             let fits = receipt.statement.node == *signer
                 && receipt.statement.key == outcome.key
                 && receipt.statement.epoch == outcome.epoch
+                && receipt.statement.command == command
                 && receipt.statement.items.len() == outcome.signatures.len();
             if !fits || !self.receipts.holds(receipt) {
                 return Err(does_not_hold(
@@ -225,7 +237,7 @@ impl<'a> Verifier<'a> {
                     format!("the receipt of \"{signer}\""),
                 ));
             }
-            self.cross.receipt(receipt);
+            self.cross.receipt(receipt, Some(sign.key_id));
         }
         if outcome.signers.is_empty() || outcome.receipts.len() != outcome.signers.len() {
             return Err(does_not_hold(
@@ -244,6 +256,19 @@ impl<'a> Verifier<'a> {
             signers,
             count: signatures.len(),
         })
+    }
+
+    /// A command that signs, with its digest. That it is endorsed is judged as nodes judge it: no
+    /// honest one signs under another.
+    fn sign_command(&self, bytes: &[u8]) -> Result<(Digest, Sign), AuditFileError> {
+        let signed: SignedCommand =
+            wire::decode(bytes).map_err(|error| does_not_hold("signatures", error))?;
+        let command = quorate_proto::admission::admit(self.roster, &signed)
+            .map_err(|error| does_not_hold("signatures", error))?;
+        let CommandBody::Sign(sign) = command.body else {
+            return Err(does_not_hold("signatures", "the command does not sign"));
+        };
+        Ok((signed.digest(), sign))
     }
 
     fn evidence<R: BufRead>(
