@@ -38,6 +38,47 @@ fn every_scheme_makes_keys_whose_signatures_verify() {
 }
 
 #[test]
+fn who_knows_the_id_of_a_key_gets_that_key_or_nothing() {
+    let cluster = Cluster::start(&[]);
+    let created = cluster.create_key("notes", "bip340", "transactions,messages");
+    let id = created["id"].as_str().unwrap();
+    assert_eq!(id.len(), 64);
+    assert_eq!(id, id.to_lowercase());
+    assert_eq!(cluster.json(&["key", "show", "notes"])["id"], id);
+    let listed = cluster.json(&["key", "list"]);
+    let of_name = |key: &&Value| key["name"] == "notes";
+    let listed = listed.as_array().unwrap().iter().find(of_name);
+    assert_eq!(listed.unwrap()["id"], id);
+    let shown = cluster.quorate(&["key", "show", "notes"]);
+    assert!(shown.stdout.contains(id), "{shown:?}");
+
+    let sign = ["sign", "message", "notes", "--text", "hello", "--key-id"];
+    let signed = cluster.json(&[&sign[..], &[id]].concat());
+    assert_eq!(signed["key_id"], id);
+    let file = cluster.file("message");
+    std::fs::write(&file, "hello").unwrap();
+    let signature = signed["signature"].as_str().unwrap();
+    let verify = ["verify", "notes", "--file", &file, "--signature", signature];
+    let reading = [
+        &verify[..],
+        &["key", "address", "notes"],
+        &["key", "xpub", "notes"],
+    ];
+    for arguments in reading {
+        let done = cluster.quorate(&[arguments, &["--key-id", id]].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+
+    let other = "ab".repeat(32);
+    for arguments in [&[&sign[..5]], &reading[..]].concat() {
+        let done = cluster.quorate(&[arguments, &["--key-id", &other]].concat());
+        done.refused(7, id);
+        done.refused(7, &other);
+        assert_eq!(done.stdout, "", "{done:?}");
+    }
+}
+
+#[test]
 fn an_empty_message_is_a_message() {
     let cluster = Cluster::start(&[]);
     cluster.create_key("notes", "ed25519", "messages");

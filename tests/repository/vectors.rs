@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, Digest, KeyPurpose, Payload, PrincipalId, Purposes, Scheme, UnixMillis,
+    CommandId, Digest, KeyId, KeyPurpose, Payload, PrincipalId, Purposes, Scheme, UnixMillis,
     command::{
         Command, CommandBody, CreateKey, EndorsementKind, Sign, SignedCommand, command_digest,
         endorsement_digest,
@@ -44,6 +44,7 @@ fn commands() -> Vec<(&'static str, Role, Command)> {
     };
     let sign = Sign {
         key: "notary".parse().unwrap(),
+        key_id: KeyId([0x22; 32]),
         payloads: vec![Payload::message(*b"hello"), Payload::digest([0xab; 32])],
     };
     vec![

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quorate_client::model::CommandId;
+use quorate_client::{
+    KeyReference,
+    model::{CommandId, KeyId, KeyName},
+};
 
 use crate::{command, dev};
 
@@ -75,6 +78,26 @@ pub(crate) struct Submission {
     /// Ask every node whether it would carry the command out, and do nothing
     #[arg(long)]
     pub(crate) validate_only: bool,
+}
+
+/// Which key is meant.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyArg {
+    /// Name of the key
+    pub(crate) name: KeyName,
+    /// Insist on the key with this id, as `key show` prints it; a name is only an alias
+    #[arg(long, value_name = "HEX")]
+    key_id: Option<KeyId>,
+}
+
+impl KeyArg {
+    /// What the client looks up.
+    pub(crate) fn reference(&self) -> KeyReference {
+        KeyReference {
+            name: self.name.clone(),
+            id: self.key_id,
+        }
+    }
 }
 
 /// The commands.

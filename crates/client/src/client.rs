@@ -4,8 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use quorate_model::{
-    CommandId, KeyName, NodeId, Payload, Reason, Refusal,
+    CommandId, NodeId, Payload, Reason, Refusal,
     command::{CommandBody, CreateKey, Sign},
+    ids::KeyId,
     node_api::AuditPage,
     operation::{CommandState, CommandView, NodeView},
     roster::PinnedRoster,
@@ -15,7 +16,7 @@ use crate::{
     command::{CommandOptions, CommandTimes, Prepared},
     error::ClientError,
     identity::Identity,
-    key::{CertifiedKey, ListedKey},
+    key::{CertifiedKey, KeyReference, ListedKey},
     profile::Profile,
     signed::Signed,
     transport::Transport,
@@ -102,6 +103,7 @@ impl Client {
             .map_err(|error| Refusal::from(&error))?;
         let sign = Sign {
             key: key.record().name.clone(),
+            key_id: key.record().id(),
             payloads,
         };
         Ok(self.prepare(CommandBody::Sign(sign), options))
@@ -181,12 +183,11 @@ impl Client {
 
     /// The verified key that a command has created: exactly as it was commanded.
     pub async fn created_key(&self, prepared: &Prepared) -> Result<CertifiedKey, ClientError> {
-        let key = self.key(prepared.command().body.key()).await?;
-        if key.record().command != prepared.digest() {
-            let name = key.record().name.clone();
-            return Err(VerificationError::OtherKey(name).into());
-        }
-        Ok(key)
+        self.key(&KeyReference {
+            name: prepared.command().body.key().clone(),
+            id: Some(KeyId::of(&prepared.digest())),
+        })
+        .await
     }
 
     /// Signs payloads, all or nothing, and returns what was verified.
@@ -212,20 +213,27 @@ impl Client {
     }
 
     /// A key whose certificate holds, in whatever state it is.
-    pub async fn look_up(&self, name: &KeyName) -> Result<ListedKey, ClientError> {
-        let view = self.0.transport.key(name).await?;
-        if view.record.name != *name {
-            return Err(VerificationError::OtherKey(name.clone()).into());
-        }
-        Ok(ListedKey::verify(&view, &self.0.roster)?)
+    ///
+    /// # Errors
+    ///
+    /// [`VerificationError::OtherKeyId`] when the caller knows the id and another key is shown.
+    pub async fn look_up(&self, key: &KeyReference) -> Result<ListedKey, ClientError> {
+        let view = self.0.transport.key(&key.name).await?;
+        let listed = ListedKey::verify(&view, &self.0.roster)?;
+        key.check(listed.record())?;
+        Ok(listed)
     }
 
     /// A key that is active and proven.
-    pub async fn key(&self, name: &KeyName) -> Result<CertifiedKey, ClientError> {
-        let listed = self.look_up(name).await?;
+    ///
+    /// # Errors
+    ///
+    /// [`VerificationError::OtherKeyId`] when the caller knows the id and another key is shown.
+    pub async fn key(&self, key: &KeyReference) -> Result<CertifiedKey, ClientError> {
+        let listed = self.look_up(key).await?;
         listed
             .certified()
-            .ok_or_else(|| ClientError::NotActive(name.clone()))
+            .ok_or_else(|| ClientError::NotActive(key.name.clone()))
     }
 
     /// Every key, each verified. That none is left out is the coordinator's word.

@@ -168,7 +168,7 @@ fn fresh_id() -> CommandId {
 
 #[cfg(test)]
 mod tests {
-    use quorate_model::{Payload, command::Sign};
+    use quorate_model::{KeyId, Payload, command::Sign};
 
     use super::*;
     use crate::fixtures;
@@ -226,6 +226,7 @@ mod tests {
     ) -> Prepared {
         let body = CommandBody::Sign(Sign {
             key: "hot".parse().unwrap(),
+            key_id: KeyId([0; 32]),
             payloads: vec![Payload::message(message)],
         });
         Prepared::new(roster, identity, body, options)

@@ -1,18 +1,59 @@
 //! Keys whose evidence was verified against the pinned roster (P20). There is no other way to make
 //! one: what a coordinator says about a key counts for nothing by itself.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
-    DerivationPath, KeyPurpose, KeyRecord, KeyState, Payload, Purposes, Reason, Refusal, Scheme,
-    certificate::KeyEvidence, operation::KeyView, roster::PinnedRoster,
+    DerivationPath, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes, Reason,
+    Refusal, Scheme, certificate::KeyEvidence, ids::KeyId, operation::KeyView,
+    roster::PinnedRoster,
 };
 
 use crate::{
     error::ClientError,
     verify::{self, VerificationError, Verifiers},
 };
+
+/// Which key a caller means. A name is an alias that a coordinator resolves; only an id says which
+/// key it is (I4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyReference {
+    /// The name.
+    pub name: KeyName,
+    /// The id that the key must have; any key of the name where the caller knows none.
+    pub id: Option<KeyId>,
+}
+
+impl KeyReference {
+    /// Checks that a key is the one that the caller means.
+    pub(crate) fn check(&self, shown: &KeyRecord) -> Result<(), VerificationError> {
+        if shown.name != self.name {
+            return Err(VerificationError::OtherKey(self.name.clone()));
+        }
+        match self.id {
+            Some(expected) if expected != shown.id() => Err(VerificationError::OtherKeyId {
+                key: self.name.clone(),
+                shown: shown.id(),
+                expected,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl From<KeyName> for KeyReference {
+    fn from(name: KeyName) -> Self {
+        Self { name, id: None }
+    }
+}
+
+impl FromStr for KeyReference {
+    type Err = NameError;
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        name.parse::<KeyName>().map(Self::from)
+    }
+}
 
 /// A key with a certificate that holds. It may not be active yet.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! A [`Client`] speaks to a cluster through coordinators that it does not trust. It trusts a key
 //! only after its certificate and its proof of possession hold under the pinned roster, and returns
 //! a signature only after it has verified under that key, over the message that this side decoded.
+//! A name is an alias: who keeps the id of a key beside its name gives both in a [`KeyReference`].
 //!
 //! ```no_run
 //! # async fn pay() -> Result<(), quorate_client::ClientError> {
@@ -43,7 +44,7 @@ mod verify;
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared};
 pub use error::{ClientError, ExitClass};
-pub use key::{CertifiedKey, ListedKey};
+pub use key::{CertifiedKey, KeyReference, ListedKey};
 pub use quorate_evm::{
     EvmRequest, EvmRequestError, EvmSignature, EvmSignatureError, SignedEvmMessage,
     SignedEvmTransaction,

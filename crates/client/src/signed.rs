@@ -41,7 +41,7 @@ impl Signed {
         let Some(CommandOutcome::Signed(outcome)) = &view.outcome else {
             return Err(VerificationError::OtherOutcome("it holds no signatures").into());
         };
-        if sign.key != key.record().name {
+        if sign.key != key.record().name || sign.key_id != key.record().id() {
             return Err(VerificationError::OtherKey(sign.key.clone()).into());
         }
         let decoded = decode_all(&sign.payloads, &key.facts())

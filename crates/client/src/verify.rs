@@ -9,7 +9,7 @@ use ed25519_dalek::VerifyingKey;
 use quorate_evm::EvmSignatureError;
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
+    DerivationPath, Digest, KeyId, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
     certificate::{CommitCertificate, PossessionProof},
     identity::verify_with,
     operation::SignOutcome,
@@ -42,6 +42,19 @@ pub enum VerificationError {
     /// Evidence for another key, or made for another command.
     #[error("what came back for key \"{0}\" is the evidence of another")]
     OtherKey(KeyName),
+    /// Another key of the name than the one that the caller means.
+    #[error(
+        "key \"{key}\" is shown with id {shown}, expected {expected}: another key has its name, or \
+         the expected id is wrong"
+    )]
+    OtherKeyId {
+        /// The name.
+        key: KeyName,
+        /// The id of the key that is shown.
+        shown: KeyId,
+        /// The id that the caller knows.
+        expected: KeyId,
+    },
     /// An outcome of something else.
     #[error("the outcome is not the one of the command: {0}")]
     OtherOutcome(&'static str),

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bytes::Digest,
     identity::{Signature, sign_digest},
-    ids::{ClusterId, CommandId, KeyName, NodeId, PrincipalId, UnixMillis},
+    ids::{ClusterId, CommandId, KeyId, KeyName, NodeId, PrincipalId, UnixMillis},
+    key::KeyRecord,
     payload::Payload,
+    refusal::{Reason, Refusal},
     roster::{Role, Roster},
     scheme::{Purposes, Scheme},
     tagged::{Tag, Tagged, digest_of},
@@ -98,10 +100,37 @@ pub struct CreateKey {
 /// A request for signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sign {
-    /// The key to sign with.
+    /// The name of the key to sign with.
     pub key: KeyName,
+    /// The key to sign with.
+    pub key_id: KeyId,
     /// What to sign, all or nothing.
     pub payloads: Vec<Payload>,
+}
+
+impl Sign {
+    /// Checks that a key is the one that the command names, and not another of its name (I4).
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyIdMismatch`] when it is another.
+    pub fn check_key(&self, held: &KeyRecord) -> Result<(), Refusal> {
+        let (asked, held) = (self.key_id, held.id());
+        if asked == held {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::KeyIdMismatch,
+            format!(
+                "the command is for key \"{}\" with id {asked}, the key of this name here has id \
+                 {held}: compare the ids with whoever created the key",
+                self.key
+            ),
+        )
+        .with("key", &self.key)
+        .with("key_id", asked)
+        .with("held", held))
+    }
 }
 
 /// The most holders of one key.

@@ -86,7 +86,7 @@ names! {
     CoordinatorId;
     /// A principal of the roster: one key of one person or service.
     PrincipalId;
-    /// A key of the cluster. One name stands for one group key for ever (I4).
+    /// What people call a key. Two commands can give one name to two keys: see [`KeyId`].
     KeyName;
 }
 
@@ -152,6 +152,32 @@ public_bytes! {
     TicketId, 16
 }
 
+public_bytes! {
+    /// The id of a key: the digest of the command that creates it, 32 bytes. One id stands for one
+    /// group key for ever (I4); a name is an alias of it.
+    KeyId, 32
+}
+
+impl KeyId {
+    /// The id of the key that a command creates.
+    pub const fn of(creation: &Digest) -> Self {
+        Self(*creation.as_bytes())
+    }
+}
+
+/// Why a text is not the id of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a key is 32 bytes: expected 64 hex digits")]
+pub struct KeyIdError;
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+    fn from_str(text: &str) -> Result<Self, KeyIdError> {
+        let digest = Digest::from_hex(text).ok_or(KeyIdError)?;
+        Ok(Self::of(&digest))
+    }
+}
+
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixMillis(pub u64);
@@ -197,6 +223,18 @@ mod tests {
         }
         for text in ["aa", "demo-taproot", "a0", &"a".repeat(63)] {
             assert_eq!(text.parse::<KeyName>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_key_is_64_hex_digits() {
+        let id = KeyId::of(&Digest::new([0xab; 32]));
+
+        assert_eq!("ab".repeat(32).parse(), Ok(id));
+        assert_eq!("AB".repeat(32).parse(), Ok(id));
+        assert_eq!(id.to_string(), "ab".repeat(32));
+        for text in ["", "ab", &"ab".repeat(33), &"xy".repeat(32)] {
+            assert_eq!(text.parse::<KeyId>(), Err(KeyIdError), "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bytes::Digest,
-    ids::{Epoch, KeyName, NodeId, PartyIndex},
+    ids::{Epoch, KeyId, KeyName, NodeId, PartyIndex},
     scheme::{Purposes, Scheme},
 };
 
@@ -73,6 +73,11 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// The id of the key.
+    pub const fn id(&self) -> KeyId {
+        KeyId::of(&self.command)
+    }
+
     /// The index of a node's share.
     pub fn index_of(&self, node: &NodeId) -> Option<PartyIndex> {
         self.participants

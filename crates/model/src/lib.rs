@@ -26,7 +26,7 @@ pub mod wire;
 pub use bytes::{Digest, Nonce32};
 pub use identity::{IdentityKey, Signature};
 pub use ids::{
-    ClusterId, CommandId, CoordinatorId, Epoch, KeyName, NameError, NodeId, PartyIndex,
+    ClusterId, CommandId, CoordinatorId, Epoch, KeyId, KeyName, NameError, NodeId, PartyIndex,
     PrincipalId, TicketId, UnixMillis,
 };
 pub use key::{KeyRecord, KeyState, Participant};

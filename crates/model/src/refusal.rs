@@ -94,6 +94,8 @@ reasons! {
     KeyUnknown = "KEY_UNKNOWN", NotFound, false;
     /// A key with this name exists.
     KeyExists = "KEY_EXISTS", AlreadyExists, false;
+    /// The command names another key of the same name.
+    KeyIdMismatch = "KEY_ID_MISMATCH", FailedPrecondition, false;
     /// The state of the key does not allow it.
     KeyNotActive = "KEY_NOT_ACTIVE", FailedPrecondition, true;
     /// The key's purposes do not cover the payload.

@@ -205,6 +205,9 @@ pub struct NodeCore<D: Disk> {
     /// Breaks P15 on purpose; see [`NodeCore::leave_echoes_out`].
     #[cfg(debug_assertions)]
     leaves_echoes_out: std::sync::atomic::AtomicBool,
+    /// Breaks I4 on purpose; see [`NodeCore::ignore_key_ids`].
+    #[cfg(debug_assertions)]
+    ignores_key_ids: std::sync::atomic::AtomicBool,
 }
 
 /// A checkpoint is taken this long after the last one when records came since, in milliseconds.
@@ -252,6 +255,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             loaded: LoadedKeys::default(),
             #[cfg(debug_assertions)]
             leaves_echoes_out: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(debug_assertions)]
+            ignores_key_ids: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
@@ -260,6 +265,14 @@ impl<D: Disk + 'static> NodeCore<D> {
     #[cfg(debug_assertions)]
     pub fn leave_echoes_out(&self) {
         self.leaves_echoes_out
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Has this node sign with any key of the name that a command gives (I4), so that the simulator
+    /// can show that it finds it. No release build holds it.
+    #[cfg(debug_assertions)]
+    pub fn ignore_key_ids(&self) {
+        self.ignores_key_ids
             .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 

@@ -155,7 +155,7 @@ fn check_shape(pinned: &PinnedRoster, create: &CreateKey) -> Result<(), Refusal>
 #[cfg(test)]
 mod tests {
     use quorate_model::{
-        CommandId, Digest,
+        CommandId, Digest, KeyId,
         command::{REMEMBER_MARGIN_MS, Sign},
     };
     use uuid::Uuid;
@@ -173,6 +173,7 @@ mod tests {
             expires,
             body: CommandBody::Sign(Sign {
                 key: "notes".parse().unwrap(),
+                key_id: KeyId([0; 32]),
                 payloads: Vec::new(),
             }),
         }

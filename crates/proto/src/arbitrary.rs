@@ -8,7 +8,7 @@ use proptest::{
     sample::select,
 };
 use quorate_model::{
-    CommandId, CoordinatorId, DerivationPath, Digest, Epoch, KeyName, KeyPurpose, KeyRecord,
+    CommandId, CoordinatorId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, KeyRecord,
     KeyState, NodeId, Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId,
     Purposes, Reason, Refusal, Scheme, SessionBinding, SessionPreimage, Signature, TicketId,
     UnixMillis,
@@ -167,8 +167,14 @@ fn body() -> impl Strategy<Value = CommandBody> {
             allow_high_fee,
             path,
         });
-    let sign = (named::<KeyName>(), vec(payload, 1..5))
-        .prop_map(|(key, payloads)| CommandBody::Sign(Sign { key, payloads }));
+    let sign =
+        (named::<KeyName>(), digest(), vec(payload, 1..5)).prop_map(|(key, id, payloads)| {
+            CommandBody::Sign(Sign {
+                key,
+                key_id: KeyId::of(&id),
+                payloads,
+            })
+        });
     prop_oneof![create, sign]
 }
 

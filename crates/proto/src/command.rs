@@ -5,14 +5,16 @@
 
 use prost::Message as _;
 use quorate_model::{
-    DerivationPath, Payload, Purposes, Reason, Refusal,
+    DerivationPath, KeyId, Payload, Purposes, Reason, Refusal,
     command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, Sign},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     roster::MAX_NODES,
 };
 
 use crate::{
-    convert::{Malformed, bounded, digest, known, list, name, present, small, time, timestamp},
+    convert::{
+        Malformed, array, bounded, digest, known, list, name, present, small, time, timestamp,
+    },
     names::uuid,
     v1,
 };
@@ -102,6 +104,7 @@ impl From<&Sign> for v1::Sign {
         Self {
             key: sign.key.to_string(),
             payloads: sign.payloads.iter().map(payload).collect(),
+            key_id: sign.key_id.as_bytes().to_vec(),
         }
     }
 }
@@ -139,6 +142,7 @@ fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
     }
     Ok(Sign {
         key: name("sign.key", wire.key)?,
+        key_id: array("sign.key_id", &wire.key_id).map(KeyId)?,
         payloads: list("sign.payloads", wire.payloads, MAX_PAYLOADS, |payload| {
             Ok(Payload {
                 kind: known::<v1::PayloadKind, _>("sign.payloads.kind", payload.kind)?,

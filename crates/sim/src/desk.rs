@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_coordinator::core::{
     Action, Admitted, CallId, Core, CoreConfig, Event, Limits, Now, StoreItem,
 };
-use quorate_model::{CommandId, CoordinatorId, NodeId, roster::PinnedRoster};
+use quorate_model::{
+    CommandId, CoordinatorId, KeyName, NodeId, operation::KeyView, roster::PinnedRoster,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 
@@ -108,6 +110,11 @@ impl Desk {
             Some(process) => process.core.handle(now, event, &mut process.rng),
             None => Vec::new(),
         }
+    }
+
+    /// The key that a client is shown under a name.
+    pub(crate) fn shows(&mut self, name: &KeyName) -> Option<KeyView> {
+        self.process.as_mut()?.core.key(name)
     }
 
     /// Makes writes durable.

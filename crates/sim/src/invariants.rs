@@ -5,7 +5,7 @@
 //! | I1 | some certified epoch has t durable shares | after every crash and at the end, the shares that honest disks would keep over a loss of power; and everything that is pending is signed after all machines lost power at once |
 //! | I2 | no signature without a command and its endorsements | every released share names a command that a client made |
 //! | I3 | no nonce answers two signing sets | commitments of every released share, over all lives of a node |
-//! | I4 | one group key per key id for ever | group keys in activation proofs and answers |
+//! | I4 | one group key per key id for ever | group keys in certificates, proofs and answers; every released share is of the key that its command names, and every answer verifies under it |
 //! | I6 | an honest node is never blamed | the coordinators' notices, whom the evidence that they keep proves guilty, and whom nodes ban |
 //! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share, or the last message of a session, leaves, and again after every crash |
 //! | I8 | what is pending ends | the world's healing phase |
@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
-    CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal,
+    CoordinatorId, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Participant, Refusal,
     audit::{Entry, PairBanned},
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
-    operation::{CommandOutcome, CommandView},
+    operation::{CommandOutcome, CommandView, KeyView},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareStatement},
 };
@@ -41,8 +41,8 @@ type View = BTreeMap<u8, Vec<Vec<u8>>>;
 /// What was seen in a run so far.
 #[derive(Default)]
 pub(crate) struct Invariants {
-    /// Signing sets that the coordinator made, by their hash.
-    sets: BTreeMap<Digest, SetOfSigners>,
+    /// Signing sets that the coordinator made, by their hash, with the holders of the key.
+    sets: BTreeMap<Digest, (SetOfSigners, Vec<Participant>)>,
     /// The set that each pair of commitments of each node answered.
     answered: BTreeMap<(NodeId, Vec<u8>), Digest>,
     /// The records that shares left under.
@@ -51,10 +51,13 @@ pub(crate) struct Invariants {
     last_messages: BTreeMap<(NodeId, Digest), u64>,
     /// What each node signed in each session.
     sessions: BTreeMap<(NodeId, Digest), Digest>,
-    keys: BTreeMap<KeyName, KeyRecord>,
+    keys: BTreeMap<KeyId, KeyRecord>,
+    /// The key that each node relies on under a name.
+    relied: BTreeMap<(NodeId, KeyName), KeyId>,
     /// What certificates say, whether the shares were proven or not.
-    certified: BTreeMap<(KeyName, Epoch), KeyRecord>,
-    commands: BTreeSet<Digest>,
+    certified: BTreeMap<(KeyId, Epoch), KeyRecord>,
+    /// The commands of clients, with the key that each names.
+    commands: BTreeMap<Digest, KeyId>,
     outcomes: BTreeMap<(Digest, Option<CoordinatorId>), CommandOutcome>,
     /// The broadcasts that honest nodes were shown, by attempt and round.
     views: BTreeMap<AttemptId, BTreeMap<NodeId, View>>,
@@ -96,24 +99,42 @@ impl Invariants {
         match request {
             NodeRequest::SignShares { requests } => {
                 for request in requests {
-                    self.commands.insert(request.command.digest());
+                    let named = self.commands.get(&request.command.digest());
+                    let key = named.and_then(|id| self.certified.get(&(*id, request.epoch)));
+                    let holders = key.map(|key| key.participants.clone()).unwrap_or_default();
                     for set in &request.items {
-                        self.sets.insert(set.digest(), set.clone());
+                        let made = (set.clone(), holders.clone());
+                        self.sets.insert(set.digest(), made);
                     }
                 }
             }
-            NodeRequest::BeginSigning { request, .. } => {
-                self.commands.insert(request.command.digest());
-            }
             NodeRequest::ProveKey { certificate, set } => {
-                self.sets.insert(set.digest(), set.clone());
                 if let Ok((_, record)) = quorate_proto::certificate::verify(certificate, pinned) {
-                    let id = (record.name.clone(), record.epoch);
-                    self.certified.insert(id, record);
+                    let made = (set.clone(), record.participants.clone());
+                    self.sets.insert(set.digest(), made);
+                    self.certifies(record);
                 }
             }
             _ => {}
         }
+    }
+
+    /// A command that a client made.
+    pub(crate) fn made(&mut self, operation: &Operation) {
+        if !operation.is_creation() {
+            self.commands.insert(operation.digest(), operation.key_id);
+        }
+    }
+
+    /// A certificate; attempts that were given up may leave some without a proof.
+    fn certifies(&mut self, record: KeyRecord) {
+        let at = (record.id(), record.epoch);
+        let first = self.certified.get(&at);
+        if first.is_some_and(|first| first.group_key != record.group_key) {
+            let detail = format!("epoch {} of key {} has two group keys", at.1, at.0);
+            self.breaks("I4", detail);
+        }
+        self.certified.entry(at).or_insert(record);
     }
 
     /// Watches what a node says. `durable` looks a record up in what its disk would keep.
@@ -121,10 +142,7 @@ impl Invariants {
         match reply {
             NodeReply::Shares(batch) => {
                 for statement in batch.outcomes.iter().flatten() {
-                    if !self.commands.contains(&statement.command) {
-                        let node = &statement.node;
-                        self.breaks("I2", format!("{node} signed what nobody asked for"));
-                    }
+                    self.check_command(statement);
                     self.share_left(statement, durable);
                 }
             }
@@ -151,16 +169,14 @@ impl Invariants {
         let Some(signed) = &reply.signed else {
             return;
         };
+        let statement = &signed.receipt.statement;
+        self.check_command(statement);
         let ShareStatement {
             sequence,
             record,
-            command,
             items,
             ..
-        } = &signed.receipt.statement;
-        if !self.commands.contains(command) {
-            self.breaks("I2", format!("{node} signed what nobody asked for"));
-        }
+        } = statement;
         for item in items {
             let session = (node.clone(), item.signing_set);
             let head = self.last_messages.get(&session).copied();
@@ -178,6 +194,20 @@ impl Invariants {
             .entry(node.clone())
             .or_default()
             .insert(*sequence, *record);
+    }
+
+    /// A share leaves under a command of a client, and is of the key that the command names.
+    fn check_command(&mut self, statement: &ShareStatement) {
+        let node = &statement.node;
+        let Some(id) = self.commands.get(&statement.command) else {
+            return self.breaks("I2", format!("{node} signed what nobody asked for"));
+        };
+        let named = self.certified.get(&(*id, statement.epoch));
+        if named.is_none_or(|key| key.index_of(node).is_none()) {
+            let detail =
+                format!("{node} signed with another key than {id}, which it was asked for");
+            self.breaks("I4", detail);
+        }
     }
 
     fn share_left(&mut self, statement: &ShareStatement, durable: &dyn Fn(u64) -> Option<Digest>) {
@@ -199,7 +229,7 @@ impl Invariants {
             .or_default()
             .insert(*sequence, *record);
         for item in items {
-            let Some(set) = self.sets.get(&item.signing_set) else {
+            let Some((set, holders)) = self.sets.get(&item.signing_set) else {
                 self.breaks(
                     "I2",
                     format!("{node} answered a signing set that nobody made"),
@@ -209,7 +239,11 @@ impl Invariants {
             let own: Vec<Vec<u8>> = set
                 .entries
                 .iter()
-                .filter(|entry| u64::from(entry.signer.number()) == index_of(node))
+                .filter(|entry| {
+                    holders
+                        .iter()
+                        .any(|holder| holder.index == entry.signer && holder.node == *node)
+                })
                 .map(|entry| [&entry.commitments.hiding[..], &entry.commitments.binding].concat())
                 .collect();
             for commitments in own {
@@ -260,13 +294,31 @@ impl Invariants {
         }
     }
 
-    /// A key that some node relies on.
-    pub(crate) fn lives(&mut self, record: KeyRecord) {
-        let first = self.keys.get(&record.name);
-        if first.is_some_and(|first| first.group_key != record.group_key) {
-            self.breaks("I4", format!("key {} has two group keys", record.name));
+    /// A key that a node relies on: the only one of its name, for ever.
+    pub(crate) fn relies(&mut self, node: &NodeId, record: KeyRecord) {
+        let at = (node.clone(), record.name.clone());
+        let first = *self.relied.entry(at).or_insert(record.id());
+        if first != record.id() {
+            let detail = format!("{node} relies on two keys of the name {}", record.name);
+            self.breaks("I4", detail);
         }
-        self.keys.entry(record.name.clone()).or_insert(record);
+        self.lives(record);
+    }
+
+    /// A key that a client is shown, with its proof.
+    pub(crate) fn shown(&mut self, pinned: &PinnedRoster, key: &KeyView) {
+        match quorate_proto::certificate::verify(&key.evidence.certificate, pinned) {
+            Ok((_, record)) => self.lives(record),
+            Err(error) => self.breaks("P20", format!("a client is shown a false key: {error}")),
+        }
+    }
+
+    fn lives(&mut self, record: KeyRecord) {
+        let first = self.keys.get(&record.id());
+        if first.is_some_and(|first| first.group_key != record.group_key) {
+            self.breaks("I4", format!("key {} has two group keys", record.id()));
+        }
+        self.keys.entry(record.id()).or_insert(record);
     }
 
     /// The keys that are alive.
@@ -317,8 +369,11 @@ impl Invariants {
             let key = match &evidence {
                 Evidence::BadSignatureShare(bad) => {
                     let statement = &bad.receipt.statement;
-                    let id = (statement.key.clone(), statement.epoch);
-                    self.certified.get(&id)
+                    self.certified.values().find(|key| {
+                        key.name == statement.key
+                            && key.epoch == statement.epoch
+                            && key.index_of(&statement.node).is_some()
+                    })
                 }
                 _ => None,
             };
@@ -385,8 +440,8 @@ impl Invariants {
         let CommandOutcome::Signed(signed) = outcome else {
             return;
         };
-        let Some(key) = self.keys.get(&operation.key) else {
-            let detail = format!("key {} signs and does not live", operation.key);
+        let Some(key) = self.keys.get(&operation.key_id) else {
+            let detail = format!("key {} signs and does not live", operation.key_id);
             return self.breaks("I2", detail);
         };
         let mut fails = false;
@@ -399,16 +454,11 @@ impl Invariants {
                 });
         }
         if fails {
-            let detail = format!("a signature of command {} fails", operation.id);
-            self.breaks("I2", detail);
+            let detail = format!(
+                "a signature of command {} does not verify under the key that it names",
+                operation.id
+            );
+            self.breaks("I4", detail);
         }
     }
-}
-
-/// Nodes of a run are numbered from zero, and hold the shares in that order.
-fn index_of(node: &NodeId) -> u64 {
-    node.as_str()
-        .strip_prefix("node-")
-        .and_then(|number| number.parse::<u64>().ok())
-        .map_or(0, |number| number + 1)
 }

@@ -20,6 +20,7 @@ mod invariants;
 mod machine;
 mod people;
 mod recording;
+mod two_faced;
 mod workload;
 mod world;
 

@@ -44,6 +44,9 @@ pub enum Mutation {
     /// Echoes that are not compared (P15); every node breaks this one.
     #[cfg(debug_assertions)]
     SkipsEcho,
+    /// Signs with any key of the name that a command gives (I4); every node breaks this one.
+    #[cfg(debug_assertions)]
+    IgnoresKeyId,
 }
 
 impl Mutation {
@@ -52,8 +55,24 @@ impl Mutation {
         match self {
             Self::OldRandomness | Self::NoFsync => false,
             #[cfg(debug_assertions)]
-            Self::SkipsEcho => true,
+            Self::SkipsEcho | Self::IgnoresKeyId => true,
         }
+    }
+
+    /// Whether only a split view shows that it is broken.
+    pub(crate) fn needs_split_view(self) -> bool {
+        match self {
+            Self::OldRandomness | Self::NoFsync => false,
+            #[cfg(debug_assertions)]
+            Self::SkipsEcho => true,
+            #[cfg(debug_assertions)]
+            Self::IgnoresKeyId => false,
+        }
+    }
+
+    /// Whether only two keys of one name show that it is broken.
+    pub(crate) fn needs_two_keys(self) -> bool {
+        self.is_of_all() && !self.needs_split_view()
     }
 }
 
@@ -194,6 +213,10 @@ impl Machine {
                 #[cfg(debug_assertions)]
                 if self.mutation == Some(Mutation::SkipsEcho) {
                     core.leave_echoes_out();
+                }
+                #[cfg(debug_assertions)]
+                if self.mutation == Some(Mutation::IgnoresKeyId) {
+                    core.ignore_key_ids();
                 }
                 let durable = |sequence| recorded(&core, sequence);
                 invariants.survived(&self.id, &durable);
@@ -371,7 +394,7 @@ impl Machine {
                 continue;
             };
             match quorate_proto::certificate::verify(&certificate, &people.pinned) {
-                Ok((_, record)) => invariants.lives(record),
+                Ok((_, record)) => invariants.relies(&self.id, record),
                 Err(error) => {
                     let node = &self.id;
                     invariants.breaks("P20", format!("{node} relies on a false key: {error}"));

@@ -112,11 +112,6 @@ impl People {
         name(&format!("node-{at}"))
     }
 
-    /// The ids of all nodes.
-    pub(crate) fn node_ids(&self) -> Vec<NodeId> {
-        (0..self.nodes.len()).map(|at| self.node_id(at)).collect()
-    }
-
     /// Where a node stands.
     pub(crate) fn node_at(&self, id: &NodeId) -> Option<usize> {
         (0..self.nodes.len()).find(|at| self.node_id(*at) == *id)

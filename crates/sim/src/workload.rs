@@ -2,8 +2,8 @@
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, DerivationPath, Digest, KeyName, KeyPurpose, NodeId, Payload, PrincipalId, Purposes,
-    Scheme, UnixMillis,
+    CommandId, DerivationPath, Digest, KeyId, KeyName, KeyPurpose, NodeId, Payload, PrincipalId,
+    Purposes, Scheme, UnixMillis,
     audit::message_hash,
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
     operation::CommandView,
@@ -18,8 +18,12 @@ pub(crate) struct Operation {
     pub(crate) signed: SignedCommand,
     /// Its id.
     pub(crate) id: CommandId,
-    /// The key that it is about.
+    /// The name of the key that it is about.
     pub(crate) key: KeyName,
+    /// The key that it is about.
+    pub(crate) key_id: KeyId,
+    /// The coordinator that its client knows; any of them where it knows all.
+    pub(crate) desk: Option<usize>,
     /// What it asks to have signed; none for a creation.
     pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
@@ -66,7 +70,7 @@ impl Speaker<'_> {
         )
     }
 
-    /// Asks for a key of all nodes.
+    /// Asks for a key of these nodes.
     pub(crate) fn create(
         &self,
         id: CommandId,
@@ -86,7 +90,9 @@ impl Speaker<'_> {
             purposes,
             accept_fragile: true,
         });
-        Operation::new(self.command(id, created, body), id, key, Vec::new())
+        let signed = self.command(id, created, body);
+        let key_id = KeyId::of(&signed.digest());
+        Operation::new(signed, id, (key, key_id), Vec::new())
     }
 
     /// Asks for a signature over a message by a child of the key; over its digest where the scheme
@@ -95,7 +101,7 @@ impl Speaker<'_> {
         &self,
         id: CommandId,
         created: UnixMillis,
-        key: KeyName,
+        (key, key_id): (KeyName, KeyId),
         scheme: Scheme,
         message: Vec<u8>,
         path: DerivationPath,
@@ -108,18 +114,26 @@ impl Speaker<'_> {
         let payloads = vec![payload.at(path)];
         let body = CommandBody::Sign(Sign {
             key: key.clone(),
+            key_id,
             payloads: payloads.clone(),
         });
-        Operation::new(self.command(id, created, body), id, key, payloads)
+        Operation::new(self.command(id, created, body), id, (key, key_id), payloads)
     }
 }
 
 impl Operation {
-    fn new(signed: SignedCommand, id: CommandId, key: KeyName, payloads: Vec<Payload>) -> Self {
+    fn new(
+        signed: SignedCommand,
+        id: CommandId,
+        (key, key_id): (KeyName, KeyId),
+        payloads: Vec<Payload>,
+    ) -> Self {
         Self {
             signed,
             id,
             key,
+            key_id,
+            desk: None,
             payloads,
             answers: Vec::new(),
             done: false,
@@ -129,6 +143,11 @@ impl Operation {
     /// Whether it creates a key.
     pub(crate) fn is_creation(&self) -> bool {
         self.payloads.is_empty()
+    }
+
+    /// The same, by a client that knows one coordinator only.
+    pub(crate) fn through(self, desk: Option<usize>) -> Self {
+        Self { desk, ..self }
     }
 
     /// The digest of the command.

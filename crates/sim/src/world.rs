@@ -19,6 +19,7 @@ use crate::{
     machine::Machine,
     people::People,
     recording::Recording,
+    two_faced::TwoFaced,
     workload::Operation,
 };
 use happenings::Happening;
@@ -48,6 +49,7 @@ pub struct World {
     pub(crate) machines: Vec<Machine>,
     desks: Vec<Desk>,
     cheat: Option<Cheat>,
+    two_faced: Option<TwoFaced>,
     operations: Vec<Operation>,
     pub(crate) invariants: Invariants,
     pub(crate) recording: Option<Recording>,
@@ -150,6 +152,9 @@ impl World {
         self.faults = Faults::NONE;
         if let Some(cheat) = &mut self.cheat {
             cheat.stop();
+        }
+        if let Some(coordinator) = &mut self.two_faced {
+            coordinator.stop();
         }
         self.queue.retain(|_, happening| !happening.is_fault());
         for node in 0..self.machines.len() {

@@ -49,6 +49,7 @@ fn key_json(key: &ListedKey) -> Value {
         .collect();
     json!({
         "name": record.name,
+        "id": record.id(),
         "scheme": record.scheme,
         "purpose": record.purposes,
         "state": key.state().as_str(),

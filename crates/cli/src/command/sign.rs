@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quorate_client::{
     CertifiedKey, ClientError, Signed, SignedEvmMessage, audit,
-    model::{DerivationPath, KeyName, NodeId, Payload, roster::Role},
+    model::{DerivationPath, NodeId, Payload, roster::Role},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    args::Submission,
+    args::{KeyArg, Submission},
     command::{self, command::print_view},
     context::Context,
     error::CliError,
@@ -72,7 +72,7 @@ impl Sign {
 /// Has one payload signed. None when there is nothing more to tell than was printed.
 async fn sign(
     context: &Context,
-    key: &KeyName,
+    key: &KeyArg,
     payload: Payload,
     common: &Common,
 ) -> Result<Option<Signed>, CliError> {
@@ -82,13 +82,13 @@ async fn sign(
 /// The same, after a look at the key.
 async fn sign_checked(
     context: &Context,
-    key: &KeyName,
+    key: &KeyArg,
     payload: Payload,
     common: &Common,
     check: impl FnOnce(&CertifiedKey) -> Result<(), ClientError>,
 ) -> Result<Option<Signed>, CliError> {
     let client = context.connect(Role::Client).await?;
-    let key = client.key(key).await?;
+    let key = client.key(&key.reference()).await?;
     check(&key)?;
     let prepared = command::prepare(context, &client, &common.submission, |options| {
         client.prepare_sign(&key, vec![payload.clone()], options)
@@ -108,7 +108,7 @@ async fn sign_checked(
     if let Some(path) = &common.receipts {
         let mut bytes = Vec::new();
         let roster = client.roster().hash();
-        audit::write_signatures(&mut bytes, roster, view.id, signed.outcome())?;
+        audit::write_signatures(&mut bytes, roster, &prepared, signed.outcome())?;
         input::write(path, &bytes)?;
     }
     Ok(Some(signed))
@@ -121,6 +121,7 @@ fn signed_json(signed: &Signed, path: &DerivationPath) -> Result<Value, CliError
     let mut value = json!({
         "command_id": signed.command().to_string(),
         "key": outcome.key,
+        "key_id": signed.key().record().id(),
         "scheme": outcome.scheme,
         "public_key": hex::encode(&signed.key().record().group_key),
         "signature": signatures.first(),
@@ -147,6 +148,7 @@ fn signed_table(signed: &Signed, path: &DerivationPath) -> Result<Table, CliErro
         table.pair("signature", hex::encode(signature));
     }
     table.pair("key", &outcome.key);
+    table.pair("key id", signed.key().record().id());
     table.pair("scheme", outcome.scheme);
     table.pair("public key", hex::encode(&signed.key().record().group_key));
     if !path.is_root() {

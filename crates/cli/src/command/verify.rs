@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use quorate_client::{
     CertifiedKey, ClientError,
-    model::{DerivationPath, KeyName, Payload, PayloadKind, Scheme},
+    model::{DerivationPath, Payload, PayloadKind, Scheme},
 };
 use serde_json::json;
 
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     input,
@@ -19,8 +20,8 @@ use crate::{
 /// Check a signature under a key's certified public key.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// File with what was signed, - for standard input
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
@@ -63,14 +64,20 @@ impl Verify {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let bytes = input::read(&self.file)?;
         let client = context.connect_to_read().await?;
-        let key = client.key(&self.name).await?;
+        let key = client.key(&self.key.reference()).await?;
         let public_key = hex::encode(key.child_key(&self.path).map_err(ClientError::from)?);
         self.check(&key, bytes)?;
         let mut table = Table::default();
         table.pair("signature", "valid");
-        table.pair("key", &self.name);
+        table.pair("key", &self.key.name);
+        table.pair("key id", key.record().id());
         table.pair("public key", &public_key);
-        let value = json!({ "valid": true, "key": self.name, "public_key": public_key });
+        let value = json!({
+            "valid": true,
+            "key": self.key.name,
+            "key_id": key.record().id(),
+            "public_key": public_key,
+        });
         output::print(context.format(), &value, &table)
     }
 
@@ -87,7 +94,7 @@ impl Verify {
         match verified {
             Err(ClientError::Unverified(_)) => Err(CliError::Unverified(format!(
                 "the signature is not one of key \"{}\" at {} over this {}",
-                self.name,
+                self.key.name,
                 self.path,
                 self.kind.noun()
             ))),

@@ -88,7 +88,7 @@ async fn provide_key(
     let name: KeyName = KEY
         .parse()
         .map_err(|error| DevError::Usage(format!("{error}")))?;
-    match client.key(&name).await {
+    match client.key(&name.clone().into()).await {
         Ok(key) => return Ok((key, None)),
         Err(ClientError::NotActive(_)) => {}
         Err(error) if error.reason() == Some(Reason::KeyUnknown) => {}

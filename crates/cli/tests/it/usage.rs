@@ -28,6 +28,8 @@ fn calls_that_make_no_sense_exit_with_2_and_say_why() {
         ("sign message hot", "--file <FILE>|--text <TEXT>"),
         ("sign message hot --text a --file b", "cannot be used with"),
         ("sign digest hot --hex abcd", "64 hex digits"),
+        ("sign message hot --text a --key-id ab", "64 hex digits"),
+        ("key address hot --key-id hot", "64 hex digits"),
         ("sign psbt hot --in a", "--out"),
         ("sign solana hot", "--in"),
         ("decode gold --in a", "is not a kind of payload"),

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord, NodeId,
+    Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId,
     audit::{Entry, Record, ShareReleased},
     share::ShareReceipt,
 };
@@ -22,7 +22,8 @@ struct Permit {
 struct Journal {
     permits: HashMap<u64, Permit>,
     prepared: HashMap<(KeyName, Epoch), HashSet<Digest>>,
-    certified: HashSet<(KeyName, Epoch)>,
+    /// The key that its node holds under a name.
+    certified: HashMap<(KeyName, Epoch), KeyRecord>,
     /// The last sequence of the export: what was signed later cannot be in it.
     head: u64,
 }
@@ -35,6 +36,8 @@ pub(super) struct Claim {
     key: KeyName,
     epoch: Epoch,
     signing_sets: Vec<Digest>,
+    /// The key that the command is for, where the command is known.
+    asked: Option<KeyId>,
 }
 
 /// What a certificate says about a journal.
@@ -51,7 +54,6 @@ pub(super) struct CrossCheck {
     journals: HashMap<NodeId, Journal>,
     claims: Vec<Claim>,
     prepared: Vec<PreparedClaim>,
-    certified: HashMap<(KeyName, Epoch), KeyRecord>,
 }
 
 /// How many claims were matched against a journal, and how many name one that was not given.
@@ -91,13 +93,11 @@ impl CrossCheck {
                 .entry(at)
                 .or_default()
                 .insert(prepared.statement);
-        } else if let Entry::KeyCertified { key, epoch, .. } = &record.entry {
-            journal.certified.insert((key.clone(), *epoch));
         }
     }
 
-    /// Remembers what a verified receipt says.
-    pub(super) fn receipt(&mut self, receipt: &ShareReceipt) {
+    /// Remembers what a verified receipt says, and which key its command is for.
+    pub(super) fn receipt(&mut self, receipt: &ShareReceipt, asked: Option<KeyId>) {
         let statement = &receipt.statement;
         self.claims.push(Claim {
             node: statement.node.clone(),
@@ -110,6 +110,7 @@ impl CrossCheck {
                 .iter()
                 .map(|item| item.signing_set)
                 .collect(),
+            asked,
         });
     }
 
@@ -118,21 +119,38 @@ impl CrossCheck {
         self.prepared.push(claim);
     }
 
-    /// Remembers a certified key.
-    pub(super) fn certify(&mut self, record: KeyRecord) {
-        self.certified
-            .insert((record.name.clone(), record.epoch), record);
+    /// Remembers a certified key that a node holds.
+    pub(super) fn certify(&mut self, node: &NodeId, record: KeyRecord) {
+        let journal = self.journals.entry(node.clone()).or_default();
+        let at = (record.name.clone(), record.epoch);
+        journal.certified.insert(at, record);
     }
 
-    /// The key that was certified under this name and epoch.
-    pub(super) fn certified(&self, at: &(KeyName, Epoch)) -> Option<&KeyRecord> {
-        self.certified.get(at)
+    /// The certified key that a node holds under this name and epoch.
+    pub(super) fn certified(
+        &self,
+        node: &NodeId,
+        key: &KeyName,
+        epoch: Epoch,
+    ) -> Option<&KeyRecord> {
+        let journal = self.journals.get(node)?;
+        journal.certified.get(&(key.clone(), epoch))
     }
 
     /// Matches all claims against all journals.
     pub(super) fn finish(&self) -> Result<Matched, String> {
         let mut matched = Matched::default();
         for claim in &self.claims {
+            let held = self.certified(&claim.node, &claim.key, claim.epoch);
+            if let (Some(asked), Some(held)) = (claim.asked, held.map(KeyRecord::id))
+                && asked != held
+            {
+                return Err(format!(
+                    "node \"{}\" signed shares of key \"{}\" with id {held} under a command for the \
+                     key with id {asked}: this proves its fault",
+                    claim.node, claim.key
+                ));
+            }
             let fits = self
                 .journals
                 .get(&claim.node)
@@ -195,7 +213,7 @@ impl PreparedClaim {
         let at = (self.key.clone(), self.epoch);
         match journal.prepared.get(&at) {
             Some(statements) => Some(statements.contains(&self.statement)),
-            None => journal.certified.contains(&at).then_some(false),
+            None => journal.certified.contains_key(&at).then_some(false),
         }
     }
 }

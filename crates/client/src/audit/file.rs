@@ -10,6 +10,8 @@ use quorate_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::command::Prepared;
+
 /// The form of files that this version writes and reads.
 const FORMAT: u32 = 1;
 
@@ -172,22 +174,23 @@ impl<W: Write> JournalWriter<W> {
     }
 }
 
-/// Writes the signatures of a command with the receipts of those who signed.
+/// Writes the signatures of a command with the receipts of those who signed, and the command.
 pub fn write_signatures(
     out: &mut dyn Write,
     roster: Digest,
-    command: CommandId,
+    command: &Prepared,
     outcome: &SignOutcome,
 ) -> Result<(), AuditFileError> {
-    let bytes = wire::encode(outcome).map_err(AuditFileError::Unencodable)?;
+    let outcome = wire::encode(outcome).map_err(AuditFileError::Unencodable)?;
+    let signed = wire::encode(command.signed()).map_err(AuditFileError::Unencodable)?;
     let header = Header {
         format: FORMAT,
         kind: FileKind::Signatures,
         roster,
         node: None,
-        command: Some(command),
+        command: Some(command.id()),
     };
-    write_all(out, header, std::iter::once(bytes.as_slice()))
+    write_all(out, header, [&outcome[..], &signed].into_iter())
 }
 
 /// Writes evidence against a node, in its encoded form. Evidence about a signature share is only
@@ -288,17 +291,21 @@ impl<R: BufRead> AuditFile<R> {
         }
     }
 
-    /// The only record of a file that holds one.
-    pub(super) fn single_record(mut self) -> Result<Vec<u8>, AuditFileError> {
-        let cut = |found| AuditFileError::Cut {
-            found,
-            stated: "1".to_owned(),
-        };
-        let record = self.next_record()?.ok_or_else(|| cut(0))?;
-        match self.next_record()? {
-            Some(_) => Err(cut(2)),
-            None => Ok(record),
+    /// The records of a file that holds exactly so many.
+    pub(super) fn records<const N: usize>(mut self) -> Result<[Vec<u8>; N], AuditFileError> {
+        let mut records = Vec::with_capacity(N);
+        while let Some(record) = self.next_record()? {
+            records.push(record);
+            if records.len() > N {
+                break;
+            }
         }
+        records
+            .try_into()
+            .map_err(|records: Vec<_>| AuditFileError::Cut {
+                found: u64::try_from(records.len()).unwrap_or(u64::MAX),
+                stated: N.to_string(),
+            })
     }
 }
 

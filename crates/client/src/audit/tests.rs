@@ -1,11 +1,13 @@
 use std::io::Cursor;
 
 use quorate_model::{
-    CommandId, Digest, Epoch, Scheme, UnixMillis,
+    CommandId, Digest, Epoch, KeyId, Payload, Scheme, UnixMillis,
     audit::{
-        Checkpoint, Entry, ItemRecord, Judgment, Record, SharePurpose, ShareReleased,
+        Checkpoint, Entry, ItemRecord, Judgment, KeyPrepared, Record, SharePurpose, ShareReleased,
         checkpoint_digest, record_hash,
     },
+    certificate::CommitCertificate,
+    command::{CommandBody, Sign},
     identity::sign_digest,
     operation::SignOutcome,
     roster::PinnedRoster,
@@ -14,7 +16,11 @@ use quorate_model::{
 use uuid::Uuid;
 
 use super::*;
-use crate::fixtures::{cluster, node_id, node_key};
+use crate::{
+    CommandOptions, Prepared,
+    fixtures::{cluster, made_key, node_id, node_key},
+    identity::Identity,
+};
 
 const SET: Digest = Digest::new([5; 32]);
 
@@ -128,16 +134,17 @@ fn the_same_journal_twice_is_refused() {
 
 #[test]
 fn a_receipt_is_confirmed_by_the_journal_of_its_signer() {
-    let (roster, _) = cluster();
+    let (roster, identity) = cluster();
+    let command = command(&roster, &identity, KeyId([0; 32]));
     let chain = chain(1);
-    let receipt = receipt(1, 2, record_hash(&chain[1]), SET);
+    let receipt = receipt(&command, 1, 2, record_hash(&chain[1]), SET);
     let mut verifier = Verifier::new(&roster);
 
     verifier
         .add(Cursor::new(journal(&roster, 1, &chain)))
         .unwrap();
     let report = verifier
-        .add(Cursor::new(signatures(&roster, vec![receipt])))
+        .add(Cursor::new(signatures(&roster, &command, vec![receipt])))
         .unwrap();
 
     let FileReport::Signatures(report) = report else {
@@ -155,7 +162,8 @@ fn a_receipt_is_confirmed_by_the_journal_of_its_signer() {
 
 #[test]
 fn a_signed_share_without_its_record_proves_the_fault_of_its_node() {
-    let (roster, _) = cluster();
+    let (roster, identity) = cluster();
+    let command = command(&roster, &identity, KeyId([0; 32]));
     let chain = chain(1);
     let good = record_hash(&chain[1]);
     for (sequence, record, set) in [
@@ -164,7 +172,8 @@ fn a_signed_share_without_its_record_proves_the_fault_of_its_node() {
         (1, good, SET),
     ] {
         let mut verifier = Verifier::new(&roster);
-        let file = signatures(&roster, vec![receipt(1, sequence, record, set)]);
+        let receipts = vec![receipt(&command, 1, sequence, record, set)];
+        let file = signatures(&roster, &command, receipts);
         verifier.add(Cursor::new(file)).unwrap();
         verifier
             .add(Cursor::new(journal(&roster, 1, &chain)))
@@ -179,17 +188,22 @@ fn a_signed_share_without_its_record_proves_the_fault_of_its_node() {
 
 #[test]
 fn a_receipt_from_after_the_export_accuses_nobody() {
-    let (roster, _) = cluster();
+    let (roster, identity) = cluster();
+    let command = command(&roster, &identity, KeyId([0; 32]));
     let chain = chain(1);
-    let later = receipt(1, 9, Digest::new([1; 32]), SET);
-    let elsewhere = receipt(2, 2, Digest::new([1; 32]), SET);
+    let later = receipt(&command, 1, 9, Digest::new([1; 32]), SET);
+    let elsewhere = receipt(&command, 2, 2, Digest::new([1; 32]), SET);
     let mut verifier = Verifier::new(&roster);
 
     verifier
         .add(Cursor::new(journal(&roster, 1, &chain)))
         .unwrap();
     verifier
-        .add(Cursor::new(signatures(&roster, vec![later, elsewhere])))
+        .add(Cursor::new(signatures(
+            &roster,
+            &command,
+            vec![later, elsewhere],
+        )))
         .unwrap();
 
     assert_eq!(
@@ -203,19 +217,78 @@ fn a_receipt_from_after_the_export_accuses_nobody() {
 
 #[test]
 fn a_forged_receipt_is_refused() {
-    let (roster, _) = cluster();
-    let mut forged = receipt(1, 2, Digest::new([1; 32]), SET);
+    let (roster, identity) = cluster();
+    let command = command(&roster, &identity, KeyId([0; 32]));
+    let receipt = |number| receipt(&command, number, 2, Digest::new([1; 32]), SET);
+    let mut forged = receipt(1);
     forged.statement.sequence = 3;
-    let mut foreign = receipt(1, 2, Digest::new([1; 32]), SET);
-    foreign.signature = receipt(2, 2, Digest::new([1; 32]), SET).signature;
+    let mut foreign = receipt(1);
+    foreign.signature = receipt(2).signature;
 
-    for bad in [forged, foreign] {
-        let result = Verifier::new(&roster).add(Cursor::new(signatures(&roster, vec![bad])));
+    for receipts in [vec![forged], vec![foreign], vec![]] {
+        let result =
+            Verifier::new(&roster).add(Cursor::new(signatures(&roster, &command, receipts)));
 
         assert!(matches!(result, Err(AuditFileError::DoesNotHold { .. })));
     }
-    let none = Verifier::new(&roster).add(Cursor::new(signatures(&roster, vec![])));
-    assert!(matches!(none, Err(AuditFileError::DoesNotHold { .. })));
+}
+
+#[test]
+fn signatures_beside_another_command_are_refused() {
+    let (roster, identity) = cluster();
+    let (_, stranger) = cluster();
+    let asked = command(&roster, &identity, KeyId([0; 32]));
+    let again = command(&roster, &identity, KeyId([0; 32]));
+    let unendorsed = command(&roster, &stranger, KeyId([0; 32]));
+    let key = Sign {
+        key: "cold".parse().unwrap(),
+        ..sign(KeyId([0; 32]))
+    };
+    let of_another_key = prepare(&roster, &identity, CommandBody::Sign(key));
+
+    for (signed, beside, expected) in [
+        (&asked, &again, "the receipt of \"node-a\""),
+        (&unendorsed, &unendorsed, "endorsement"),
+        (&of_another_key, &of_another_key, "for another key"),
+    ] {
+        let receipt = receipt(signed, 1, 2, Digest::new([1; 32]), SET);
+        let file = signatures(&roster, beside, vec![receipt]);
+
+        let error = Verifier::new(&roster).add(Cursor::new(file)).unwrap_err();
+
+        assert!(matches!(error, AuditFileError::DoesNotHold { .. }));
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn shares_under_a_command_for_another_key_of_the_name_prove_the_fault_of_their_node() {
+    let made = made_key(Scheme::Bip340);
+    let held = made.view.record.id();
+    let other = KeyId([7; 32]);
+    for (asked, is_fault) in [(held, false), (other, true)] {
+        let command = command(&made.roster, &made.identity, asked);
+        let chain = chain_with(1, key_entries(&made.view.evidence.certificate));
+        let receipt = receipt(&command, 1, 4, record_hash(&chain[3]), SET);
+        let mut verifier = Verifier::new(&made.roster);
+        let file = signatures(&made.roster, &command, vec![receipt]);
+        verifier.add(Cursor::new(file)).unwrap();
+        verifier
+            .add(Cursor::new(journal(&made.roster, 1, &chain)))
+            .unwrap();
+
+        let told = verifier.finish().map_err(|error| error.to_string());
+
+        match told {
+            Ok(matched) => assert_eq!((matched.matched, is_fault), (2, false)),
+            Err(error) => {
+                assert!(is_fault, "{error}");
+                assert!(error.contains("node-a"), "{error}");
+                assert!(error.contains(&held.to_string()), "{error}");
+                assert!(error.contains(&other.to_string()), "{error}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -229,17 +302,45 @@ fn evidence_that_proves_nothing_is_refused() {
     assert!(matches!(error, AuditFileError::DoesNotHold { .. }));
 }
 
-/// Boot, one released share, a checkpoint.
-fn chain(number: u8) -> Vec<Vec<u8>> {
-    let judgment = Judgment {
+fn judgment() -> Judgment {
+    Judgment {
         command: Digest::new([4; 32]),
         command_id: CommandId(Uuid::nil()),
         endorsements: Digest::ZERO,
         policy: Digest::ZERO,
         rule: "role".to_owned(),
+    }
+}
+
+/// What a holder records of a key before it signs with it.
+fn key_entries(certificate: &[u8]) -> Vec<Entry> {
+    let statement = CommitCertificate::from_bytes(certificate)
+        .unwrap()
+        .statement;
+    let prepared = KeyPrepared {
+        judgment: judgment(),
+        key: statement.key.clone(),
+        epoch: statement.epoch,
+        session: statement.session,
+        statement: statement.digest(),
     };
+    let certified = Entry::KeyCertified {
+        key: statement.key,
+        epoch: statement.epoch,
+        certificate: certificate.to_vec(),
+    };
+    vec![Entry::KeyPrepared(prepared), certified]
+}
+
+/// Boot, one released share, a checkpoint.
+fn chain(number: u8) -> Vec<Vec<u8>> {
+    chain_with(number, Vec::new())
+}
+
+/// The same with entries between boot and share.
+fn chain_with(number: u8, entries: Vec<Entry>) -> Vec<Vec<u8>> {
     let released = ShareReleased {
-        judgment,
+        judgment: judgment(),
         expires: UnixMillis(99),
         key: "hot".parse().unwrap(),
         epoch: Epoch(1),
@@ -255,10 +356,14 @@ fn chain(number: u8) -> Vec<Vec<u8>> {
     };
     let mut chain = Vec::new();
     append(&mut chain, boot);
+    for entry in entries {
+        append(&mut chain, entry);
+    }
     append(&mut chain, Entry::ShareReleased(released));
-    let previous = record_hash(&chain[1]);
+    let previous = record_hash(chain.last().unwrap());
+    let sequence = (chain.len() as u64).saturating_add(1);
     let digest = checkpoint_digest(
-        3,
+        sequence,
         &previous,
         UnixMillis(7),
         &[0; 16],
@@ -295,12 +400,34 @@ fn journal(roster: &PinnedRoster, number: u8, chain: &[Vec<u8>]) -> Vec<u8> {
     writer.finish().unwrap().0
 }
 
-fn receipt(number: u8, sequence: u64, record: Digest, signing_set: Digest) -> ShareReceipt {
+fn sign(key_id: KeyId) -> Sign {
+    Sign {
+        key: "hot".parse().unwrap(),
+        key_id,
+        payloads: vec![Payload::message(*b"pay")],
+    }
+}
+
+fn prepare(roster: &PinnedRoster, identity: &Identity, body: CommandBody) -> Prepared {
+    Prepared::new(roster, identity, body, &CommandOptions::default())
+}
+
+fn command(roster: &PinnedRoster, identity: &Identity, key_id: KeyId) -> Prepared {
+    prepare(roster, identity, CommandBody::Sign(sign(key_id)))
+}
+
+fn receipt(
+    command: &Prepared,
+    number: u8,
+    sequence: u64,
+    record: Digest,
+    signing_set: Digest,
+) -> ShareReceipt {
     let statement = ShareStatement {
         node: node_id(number),
         sequence,
         record,
-        command: Digest::new([4; 32]),
+        command: command.digest(),
         key: "hot".parse().unwrap(),
         epoch: Epoch(1),
         items: vec![ShareItem {
@@ -318,7 +445,7 @@ fn receipt(number: u8, sequence: u64, record: Digest, signing_set: Digest) -> Sh
     }
 }
 
-fn signatures(roster: &PinnedRoster, receipts: Vec<ShareReceipt>) -> Vec<u8> {
+fn signatures(roster: &PinnedRoster, command: &Prepared, receipts: Vec<ShareReceipt>) -> Vec<u8> {
     let outcome = SignOutcome {
         key: "hot".parse().unwrap(),
         epoch: Epoch(1),
@@ -331,6 +458,6 @@ fn signatures(roster: &PinnedRoster, receipts: Vec<ShareReceipt>) -> Vec<u8> {
         receipts,
     };
     let mut file = Vec::new();
-    write_signatures(&mut file, roster.hash(), CommandId(Uuid::nil()), &outcome).unwrap();
+    write_signatures(&mut file, roster.hash(), command, &outcome).unwrap();
     file
 }

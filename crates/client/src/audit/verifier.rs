@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::BufRead};
 use quorate_model::{
     Digest, KeyName, KeyRecord, NodeId,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
+    command::{CommandBody, Sign, SignedCommand},
     operation::SignOutcome,
     roster::PinnedRoster,
     share::{ShareReceipt, whole_signature_hash},
@@ -162,11 +163,10 @@ impl<'a> Verifier<'a> {
         self.cross.record(node, record, hash);
         let what = || format!("record {} of node \"{node}\"", record.sequence);
         if let Entry::KeyCertified { certificate, .. } = &record.entry {
-            self.certificate(certificate)
+            self.certificate(node, certificate)
                 .map_err(|error| does_not_hold(&what(), error))?;
         } else if let Entry::KeyActivated { key, epoch, proof } = &record.entry {
-            let name = (key.clone(), *epoch);
-            let certified = self.cross.certified(&name).cloned();
+            let certified = self.cross.certified(node, key, *epoch).cloned();
             let certified = certified
                 .ok_or_else(|| does_not_hold(&what(), "its key was never certified here"))?;
             let proof = verify::possession(proof, &certified, self.roster)
@@ -174,7 +174,7 @@ impl<'a> Verifier<'a> {
             proof
                 .receipts
                 .iter()
-                .for_each(|receipt| self.cross.receipt(receipt));
+                .for_each(|receipt| self.cross.receipt(receipt, None));
         } else if let Entry::PeerBlamed {
             node: culprit,
             evidence,
@@ -192,8 +192,12 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Verifies a certificate and remembers what its holders have signed.
-    fn certificate(&mut self, bytes: &[u8]) -> Result<(), verify::VerificationError> {
+    /// Verifies a certificate that a node holds, and remembers what all holders have signed.
+    fn certificate(
+        &mut self,
+        node: &NodeId,
+        bytes: &[u8],
+    ) -> Result<(), verify::VerificationError> {
         let (certificate, record) = verify::certificate(bytes, self.roster)?;
         let statement = certificate.statement.digest();
         for participant in &record.participants {
@@ -204,7 +208,7 @@ impl<'a> Verifier<'a> {
                 statement,
             });
         }
-        self.cross.certify(record);
+        self.cross.certify(node, record);
         Ok(())
     }
 
@@ -212,9 +216,16 @@ impl<'a> Verifier<'a> {
         &mut self,
         file: AuditFile<R>,
     ) -> Result<SignaturesReport, AuditFileError> {
-        let record = file.single_record()?;
+        let [outcome, command] = file.records()?;
         let outcome: SignOutcome =
-            wire::decode(&record).map_err(|error| does_not_hold("signatures", error))?;
+            wire::decode(&outcome).map_err(|error| does_not_hold("signatures", error))?;
+        let (command, sign) = self.sign_command(&command)?;
+        if sign.key != outcome.key {
+            return Err(does_not_hold(
+                "signatures",
+                "the command is for another key",
+            ));
+        }
         let in_rounds = !outcome.scheme.is_frost();
         for (at, receipt) in outcome.receipts.iter().enumerate() {
             let statement = &receipt.statement;
@@ -224,15 +235,17 @@ impl<'a> Verifier<'a> {
                 outcome.signers.get(at) == Some(&statement.node)
                     && statement.items.len() == outcome.signatures.len()
             };
-            let fits =
-                is_signers && statement.key == outcome.key && statement.epoch == outcome.epoch;
+            let fits = is_signers
+                && statement.key == outcome.key
+                && statement.epoch == outcome.epoch
+                && statement.command == command;
             if !fits || !self.receipts.holds(receipt) {
                 return Err(does_not_hold(
                     "signatures",
                     format!("the receipt of \"{}\"", statement.node),
                 ));
             }
-            self.cross.receipt(receipt);
+            self.cross.receipt(receipt, Some(sign.key_id));
         }
         let has_receipt = |signer: &NodeId| {
             let mut receipts = outcome.receipts.iter();
@@ -258,6 +271,19 @@ impl<'a> Verifier<'a> {
             signers,
             count: signatures.len(),
         })
+    }
+
+    /// A command that signs, with its digest. That it is endorsed is judged as nodes judge it: no
+    /// honest one signs under another.
+    fn sign_command(&self, bytes: &[u8]) -> Result<(Digest, Sign), AuditFileError> {
+        let signed: SignedCommand =
+            wire::decode(bytes).map_err(|error| does_not_hold("signatures", error))?;
+        let command = quorate_proto::admission::admit(self.roster, &signed)
+            .map_err(|error| does_not_hold("signatures", error))?;
+        let CommandBody::Sign(sign) = command.body else {
+            return Err(does_not_hold("signatures", "the command does not sign"));
+        };
+        Ok((signed.digest(), sign))
     }
 
     fn evidence<R: BufRead>(

@@ -7,7 +7,7 @@ use quorate_model::{
 
 use super::*;
 use crate::{
-    CertifiedKey, ClientError, CommandOptions, ListedKey, Prepared, Signed,
+    CertifiedKey, ClientError, CommandOptions, KeyReference, ListedKey, Prepared, Signed,
     fixtures::{made_key, node_id},
 };
 
@@ -97,6 +97,46 @@ fn a_proof_with_another_share_signer_or_signature_does_not_hold() {
     ] {
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_key_of_the_name_with_another_id_is_refused_where_the_caller_knows_the_id() {
+    let record = made_key(Scheme::Bip340).view.record;
+    let reference = |id| KeyReference {
+        name: record.name.clone(),
+        id,
+    };
+    let other = KeyId([7; 32]);
+
+    assert_eq!(reference(None).check(&record), Ok(()));
+    assert_eq!(reference(Some(record.id())).check(&record), Ok(()));
+    let error = reference(Some(other)).check(&record).unwrap_err();
+    assert!(error.to_string().contains(&other.to_string()), "{error}");
+    assert!(error.to_string().contains(&record.id().to_string()));
+    assert_eq!(ClientError::from(error).exit_class().code(), 7);
+    let renamed: KeyReference = "cold".parse().unwrap();
+    assert!(matches!(
+        renamed.check(&record),
+        Err(VerificationError::OtherKey(_))
+    ));
+}
+
+#[test]
+fn the_outcome_of_a_command_for_another_key_of_the_name_is_refused() {
+    let signing = Signing::new(Scheme::Bip340);
+    let other = Signing::new(Scheme::Bip340);
+
+    let verified = Signed::verify(
+        &other.key,
+        &signing.prepared,
+        &signing.view,
+        &signing.receipts,
+    );
+
+    assert!(matches!(
+        verified,
+        Err(ClientError::Unverified(VerificationError::OtherKey(_)))
+    ));
 }
 
 #[test]
@@ -241,6 +281,7 @@ impl Signing {
             .unwrap();
         let body = CommandBody::Sign(Sign {
             key: made.view.record.name.clone(),
+            key_id: made.view.record.id(),
             payloads: vec![Payload::message(*b"pay")],
         });
         let options = CommandOptions::default();

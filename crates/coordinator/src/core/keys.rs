@@ -151,8 +151,8 @@ impl KeyBook {
         self.0.insert(key.record.name.clone(), Entry::Verified(key));
     }
 
-    /// Takes what a node lists. One name stands for one key for ever (I4), so a second certificate
-    /// for a known name is ignored; only its proof can be news.
+    /// Takes what a node lists. Under one name one key is served, the first that is known with its
+    /// proof; a second certificate for a known name is ignored, and only a proof can be news.
     pub(super) fn learn(
         &mut self,
         pinned: &PinnedRoster,

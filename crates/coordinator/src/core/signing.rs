@@ -294,7 +294,10 @@ impl Core {
                 .all(|peer| peer.synced);
         match key {
             Some(key) if key.proof.is_some() => {
-                match math::messages(&sign.payloads, &key.record, &key.public) {
+                let messages = sign
+                    .check_key(&key.record)
+                    .and_then(|()| math::messages(&sign.payloads, &key.record, &key.public));
+                match messages {
                     Ok(messages) => {
                         if let Some(op) = self.signing.ops.get_mut(&id) {
                             op.material = Some(Material {

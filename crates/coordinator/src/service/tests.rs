@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ed25519_dalek::SigningKey;
 use hyper_util::rt::TokioIo;
 use quorate_model::{
-    CommandId, Digest, IdentityKey, Payload, Reason,
+    CommandId, Digest, IdentityKey, KeyId, Payload, Reason,
     command::{Command, CommandBody, Sign, SignedCommand},
     ids::UnixMillis,
     operation::{CommandState, CommandView},
@@ -171,6 +171,7 @@ impl Running {
             expires: created.plus(60_000),
             body: CommandBody::Sign(Sign {
                 key: "vault".parse().unwrap(),
+                key_id: KeyId([0; 32]),
                 payloads: vec![Payload::message(*b"text")],
             }),
         };

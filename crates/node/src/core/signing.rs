@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_intent::{ItemTweak, KeyFacts, SigningItem, decode_all};
 use quorate_model::{
-    CommandId, DerivationPath, Digest, Epoch, KeyName, PartyIndex, Reason, Refusal, Scheme,
-    Signature, TicketId,
+    CommandId, DerivationPath, Digest, Epoch, KeyName, KeyRecord, PartyIndex, Reason, Refusal,
+    Scheme, Signature, TicketId,
     audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
-    command::{CommandBody, CreateKey},
+    command::{CommandBody, CreateKey, Sign},
     identity::sign_digest,
     node_api::{NodeReply, ShareBatch},
     share::{
@@ -310,7 +310,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 format!("key \"{}\" signs in rounds, not with tickets", record.name),
             ));
         }
-        let items = key_and_messages(key, admitted, &request.key, request.epoch)?;
+        let items = self.key_and_messages(key, admitted, &request.key, request.epoch)?;
         let exactly = usize::from(record.threshold);
         let tasks = self.tasks(key, items, &request.items, nonces, exactly)?;
         let entry = Entry::ShareReleased(ShareReleased {
@@ -328,6 +328,53 @@ impl<D: Disk + 'static> NodeCore<D> {
             tasks,
             entry,
         })
+    }
+
+    /// Checks that the command is for the key that this node holds under its name (I4).
+    fn check_key_id(&self, sign: &Sign, record: &KeyRecord) -> Result<(), Refusal> {
+        #[cfg(debug_assertions)]
+        if self
+            .ignores_key_ids
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Ok(());
+        }
+        sign.check_key(record)
+    }
+
+    /// Checks that a command asks this key in this epoch to sign, and decodes what (P7).
+    pub(super) fn key_and_messages(
+        &self,
+        key: &LoadedKey,
+        admitted: &Admitted,
+        name: &KeyName,
+        epoch: Epoch,
+    ) -> Result<Vec<SigningItem>, Refusal> {
+        let CommandBody::Sign(sign) = &admitted.command().body else {
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                "the command does not ask to sign",
+            ));
+        };
+        let record = &key.record;
+        if sign.key != *name || record.name != *name {
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                format!("the command is for key \"{}\", not \"{name}\"", sign.key),
+            ));
+        }
+        self.check_key_id(sign, record)?;
+        if !key.active {
+            return Err(not_active(&record.name, "not every share has been proven"));
+        }
+        if epoch != record.epoch {
+            return Err(Refusal::new(
+                Reason::EpochChanged,
+                format!("key \"{}\" is in epoch {}", record.name, record.epoch),
+            )
+            .with("epoch", record.epoch));
+        }
+        messages(key, &sign.payloads)
     }
 
     /// Pairs messages with their sets and nonces; every set is checked whole (P5, P24).
@@ -524,6 +571,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(());
         };
         let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        self.check_key_id(sign, &record)?;
         decode_all(&sign.payloads, &KeyFacts::of(&record))
             .map(drop)
             .map_err(|error| Refusal::from(&error))
@@ -618,39 +666,6 @@ fn rejected(id: CommandId) -> Refusal {
         format!("command {id} was rejected by an admin"),
     )
     .with("command_id", id)
-}
-
-/// Checks that a command asks this key in this epoch to sign, and decodes what (P7).
-pub(super) fn key_and_messages(
-    key: &LoadedKey,
-    admitted: &Admitted,
-    name: &KeyName,
-    epoch: Epoch,
-) -> Result<Vec<SigningItem>, Refusal> {
-    let CommandBody::Sign(sign) = &admitted.command().body else {
-        return Err(Refusal::new(
-            Reason::RequestInvalid,
-            "the command does not ask to sign",
-        ));
-    };
-    let record = &key.record;
-    if sign.key != *name || record.name != *name {
-        return Err(Refusal::new(
-            Reason::RequestInvalid,
-            format!("the command is for key \"{}\", not \"{name}\"", sign.key),
-        ));
-    }
-    if !key.active {
-        return Err(not_active(&record.name, "not every share has been proven"));
-    }
-    if epoch != record.epoch {
-        return Err(Refusal::new(
-            Reason::EpochChanged,
-            format!("key \"{}\" is in epoch {}", record.name, record.epoch),
-        )
-        .with("epoch", record.epoch));
-    }
-    messages(key, &sign.payloads)
 }
 
 /// The messages that the payloads of a command come to, decoded here and now (P7).

@@ -15,9 +15,9 @@ mod harness;
 mod signing;
 
 use quorate_model::{
-    CommandId, Digest, Epoch, KeyPurpose, Payload, Reason, Scheme,
+    CommandId, Digest, Epoch, KeyId, KeyPurpose, Payload, Reason, Scheme,
     audit::Entry,
-    command::{CommandBody, CreateKey, EndorsementKind},
+    command::{CommandBody, CreateKey, EndorsementKind, Sign},
     key::KeyState,
     node_api::{NodeReply, NodeRequest},
     roster::Role,

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use quorate_model::{CommandId, Digest, KeyPurpose, Scheme, UnixMillis};
+use quorate_model::{CommandId, Digest, KeyId, KeyPurpose, Scheme, UnixMillis};
 use uuid::Uuid;
 
 use super::*;
@@ -61,9 +61,13 @@ fn create() -> Command {
 
 fn sign() -> Command {
     let payloads = vec![Payload::message(*b"hello"), Payload::message(Vec::new())];
-    let key = "treasury".parse().unwrap();
+    let sign = Sign {
+        key: "treasury".parse().unwrap(),
+        key_id: KeyId([4; 32]),
+        payloads,
+    };
     Command {
-        body: CommandBody::Sign(Sign { key, payloads }),
+        body: CommandBody::Sign(sign),
         ..create()
     }
 }
@@ -81,11 +85,13 @@ fn the_bytes_of_a_command_stay_as_they_are() {
         0x22, 11, 0x08, 0x80, 0xe2, 0xcf, 0xaa, 0x06, 0x10, 0xc0, 0xa9, 0xd3, 0x3a,
     ]);
     expected.extend([0x2a, 6, 0x08, 0xbc, 0xe2, 0xcf, 0xaa, 0x06]);
-    expected.extend([0x5a, 25, 0x0a, 8]);
+    expected.extend([0x5a, 59, 0x0a, 8]);
     expected.extend(b"treasury");
     expected.extend([0x12, 9, 0x08, 0x01, 0x12, 5]);
     expected.extend(b"hello");
     expected.extend([0x12, 2, 0x08, 0x01]);
+    expected.extend([0x1a, 32]);
+    expected.extend([4; 32]);
 
     assert_eq!(encode(&sign()), expected);
 }
@@ -259,6 +265,8 @@ fn each_malformed_payload_is_refused() {
     };
 
     check("sign.key", &|sign| sign.key.clear());
+    check("sign.key_id", &|sign| sign.key_id.clear());
+    check("sign.key_id", &|sign| sign.key_id.push(0));
     check("sign.payloads", &|sign| sign.payloads.clear());
     check("sign.payloads", &|sign| {
         let payload = sign.payloads[0].clone();

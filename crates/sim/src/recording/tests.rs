@@ -70,6 +70,7 @@ fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
         scheme,
         mutation: None,
         cheat: None,
+        twice: false,
     };
     let rng = ChaCha8Rng::seed_from_u64(11);
     let mut world = World::build(11, rng, Faults::NONE, &shape);

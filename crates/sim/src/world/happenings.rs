@@ -196,7 +196,9 @@ impl World {
         if self.operations[operation].done {
             return;
         }
+        let known = self.operations[operation].desk;
         let up: Vec<usize> = (0..self.desks.len())
+            .filter(|desk| known.is_none_or(|known| known == *desk))
             .filter(|desk| self.desks[*desk].is_up())
             .collect();
         if up.is_empty() {
@@ -204,6 +206,7 @@ impl World {
             return;
         }
         let desk = up[pick(&mut self.rng, up.len())];
+        self.invariants.made(&self.operations[operation]);
         let signed = self.operations[operation].signed.clone();
         match admit(&self.people.pinned, signed) {
             Ok(command) => {
@@ -279,10 +282,13 @@ impl World {
                 continue;
             }
             let delay = self.delay();
-            let request = match &self.cheat {
-                Some(cheat) => cheat.relay(node, request.clone()),
-                None => request.clone(),
-            };
+            let mut request = request.clone();
+            if let Some(coordinator) = &mut self.two_faced {
+                request = coordinator.relay(&mut self.rng, desk, request);
+            }
+            if let Some(cheat) = &self.cheat {
+                request = cheat.relay(node, request);
+            }
             let arrival = Happening::ToNode {
                 desk,
                 life,
@@ -332,6 +338,10 @@ impl World {
                 if happens(&mut self.rng, self.faults.lost) {
                     return;
                 }
+                let reply = match &self.two_faced {
+                    Some(coordinator) => reply.map(|said| coordinator.hears(desk, node, said)),
+                    None => reply,
+                };
                 let result = Box::new(reply.map_err(CallFailure::Refused));
                 let delay = self.delay();
                 let answer = Happening::ToDesk {
@@ -387,6 +397,14 @@ impl World {
             Ok(view) => view.state != CommandState::Succeeded,
             Err(refusal) => refusal.reason != Reason::RequestIdReused,
         };
+        if result.is_ok() {
+            let name = self.operations[operation].key.clone();
+            let shown = self.desks[desk].shows(&name);
+            let proven = shown.filter(|key| key.evidence.proof.is_some());
+            if let Some(key) = proven {
+                self.invariants.shown(&self.people.pinned, &key);
+            }
+        }
         let by = self.desks[desk].id();
         self.invariants
             .answered(by, &self.operations[operation], &result);

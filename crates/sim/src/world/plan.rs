@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{CommandId, DerivationPath, KeyName, Scheme, UnixMillis, roster::Role};
+use quorate_model::{CommandId, DerivationPath, KeyId, KeyName, Scheme, UnixMillis, roster::Role};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
@@ -14,6 +14,7 @@ use crate::{
     invariants::Invariants,
     machine::{Machine, Mutation},
     people::{COORDINATORS, People, coordinator_id},
+    two_faced::TwoFaced,
     workload::Speaker,
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Shape {
     pub(crate) mutation: Option<Mutation>,
     /// What node 0 does, and how often.
     pub(crate) cheat: Option<(Trick, u32)>,
+    /// One name is given to two keys of disjoint committees, by a coordinator with two faces.
+    pub(crate) twice: bool,
 }
 
 impl Shape {
@@ -44,14 +47,17 @@ impl Shape {
             .collect();
         let trick = tricks[pick(rng, tricks.len())];
         let cheats = rng.next_u32().is_multiple_of(2);
+        let twice = nodes >= 4 && rng.next_u32().is_multiple_of(3);
+        let coordinators = 1 + pick(rng, COORDINATORS);
         Self {
             nodes,
             threshold,
-            coordinators: 1 + pick(rng, COORDINATORS),
+            coordinators: if twice { COORDINATORS } else { coordinators },
             signatures: 4 + below(rng, 12),
             scheme,
             mutation: None,
-            cheat: (cheats && room && nodes > 2).then_some((trick, times)),
+            cheat: (cheats && room && nodes > 2 && !twice).then_some((trick, times)),
+            twice,
         }
     }
 }
@@ -72,14 +78,15 @@ impl World {
             node_crashes: 4,
             ..Faults::draw(&mut rng)
         };
+        let twice = mutation.needs_two_keys();
         let shape = Shape {
-            nodes: 3,
+            nodes: if twice { 4 } else { 3 },
             threshold: 2,
-            coordinators: 1,
+            coordinators: if twice { COORDINATORS } else { 1 },
             signatures: 24,
             mutation: Some(mutation),
-            // Only a split view shows that echoes are not compared.
-            cheat: mutation.is_of_all().then_some((Trick::SplitView, 3)),
+            cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
+            twice,
             ..Shape::draw(&mut rng)
         };
         Self::build(seed, rng, faults, &shape)
@@ -93,6 +100,7 @@ impl World {
             threshold: 2,
             coordinators: 1,
             cheat: Some((trick, times)),
+            twice: false,
             ..Shape::draw(&mut rng)
         };
         if trick.is_of_ecdsa() {
@@ -117,7 +125,9 @@ impl World {
         if let Some(cheat) = &cheat {
             machines[cheat.node].cheats(cheat.shares(), cheat.engine());
         }
-        let is_guilty = cheat.is_some() || shape.mutation.is_some();
+        // A node that signs with another key keeps its shares as well as any other.
+        let mutated = shape.mutation.filter(|mutation| !mutation.needs_two_keys());
+        let is_guilty = cheat.is_some() || mutated.is_some();
         let guilty = is_guilty.then(|| people.node_id(0));
         let mut world = Self {
             seed,
@@ -132,6 +142,7 @@ impl World {
             people,
             machines,
             cheat,
+            two_faced: shape.twice.then(|| TwoFaced::new(shape.nodes)),
             operations: Vec::new(),
             invariants: Invariants::new(guilty.into_iter().collect::<BTreeSet<_>>()),
             recording: None,
@@ -157,23 +168,7 @@ impl World {
         }
         let name: KeyName = self.people.key_name();
         let created = UnixMillis(EPOCH_MS);
-        let id = self.id();
-        let create = Speaker {
-            pinned: &self.people.pinned,
-            principal: self.people.admin_id(),
-            role: Role::Admin,
-            key: &self.people.admin,
-        }
-        .create(
-            id,
-            created,
-            name.clone(),
-            shape.scheme,
-            shape.threshold,
-            self.people.node_ids(),
-        );
-        self.operations.push(create);
-        self.at(20_000, Happening::Submit { operation: 0 });
+        let keys = self.plan_keys(shape, &name, created);
         for number in 0..=shape.signatures {
             let id = self.id();
             let message = format!("message {number}").into_bytes();
@@ -184,14 +179,22 @@ impl World {
                 let index = u32::try_from(number).unwrap_or(0);
                 DerivationPath::new(vec![0, index]).unwrap_or_default()
             };
+            let (key_id, desk) = keys[usize::try_from(number / 2).unwrap_or(0) % keys.len()];
             let sign = Speaker {
                 pinned: &self.people.pinned,
                 principal: self.people.client_id(),
                 role: Role::Client,
                 key: &self.people.client,
             }
-            .sign(id, created, name.clone(), shape.scheme, message, path);
-            self.operations.push(sign);
+            .sign(
+                id,
+                created,
+                (name.clone(), key_id),
+                shape.scheme,
+                message,
+                path,
+            );
+            self.operations.push(sign.through(desk));
             let when = 300_000 + below(&mut self.rng, 8_000_000);
             let operation = self.operations.len() - 1;
             // The last one waits until the faults are over.
@@ -209,6 +212,47 @@ impl World {
             let when = 30_000 + below(&mut self.rng, 8_000_000);
             self.at(when, Happening::CrashDesk { desk });
         }
+    }
+
+    /// Puts the creations into the queue; answers with the keys and the coordinator that shows each.
+    fn plan_keys(
+        &mut self,
+        shape: &Shape,
+        name: &KeyName,
+        created: UnixMillis,
+    ) -> Vec<(KeyId, Option<usize>)> {
+        let committees = match &self.two_faced {
+            Some(coordinator) => {
+                let [first, second] = coordinator.committees().clone();
+                vec![(first, Some(0)), (second, Some(1))]
+            }
+            None => vec![((0..shape.nodes).collect(), None)],
+        };
+        let mut keys = Vec::new();
+        for (nodes, desk) in committees {
+            let id = self.id();
+            let nodes: Vec<_> = nodes.iter().map(|at| self.people.node_id(*at)).collect();
+            let most = u16::try_from(nodes.len()).unwrap_or(u16::MAX);
+            let create = Speaker {
+                pinned: &self.people.pinned,
+                principal: self.people.admin_id(),
+                role: Role::Admin,
+                key: &self.people.admin,
+            }
+            .create(
+                id,
+                created,
+                name.clone(),
+                shape.scheme,
+                shape.threshold.min(most),
+                nodes,
+            );
+            keys.push((create.key_id, desk));
+            let operation = self.operations.len();
+            self.operations.push(create.through(desk));
+            self.at(20_000, Happening::Submit { operation });
+        }
+        keys
     }
 
     fn id(&mut self) -> CommandId {

@@ -7,14 +7,18 @@ const ONCE_FAILED: &[u64] = &[];
 
 #[test]
 fn two_hundred_seeds_break_no_rule() {
-    let mut signatures = 0;
+    let (mut signatures, mut twice) = (0, 0);
     for seed in 0..200 {
         match World::from_seed(seed).run() {
-            Ok(report) => signatures += report.signatures,
+            Ok(report) => {
+                signatures += report.signatures;
+                twice += u32::from(report.keys == 2);
+            }
             Err(violation) => panic!("{violation}"),
         }
     }
     assert!(signatures > 1_000, "only {signatures} signatures were made");
+    assert!(twice > 20, "only {twice} runs gave a name to two keys");
 }
 
 #[test]
@@ -57,6 +61,12 @@ fn a_journal_without_fsync_is_found() {
 #[test]
 fn a_node_that_does_not_compare_echoes_is_found() {
     assert_eq!(found(Mutation::SkipsEcho), "P15");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_node_that_signs_with_another_key_of_the_name_is_found() {
+    assert_eq!(found(Mutation::IgnoresKeyId), "I4");
 }
 
 /// What comes of a trick that is played once: a key, every signature, and proof.

@@ -102,7 +102,7 @@ impl Export {
         let all = client.list_evidence().await?;
         for (at, (node, evidence)) in all.iter().enumerate() {
             let certificate = match audit::key_of_evidence(evidence) {
-                Some(key) => Some(client.look_up(&key).await?.certificate().to_vec()),
+                Some(key) => Some(client.look_up(&key.into()).await?.certificate().to_vec()),
                 None => None,
             };
             let certificate = certificate.as_deref();

@@ -1,11 +1,12 @@
 //! `quorate key address`.
 
 use clap::{Args, ValueEnum};
-use quorate_client::model::{DerivationPath, KeyName, Refusal};
+use quorate_client::model::{DerivationPath, Refusal};
 use quorate_intent::{KeyFacts, Network, address, solana_address};
 use serde_json::json;
 
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     output::{self, Table},
@@ -14,8 +15,8 @@ use crate::{
 /// Show the address that a key receives at, after verifying its certificate.
 #[derive(Debug, Args)]
 pub(crate) struct Address {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// Child of the key, as m/0/5
     #[arg(long, default_value = "m")]
     path: DerivationPath,
@@ -39,7 +40,7 @@ enum Chain {
 impl Address {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
-        let key = client.key(&self.name).await?;
+        let key = client.key(&self.key.reference()).await?;
         let record = key.record();
         let facts = KeyFacts::of(record);
         let address = match self.chain {

@@ -91,6 +91,7 @@ impl Create {
         let record = key.record();
         let mut table = Table::default();
         table.pair("key", &record.name);
+        table.pair("id", record.id());
         table.pair("scheme", record.scheme);
         table.pair("purpose", purposes_text(&record.purposes));
         table.pair(

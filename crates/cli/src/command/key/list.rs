@@ -20,8 +20,16 @@ impl List {
         let client = context.connect_to_read().await?;
         let keys = client.list_keys().await?;
         let value: Value = keys.iter().map(key_json).collect();
-        let mut table =
-            Table::with_header(&["NAME", "SCHEME", "PURPOSE", "STATE", "T", "N", "PUBLIC KEY"]);
+        let mut table = Table::with_header(&[
+            "NAME",
+            "SCHEME",
+            "PURPOSE",
+            "STATE",
+            "T",
+            "N",
+            "PUBLIC KEY",
+            "ID",
+        ]);
         for key in &keys {
             table.row(row(key));
         }
@@ -29,7 +37,7 @@ impl List {
     }
 }
 
-fn row(key: &ListedKey) -> [String; 7] {
+fn row(key: &ListedKey) -> [String; 8] {
     let record = key.record();
     [
         record.name.to_string(),
@@ -39,5 +47,6 @@ fn row(key: &ListedKey) -> [String; 7] {
         record.threshold.to_string(),
         record.participants.len().to_string(),
         hex::encode(&record.group_key),
+        record.id().to_string(),
     ]
 }

@@ -20,7 +20,7 @@ pub(crate) struct Show {
 impl Show {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
-        let key = client.look_up(&self.name).await?;
+        let key = client.look_up(&self.name.clone().into()).await?;
         let record = key.record();
         let nodes: Vec<_> = record
             .participants
@@ -29,6 +29,7 @@ impl Show {
             .collect();
         let mut table = Table::default();
         table.pair("name", &record.name);
+        table.pair("id", record.id());
         table.pair("scheme", record.scheme);
         table.pair("purpose", purposes_text(&record.purposes));
         table.pair("state", key.state());

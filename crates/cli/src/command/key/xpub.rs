@@ -1,11 +1,12 @@
 //! `quorate key xpub`.
 
 use clap::Args;
-use quorate_client::model::{KeyName, Refusal, Scheme};
+use quorate_client::model::{Refusal, Scheme};
 use quorate_intent::{KeyFacts, Network, watch_only};
 use serde_json::json;
 
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     output::{self, Table},
@@ -17,8 +18,8 @@ use crate::{
 /// of BIP32-Ed25519 (Khovratovich and Law, 2017), which is not SLIP-10.
 #[derive(Debug, Args)]
 pub(crate) struct Xpub {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// bitcoin, testnet, signet or regtest
     #[arg(long, default_value = "bitcoin")]
     network: Network,
@@ -27,7 +28,7 @@ pub(crate) struct Xpub {
 impl Xpub {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
-        let key = client.key(&self.name).await?;
+        let key = client.key(&self.key.reference()).await?;
         let record = key.record();
         let mut table = Table::default();
         let value = if record.scheme == Scheme::Ed25519 {

@@ -1,16 +1,16 @@
 //! `quorate sign digest`.
 
 use clap::Args;
-use quorate_client::model::{DerivationPath, Digest as Digest32, KeyName, Payload};
+use quorate_client::model::{DerivationPath, Digest as Digest32, Payload};
 
 use super::{Common, sign, signed_json, signed_table};
-use crate::{context::Context, error::CliError, output};
+use crate::{args::KeyArg, context::Context, error::CliError, output};
 
 /// Sign a digest of 32 bytes. Nobody can say what it means: the key needs the purpose digests.
 #[derive(Debug, Args)]
 pub(crate) struct Digest {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// The digest, 64 hex digits
     #[arg(long, value_parser = digest)]
     hex: Digest32,
@@ -24,7 +24,7 @@ pub(crate) struct Digest {
 impl Digest {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let payload = Payload::digest(self.hex.as_bytes().to_vec()).at(self.path.clone());
-        match sign(context, &self.name, payload, &self.common).await? {
+        match sign(context, &self.key, payload, &self.common).await? {
             Some(signed) => output::print(
                 context.format(),
                 &signed_json(&signed, &self.path)?,

@@ -1,10 +1,10 @@
 //! `quorate sign evm-message`.
 
 use clap::Args;
-use quorate_client::model::{DerivationPath, KeyName, Payload, PayloadKind};
+use quorate_client::model::{DerivationPath, Payload, PayloadKind};
 
 use super::{Common, message::Content, print_evm_message, sign};
-use crate::{context::Context, error::CliError};
+use crate::{args::KeyArg, context::Context, error::CliError};
 
 /// Sign a personal message (EIP-191) with an ecdsa-secp256k1 key that has the purpose messages.
 ///
@@ -12,8 +12,8 @@ use crate::{context::Context, error::CliError};
 /// digest.
 #[derive(Debug, Args)]
 pub(crate) struct EvmMessage {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     #[command(flatten)]
     content: Content,
     /// Child of the key that signs, as m/0/5
@@ -27,7 +27,7 @@ impl EvmMessage {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let payload = Payload::new(PayloadKind::EvmMessage, self.content.read()?);
         let payload = payload.at(self.path.clone());
-        match sign(context, &self.name, payload, &self.common).await? {
+        match sign(context, &self.key, payload, &self.common).await? {
             Some(signed) => print_evm_message(context, &signed, &self.path),
             None => Ok(()),
         }

@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::{
-    ClientError, EvmRequest,
-    model::{DerivationPath, KeyName},
-};
+use quorate_client::{ClientError, EvmRequest, model::DerivationPath};
 use serde_json::json;
 
 use super::{Common, sign_checked, signed_json, signed_table};
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     input,
@@ -23,8 +21,8 @@ use crate::{
 /// fields for fees. `from` is optional, and must be the account of the key when it is there.
 #[derive(Debug, Args)]
 pub(crate) struct EvmTx {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// Transaction, the JSON parameter of `eth_signTransaction`; - for standard input
     #[arg(long = "in", value_name = "FILE")]
     input: PathBuf,
@@ -40,7 +38,7 @@ impl EvmTx {
         let json = input::read(&self.input)?;
         let request = EvmRequest::from_json(&json).map_err(ClientError::from)?;
         let payload = request.payload().at(self.path.clone());
-        let signed = sign_checked(context, &self.name, payload, &self.common, |key| {
+        let signed = sign_checked(context, &self.key, payload, &self.common, |key| {
             Ok(request.check_from(key.evm_address(&self.path)?)?)
         });
         let Some(signed) = signed.await? else {

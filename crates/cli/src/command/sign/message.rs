@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::model::{DerivationPath, KeyName, Payload};
+use quorate_client::model::{DerivationPath, Payload};
 
 use super::{Common, sign, signed_json, signed_table};
-use crate::{context::Context, error::CliError, input, output};
+use crate::{args::KeyArg, context::Context, error::CliError, input, output};
 
 /// Sign exact bytes.
 #[derive(Debug, Args)]
 pub(crate) struct Message {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     #[command(flatten)]
     content: Content,
     /// Child of the key that signs, as m/0/5
@@ -46,7 +46,7 @@ impl Content {
 impl Message {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let payload = Payload::message(self.content.read()?).at(self.path.clone());
-        match sign(context, &self.name, payload, &self.common).await? {
+        match sign(context, &self.key, payload, &self.common).await? {
             Some(signed) => output::print(
                 context.format(),
                 &signed_json(&signed, &self.path)?,

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_client::model::{DerivationPath, KeyName, Payload};
+use quorate_client::model::{DerivationPath, Payload};
 use serde_json::json;
 
 use super::{Common, sign, signed_json, signed_table};
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     input::{self, PsbtForm},
@@ -17,8 +18,8 @@ use crate::{
 /// Sign the inputs of a PSBT that belong to the key.
 #[derive(Debug, Args)]
 pub(crate) struct Psbt {
-    /// Name of the key
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// PSBT, binary or base64, - for standard input
     #[arg(long = "in", value_name = "FILE")]
     input: PathBuf,
@@ -39,7 +40,7 @@ impl Psbt {
             allow_high_fee: self.allow_high_fee,
             ..Payload::psbt(psbt)
         };
-        let Some(signed) = sign(context, &self.name, payload, &self.common).await? else {
+        let Some(signed) = sign(context, &self.key, payload, &self.common).await? else {
             return Ok(());
         };
         let psbts = signed.psbts();

@@ -5,24 +5,26 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use quorate_client::{
     ClientError,
-    model::{DerivationPath, KeyName, Payload, Refusal},
+    model::{DerivationPath, Payload, Refusal},
 };
 use quorate_intent::{Undecodable, solana};
 use serde_json::json;
 
 use super::{Common, sign, signed_json, signed_table};
 use crate::{
+    args::KeyArg,
     context::Context,
     error::CliError,
     input::{self, TextForm},
     output,
 };
 
-/// Sign a Solana message with an ed25519 key that has the purpose transactions.
+/// Sign a Solana message with an ed25519 key that has the purpose transactions and is one of the
+/// message's signers.
 #[derive(Debug, Args)]
 pub(crate) struct Solana {
-    /// Name of the key, which must be one of the message's signers
-    name: KeyName,
+    #[command(flatten)]
+    key: KeyArg,
     /// Message (legacy or version 0), binary, base64 or 0x-hex; - for standard input
     #[arg(long = "in", value_name = "FILE")]
     input: PathBuf,
@@ -41,7 +43,7 @@ impl Solana {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let (form, message) = TextForm::read(input::read(&self.input)?);
         let payload = Payload::solana_message(message.clone()).at(self.path.clone());
-        let Some(signed) = sign(context, &self.name, payload, &self.common).await? else {
+        let Some(signed) = sign(context, &self.key, payload, &self.common).await? else {
             return Ok(());
         };
         let signature = signed.outcome().signatures.first();

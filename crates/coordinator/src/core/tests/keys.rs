@@ -130,6 +130,7 @@ fn a_key_that_another_coordinator_created_is_found_when_it_is_used() {
     other.key("vault", Scheme::Bip340, 2);
     // The nodes hold a key that this coordinator has never seen listed.
     std::mem::swap(&mut world.nodes, &mut other.nodes);
+    world.created = other.created;
     world.pass(50);
     assert!(world.core.keys(None, 10).is_empty());
     let signed = world.signature("vault", &["a"]);

@@ -530,12 +530,8 @@ fn a_command_that_expires_while_it_waits_is_expired() {
     let mut world = world(3, 2);
     world.disconnect(0);
     world.disconnect(2);
-    let (command, _) = world.command(quorate_model::command::CommandBody::Sign(
-        quorate_model::command::Sign {
-            key: "vault".parse().unwrap(),
-            payloads: vec![quorate_model::Payload::message(*b"a")],
-        },
-    ));
+    let sign = world.sign("vault", vec![quorate_model::Payload::message(*b"a")]);
+    let (command, _) = world.command(quorate_model::command::CommandBody::Sign(sign));
     let short = quorate_model::command::Command {
         expires: command.created.plus(500),
         ..command
@@ -577,13 +573,9 @@ fn a_signer_is_pending_in_one_attempt_and_attempts_are_bounded() {
 fn an_unknown_key_or_a_payload_that_it_cannot_sign_denies_the_command() {
     let mut world = world(3, 2);
     let nobody = world.signature("nobody", &["a"]);
+    let digest = world.sign("vault", vec![quorate_model::Payload::digest([7; 32])]);
     let digest = world
-        .command(quorate_model::command::CommandBody::Sign(
-            quorate_model::command::Sign {
-                key: "vault".parse().unwrap(),
-                payloads: vec![quorate_model::Payload::digest([7; 32])],
-            },
-        ))
+        .command(quorate_model::command::CommandBody::Sign(digest))
         .1;
 
     let nobody = world.submit(&nobody);
@@ -596,6 +588,26 @@ fn an_unknown_key_or_a_payload_that_it_cannot_sign_denies_the_command() {
     };
     check(nobody, Reason::KeyUnknown);
     check(digest, Reason::PurposeMismatch);
+}
+
+#[test]
+fn a_command_for_another_key_of_the_name_is_denied_and_asks_no_node() {
+    let mut world = world(3, 2);
+    let other = quorate_model::command::Sign {
+        key_id: quorate_model::KeyId([7; 32]),
+        ..world.sign("vault", vec![quorate_model::Payload::message(*b"a")])
+    };
+    let (_, other) = world.command(quorate_model::command::CommandBody::Sign(other));
+    world.requests.clear();
+
+    let handle = world.submit(&other);
+    world.run();
+
+    let view = world.view(handle);
+    assert_eq!(view.state, CommandState::Denied);
+    assert_eq!(view.error.as_ref().unwrap().reason, Reason::KeyIdMismatch);
+    let is_shares = |request: &NodeRequest| matches!(request, NodeRequest::SignShares { .. });
+    assert!(!world.requests.iter().any(|(_, request)| is_shares(request)));
 }
 
 #[test]

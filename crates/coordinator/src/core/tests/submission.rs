@@ -2,7 +2,7 @@
 
 use quorate_model::{
     Reason, Refusal, Scheme,
-    command::{Command, CommandBody, Sign},
+    command::{Command, CommandBody},
     ids::UnixMillis,
     node_api::NodeRequest,
     operation::CommandState,
@@ -126,15 +126,11 @@ fn callers_who_submit_the_same_command_at_once_share_its_outcome() {
 fn an_id_with_other_bytes_is_refused_whether_it_runs_is_over_or_is_only_stored() {
     let mut world = World::new(3);
     world.key("vault", Scheme::Bip340, 2);
-    let sign = |text: &str| {
-        CommandBody::Sign(Sign {
-            key: "vault".parse().unwrap(),
-            payloads: vec![Payload::message(text.as_bytes())],
-        })
-    };
-    let (command, first) = world.command(sign("a"));
+    let first = world.sign("vault", vec![Payload::message(*b"a")]);
+    let second = world.sign("vault", vec![Payload::message(*b"b")]);
+    let (command, first) = world.command(CommandBody::Sign(first));
     let other = world.endorsed(&Command {
-        body: sign("b"),
+        body: CommandBody::Sign(second),
         ..command
     });
     world.silence(0);
@@ -164,11 +160,8 @@ fn an_id_with_other_bytes_is_refused_whether_it_runs_is_over_or_is_only_stored()
 fn a_command_past_its_time_is_refused_and_asks_no_node() {
     let mut world = World::new(3);
     world.key("vault", Scheme::Bip340, 2);
-    let sign = CommandBody::Sign(Sign {
-        key: "vault".parse().unwrap(),
-        payloads: vec![Payload::message(*b"a")],
-    });
-    let (command, _) = world.command(sign);
+    let sign = world.sign("vault", vec![Payload::message(*b"a")]);
+    let (command, _) = world.command(CommandBody::Sign(sign));
     let old = Command {
         created: UnixMillis(WALL - 10),
         expires: UnixMillis(WALL),

@@ -7,7 +7,8 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    Digest, IdentityKey, KeyName, KeyPurpose, NodeId, Payload, Purposes, Refusal, Scheme, TicketId,
+    Digest, IdentityKey, KeyId, KeyName, KeyPurpose, NodeId, Payload, Purposes, Refusal, Scheme,
+    TicketId,
     command::{Command, CommandBody, CreateKey, EndorsementKind, Sign, SignedCommand},
     ids::{CommandId, UnixMillis},
     node_api::NodeRequest,
@@ -106,6 +107,8 @@ pub(super) struct World {
     rng: ChaCha20Rng,
     next_handle: Handle,
     next_command: u128,
+    /// The key whose creation was commanded last under a name.
+    pub(super) created: BTreeMap<KeyName, KeyId>,
 }
 
 impl World {
@@ -148,6 +151,7 @@ impl World {
             rng: ChaCha20Rng::seed_from_u64(5),
             next_handle: 0,
             next_command: 0,
+            created: BTreeMap::new(),
         };
         for id in world.ids() {
             world.push(Event::LinkUp { node: id });
@@ -340,6 +344,10 @@ impl World {
             body,
         };
         let signed = self.endorsed(&command);
+        if let CommandBody::CreateKey(create) = &command.body {
+            let id = KeyId::of(&signed.digest());
+            self.created.insert(create.key.clone(), id);
+        }
         (command, signed)
     }
 
@@ -382,14 +390,20 @@ impl World {
     }
 
     pub(super) fn signature(&mut self, key: &str, messages: &[&str]) -> SignedCommand {
-        let sign = Sign {
-            key: key.parse().unwrap(),
-            payloads: messages
-                .iter()
-                .map(|m| Payload::message(m.as_bytes()))
-                .collect(),
-        };
+        let payloads = messages.iter().map(|m| Payload::message(m.as_bytes()));
+        let sign = self.sign(key, payloads.collect());
         self.command(CommandBody::Sign(sign)).1
+    }
+
+    /// A request for signatures by the key that was created last under its name.
+    pub(super) fn sign(&self, key: &str, payloads: Vec<Payload>) -> Sign {
+        let key: KeyName = key.parse().unwrap();
+        let none = KeyId([0; 32]);
+        Sign {
+            key_id: self.created.get(&key).copied().unwrap_or(none),
+            key,
+            payloads,
+        }
     }
 
     pub(super) fn admitted(&self, signed: &SignedCommand) -> Admitted {

@@ -38,7 +38,7 @@ use crate::{
         loaded::LoadedKey,
         lock,
         rounds::{Asked, Run, Turn, encode_all, told, unknown_session},
-        signing::{check_binding_within, child_of, key_and_messages},
+        signing::{check_binding_within, child_of},
     },
     disk::Disk,
 };
@@ -200,7 +200,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         request: &SigningRequest,
     ) -> Result<(Facts, quorate_intent::SigningItem), Refusal> {
         share_of(key)?;
-        let mut messages = key_and_messages(key, admitted, &request.key, request.epoch)?;
+        let mut messages = self.key_and_messages(key, admitted, &request.key, request.epoch)?;
         let items = messages.len();
         let at = usize::try_from(request.item).unwrap_or(usize::MAX);
         if at >= items {

@@ -8,12 +8,8 @@ fn a_command_id_belongs_to_its_bytes() {
     let mut cluster = Cluster::new(3);
     let certificate = cluster.create("notes", Scheme::Bip340, 2);
     let id = CommandId(Uuid::from_u128(77));
-    let body = |text: &[u8]| {
-        CommandBody::Sign(quorate_model::command::Sign {
-            key: "notes".parse().unwrap(),
-            payloads: vec![Payload::message(text)],
-        })
-    };
+    let body =
+        |text: &[u8]| CommandBody::Sign(cluster.sign_body("notes", vec![Payload::message(text)]));
     let (first, second) = (
         cluster.signed(id, Role::Client, body(b"a")),
         cluster.signed(id, Role::Client, body(b"b")),

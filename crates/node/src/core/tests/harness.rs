@@ -2,11 +2,11 @@
 
 mod roster;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, CoordinatorId, Epoch, IdentityKey, KeyPurpose, NodeId, PartyIndex, Payload,
+    CommandId, CoordinatorId, Epoch, IdentityKey, KeyId, KeyPurpose, NodeId, PartyIndex, Payload,
     Purposes, Refusal, Scheme, UnixMillis,
     bytes::Nonce32,
     certificate::{CommitCertificate, PossessionProof},
@@ -45,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) rng: ChaCha20Rng,
     pub(crate) monotonic_ms: u64,
     pub(crate) next_id: u128,
+    /// The key whose creation was commanded last under a name.
+    pub(crate) created: BTreeMap<String, KeyId>,
 }
 
 pub(crate) fn coordinator() -> CoordinatorId {
@@ -93,6 +95,7 @@ impl Cluster {
             rng,
             monotonic_ms: 0,
             next_id: 1,
+            created: BTreeMap::new(),
         }
     }
 
@@ -191,16 +194,26 @@ impl Cluster {
             purposes: Purposes::new(purposes.to_vec()).unwrap(),
             accept_fragile: true,
         };
-        self.signed(id, Role::Admin, CommandBody::CreateKey(create))
+        let command = self.signed(id, Role::Admin, CommandBody::CreateKey(create));
+        self.created
+            .insert(name.to_owned(), KeyId::of(&command.digest()));
+        command
     }
 
+    /// A request for signatures by a key that was created last under its name.
     pub(crate) fn sign_command(&mut self, name: &str, payloads: Vec<Payload>) -> SignedCommand {
         let id = self.command_id();
-        let sign = Sign {
+        let sign = CommandBody::Sign(self.sign_body(name, payloads));
+        self.signed(id, Role::Client, sign)
+    }
+
+    pub(crate) fn sign_body(&self, name: &str, payloads: Vec<Payload>) -> Sign {
+        let none = KeyId([0; 32]);
+        Sign {
             key: name.parse().unwrap(),
+            key_id: self.created.get(name).copied().unwrap_or(none),
             payloads,
-        };
-        self.signed(id, Role::Client, CommandBody::Sign(sign))
+        }
     }
 
     /// Runs the ceremony up to PREPARED of every node.

@@ -128,10 +128,7 @@ fn one_batch_cannot_bind_an_id_twice() {
     let id = CommandId(Uuid::from_u128(78));
     let mut requests = Vec::new();
     for text in [b"a", b"b"] {
-        let sign = quorate_model::command::Sign {
-            key: "notes".parse().unwrap(),
-            payloads: vec![Payload::message(*text)],
-        };
+        let sign = cluster.sign_body("notes", vec![Payload::message(*text)]);
         let command = cluster.signed(id, Role::Client, CommandBody::Sign(sign));
         let set = cluster.set(&[0, 1], Scheme::Bip340);
         requests.push(cluster.share_request(&command, &certificate, &[set]));
@@ -163,6 +160,44 @@ fn a_key_signs_only_under_its_purpose() {
     assert_eq!(refused(Payload::message([1; 32])), Reason::PurposeMismatch);
     let proof = quorate_model::payload::pop_message(&Digest::new([1; 32]));
     assert_eq!(refused(Payload::message(proof)), Reason::PayloadRefused);
+}
+
+#[test]
+fn a_command_for_another_key_of_the_name_is_refused() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create("notes", Scheme::Bip340, 2);
+    let held = cluster.created["notes"];
+    let other = KeyId([7; 32]);
+    let id = cluster.command_id();
+    let sign = Sign {
+        key_id: other,
+        ..cluster.sign_body("notes", vec![Payload::message(*b"one")])
+    };
+    let command = cluster.signed(id, Role::Client, CommandBody::Sign(sign));
+    let set = cluster.set(&[0, 1], Scheme::Bip340);
+    let request = cluster.share_request(&command, &certificate, &[set]);
+
+    let signed = cluster.shares(0, &request).unwrap_err();
+    let validated = cluster
+        .ask(0, NodeRequest::Validate { command })
+        .unwrap_err();
+
+    for refusal in [signed, validated] {
+        assert_eq!(refusal.reason, Reason::KeyIdMismatch);
+        assert_eq!(refusal.get("key_id"), Some(other.to_string().as_str()));
+        assert_eq!(refusal.get("held"), Some(held.to_string().as_str()));
+    }
+    assert_eq!(reason(cluster.shares(0, &request)), Reason::TicketUnknown);
+    let appended = cluster.cores[0].checkpoint_now(cluster.reading()).unwrap();
+    cluster.cores[0].journal().commit(&appended).unwrap();
+    let refused = entries(&cluster, 0)
+        .into_iter()
+        .filter(|entry| match entry {
+            Entry::Refused(refused) => refused.reason == "KEY_ID_MISMATCH",
+            _ => false,
+        })
+        .count();
+    assert_eq!(refused, 1);
 }
 
 #[test]
