@@ -24,9 +24,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("quorate_v1.bin"), public.encode_to_vec())?;
 
     let all = protox::compile(PUBLIC.into_iter().chain([NODE]), [&protos])?;
+    let mut bare = all.clone();
+    for file in &mut bare.file {
+        file.source_code_info = None;
+    }
+    fs::write(out.join("all.bin"), bare.encode_to_vec())?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::codec::BoundedCodec")
         .extern_path(".google.api", "::prost_types")
-        .compile_fds(all)?;
+        .compile_fds_with_config(all, config)?;
     Ok(())
 }

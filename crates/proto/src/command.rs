@@ -15,6 +15,7 @@ use crate::{
     convert::{
         Malformed, array, bounded, digest, known, list, name, present, small, time, timestamp,
     },
+    lists,
     names::uuid,
     v1,
 };
@@ -38,6 +39,10 @@ pub fn decode(bytes: &[u8]) -> Result<Command, Refusal> {
         );
         return Err(Refusal::new(Reason::TooLarge, message).with("bytes", bytes.len()));
     }
+    lists::check::<v1::Command>(bytes).map_err(|refusal| {
+        let field = refusal.get("field").unwrap_or_default();
+        undecodable(&refusal.message).with("field", field)
+    })?;
     let wire = v1::Command::decode(bytes).map_err(|_| undecodable("it is no protobuf message"))?;
     let command = command(wire).map_err(|Malformed { field, problem, .. }| {
         undecodable(&format!("{field}: {problem}")).with("field", field)

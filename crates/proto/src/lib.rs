@@ -6,9 +6,11 @@
 
 pub mod admission;
 pub mod certificate;
+pub mod codec;
 pub mod command;
 mod convert;
 pub mod limits;
+pub mod lists;
 pub mod names;
 pub mod node_api;
 pub mod operation;

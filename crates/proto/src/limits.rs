@@ -1,6 +1,9 @@
 //! Size limits of whole messages. A receiver cuts off what is larger before it decodes anything.
 
-use quorate_model::share::ShareRequest;
+use quorate_model::{
+    payload::MAX_SIGNING_ITEMS,
+    share::{MAX_SHARE_BATCH, ShareRequest},
+};
 
 /// The largest request to the public API: a command of 4 MiB, its endorsements, and room.
 pub const MAX_PUBLIC_REQUEST_BYTES: usize = 8 << 20;
@@ -19,11 +22,27 @@ pub const MAX_NODE_REPLY_BYTES: usize = 6 << 20;
 /// The largest page of a node's keys or of its journal.
 pub const MAX_PAGE_BYTES: usize = 4 << 20;
 
+/// The most items on a page of the public API.
+pub const MAX_PUBLIC_PAGE: usize = 1_000;
+
+/// The most keys or records on a page of a node.
+pub const MAX_NODE_PAGE: usize = 1 << 16;
+
+/// The most signatures below a roster: every principal that one can list.
+pub const MAX_ROSTER_SIGNATURES: usize = 4_096;
+
+/// The most variable parts of a refusal.
+pub const MAX_REFUSAL_PARTS: usize = 64;
+
 /// The largest evidence, in bytes.
 pub const MAX_EVIDENCE_BYTES: usize = 1 << 20;
 
 /// What is enough for a request or an answer that holds no command, no certificate and no page.
 const SMALL_BYTES: usize = 256 << 10;
+
+/// What a list takes for each of its elements before these have any content, as vectors grow to
+/// twice their length: nothing to speak of but for the signing sets of a whole batch.
+const SIGNING_SETS_BYTES: usize = MAX_SHARE_BATCH * MAX_SIGNING_ITEMS * 2 * size_of::<Vec<u8>>();
 
 /// What an endorsement takes at the most on the wire: a principal's name, a role, a signature.
 const ENDORSEMENT_BYTES: usize = 192;
@@ -41,6 +60,8 @@ pub struct CallLimits {
     pub request: usize,
     /// The largest answer, in bytes.
     pub reply: usize,
+    /// What the lists of a decoded request take beside the content of their elements, in bytes.
+    pub lists: usize,
 }
 
 /// The limits of a method of the node API, by its HTTP path. What is no method has small ones.
@@ -62,7 +83,16 @@ pub fn node_call(path: &str) -> CallLimits {
         "BeginCeremony" | "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_PAGE_BYTES),
         _ => (SMALL_BYTES, SMALL_BYTES),
     };
-    CallLimits { request, reply }
+    let lists = if method == "SignShares" {
+        SIGNING_SETS_BYTES
+    } else {
+        0
+    };
+    CallLimits {
+        request,
+        reply,
+        lists,
+    }
 }
 
 /// At most how many bytes a share request takes on the wire.
@@ -99,7 +129,6 @@ mod tests {
         },
         identity::Signature,
         node_api::NodeRequest,
-        payload::MAX_SIGNING_ITEMS,
         roster::Role,
         share::{Commitments, SetEntry, SetOfSigners},
     };

@@ -7,11 +7,9 @@ use quorate_model::{
 
 use crate::{
     convert::{list, name, signature},
+    limits::MAX_ROSTER_SIGNATURES,
     v1,
 };
-
-/// The most signatures on a roster that are read: every principal that one can list.
-const MAX_SIGNATURES: usize = 4096;
 
 impl From<SignedRoster> for v1::Roster {
     fn from(roster: SignedRoster) -> Self {
@@ -29,12 +27,17 @@ impl From<SignedRoster> for v1::Roster {
 impl TryFrom<v1::Roster> for SignedRoster {
     type Error = Refusal;
     fn try_from(wire: v1::Roster) -> Result<Self, Refusal> {
-        let signatures = list("signatures", wire.signatures, MAX_SIGNATURES, |signed| {
-            Ok(RosterSignature {
-                principal: name("signatures.principal", signed.principal)?,
-                signature: signature("signatures.signature", &signed.signature)?,
-            })
-        })?;
+        let signatures = list(
+            "signatures",
+            wire.signatures,
+            MAX_ROSTER_SIGNATURES,
+            |signed| {
+                Ok(RosterSignature {
+                    principal: name("signatures.principal", signed.principal)?,
+                    signature: signature("signatures.signature", &signed.signature)?,
+                })
+            },
+        )?;
         Ok(Self {
             roster: wire.text,
             signatures,

@@ -79,6 +79,27 @@ async fn a_request_that_is_larger_than_its_kind_may_be_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_request_full_of_empty_messages_is_refused_before_it_is_decoded() {
+    let cluster = Cluster::new();
+    let mut listening = cluster.listen("coordinator-1").await;
+    let node = Scripted::new("node-a", 1);
+    let _running = cluster.dial("node-a", &node, &[&listening]);
+    let link = listening.up("node-a").await;
+
+    let full = quorate_proto::node::v1::SignSharesRequest {
+        requests: vec![quorate_proto::node::v1::ShareRequest::default(); 100_000],
+    };
+    let status = link.client.clone().sign_shares(full).await.unwrap_err();
+
+    let refusal = quorate_proto::status::from_status(&status).unwrap();
+    assert_eq!(refusal.reason, Reason::TooLarge);
+    // The words of the codec: the conversion would say how many there are.
+    assert_eq!(refusal.message, "requests: more than 256 items");
+    assert_eq!(link.call(evidence(1), LIMIT).await, Ok(NodeReply::Done));
+    assert_eq!(node.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn calls_beyond_the_room_of_a_link_wait() {
     let cluster = Cluster::new();
     let mut listening = cluster.listen("coordinator-1").await;

@@ -1,11 +1,9 @@
 //! Pages: their size, their filter, and where they go on.
 
+pub(super) use quorate_proto::limits::MAX_PUBLIC_PAGE as MAX_PAGE;
 use tonic::Status;
 
 use super::invalid;
-
-/// The most items on one page.
-pub(super) const MAX_PAGE: usize = 1_000;
 
 /// The items on a page when the caller leaves it to the server.
 const DEFAULT_PAGE: usize = 100;

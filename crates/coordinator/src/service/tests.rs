@@ -290,6 +290,24 @@ async fn refusals_come_as_statuses_with_their_reasons() {
 }
 
 #[tokio::test]
+async fn a_request_full_of_empty_messages_is_refused_before_it_is_decoded() {
+    let running = Running::start().await;
+    let mut commands = CommandServiceClient::new(running.channel().await);
+    let (_, signed) = running.command();
+    let full = v1::SubmitCommandRequest {
+        endorsements: vec![v1::Endorsement::default(); 100_000],
+        ..submission(&signed, None)
+    };
+
+    let status = commands.submit_command(full).await.unwrap_err();
+
+    let refusal = from_status(&status).unwrap();
+    assert_eq!(refusal.reason, Reason::TooLarge);
+    // The words of the codec: the conversion would say how many there are.
+    assert_eq!(refusal.message, "endorsements: more than 64 items");
+}
+
+#[tokio::test]
 async fn commands_are_listed_in_pages_and_by_state() {
     let running = Running::start().await;
     let mut commands = CommandServiceClient::new(running.channel().await);

@@ -42,7 +42,8 @@ fn pieces(limits: CallLimits) -> u32 {
     let bytes = limits
         .request
         .saturating_add(limits.reply)
-        .saturating_mul(2);
+        .saturating_mul(2)
+        .saturating_add(limits.lists);
     u32::try_from(bytes.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX)
 }
 
@@ -90,7 +91,7 @@ mod tests {
 
         assert_eq!(
             taken.len(),
-            LINK_BYTES / (2 * (large.request + large.reply))
+            LINK_BYTES / (2 * (large.request + large.reply) + large.lists)
         );
         taken.pop();
         assert!(at_once(&room, large).is_some());

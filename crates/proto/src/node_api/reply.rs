@@ -13,13 +13,10 @@ use quorate_model::{
 
 use crate::{
     convert::{Malformed, bounded, known, list, name, present, signature, small, store, stored},
-    limits::{MAX_EVIDENCE_BYTES, MAX_NODE_REPLY_BYTES},
+    limits::{MAX_EVIDENCE_BYTES, MAX_NODE_PAGE, MAX_NODE_REPLY_BYTES},
     node::v1 as pb,
     types, v1,
 };
-
-/// The most entries in a page of keys or records that are read.
-const MAX_PAGE: usize = 1 << 16;
 
 fn other_kind() -> Refusal {
     Refusal::new(
@@ -57,7 +54,7 @@ replies! {
     ListKeysResponse => NodeReply::Keys(keys), Self {
         keys: keys.into_iter().map(listing_to_wire).collect(),
     };
-    |wire| { Self::Keys(list("keys", wire.keys, MAX_PAGE, listing)?) }
+    |wire| { Self::Keys(list("keys", wire.keys, MAX_NODE_PAGE, listing)?) }
 
     MakeTicketsResponse => NodeReply::Tickets(batch), Self { batch: store(&batch)? };
     |wire| { Self::Tickets(stored("batch", &wire.batch)?) }
@@ -101,7 +98,7 @@ replies! {
     };
     |wire| {
         Self::Audit(AuditPage {
-            records: list("records", wire.records, MAX_PAGE, Ok)?,
+            records: list("records", wire.records, MAX_NODE_PAGE, Ok)?,
             durable: wire.durable_sequence,
         })
     }
