@@ -9,6 +9,7 @@
 
 mod children;
 mod commands;
+mod ecdsa_psbt;
 mod errors;
 mod faults;
 mod harness;
