@@ -10,6 +10,7 @@
 mod children;
 mod commands;
 mod ecdsa;
+mod ecdsa_psbt;
 mod errors;
 mod faults;
 mod harness;

@@ -521,7 +521,11 @@ fn usual(scheme: Scheme) -> String {
         .iter()
         .map(|form| form.as_str())
         .collect();
-    forms.join(", ")
+    match forms.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "a key of another scheme".to_owned(),
+    }
 }
 
 fn listed(purposes: &Purposes) -> String {

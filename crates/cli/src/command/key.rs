@@ -2,6 +2,7 @@
 
 mod address;
 mod create;
+mod descriptor;
 mod list;
 mod show;
 mod xpub;
@@ -25,6 +26,8 @@ pub(crate) enum Key {
     Address(address::Address),
     /// Show what a watch-only wallet needs to derive a key's addresses
     Xpub(xpub::Xpub),
+    /// Show the descriptor that a watch-only wallet imports
+    Descriptor(descriptor::Descriptor),
 }
 
 impl Key {
@@ -35,6 +38,7 @@ impl Key {
             Self::Show(show) => show.run(context).await,
             Self::Address(address) => address.run(context).await,
             Self::Xpub(xpub) => xpub.run(context).await,
+            Self::Descriptor(descriptor) => descriptor.run(context).await,
         }
     }
 }

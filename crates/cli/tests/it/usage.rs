@@ -25,6 +25,17 @@ fn calls_that_make_no_sense_exit_with_2_and_say_why() {
             "is no UUID",
         ),
         ("key address hot --network mars", "--network"),
+        ("key address hot --chain gold", "--chain"),
+        ("key address hot --type p2sh", "is not a type of address"),
+        (
+            "key address hot --chain ethereum --type p2pkh",
+            "--type is for addresses of bitcoin",
+        ),
+        (
+            "key descriptor hot --type p2wsh",
+            "is not a type of address",
+        ),
+        ("key descriptor", "NAME"),
         ("sign message hot", "--file <FILE>|--text <TEXT>"),
         ("sign message hot --text a --file b", "cannot be used with"),
         ("sign digest hot --hex abcd", "64 hex digits"),

@@ -3,12 +3,14 @@
 //! Tweaking and signing here go through `secp256k1` and `sha2` directly, not through the library
 //! that the crate itself uses.
 
+use std::sync::LazyLock;
+
 use bitcoin::{
     Amount, CompressedPublicKey, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
     Txid, Witness, absolute,
     bip32::{ChildNumber, Fingerprint, Xpriv, Xpub},
     hashes::Hash as _,
-    secp256k1::Secp256k1,
+    secp256k1::{All, Secp256k1},
     transaction,
 };
 use quorate_model::{DerivationPath, KeyPurpose, Payload, Purposes, Scheme};
@@ -16,6 +18,9 @@ use secp256k1::{Keypair, Scalar};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Decoded, KeyFacts, SigningItem, Undecodable, decode, taproot_script};
+
+/// The tables of libsecp256k1 for secrets, built once.
+static WHOLE_SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
 /// The chain code of the keys of these tests.
 pub(crate) const CHAIN_CODE: [u8; 32] = [0xcc; 32];
@@ -82,17 +87,16 @@ impl WholeKey {
             chain_code: CHAIN_CODE.into(),
         };
         let steps: Vec<ChildNumber> = path.steps().iter().map(|step| (*step).into()).collect();
-        root.derive_priv(&Secp256k1::new(), &steps).unwrap()
+        root.derive_priv(&WHOLE_SECP, &steps).unwrap()
     }
 
     /// The public key of a child.
     pub(crate) fn child(&self, path: &DerivationPath) -> CompressedPublicKey {
-        let secp = Secp256k1::new();
-        CompressedPublicKey(self.private(path).private_key.public_key(&secp))
+        CompressedPublicKey(self.private(path).private_key.public_key(&WHOLE_SECP))
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Xpub::from_priv(&Secp256k1::new(), &self.private(&DerivationPath::ROOT)).fingerprint()
+        Xpub::from_priv(&WHOLE_SECP, &self.private(&DerivationPath::ROOT)).fingerprint()
     }
 
     /// Signs as the shares of a key would: by ECDSA with the child, or under the tweaked key.

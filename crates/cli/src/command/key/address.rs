@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use quorate_client::model::{DerivationPath, Refusal};
-use quorate_intent::{KeyFacts, Network, address, solana_address};
+use quorate_intent::{AddressType, KeyFacts, Network, address, ethereum_address, solana_address};
 use serde_json::json;
 
 use crate::{
@@ -26,30 +26,63 @@ pub(crate) struct Address {
     /// Of bitcoin: bitcoin, testnet, signet or regtest
     #[arg(long, default_value = "bitcoin")]
     network: Network,
+    /// Of bitcoin: p2wpkh, p2sh-p2wpkh or p2pkh for ecdsa-secp256k1 keys, p2tr for bip340 keys
+    /// [default: the first that the key can spend]
+    #[arg(long = "type", value_name = "TYPE")]
+    form: Option<AddressType>,
 }
 
 /// Chains that keys have addresses on.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Chain {
-    /// Taproot, for bip340 keys
+    /// For bip340 and ecdsa-secp256k1 keys
     Bitcoin,
+    /// For ecdsa-secp256k1 keys; the same on every EVM chain
+    Ethereum,
     /// For ed25519 keys; the same on all of its networks
     Solana,
 }
 
+impl Chain {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bitcoin => "bitcoin",
+            Self::Ethereum => "ethereum",
+            Self::Solana => "solana",
+        }
+    }
+}
+
 impl Address {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        if self.form.is_some() && !matches!(self.chain, Chain::Bitcoin) {
+            let says = "--type is for addresses of bitcoin: leave it out".to_owned();
+            return Err(CliError::Usage(says));
+        }
         let client = context.connect_to_read().await?;
         let key = client.key(&self.key.reference()).await?;
         let record = key.record();
         let facts = KeyFacts::of(record);
         let address = match self.chain {
-            Chain::Bitcoin => address(&facts, &self.path, self.network, None),
+            Chain::Bitcoin => address(&facts, &self.path, self.network, self.form),
+            Chain::Ethereum => {
+                ethereum_address(&facts, &self.path).map(|account| account.to_string())
+            }
             Chain::Solana => solana_address(&facts, &self.path),
         }
         .map_err(|error| Refusal::from(&error))?;
         let mut table = Table::default();
         table.row([&address]);
-        output::print(context.format(), &json!({ "address": address }), &table)
+        let mut value = json!({
+            "address": address,
+            "chain": self.chain.as_str(),
+            "path": self.path,
+        });
+        if matches!(self.chain, Chain::Bitcoin) {
+            let usual = AddressType::of_scheme(record.scheme).first().copied();
+            value["network"] = self.network.as_str().into();
+            value["type"] = self.form.or(usual).map(AddressType::as_str).into();
+        }
+        output::print(context.format(), &value, &table)
     }
 }
