@@ -11,6 +11,7 @@ mod config;
 mod demonstration;
 mod error;
 pub(crate) mod exec;
+mod gateway;
 mod place;
 mod process;
 mod spend;
@@ -30,7 +31,8 @@ pub(crate) use binaries::node_beside_us;
 pub(crate) use error::DevError;
 
 use self::{
-    binaries::Binaries, cluster::Cluster, demonstration::Demonstration, exec::Exec, place::Place,
+    binaries::Binaries, cluster::Cluster, demonstration::Demonstration, exec::Exec,
+    gateway::GatewayOptions, place::Place,
 };
 use crate::{
     args::Format,
@@ -64,6 +66,8 @@ pub(crate) struct Dev {
     /// Address to listen on; it must be a loopback address
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     listen: IpAddr,
+    #[command(flatten)]
+    gateway: GatewayOptions,
 }
 
 /// The signals that end the cluster.
@@ -155,7 +159,9 @@ impl Dev {
             ));
             ceremony::hold(place, &binaries).await?;
         }
-        let profile = cluster.start(place, &binaries, self.listen).await?;
+        let profile = cluster
+            .start(place, &binaries, self.listen, &self.gateway)
+            .await?;
         let client = cluster::connect(&profile, Role::Client).await?;
         cluster::all_connected(&client, &place.shape().node_ids()).await?;
         output::progress(&format!(
@@ -194,6 +200,7 @@ impl Dev {
                 "roster_hash": profile.roster().hash(),
                 "processes": processes,
                 "demonstration": shown.json(),
+                "gateway": cluster.gateway_url(),
             });
             return output::print(Format::Json, &value, &Table::default());
         }
@@ -201,6 +208,9 @@ impl Dev {
         shown.describe(&mut steps);
         let mut details = Table::default();
         shown.details(&mut details);
+        if let Some(url) = cluster.gateway_url() {
+            details.pair("EVM JSON-RPC", url);
+        }
         for (name, pid) in pids {
             details.pair(
                 &name,

@@ -16,6 +16,14 @@
 //! # How long a stop waits for what is under way, in milliseconds.
 //! drain_ms = 10000
 //!
+//! # EVM JSON-RPC for wallets. Left out: not served.
+//! [gateway]
+//! listen = "127.0.0.1:8545"
+//! identity = "/etc/quorate/gateway.identity"
+//! passphrase_file = "/etc/quorate/gateway.passphrase"
+//! chain_id = 1
+//! accounts = [{ key = "payout", path = "m/0/5" }]
+//!
 //! # Bounds and delays; every one has a default.
 //! [limits]
 //! max_pending = 4096
@@ -32,7 +40,10 @@ use quorate_model::{
 };
 use serde::Deserialize;
 
-use crate::core::Limits;
+use crate::{
+    core::Limits,
+    gateway::{GatewayConfig, GatewayConfigError},
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -71,6 +82,8 @@ pub struct CoordinatorConfig {
     /// How long a stop waits for what is under way, in milliseconds.
     #[serde(default = "ten_seconds")]
     pub drain_ms: u64,
+    /// EVM JSON-RPC; not served if it is left out.
+    pub gateway: Option<GatewayConfig>,
     /// Bounds and delays of the core.
     #[serde(default)]
     pub limits: Limits,
@@ -105,6 +118,9 @@ pub enum ConfigError {
     /// Metrics would be served to the network.
     #[error("metrics address {0} is not a loopback address: metrics and health are local")]
     NotLoopback(SocketAddr),
+    /// The gateway cannot run like that.
+    #[error(transparent)]
+    Gateway(#[from] GatewayConfigError),
     /// A bound with which nothing can work.
     #[error("limit {0} is zero")]
     ZeroLimit(&'static str),
@@ -153,6 +169,9 @@ impl CoordinatorConfig {
             .filter(|address| !address.ip().is_loopback())
         {
             return Err(ConfigError::NotLoopback(address));
+        }
+        if let Some(gateway) = &self.gateway {
+            gateway.check()?;
         }
         let limits = &self.limits;
         let positive = [

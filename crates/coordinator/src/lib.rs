@@ -5,10 +5,12 @@
 //! - [`store`]: what survives a restart.
 //! - [`runtime`]: the thread that runs the core, and what carries its actions out.
 //! - [`service`]: the public API.
+//! - [`gateway`]: EVM JSON-RPC, for wallets that are written for an Ethereum node.
 //! - [`run`]: a coordinator from its configuration to its end.
 
 pub mod config;
 pub mod core;
+pub mod gateway;
 pub mod host;
 pub mod link;
 pub mod run;

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     config::CoordinatorConfig,
     core::CoreConfig,
+    gateway::{self, EngineCluster, Gateway, HttpUpstream},
     host,
     link::{self, LinkPolicy},
     runtime::{self, Engine},
@@ -39,6 +40,7 @@ struct Bound {
     api: SocketAddr,
     nodes: SocketAddr,
     metrics: Option<SocketAddr>,
+    gateway: Option<SocketAddr>,
 }
 
 /// Runs a coordinator until it is told to stop, or must.
@@ -81,6 +83,8 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
         Some(address) => Some(telemetry::serve(address, health).await?),
         None => None,
     };
+    let (stop_gateway, gateway_stopped) = watch::channel(false);
+    let gateway = serve_gateway(config, &engine, &pinned, gateway_stopped).await?;
     let bound = Bound {
         id,
         api: api_listener
@@ -90,6 +94,7 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
             .local_addr()
             .context("find the address for nodes")?,
         metrics,
+        gateway: gateway.as_ref().map(|gateway| gateway.address),
     };
 
     let (stop_links, links_stopped) = watch::channel(false);
@@ -124,6 +129,8 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
         _ = failed.wait_for(|failed| *failed) => true,
     };
     tracing::info!("drain");
+    // What callers of the gateway wait for is drained with everything else.
+    stop_gateway.send_replace(true);
     if !store_failed {
         engine.drain(Duration::from_millis(config.drain_ms)).await;
     }
@@ -131,6 +138,9 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
     door.abort();
     // Streams that go on for ever are cut.
     let _in_time = tokio::time::timeout(GOODBYE, serving).await;
+    if let Some(gateway) = gateway {
+        let _in_time = tokio::time::timeout(GOODBYE, gateway.done).await;
+    }
     stop_links.send_replace(true);
     links.abort();
     drop(engine);
@@ -162,6 +172,25 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("listen on {address}"))
+}
+
+/// Serves EVM JSON-RPC, if it is configured.
+async fn serve_gateway(
+    config: &CoordinatorConfig,
+    engine: &Engine,
+    pinned: &quorate_model::roster::PinnedRoster,
+    stopped: watch::Receiver<bool>,
+) -> Result<Option<gateway::Listening>> {
+    let Some(config) = &config.gateway else {
+        return Ok(None);
+    };
+    let upstream = match &config.upstream {
+        Some(url) => Some(HttpUpstream::new(url, config.timeout()).context("find the upstream")?),
+        None => None,
+    };
+    let cluster = EngineCluster::new(engine.clone(), pinned.clone());
+    let gateway = Gateway::new(config, pinned, cluster, upstream)?;
+    Ok(Some(gateway::serve(config, gateway, stopped).await?))
 }
 
 /// Accepts nodes, and tells the engine of their links.
@@ -209,6 +238,7 @@ fn announce(bound: &Bound) -> Result<()> {
         "public": bound.api,
         "nodes": bound.nodes,
         "metrics": bound.metrics,
+        "gateway": bound.gateway,
     });
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")

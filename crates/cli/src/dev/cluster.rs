@@ -24,6 +24,7 @@ use super::{
     binaries::Binaries,
     ceremony::{self, COORDINATOR},
     config::{self, CoordinatorPorts},
+    gateway::GatewayOptions,
     place::Place,
     process::Process,
 };
@@ -41,6 +42,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     processes: Vec<Process>,
+    gateway: Option<SocketAddr>,
 }
 
 impl Cluster {
@@ -50,6 +52,7 @@ impl Cluster {
         place: &Place,
         binaries: &Binaries,
         listen: IpAddr,
+        gateway: &GatewayOptions,
     ) -> Result<Profile, DevError> {
         let mut profile = Profile::load(&place.home())?;
         let any_port = SocketAddr::new(listen, 0);
@@ -57,8 +60,9 @@ impl Cluster {
             api: any_port,
             nodes: any_port,
             metrics: any_port,
+            gateway: gateway.address(any_port),
         };
-        config::coordinator(place, &profile, &ports)?;
+        config::coordinator(place, &profile, &ports, gateway)?;
         let mut command = Command::new(&binaries.coordinator);
         command
             .arg("run")
@@ -71,9 +75,14 @@ impl Cluster {
             api: loopback_address(&ready, "api")?,
             nodes: loopback_address(&ready, "nodes")?,
             metrics: loopback_address(&ready, "metrics")?,
+            gateway: match ports.gateway {
+                Some(_) => Some(loopback_address(&ready, "gateway")?),
+                None => None,
+            },
         };
+        self.gateway = ports.gateway;
         // Whoever starts it again after a crash finds it where the others look for it.
-        config::coordinator(place, &profile, &ports)?;
+        config::coordinator(place, &profile, &ports, gateway)?;
         let id = ceremony::coordinator_id()?;
         profile.settings_mut().coordinators = vec![CoordinatorAddress {
             id,
@@ -111,6 +120,11 @@ impl Cluster {
         let ready = process.ready().await;
         self.processes.push(process);
         ready
+    }
+
+    /// The URL of the gateway, if there is one.
+    pub(super) fn gateway_url(&self) -> Option<String> {
+        self.gateway.map(|address| format!("http://{address}"))
     }
 
     /// The name and process id of each process.

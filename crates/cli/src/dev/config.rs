@@ -8,7 +8,7 @@ use quorate_client::{
 };
 use toml::{Table, Value};
 
-use super::{DevError, ceremony::COORDINATOR, place::Place};
+use super::{DevError, ceremony::COORDINATOR, gateway::GatewayOptions, place::Place};
 
 /// Where the coordinator listens.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,7 @@ pub(super) struct CoordinatorPorts {
     pub(super) api: SocketAddr,
     pub(super) nodes: SocketAddr,
     pub(super) metrics: SocketAddr,
+    pub(super) gateway: Option<SocketAddr>,
 }
 
 /// Writes the configuration of the coordinator.
@@ -23,9 +24,10 @@ pub(super) fn coordinator(
     place: &Place,
     profile: &Profile,
     ports: &CoordinatorPorts,
+    gateway: &GatewayOptions,
 ) -> Result<(), DevError> {
     let roster = profile.home().join(ROSTER_FILE);
-    let config = table([
+    let mut config = table([
         ("dir", place.coordinator().display().to_string().into()),
         ("roster", roster.display().to_string().into()),
         ("roster_hash", profile.roster().hash().to_string().into()),
@@ -33,6 +35,10 @@ pub(super) fn coordinator(
         ("node_listen", ports.nodes.to_string().into()),
         ("metrics_listen", ports.metrics.to_string().into()),
     ]);
+    if let Some(listen) = ports.gateway {
+        let section = gateway.section(profile, listen)?;
+        config.insert("gateway".to_owned(), Value::Table(section));
+    }
     let path = place.coordinator_config();
     fs::write(&path, config.to_string()).map_err(DevError::file("write", &path))
 }
