@@ -12,6 +12,7 @@ mod commands;
 mod ecdsa;
 mod ecdsa_psbt;
 mod errors;
+mod evm;
 mod faults;
 mod harness;
 mod identities;

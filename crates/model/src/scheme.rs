@@ -44,6 +44,7 @@ impl Scheme {
 
     /// The FROST scheme in which the shares of such a key prove themselves (P20): its own, and for
     /// ECDSA, whose group it shares, FROST(secp256k1).
+    #[must_use]
     pub const fn proven_by(self) -> Self {
         match self {
             Self::Bip340 => Self::Bip340,

@@ -39,9 +39,9 @@ pub fn decode(bytes: &[u8]) -> Result<Command, Refusal> {
         );
         return Err(Refusal::new(Reason::TooLarge, message).with("bytes", bytes.len()));
     }
-    lists::check::<v1::Command>(bytes).map_err(|refusal| {
-        let field = refusal.get("field").unwrap_or_default();
-        undecodable(&refusal.message).with("field", field)
+    lists::check::<v1::Command>(bytes).map_err(|refusal| match refusal.get("field") {
+        Some(field) => undecodable(&refusal.message).with("field", field),
+        None => undecodable("it is no protobuf message"),
     })?;
     let wire = v1::Command::decode(bytes).map_err(|_| undecodable("it is no protobuf message"))?;
     let command = command(wire).map_err(|Malformed { field, problem, .. }| {

@@ -115,6 +115,7 @@ impl Signer {
             expires: created.plus(limit.saturating_add(LIFETIME_MARGIN_MS)),
             body: CommandBody::Sign(Sign {
                 key: account.record.name.clone(),
+                key_id: account.record.id(),
                 payloads: vec![payload],
             }),
         };

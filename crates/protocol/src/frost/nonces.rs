@@ -77,8 +77,13 @@ pub(super) enum Scalars {
 }
 
 /// The nonces (d, e) of one signature share. Zeroized when dropped.
+///
+/// # Security
+///
+/// The secrets stay where they were put until they are dropped: a pair passes through lists that
+/// are moved and freed, and only a pointer may be left in them.
 pub struct NoncePair {
-    pub(super) scalars: Scalars,
+    pub(super) scalars: Box<Scalars>,
     pub(super) commitments: NonceCommitments,
 }
 
@@ -97,15 +102,10 @@ impl NoncePair {
     ) -> Result<(Self, NonceCommitments), NonceError> {
         match Curve::of_frost(scheme)? {
             Curve::Secp => {
-                let hiding = draw::<Secp>(scheme, hedge, rng);
-                let binding = draw::<Secp>(scheme, hedge, rng);
-                let points = [
-                    Secp::mul_base(hiding.expose()),
-                    Secp::mul_base(binding.expose()),
-                ];
+                let (scalars, points) = secp_nonces(scheme, hedge, rng);
                 let [first, second] =
                     <ProjectivePoint as BatchNormalize<_>>::batch_normalize(&points);
-                secp_pair(hiding, binding, &first, &second)
+                secp_pair(scalars, &first, &second)
             }
             Curve::Edwards => Ok(edwards_pair(scheme, hedge, rng)),
         }
@@ -163,32 +163,35 @@ fn secp_batch(
         return Ok(Vec::new());
     }
     let nonces: Vec<_> = (0..count)
-        .map(|_| {
-            (
-                draw::<Secp>(scheme, hedge, rng),
-                draw::<Secp>(scheme, hedge, rng),
-            )
-        })
+        .map(|_| secp_nonces(scheme, hedge, rng))
         .collect();
-    let points: Vec<_> = nonces
-        .iter()
-        .flat_map(|(hiding, binding)| [hiding, binding].map(|d| Secp::mul_base(d.expose())))
-        .collect();
+    let points: Vec<_> = nonces.iter().flat_map(|(_, points)| *points).collect();
     let affine: Vec<AffinePoint> =
         <ProjectivePoint as BatchNormalize<_>>::batch_normalize(points.as_slice());
     nonces
         .into_iter()
         .zip(affine.chunks_exact(2))
-        .map(|((hiding, binding), points)| match points {
-            [first, second] => secp_pair(hiding, binding, first, second),
+        .map(|((scalars, _), points)| match points {
+            [first, second] => secp_pair(scalars, first, second),
             _ => Err(NonceError::Invariant("chunks of two have two items")),
         })
         .collect()
 }
 
+/// Draws a pair of nonces, with their points.
+fn secp_nonces(
+    scheme: Scheme,
+    hedge: &Hedge,
+    rng: &mut dyn CryptoRngCore,
+) -> (Box<Scalars>, [ProjectivePoint; 2]) {
+    let hiding = draw::<Secp>(scheme, hedge, rng);
+    let binding = draw::<Secp>(scheme, hedge, rng);
+    let points = [&hiding, &binding].map(|d| Secp::mul_base(d.expose()));
+    (Box::new(Scalars::Secp { hiding, binding }), points)
+}
+
 fn secp_pair(
-    hiding: SecretScalar<Secp>,
-    binding: SecretScalar<Secp>,
+    scalars: Box<Scalars>,
     first: &AffinePoint,
     second: &AffinePoint,
 ) -> Result<(NoncePair, NonceCommitments), NonceError> {
@@ -203,7 +206,7 @@ fn secp_pair(
         hiding: first,
         binding: second,
     };
-    Ok(pair(Scalars::Secp { hiding, binding }, points))
+    Ok(pair(scalars, points))
 }
 
 fn edwards_pair(
@@ -220,10 +223,10 @@ fn edwards_pair(
         hiding: first,
         binding: second,
     };
-    pair(Scalars::Edwards { hiding, binding }, points)
+    pair(Box::new(Scalars::Edwards { hiding, binding }), points)
 }
 
-fn pair(scalars: Scalars, points: Points) -> (NoncePair, NonceCommitments) {
+fn pair(scalars: Box<Scalars>, points: Points) -> (NoncePair, NonceCommitments) {
     let commitments = NonceCommitments(points);
     (
         NoncePair {
@@ -232,4 +235,27 @@ fn pair(scalars: Scalars, points: Points) -> (NoncePair, NonceCommitments) {
         },
         commitments,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn a_pair_that_is_moved_leaves_its_secrets_where_they_are() {
+        for scheme in [Scheme::Bip340, Scheme::Ed25519] {
+            let mut rng = ChaCha20Rng::seed_from_u64(3);
+            let made = generate_batch(scheme, 5, &Hedge::new([1; 32]), &mut rng).unwrap();
+            let place = |pair: &NoncePair| std::ptr::from_ref::<Scalars>(&pair.scalars);
+            let places: Vec<_> = made.iter().map(|(pair, _)| place(pair)).collect();
+
+            let moved: Vec<_> = made.into_iter().map(|(pair, _)| Some(pair)).collect();
+            let again: Vec<_> = moved.into_iter().flatten().collect();
+
+            assert_eq!(again.iter().map(place).collect::<Vec<_>>(), places);
+        }
+    }
 }

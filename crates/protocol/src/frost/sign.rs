@@ -62,7 +62,7 @@ pub fn sign_share(
         return Err(SignError::ForeignCommitments);
     }
     let NoncePair { scalars, .. } = nonces;
-    match (&key.inner, &scalars) {
+    match (&key.inner, &*scalars) {
         (Inner::Secp { share, forms }, Scalars::Secp { hiding, binding }) => {
             let form = forms.form(tweak).ok_or(SignError::TweakUnsupported)?;
             secp::Round::new(forms.flavor, form, set, message)

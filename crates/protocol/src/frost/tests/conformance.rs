@@ -56,7 +56,7 @@ fn pair_of<C: Ciphersuite>(
     };
     (
         Pair {
-            scalars,
+            scalars: Box::new(scalars),
             commitments: commitments.clone(),
         },
         commitments,

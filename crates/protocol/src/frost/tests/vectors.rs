@@ -149,7 +149,10 @@ fn check<C: Suite>(vector: &Vector, scalars: impl Fn(SecretScalar<C>, SecretScal
             )
             .unwrap();
             let nonces = NoncePair {
-                scalars: scalars(secret(signer.hiding_nonce), secret(signer.binding_nonce)),
+                scalars: Box::new(scalars(
+                    secret(signer.hiding_nonce),
+                    secret(signer.binding_nonce),
+                )),
                 commitments: set.commitments(index).unwrap().clone(),
             };
             (
