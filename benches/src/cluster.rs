@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     admin: Client,
     _process: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -67,11 +67,24 @@ impl Cluster {
             client: connect(&home, Role::Client).await?,
             admin: connect(&home, Role::Admin).await?,
             _process: process,
-            _directory: directory,
+            directory,
         })
     }
 
-    /// Creates a key of all nodes for messages.
+    /// Where the nodes keep what they have.
+    pub(crate) fn nodes_directory(&self) -> PathBuf {
+        self.directory.path().join("nodes")
+    }
+
+    /// The memory of the largest node, in MiB, where the system tells of it.
+    pub(crate) async fn node_memory_mib(&self) -> Result<Option<f64>> {
+        let nodes = self.admin.list_nodes().await?;
+        let kib = nodes.iter().filter_map(|node| resident_kib(node.pid)).max();
+        let kib = kib.and_then(|kib| u32::try_from(kib).ok());
+        Ok(kib.map(|kib| f64::from(kib) / 1024.0))
+    }
+
+    /// Creates a key of all nodes for what [`load`](crate::load) has signed with it.
     pub(crate) async fn create_key(
         &self,
         name: &str,
@@ -79,12 +92,17 @@ impl Cluster {
         threshold: u16,
     ) -> Result<CertifiedKey> {
         let roster = self.admin.roster().roster();
+        let purpose = if scheme == Scheme::EcdsaSecp256k1 {
+            KeyPurpose::Digests
+        } else {
+            KeyPurpose::Messages
+        };
         let create = CreateKey {
             key: name.parse()?,
             scheme,
             threshold,
             nodes: roster.nodes.iter().map(|node| node.id.clone()).collect(),
-            purposes: Purposes::new(vec![KeyPurpose::Messages])?,
+            purposes: Purposes::new(vec![purpose])?,
             accept_fragile: true,
         };
         Ok(self
@@ -92,6 +110,15 @@ impl Cluster {
             .create_key(create, &CommandOptions::default())
             .await?)
     }
+}
+
+/// Resident memory of a process, in KiB. None where there is no `/proc`.
+fn resident_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 async fn connect(home: &Path, role: Role) -> Result<Client> {

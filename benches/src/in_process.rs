@@ -1,5 +1,7 @@
-//! The yardstick: the stock FROST crates in one process, on all cores, with no network, no disk
-//! and no policy. Nonces are included, and so is the verification that aggregation does.
+//! The yardstick: the stock libraries in one process, on all cores, with no network, no disk and no
+//! policy. Nonces are included, and so is the verification that the libraries do.
+
+mod ecdsa;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +18,7 @@ use frost_core::{
 use quorate_model::Scheme;
 use rand_core::OsRng;
 
-/// Signatures per second of the stock crate for a scheme, on `threads` threads.
+/// Signatures per second of the stock library for a scheme, on `threads` threads.
 pub(crate) fn signatures_per_second(
     scheme: Scheme,
     threshold: u16,
@@ -24,14 +26,19 @@ pub(crate) fn signatures_per_second(
     threads: usize,
     time: Duration,
 ) -> Result<f64> {
+    let yardstick = Yardstick { threads, time };
     match scheme {
         Scheme::Bip340 => {
-            measure::<frost_secp256k1_tr::Secp256K1Sha256TR>(threshold, nodes, threads, time)
+            yardstick.frost::<frost_secp256k1_tr::Secp256K1Sha256TR>(threshold, nodes)
         }
         Scheme::FrostSecp256k1 => {
-            measure::<frost_secp256k1::Secp256K1Sha256>(threshold, nodes, threads, time)
+            yardstick.frost::<frost_secp256k1::Secp256K1Sha256>(threshold, nodes)
         }
-        Scheme::Ed25519 => measure::<frost_ed25519::Ed25519Sha512>(threshold, nodes, threads, time),
+        Scheme::Ed25519 => yardstick.frost::<frost_ed25519::Ed25519Sha512>(threshold, nodes),
+        Scheme::EcdsaSecp256k1 => {
+            let group = ecdsa::Group::deal(threshold, nodes)?;
+            yardstick.run(|number, message| group.sign(number, message))
+        }
         other => anyhow::bail!("no yardstick for {other}"),
     }
 }
@@ -71,39 +78,51 @@ fn sign<C: Ciphersuite>(group: &Group<C>, message: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn measure<C: Ciphersuite>(
-    threshold: u16,
-    nodes: u16,
+struct Yardstick {
     threads: usize,
     time: Duration,
-) -> Result<f64> {
-    let group = deal::<C>(threshold, nodes)?;
-    sign(&group, &[0; 32])?;
-    let signed = AtomicU64::new(0);
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    while start.elapsed() < time {
-                        let number = signed.fetch_add(1, Ordering::Relaxed);
-                        let mut message = [0; 32];
-                        for (to, from) in message.iter_mut().zip(number.to_be_bytes()) {
-                            *to = from;
+}
+
+impl Yardstick {
+    fn frost<C: Ciphersuite>(&self, threshold: u16, nodes: u16) -> Result<f64> {
+        let group = deal::<C>(threshold, nodes)?;
+        self.run(|_, message| sign(&group, message))
+    }
+
+    /// Signs different messages on all threads, and counts what was signed per second.
+    fn run(&self, sign: impl Fn(u64, &[u8; 32]) -> Result<()> + Sync) -> Result<f64> {
+        sign(u64::MAX, &[0; 32])?;
+        let signed = AtomicU64::new(0);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.threads)
+                .map(|_| {
+                    scope.spawn(|| -> Result<()> {
+                        while start.elapsed() < self.time {
+                            let number = signed.fetch_add(1, Ordering::Relaxed);
+                            sign(number, &numbered(number))?;
                         }
-                        sign(&group, &message)?;
-                    }
-                    Ok(())
+                        Ok(())
+                    })
                 })
+                .collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("a worker panicked"))?
             })
-            .collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .map_err(|_| anyhow::anyhow!("a worker panicked"))?
-        })
-    })?;
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let signed = signed.load(Ordering::Relaxed) as f64;
-    Ok(signed / start.elapsed().as_secs_f64())
+        })?;
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+        let signed = signed.load(Ordering::Relaxed) as f64;
+        Ok(signed / start.elapsed().as_secs_f64())
+    }
+}
+
+/// 32 bytes that begin with a number.
+pub(crate) fn numbered(number: u64) -> [u8; 32] {
+    let mut message = [0; 32];
+    for (to, from) in message.iter_mut().zip(number.to_be_bytes()) {
+        *to = from;
+    }
+    message
 }

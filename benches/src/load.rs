@@ -13,7 +13,7 @@ use quorate_client::{CertifiedKey, CommandOptions};
 use quorate_model::{Payload, Scheme};
 use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, in_process};
 
 /// How long each unit of work took, and all of them together.
 pub(crate) struct Measured {
@@ -24,7 +24,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn new(mut latencies: Vec<Duration>, units: usize, elapsed: Duration) -> Self {
+    pub(crate) fn new(mut latencies: Vec<Duration>, units: usize, elapsed: Duration) -> Self {
         latencies.sort_unstable();
         Self {
             latencies,
@@ -33,7 +33,7 @@ impl Measured {
         }
     }
 
-    /// Signatures, or keys, per second.
+    /// Signatures, keys or records per second.
     pub(crate) fn per_second(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
         let units = self.units as f64;
@@ -72,10 +72,7 @@ pub(crate) async fn run(
             let mut latencies = Vec::new();
             while start.elapsed() < time {
                 let payloads = (0..batch)
-                    .map(|_| {
-                        let number = number.fetch_add(1, Ordering::Relaxed);
-                        Payload::message(format!("message {number}").into_bytes())
-                    })
+                    .map(|_| payload(key.record().scheme, number.fetch_add(1, Ordering::Relaxed)))
                     .collect();
                 let begun = Instant::now();
                 client
@@ -92,6 +89,15 @@ pub(crate) async fn run(
     }
     let units = latencies.len().saturating_mul(batch);
     Ok(Measured::new(latencies, units, start.elapsed()))
+}
+
+/// Something to sign that differs from all others.
+fn payload(scheme: Scheme, number: u64) -> Payload {
+    if scheme == Scheme::EcdsaSecp256k1 {
+        Payload::digest(in_process::numbered(number))
+    } else {
+        Payload::message(format!("message {number}").into_bytes())
+    }
 }
 
 /// Creates keys one after the other for a while.

@@ -12,10 +12,11 @@ mod cluster;
 mod in_process;
 mod load;
 mod report;
+mod vault;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use quorate_model::Scheme;
 
@@ -32,17 +33,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Signatures per second, divided by those of the stock FROST crate in one process.
+    /// Signatures per second, divided by those of the stock library in one process.
     Throughput(Options),
     /// Latency of one request at a time.
     Latency(Options),
     /// Time to create a key: durable, certified, proven.
     Keygen(Options),
+    /// Time to read a key's share and pairings from their sealed files; ECDSA only.
+    Vault(Options),
 }
 
 #[derive(Args, Clone)]
 struct Options {
-    /// bip340, frost-secp256k1 or ed25519.
+    /// bip340, frost-secp256k1, ed25519 or ecdsa-secp256k1.
     #[arg(long, default_value = "bip340")]
     scheme: Scheme,
     /// How many nodes sign.
@@ -74,6 +77,7 @@ async fn main() -> Result<()> {
         What::Throughput(options) => throughput(&options).await,
         What::Latency(options) => latency(&options).await,
         What::Keygen(options) => keygen(&options).await,
+        What::Vault(options) => vault(options).await,
     }
 }
 
@@ -92,7 +96,9 @@ async fn throughput(options: &Options) -> Result<()> {
         Duration::from_secs(2),
     )
     .await?;
+    let before = cluster.node_memory_mib().await?;
     let measured = load::run(&cluster, &key, options.in_flight, options.batch, time).await?;
+    let after = cluster.node_memory_mib().await?;
     // The yardstick has all cores to itself: the cluster is gone by then.
     drop(cluster);
     let (scheme, threshold, nodes) = (options.scheme, options.threshold, options.nodes);
@@ -114,6 +120,7 @@ async fn throughput(options: &Options) -> Result<()> {
         p50_ms: measured.percentile_ms(50),
         p99_ms: measured.percentile_ms(99),
         samples: measured.count(),
+        node_memory_mib: before.zip(after).map(<[f64; 2]>::from),
     }
     .publish(options.out.as_deref())
 }
@@ -136,6 +143,24 @@ async fn keygen(options: &Options) -> Result<()> {
     report_cluster_only("keygen", options, 1, &measured)
 }
 
+async fn vault(options: Options) -> Result<()> {
+    let Options {
+        scheme, threshold, ..
+    } = options;
+    ensure!(
+        scheme == Scheme::EcdsaSecp256k1,
+        "only ECDSA has pairings to read"
+    );
+    let time = Duration::from_secs(options.seconds);
+    let cluster = Cluster::start(options.nodes, threshold).await?;
+    let key = cluster.create_key("bench-key", scheme, threshold).await?;
+    let nodes = cluster.nodes_directory();
+    let measured =
+        tokio::task::spawn_blocking(move || vault::read_records(&nodes, key.record(), time))
+            .await??;
+    report_cluster_only("vault", &options, 1, &measured)
+}
+
 fn report_cluster_only(
     benchmark: &'static str,
     options: &Options,
@@ -156,6 +181,7 @@ fn report_cluster_only(
         p50_ms: measured.percentile_ms(50),
         p99_ms: measured.percentile_ms(99),
         samples: measured.count(),
+        node_memory_mib: None,
     }
     .publish(options.out.as_deref())
 }

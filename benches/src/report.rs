@@ -16,15 +16,17 @@ pub(crate) struct Report {
     pub(crate) in_flight: usize,
     pub(crate) batch: usize,
     pub(crate) cores: usize,
-    /// Signatures, or keys, per second of the cluster.
+    /// Signatures, keys or records per second of the cluster.
     pub(crate) cluster_per_s: f64,
-    /// Signatures per second of the stock crate in one process on all cores.
+    /// Signatures per second of the stock library in one process on all cores.
     pub(crate) in_process_per_s: Option<f64>,
     /// The first divided by the second.
     pub(crate) ratio: Option<f64>,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) samples: usize,
+    /// Memory of the largest node before the commands and after them, in MiB.
+    pub(crate) node_memory_mib: Option<[f64; 2]>,
 }
 
 impl Report {
@@ -48,6 +50,9 @@ impl Report {
         println!("  p50          {:>10.2} ms", self.p50_ms);
         println!("  p99          {:>10.2} ms", self.p99_ms);
         println!("  samples      {:>10}", self.samples);
+        if let Some([before, after]) = self.node_memory_mib {
+            println!("  node memory  {before:>10.1} MiB before, {after:.1} MiB after");
+        }
         if let Some(out) = out {
             let json = serde_json::to_vec_pretty(self)?;
             std::fs::write(out, json).with_context(|| format!("write {}", out.display()))?;
