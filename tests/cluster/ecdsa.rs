@@ -26,7 +26,7 @@ fn recovered(signed: &Value) -> String {
     let bytes = hex::decode(signed["signature"].as_str().unwrap()).unwrap();
     let (compact, id) = bytes.split_at(64);
     let id = RecoveryId::try_from(i32::from(id[0])).unwrap();
-    let signature = RecoverableSignature::from_compact(compact.try_into().unwrap(), id).unwrap();
+    let signature = RecoverableSignature::from_compact(compact, id).unwrap();
     // A high s would be changed by this.
     let mut normalized = signature.to_standard();
     normalized.normalize_s();

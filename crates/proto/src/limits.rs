@@ -69,17 +69,15 @@ pub fn node_call(path: &str) -> CallLimits {
     let method = path.rsplit('/').next().unwrap_or_default();
     let (request, reply) = match method {
         "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_PAGE_BYTES),
-        "ValidateCommand" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
+        "ValidateCommand" | "BeginSigning" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
         // An envelope has at most 64 KiB, and there are at most 32.
         "AdvanceCeremony" => (3 << 20, MAX_PAGE_BYTES),
-        "BeginPairing" => (2 << 20, SMALL_BYTES),
         // Here one has at most 160 KiB.
         "AdvancePairing" => (MAX_NODE_REPLY_BYTES, MAX_NODE_REPLY_BYTES),
-        "BeginSigning" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
         // Where no shape is fragile, at most 15 others sign.
         "AdvanceSigning" => (2 << 20, 2 << 20),
         // A certificate, a proof or evidence, of 1 MiB each.
-        "ProveKey" | "ActivateKey" | "RecordEvidence" => (2 << 20, SMALL_BYTES),
+        "ProveKey" | "ActivateKey" | "RecordEvidence" | "BeginPairing" => (2 << 20, SMALL_BYTES),
         "BeginCeremony" | "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_PAGE_BYTES),
         _ => (SMALL_BYTES, SMALL_BYTES),
     };

@@ -59,6 +59,10 @@ pub enum WireRequest {
 
 impl TryFrom<NodeRequest> for WireRequest {
     type Error = Refusal;
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are converted by the function that is called for them"
+    )]
     fn try_from(request: NodeRequest) -> Result<Self, Refusal> {
         Ok(match request {
             NodeRequest::Status { nonce } => Self::GetStatus(pb::GetStatusRequest {
@@ -129,51 +133,62 @@ impl TryFrom<NodeRequest> for WireRequest {
                 let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
                 Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
             }
-            NodeRequest::BeginPairing {
-                attempt,
-                certificate,
-                holders,
-            } => Self::BeginPairing(pb::BeginPairingRequest {
-                attempt: attempt.to_vec(),
-                certificate,
-                holders: numbers(&holders),
-            }),
-            NodeRequest::AdvancePairing {
-                attempt,
-                round,
-                envelopes,
-            } => Self::AdvancePairing(pb::AdvancePairingRequest {
-                attempt: attempt.to_vec(),
-                round: round.into(),
-                envelopes,
-            }),
-            NodeRequest::BeginSigning { attempt, request } => {
-                Self::BeginSigning(pb::BeginSigningRequest {
-                    attempt: attempt.to_vec(),
-                    command: Some(request.command.into()),
-                    key: request.key.into(),
-                    epoch: request.epoch.0,
-                    item: request.item,
-                    signers: numbers(&request.signers),
-                })
-            }
-            NodeRequest::AdvanceSigning {
-                attempt,
-                round,
-                envelopes,
-            } => Self::AdvanceSigning(pb::AdvanceSigningRequest {
-                attempt: attempt.to_vec(),
-                round: round.into(),
-                envelopes,
-            }),
-            _ => {
-                return Err(Refusal::new(
-                    Reason::Invariant,
-                    "the request has no wire form",
-                ));
-            }
+            in_rounds => rounds_to_wire(in_rounds)?,
         })
     }
+}
+
+/// The requests of protocols in rounds other than key generation.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others are converted where this is called"
+)]
+fn rounds_to_wire(request: NodeRequest) -> Result<WireRequest, Refusal> {
+    Ok(match request {
+        NodeRequest::BeginPairing {
+            attempt,
+            certificate,
+            holders,
+        } => WireRequest::BeginPairing(pb::BeginPairingRequest {
+            attempt: attempt.to_vec(),
+            certificate,
+            holders: numbers(&holders),
+        }),
+        NodeRequest::AdvancePairing {
+            attempt,
+            round,
+            envelopes,
+        } => WireRequest::AdvancePairing(pb::AdvancePairingRequest {
+            attempt: attempt.to_vec(),
+            round: round.into(),
+            envelopes,
+        }),
+        NodeRequest::BeginSigning { attempt, request } => {
+            WireRequest::BeginSigning(pb::BeginSigningRequest {
+                attempt: attempt.to_vec(),
+                command: Some(request.command.into()),
+                key: request.key.into(),
+                epoch: request.epoch.0,
+                item: request.item,
+                signers: numbers(&request.signers),
+            })
+        }
+        NodeRequest::AdvanceSigning {
+            attempt,
+            round,
+            envelopes,
+        } => WireRequest::AdvanceSigning(pb::AdvanceSigningRequest {
+            attempt: attempt.to_vec(),
+            round: round.into(),
+            envelopes,
+        }),
+        _ => {
+            return Err(Refusal::new(
+                Reason::Invariant,
+                "the request has no wire form",
+            ));
+        }
+    })
 }
 
 fn share_to_wire(request: ShareRequest) -> Result<pb::ShareRequest, Refusal> {

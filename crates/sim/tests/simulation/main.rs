@@ -107,16 +107,15 @@ fn two_packages_for_two_audiences_are_proven_and_the_next_creation_works() {
 
 /// What comes of three tricks in signatures in rounds: every signature all the same.
 fn check_trick_in_rounds(trick: Trick) -> (usize, usize) {
-    let (mut bans, mut suspensions) = (0, 0);
-    for seed in 0..5 {
-        let report = World::cheated(seed, trick, 3).run();
-
-        let report = report.unwrap_or_else(|violation| panic!("{trick:?}: {violation}"));
-        assert_eq!(report.keys, 1, "{trick:?}");
-        bans += report.bans;
-        suspensions += report.suspensions;
-    }
-    (bans, suspensions)
+    let reports: Vec<_> = (0..5)
+        .map(|seed| {
+            let report = World::cheated(seed, trick, 3).run();
+            report.unwrap_or_else(|violation| panic!("{trick:?}: {violation}"))
+        })
+        .collect();
+    assert!(reports.iter().all(|report| report.keys == 1), "{trick:?}");
+    let bans = reports.iter().map(|report| report.bans).sum();
+    (bans, reports.iter().map(|report| report.suspensions).sum())
 }
 
 #[test]

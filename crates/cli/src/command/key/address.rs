@@ -73,16 +73,22 @@ impl Address {
         .map_err(|error| Refusal::from(&error))?;
         let mut table = Table::default();
         table.row([&address]);
-        let mut value = json!({
-            "address": address,
-            "chain": self.chain.as_str(),
-            "path": self.path,
-        });
-        if matches!(self.chain, Chain::Bitcoin) {
+        let value = if matches!(self.chain, Chain::Bitcoin) {
             let usual = AddressType::of_scheme(record.scheme).first().copied();
-            value["network"] = self.network.as_str().into();
-            value["type"] = self.form.or(usual).map(AddressType::as_str).into();
-        }
+            json!({
+                "address": address,
+                "chain": self.chain.as_str(),
+                "path": self.path,
+                "network": self.network.as_str(),
+                "type": self.form.or(usual).map(AddressType::as_str),
+            })
+        } else {
+            json!({
+                "address": address,
+                "chain": self.chain.as_str(),
+                "path": self.path,
+            })
+        };
         output::print(context.format(), &value, &table)
     }
 }

@@ -51,14 +51,14 @@ impl Core {
     ) {
         let mut said = BTreeMap::new();
         for (node, reply) in replies {
-            match reply {
-                NodeReply::Pairing(PairingReply { paired: true, .. }) => {}
-                NodeReply::Pairing(PairingReply {
-                    round, envelopes, ..
-                }) => {
-                    said.insert(node, Said { round, envelopes });
-                }
-                _ => return self.pair_again(moment, name, key, disagreement()),
+            let NodeReply::Pairing(reply) = reply else {
+                return self.pair_again(moment, name, key, disagreement());
+            };
+            let PairingReply {
+                round, envelopes, ..
+            } = reply;
+            if !reply.paired {
+                said.insert(node, Said { round, envelopes });
             }
         }
         if said.is_empty() {

@@ -185,11 +185,12 @@ impl Core {
         if let Some(key) = certified {
             let key = Arc::new(key);
             self.remember_key(&key);
-            return if key.record.scheme.is_frost() {
-                self.begin_proving(moment, name, &key)
+            if key.record.scheme.is_frost() {
+                self.begin_proving(moment, name, &key);
             } else {
-                self.begin_pairing(moment, name, &key)
-            };
+                self.begin_pairing(moment, name, &key);
+            }
+            return;
         }
         // The epoch is spent at every node that prepared it (P19).
         if let Some(op) = self.ceremonies.ops.get_mut(name) {

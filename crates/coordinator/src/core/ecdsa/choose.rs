@@ -80,7 +80,8 @@ fn subset(
         for (at, next) in ranked.iter().enumerate() {
             // Who works with whom can be arranged so that a search never ends; then none is found.
             *steps = steps.saturating_add(1);
-            if *steps > MAX_STEPS || ranked.len().saturating_sub(at) < count - chosen.len() {
+            let missing = count.saturating_sub(chosen.len());
+            if *steps > MAX_STEPS || ranked.len().saturating_sub(at) < missing {
                 return false;
             }
             if chosen.iter().all(|one| works(&one.node, &next.node)) {

@@ -233,36 +233,34 @@ impl Core {
         let Some(session) = self.close_session(number) else {
             return;
         };
+        let reason = refusal.reason;
+        if reason == Reason::PairBanned {
+            return self.note_ban(node, &session.participants, &refusal);
+        }
+        // What a node makes of envelopes that it does not expect is not its own doing.
+        let failed = matches!(
+            reason,
+            Reason::PairingsUnready | Reason::PeerMisbehaved | Reason::ProtocolViolation
+        );
+        if failed {
+            self.ecdsa.note_failure(&session.participants);
+        }
+        let material = self
+            .signing
+            .op(session.op)
+            .and_then(|op| op.material.clone());
+        if reason == Reason::PairingsUnready
+            && let Some(Material { key, .. }) = material
+        {
+            self.renew_pairings(moment, &key, &session.participants);
+        }
         let Some(op) = self.signing.op_mut(session.op) else {
             return;
         };
-        match refusal.reason {
-            Reason::PairBanned => self.note_ban(node, &session.participants, &refusal),
-            Reason::PairingsUnready => {
-                self.ecdsa.note_failure(&session.participants);
-                if let Some(Material { key, .. }) = op.material.clone() {
-                    self.renew_pairings(moment, &key, &session.participants);
-                }
-                if let Some(op) = self.signing.op_mut(session.op) {
-                    op.set_back(node, moment.ms(), Some(refusal));
-                }
-            }
-            reason if reason.is_retryable() => {
-                if reason == Reason::PeerMisbehaved {
-                    self.ecdsa.note_failure(&session.participants);
-                }
-                if let Some(op) = self.signing.op_mut(session.op) {
-                    op.set_back(node, moment.ms(), Some(refusal));
-                }
-            }
-            // What a node makes of envelopes that it does not expect is not its own doing.
-            Reason::ProtocolViolation => {
-                self.ecdsa.note_failure(&session.participants);
-                op.set_back(node, moment.ms(), Some(refusal));
-            }
-            _ => {
-                op.refusals.insert(node.clone(), refusal);
-            }
+        if failed || reason.is_retryable() {
+            op.set_back(node, moment.ms(), Some(refusal));
+        } else {
+            op.refusals.insert(node.clone(), refusal);
         }
     }
 
