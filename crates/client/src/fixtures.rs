@@ -26,7 +26,7 @@ use quorate_model::{
     roster::{CoordinatorCard, NodeCard, PinnedRoster, Role, Roster, SignedRoster},
     share::{
         SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareStatement, share_batch_digest,
-        signed_message_hash,
+        signed_message_hash, whole_signature_hash,
     },
 };
 use quorate_protocol::{
@@ -360,32 +360,25 @@ impl MadeKey {
         let decoded = quorate_intent::decode_all(payloads, &facts).unwrap();
         let set = SetOfSigners { entries: vec![] };
         let mut signatures = Vec::new();
-        let mut items = Vec::new();
+        let mut receipts = Vec::new();
         for item in decoded.iter().flat_map(|payload| &payload.items) {
             let key = self.whole_key_at(&item.path);
             let (signature, id) = key.sign_prehash_recoverable(&item.message).unwrap();
-            signatures.push([signature.to_bytes().as_slice(), &[id.to_byte()]].concat());
-            items.push(ShareItem {
-                signing_set: set.digest(),
-                message: signed_message_hash(&item.message, &item.path, false),
-                share: [0; 32],
-            });
+            let signature = [signature.to_bytes().as_slice(), &[id.to_byte()]].concat();
+            let message = signed_message_hash(&item.message, &item.path, false);
+            let whole = *whole_signature_hash(&signature).as_bytes();
+            for number in [1, 2] {
+                receipts.push(self.receipt(number, command, &set, message, whole));
+            }
+            signatures.push(signature);
         }
-        let receipt = |number| {
-            let mut receipt = self.receipt(number, command, &set, Digest::ZERO, [0; 32]);
-            receipt.statement.items.clone_from(&items);
-            receipt.batch = vec![receipt.statement.digest()];
-            let batch = share_batch_digest(&receipt.batch);
-            receipt.signature = sign_digest(&node_key(number), &batch);
-            receipt
-        };
         SignOutcome {
             key: record.name.clone(),
             epoch: record.epoch,
             scheme: record.scheme,
             signers: vec![node_id(1), node_id(2)],
             signatures,
-            receipts: vec![receipt(1), receipt(2)],
+            receipts,
         }
     }
 
