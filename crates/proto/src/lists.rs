@@ -25,7 +25,10 @@ use quorate_model::{
     share::MAX_SHARE_BATCH,
 };
 
-use crate::limits::{MAX_NODE_PAGE, MAX_PUBLIC_PAGE, MAX_REFUSAL_PARTS, MAX_ROSTER_SIGNATURES};
+use crate::{
+    limits::{MAX_NODE_PAGE, MAX_PUBLIC_PAGE, MAX_REFUSAL_PARTS, MAX_ROSTER_SIGNATURES},
+    operation::MAX_RECEIPTS,
+};
 
 /// The most elements of every list of the API.
 const MOST: &[(&str, usize)] = &[
@@ -34,7 +37,19 @@ const MOST: &[(&str, usize)] = &[
         "quorate.node.v1.AdvanceCeremonyRequest.envelopes",
         MAX_HOLDERS,
     ),
+    (
+        "quorate.node.v1.AdvancePairingRequest.envelopes",
+        MAX_HOLDERS,
+    ),
+    (
+        "quorate.node.v1.AdvanceSigningRequest.envelopes",
+        MAX_HOLDERS,
+    ),
+    ("quorate.node.v1.BeginPairingRequest.holders", MAX_HOLDERS),
+    ("quorate.node.v1.BeginSigningRequest.signers", MAX_HOLDERS),
     ("quorate.node.v1.CeremonyReply.envelopes", MAX_HOLDERS),
+    ("quorate.node.v1.PairingReply.envelopes", MAX_HOLDERS),
+    ("quorate.node.v1.SigningReply.envelopes", MAX_HOLDERS),
     ("quorate.node.v1.ConfirmTimeRequest.attestations", MAX_NODES),
     ("quorate.node.v1.ListKeysResponse.keys", MAX_NODE_PAGE),
     ("quorate.node.v1.Prepared.verifying_shares", MAX_HOLDERS),
@@ -69,7 +84,7 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.Refusal.metadata", MAX_REFUSAL_PARTS),
     ("quorate.v1.Roster.signatures", MAX_ROSTER_SIGNATURES),
     ("quorate.v1.Sign.payloads", MAX_PAYLOADS),
-    ("quorate.v1.Signed.receipts", MAX_NODES),
+    ("quorate.v1.Signed.receipts", MAX_RECEIPTS),
     ("quorate.v1.Signed.signatures", MAX_SIGNING_ITEMS),
     ("quorate.v1.Signed.signers", MAX_NODES),
     ("quorate.v1.SignedCommand.endorsements", MAX_ENDORSEMENTS),

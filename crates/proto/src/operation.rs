@@ -3,6 +3,7 @@
 use quorate_model::{
     Epoch, KeyRecord, NodeId, Participant, Reason, Refusal,
     certificate::{KeyEvidence, MAX_CERTIFICATE_BYTES},
+    command::MAX_HOLDERS,
     operation::{CommandOutcome, CommandView, KeyView, NodeView, Progress, SignOutcome},
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
@@ -25,7 +26,7 @@ const MAX_POINT_BYTES: usize = 64;
 const MAX_SIGNATURE_BYTES: usize = 128;
 
 /// The most receipts: of every signer, and where messages are signed in rounds for every message.
-const MAX_RECEIPTS: usize = MAX_NODES * MAX_SIGNING_ITEMS;
+pub(crate) const MAX_RECEIPTS: usize = MAX_HOLDERS * MAX_SIGNING_ITEMS;
 
 impl TryFrom<CommandView> for v1::CommandView {
     type Error = Refusal;
