@@ -11,11 +11,12 @@ from eth_account.messages import encode_defunct, encode_typed_data
 from eth_keys import keys
 from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.exceptions import TransactionFailed
+from eth_utils import to_checksum_address
 from token_contract import CREATION, SUPPLY
 
 ETHER = 10**18
 GWEI = 10**9
-RECIPIENT = "0x00000000000000000000000000000000000A11Ce"
+RECIPIENT = to_checksum_address("0x" + 18 * "00" + "a11c")
 TRANSFER = bytes.fromhex("a9059cbb")
 BALANCE_OF = bytes.fromhex("70a08231")
 
@@ -116,7 +117,7 @@ class Transactions(unittest.TestCase):
     def tokens(self, token: str, holder: str) -> int:
         call = BALANCE_OF + encode(["address"], [holder])
         answer = self.chain.tester.call(
-            {"from": holder, "to": token, "data": "0x" + call.hex()}
+            {"from": self.chain.rich, "to": token, "data": "0x" + call.hex()}
         )
         return decode(["uint256"], bytes.fromhex(answer.removeprefix("0x")))[0]
 
@@ -130,7 +131,9 @@ class Messages(unittest.TestCase):
     def test_a_personal_message_names_its_signer(self) -> None:
         text = b"withdraw to the cold wallet"
 
-        signed = quorate.run("sign", "evm-message", self.key, "--path", self.path, content=text)
+        signed = quorate.run(
+            "sign", "evm-message", self.key, "--path", self.path, option="--file", content=text
+        )
 
         recovered = Account.recover_message(
             encode_defunct(text), signature=signed["signature"]

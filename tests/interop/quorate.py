@@ -11,14 +11,16 @@ class Refused(Exception):
     """The command line ended with an error."""
 
 
-def run(*arguments: str, name: str = "payload", content: bytes | None = None) -> dict:
-    """Runs `quorate` and reads its JSON. Content is put into a file that `--in` names."""
+def run(
+    *arguments: str, name: str = "payload", option: str = "--in", content: bytes | None = None
+) -> dict:
+    """Runs `quorate` and reads its JSON. Content is put into a file that the option names."""
     with tempfile.TemporaryDirectory() as directory:
         command = ["quorate", *arguments, "-o", "json"]
         if content is not None:
             path = Path(directory, name)
             path.write_bytes(content)
-            command += ["--in", str(path)]
+            command += [option, str(path)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         raise Refused(f"{' '.join(command)}: {ended.stderr.strip()}")
