@@ -13,13 +13,16 @@ use bitcoin::{
 };
 use ed25519_bip32::{DerivationScheme, XPub};
 use miniscript::{Descriptor, DescriptorPublicKey};
-use quorate_model::{DerivationPath, PayloadKind, Scheme};
+use quorate_model::{
+    DerivationPath, PayloadKind, Scheme,
+    address::{AddressKind, AddressType, Network},
+};
 
 use crate::{
     decode::{KeyFacts, admit},
     evm::{self, address::EvmAddress},
-    receiver::{AddressType, ClaimedKey, Receiver},
-    taproot::{Network, SECP},
+    receiver::{ClaimedKey, Receiver},
+    taproot::{SECP, of_library},
     undecodable::Undecodable,
 };
 
@@ -196,7 +199,7 @@ pub(crate) fn child_key(key: &KeyFacts<'_>, path: &DerivationPath) -> Result<Vec
 ///
 /// [`Undecodable::MalformedKey`] when the group key is no point of secp256k1.
 pub fn watch_only(key: &KeyFacts<'_>, network: Network) -> Result<WatchOnly, Undecodable> {
-    let family = Family::of(key, network.of_library().into())?;
+    let family = Family::of(key, of_library(network).into())?;
     let xpub = family.xpub.to_string();
     let forms = match admit(PayloadKind::Psbt, key) {
         Ok(()) => AddressType::of_scheme(key.scheme),
@@ -223,8 +226,8 @@ pub fn descriptors(
     network: Network,
     form: Option<AddressType>,
 ) -> Result<Descriptors, Undecodable> {
-    let form = spendable(key, form)?;
-    let xpub = Family::of(key, network.of_library().into())?
+    let form = address_type(key, form)?;
+    let xpub = Family::of(key, of_library(network).into())?
         .xpub
         .to_string();
     let written = |branches| {
@@ -253,8 +256,15 @@ fn described(form: AddressType, xpub: &str, branches: &str) -> Option<String> {
     Some(descriptor.to_string())
 }
 
-/// The form of address that is asked for, if the key can spend it.
-fn spendable(key: &KeyFacts<'_>, asked: Option<AddressType>) -> Result<AddressType, Undecodable> {
+/// The form of address that is asked for, or the usual one of the scheme.
+///
+/// # Errors
+///
+/// When the key could not spend what such an address receives.
+pub fn address_type(
+    key: &KeyFacts<'_>,
+    asked: Option<AddressType>,
+) -> Result<AddressType, Undecodable> {
     admit(PayloadKind::Psbt, key)?;
     let forms = AddressType::of_scheme(key.scheme);
     let found = match asked {
@@ -265,6 +275,23 @@ fn spendable(key: &KeyFacts<'_>, asked: Option<AddressType>) -> Result<AddressTy
         address_type: asked.unwrap_or(AddressType::P2tr),
         scheme: key.scheme,
     })
+}
+
+/// The address of a child of a key on a chain; of the key itself without steps.
+///
+/// # Errors
+///
+/// When the key could not spend what the address receives.
+pub fn address_of_kind(
+    key: &KeyFacts<'_>,
+    path: &DerivationPath,
+    kind: AddressKind,
+) -> Result<String, Undecodable> {
+    match kind {
+        AddressKind::Bitcoin { network, form } => address(key, path, network, Some(form)),
+        AddressKind::Ethereum => Ok(ethereum_address(key, path)?.to_string()),
+        AddressKind::Solana => solana_address(key, path),
+    }
 }
 
 /// The Bitcoin address of a child of a key; of the key itself without steps. Without a form it has
@@ -281,8 +308,8 @@ pub fn address(
     network: Network,
     form: Option<AddressType>,
 ) -> Result<String, Undecodable> {
-    let form = spendable(key, form)?;
-    let library = network.of_library();
+    let form = address_type(key, form)?;
+    let library = of_library(network);
     let no_child = || Undecodable::NoChild { path: path.clone() };
     let receiver = Family::of(key, library.into())?
         .receiver(path)

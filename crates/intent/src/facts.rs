@@ -4,7 +4,7 @@
 //! hold no network, because a transaction does not name one; addresses are rendered on demand.
 
 use bitcoin::{Address, Script};
-use quorate_model::{DerivationPath, Digest};
+use quorate_model::{DerivationPath, Digest, address::Network};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +14,7 @@ use crate::{
         typed_data::TypedDataFacts,
     },
     solana::facts::SolanaFacts,
-    taproot::Network,
+    taproot::of_library,
 };
 
 /// How much of a message is shown: this many bytes in hex, this many characters of text.
@@ -189,7 +189,7 @@ impl ScriptPubkey {
     pub fn address(&self, network: Network) -> Option<String> {
         let script = Script::from_bytes(&self.0);
         Some(
-            Address::from_script(script, network.of_library())
+            Address::from_script(script, of_library(network))
                 .ok()?
                 .to_string(),
         )

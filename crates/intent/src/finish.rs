@@ -5,13 +5,13 @@ use bitcoin::{
     secp256k1::{Message, ecdsa, schnorr},
     taproot,
 };
-use quorate_model::{Payload, PayloadKind, Scheme};
+use quorate_model::{Payload, PayloadKind, Scheme, address::AddressType};
 
 use crate::{
     children::MAX_DERIVED,
     decode::{KeyFacts, decode, read_psbt},
     psbt::{OwnInput, Spend},
-    receiver::{AddressType, EcdsaKey, Receiver},
+    receiver::{EcdsaKey, Receiver},
     taproot::{SECP, TaprootKey},
     undecodable::Undecodable,
 };

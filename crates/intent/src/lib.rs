@@ -26,7 +26,8 @@ mod undecodable;
 
 pub use amount::{Amount, InvalidAmount};
 pub use children::{
-    Descriptors, WatchOnly, address, descriptors, ethereum_address, solana_address, watch_only,
+    Descriptors, WatchOnly, address, address_of_kind, address_type, descriptors, ethereum_address,
+    solana_address, watch_only,
 };
 pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all, inspect};
 pub use evm::{
@@ -50,12 +51,13 @@ pub use psbt::{
     HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_OUTPUTS,
     form::{PsbtForm, psbt_from_text_or_binary},
 };
-pub use receiver::{AddressType, UnknownAddressType};
+/// The vocabulary of addresses.
+pub use quorate_model::address::{AddressKind, AddressType, Network};
 pub use solana::{
     facts::{SolanaFacts, SolanaInstruction, SolanaVersion},
     refusal::SolanaRefusal,
 };
-pub use taproot::{Network, UnknownNetwork, taproot_script};
+pub use taproot::taproot_script;
 pub use transfer::{Asset, Transfer};
 pub use undecodable::{BatchUndecodable, Undecodable};
 

@@ -1,69 +1,9 @@
 //! The outputs that pay to one public key, in the forms that its scheme can spend.
 
-use std::{fmt, str::FromStr};
-
 use bitcoin::{CompressedPublicKey, Script, ScriptBuf, secp256k1::PublicKey};
-use quorate_model::Scheme;
+use quorate_model::{Scheme, address::AddressType};
 
 use crate::{taproot::TaprootKey, undecodable::Undecodable};
-
-/// A form of output that pays to a single key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressType {
-    /// Taproot, spent by the key path (BIP-341, BIP-86).
-    P2tr,
-    /// Segwit version 0 (BIP-141, BIP-84).
-    P2wpkh,
-    /// The same inside a script hash (BIP-49).
-    P2shP2wpkh,
-    /// The oldest, by the hash of the key (BIP-44).
-    P2pkh,
-}
-
-impl AddressType {
-    /// Every form.
-    pub const ALL: [Self; 4] = [Self::P2tr, Self::P2wpkh, Self::P2shP2wpkh, Self::P2pkh];
-
-    /// The name as the command line writes it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::P2tr => "p2tr",
-            Self::P2wpkh => "p2wpkh",
-            Self::P2shP2wpkh => "p2sh-p2wpkh",
-            Self::P2pkh => "p2pkh",
-        }
-    }
-
-    /// What keys of a scheme can spend, the usual one first.
-    pub const fn of_scheme(scheme: Scheme) -> &'static [Self] {
-        match scheme {
-            Scheme::Bip340 => &[Self::P2tr],
-            Scheme::EcdsaSecp256k1 => &[Self::P2wpkh, Self::P2shP2wpkh, Self::P2pkh],
-            Scheme::FrostSecp256k1 | Scheme::Ed25519 | _ => &[],
-        }
-    }
-}
-
-impl fmt::Display for AddressType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no form of output.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a type of address: use p2wpkh, p2sh-p2wpkh, p2pkh or p2tr")]
-pub struct UnknownAddressType(pub String);
-
-impl FromStr for AddressType {
-    type Err = UnknownAddressType;
-    fn from_str(text: &str) -> Result<Self, UnknownAddressType> {
-        Self::ALL
-            .into_iter()
-            .find(|form| form.as_str() == text)
-            .ok_or_else(|| UnknownAddressType(text.chars().take(80).collect()))
-    }
-}
 
 /// A public key with what can be paid to it so that its scheme can spend it.
 #[derive(Clone, Debug)]

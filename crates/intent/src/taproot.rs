@@ -3,14 +3,16 @@
 //! The shared key is the internal key; the tweak is explicit here and at signing, and nowhere
 //! else, so that nothing can be tweaked twice.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::sync::LazyLock;
 
-use crate::undecodable::Undecodable;
 use bitcoin::{
     ScriptBuf,
     key::{TapTweak as _, TweakedPublicKey},
     secp256k1::{PublicKey, Secp256k1, VerifyOnly, XOnlyPublicKey},
 };
+use quorate_model::address::Network;
+
+use crate::undecodable::Undecodable;
 
 /// The tables of libsecp256k1, built once.
 pub(crate) static SECP: LazyLock<Secp256k1<VerifyOnly>> =
@@ -19,62 +21,13 @@ pub(crate) static SECP: LazyLock<Secp256k1<VerifyOnly>> =
 /// The length of a compressed point.
 const COMPRESSED_LENGTH: usize = 33;
 
-/// A Bitcoin network, as far as addresses tell networks apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Network {
-    /// The main network.
-    #[default]
-    Bitcoin,
-    /// Any testnet.
-    Testnet,
-    /// Any signet; its addresses look like those of testnet.
-    Signet,
-    /// A private network for tests.
-    Regtest,
-}
-
-impl Network {
-    /// Every network.
-    pub const ALL: [Self; 4] = [Self::Bitcoin, Self::Testnet, Self::Signet, Self::Regtest];
-
-    /// The name as the command line writes it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bitcoin => "bitcoin",
-            Self::Testnet => "testnet",
-            Self::Signet => "signet",
-            Self::Regtest => "regtest",
-        }
-    }
-
-    pub(crate) const fn of_library(self) -> bitcoin::Network {
-        match self {
-            Self::Bitcoin => bitcoin::Network::Bitcoin,
-            Self::Testnet => bitcoin::Network::Testnet,
-            Self::Signet => bitcoin::Network::Signet,
-            Self::Regtest => bitcoin::Network::Regtest,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a network: use bitcoin, testnet, signet or regtest")]
-pub struct UnknownNetwork(pub String);
-
-impl FromStr for Network {
-    type Err = UnknownNetwork;
-    fn from_str(text: &str) -> Result<Self, UnknownNetwork> {
-        Self::ALL
-            .into_iter()
-            .find(|network| network.as_str() == text)
-            .ok_or_else(|| UnknownNetwork(text.chars().take(80).collect()))
+/// A network as the library names it.
+pub(crate) const fn of_library(network: Network) -> bitcoin::Network {
+    match network {
+        Network::Bitcoin => bitcoin::Network::Bitcoin,
+        Network::Testnet => bitcoin::Network::Testnet,
+        Network::Signet => bitcoin::Network::Signet,
+        Network::Regtest => bitcoin::Network::Regtest,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use quorate_model::{
     DerivationPath, PayloadKind, Purposes, Reason, Refusal, Scheme,
+    address::AddressType,
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
 };
 
@@ -9,7 +10,6 @@ use crate::{
     children::MAX_DERIVED,
     evm::{refusal::EvmRefusal, typed_data::refusal::TypedDataRefusal},
     psbt::{HIGH_FEE_SAT, HIGH_FEE_SHARE, MAX_INPUTS, MAX_LEGACY_BYTES, MAX_OUTPUTS},
-    receiver::AddressType,
     solana::refusal::SolanaRefusal,
 };
 

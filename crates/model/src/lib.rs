@@ -4,6 +4,7 @@
 //! Pure: no clock, no randomness, no input or output. Everything that is signed or hashed in
 //! Quorate is described here, so that nodes, coordinators, clients and offline verifiers agree.
 
+pub mod address;
 pub mod audit;
 pub mod bytes;
 pub mod certificate;

@@ -66,6 +66,8 @@ pub enum Tag {
     Hedge,
     /// What the two ends of a pairing have in common.
     Pairing,
+    /// A node's statement of an address.
+    Address,
 }
 
 impl Tag {
@@ -99,6 +101,7 @@ impl Tag {
             Self::Status => "quorate/v1/status",
             Self::Hedge => "quorate/v1/hedge",
             Self::Pairing => "quorate/v1/pairing",
+            Self::Address => "quorate/v1/address",
         }
     }
 }

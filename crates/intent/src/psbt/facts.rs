@@ -2,6 +2,8 @@
 
 use bitcoin::{Psbt, ScriptBuf, TxOut, Witness, script::Builder};
 
+use quorate_model::address::AddressType;
+
 use super::{
     own::{OwnInput, WholeSighash},
     owners::Owners,
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     facts::{InputFacts, OutputFacts, PsbtFacts, ScriptPubkey},
-    receiver::{AddressType, Receiver, nested_script_sig},
+    receiver::{Receiver, nested_script_sig},
 };
 
 pub(super) fn facts(

@@ -7,13 +7,15 @@ use bitcoin::{
     sighash::{Prevouts, SighashCache},
 };
 
+use quorate_model::address::AddressType;
+
 use super::{
     MAX_LEGACY_BYTES,
     owners::{Owner, Owners},
 };
 use crate::{
     decode::{ItemTweak, SigningItem},
-    receiver::{AddressType, EcdsaKey, Receiver},
+    receiver::{EcdsaKey, Receiver},
     taproot::TaprootKey,
     undecodable::Undecodable,
 };

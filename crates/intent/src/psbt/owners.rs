@@ -1,12 +1,12 @@
 //! Which inputs and outputs of a PSBT belong to a key (P26).
 
 use bitcoin::{NetworkKind, Psbt, TxOut, bip32::KeySource, psbt};
-use quorate_model::{DerivationPath, Scheme};
+use quorate_model::{DerivationPath, Scheme, address::AddressType};
 
 use crate::{
     children::{BadClaim, Family},
     decode::KeyFacts,
-    receiver::{AddressType, ClaimedKey, Receiver},
+    receiver::{ClaimedKey, Receiver},
     undecodable::Undecodable,
 };
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     BatchUndecodable, Facts, Finished, KeyFacts, Network, SigningItem, Undecodable, WatchOnly,
-    address, decode, decode_all, finish, watch_only,
+    address, decode, decode_all, finish, taproot::of_library, watch_only,
 };
 
 fn path(text: &str) -> DerivationPath {
@@ -234,7 +234,7 @@ fn a_watch_only_wallet_derives_the_same_addresses() {
             (read.depth, read.parent_fingerprint),
             (0, Fingerprint::default())
         );
-        assert_eq!(read.network, network.of_library().into());
+        assert_eq!(read.network, of_library(network).into());
         assert_eq!(shown, key.fingerprint().to_string());
         let [both] = &descriptors[..] else {
             panic!("a taproot key has one form of address")
@@ -243,7 +243,7 @@ fn a_watch_only_wallet_derives_the_same_addresses() {
         for (branch, descriptor) in both.into_single_descriptors().unwrap().iter().enumerate() {
             for index in [0, 5, 77_777] {
                 let expected = descriptor.at_derivation_index(index).unwrap();
-                let expected = expected.address(network.of_library()).unwrap().to_string();
+                let expected = expected.address(of_library(network)).unwrap().to_string();
                 let child = path(&format!("m/{branch}/{index}"));
                 assert_eq!(
                     address(&key.facts(), &child, network, None).unwrap(),
