@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use quorate_model::{
-    CommandId, NodeId, Payload, Reason, Refusal,
+    CommandId, DerivationPath, NodeId, Payload, Reason, Refusal,
+    address::{AddressKind, AddressQuery},
     command::{CommandBody, CreateKey, Sign},
     ids::KeyId,
     node_api::AuditPage,
@@ -13,6 +14,7 @@ use quorate_model::{
 };
 
 use crate::{
+    address::{self, AttestedAddress},
     command::{CommandOptions, CommandTimes, Prepared},
     error::ClientError,
     identity::Identity,
@@ -234,6 +236,29 @@ impl Client {
         listed
             .certified()
             .ok_or_else(|| ClientError::NotActive(key.name.clone()))
+    }
+
+    /// An address of a key, derived here from its certificate, which at least as many holders as
+    /// sign have stated alike. What the key could not spend is refused.
+    ///
+    /// # Errors
+    ///
+    /// A refusal with [`Reason::QuorumUnavailable`] where too few holders state it;
+    /// [`ClientError::Unverified`] where a statement is not true.
+    pub async fn address(
+        &self,
+        key: &CertifiedKey,
+        path: &DerivationPath,
+        kind: AddressKind,
+    ) -> Result<AttestedAddress, ClientError> {
+        let claim = address::derive(key, path, kind)?;
+        let query = AddressQuery {
+            key: claim.key.clone(),
+            path: path.clone(),
+            kind,
+        };
+        let statements = self.0.transport.statements(&query).await?;
+        AttestedAddress::verify(claim, key.record(), &self.0.roster, statements)
     }
 
     /// Every key, each verified. That none is left out is the coordinator's word.

@@ -42,7 +42,7 @@ use crate::{
     command::{CommandOptions, Prepared},
     identity::Identity,
 };
-pub(crate) use fake_cluster::FakeCluster;
+pub(crate) use fake_cluster::{FakeCluster, stated};
 
 /// The identity key of the node with this number.
 pub(crate) fn node_key(number: u8) -> SigningKey {

@@ -26,6 +26,7 @@
 //! With the feature `alloy`, a key is a signer for programs that are written with alloy; see the
 //! module of that name.
 
+mod address;
 #[cfg(feature = "alloy")]
 pub mod alloy;
 pub mod audit;
@@ -41,6 +42,7 @@ mod signed;
 mod transport;
 mod verify;
 
+pub use address::AttestedAddress;
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared};
 pub use error::{ClientError, ExitClass};

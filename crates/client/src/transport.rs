@@ -11,6 +11,7 @@ use std::{
 
 use quorate_model::{
     CommandId, KeyName, NodeId,
+    address::{AddressQuery, AddressStatement},
     command::SignedCommand,
     node_api::AuditPage,
     operation::{CommandState, CommandView, KeyView, NodeView},
@@ -18,6 +19,7 @@ use quorate_model::{
 };
 use quorate_pinning::TlsIdentity;
 use quorate_proto::{
+    address,
     limits::{MAX_PUBLIC_REPLY_BYTES, MAX_PUBLIC_REQUEST_BYTES},
     names,
     status::from_status,
@@ -256,6 +258,20 @@ impl Transport {
             })
             .await?;
         Ok(KeyView::try_from(key.into_inner())?)
+    }
+
+    /// Has holders of a key state an address.
+    pub(crate) async fn statements(
+        &self,
+        query: &AddressQuery,
+    ) -> Result<Vec<AddressStatement>, ClientError> {
+        let wire = self
+            .call(|channel, left| {
+                let request = v1::AttestAddressRequest::from(query.clone());
+                async move { keys(channel).attest_address(within(request, left)).await }
+            })
+            .await?;
+        Ok(address::statements(wire.into_inner())?)
     }
 
     /// Reads all keys.

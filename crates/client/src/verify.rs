@@ -10,6 +10,7 @@ use quorate_evm::EvmSignatureError;
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
     DerivationPath, Digest, KeyId, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
+    address::FalseStatement,
     certificate::{CommitCertificate, PossessionProof},
     identity::verify_with,
     operation::SignOutcome,
@@ -70,6 +71,17 @@ pub enum VerificationError {
     /// A verified signature that EVM chains do not take from the account of the key.
     #[error(transparent)]
     Evm(#[from] EvmSignatureError),
+    /// A statement of an address that does not hold.
+    #[error("the address that node \"{node}\" states is refused: {why}")]
+    FalseAddress {
+        /// Who is said to state it.
+        node: NodeId,
+        /// What is wrong with it.
+        why: FalseStatement,
+    },
+    /// Two statements of one node, where different ones are to attest.
+    #[error("node \"{0}\" is named twice for one address")]
+    StatedTwice(NodeId),
     /// Verified signatures that the payload does not take.
     #[error("the signatures do not fit the payload: {0}")]
     Unfinished(String),

@@ -4,12 +4,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    address::{AddressKind, AddressStatement},
     bytes::{Digest, Nonce32},
     certificate::PreparedStatement,
     command::SignedCommand,
     identity::Signature,
     ids::{Epoch, KeyName, NodeId, PartyIndex, UnixMillis},
     key::KeyState,
+    path::DerivationPath,
     refusal::Refusal,
     scheme::Scheme,
     share::{SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, TicketBatch},
@@ -142,6 +144,15 @@ pub enum NodeRequest {
         /// As in [`NodeRequest::AdvancePairing`].
         envelopes: Vec<Vec<u8>>,
     },
+    /// Asks the node to state an address of a key that it holds a share of.
+    AttestAddress {
+        /// The key.
+        key: KeyName,
+        /// The child of the key.
+        path: DerivationPath,
+        /// On which chain, and in which form.
+        kind: AddressKind,
+    },
 }
 
 /// A request for a signature that is made in rounds.
@@ -192,6 +203,8 @@ pub enum NodeReply {
     Pairing(PairingReply),
     /// To [`NodeRequest::BeginSigning`] and [`NodeRequest::AdvanceSigning`].
     Signing(SigningReply),
+    /// To [`NodeRequest::AttestAddress`].
+    Address(AddressStatement),
 }
 
 /// Whether a node trusts its clock (P43).

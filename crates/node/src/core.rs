@@ -364,6 +364,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 round,
                 envelopes,
             } => self.advance_pairing(context, attempt, round, &envelopes),
+            NodeRequest::AttestAddress { key, path, kind } => self.attest_address(&key, path, kind),
             NodeRequest::BeginSigning { attempt, request } => {
                 self.begin_signing(context, attempt, &request)
             }

@@ -102,6 +102,7 @@ methods! {
     advance_pairing(AdvancePairingRequest) -> AdvancePairingResponse;
     begin_signing(BeginSigningRequest) -> BeginSigningResponse;
     advance_signing(AdvanceSigningRequest) -> AdvanceSigningResponse;
+    attest_address(AttestAddressRequest) -> AttestAddressResponse;
 }
 
 #[cfg(test)]

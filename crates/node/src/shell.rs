@@ -214,6 +214,7 @@ fn kind(request: &NodeRequest) -> &'static str {
         NodeRequest::AdvancePairing { .. } => "advance-pairing",
         NodeRequest::BeginSigning { .. } => "begin-signing",
         NodeRequest::AdvanceSigning { .. } => "advance-signing",
+        NodeRequest::AttestAddress { .. } => "attest-address",
         _ => "unknown",
     }
 }

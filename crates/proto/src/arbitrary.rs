@@ -32,6 +32,10 @@ use quorate_model::{
 };
 use uuid::Uuid;
 
+mod addresses;
+
+pub(crate) use addresses::{address, address_statement};
+
 const NAME: &str = "[a-z][a-z0-9-]{0,20}[a-z0-9]";
 
 fn named<T: TryFrom<String> + std::fmt::Debug>() -> impl Strategy<Value = T> {
@@ -153,13 +157,11 @@ fn body() -> impl Strategy<Value = CommandBody> {
                 })
             },
         );
-    let steps = vec(0..FIRST_HARDENED, 0..=MAX_STEPS);
-    let path = steps.prop_map(|steps| DerivationPath::new(steps).expect("drawn within bounds"));
     let payload = (
         select(PayloadKind::ALL.to_vec()),
         bytes(),
         any::<bool>(),
-        path,
+        path(),
     )
         .prop_map(|(kind, bytes, allow_high_fee, path)| Payload {
             kind,
@@ -261,6 +263,11 @@ fn attestation() -> impl Strategy<Value = TimeAttestation> {
     )
 }
 
+fn path() -> impl Strategy<Value = DerivationPath> {
+    vec(0..FIRST_HARDENED, 0..=MAX_STEPS)
+        .prop_map(|steps| DerivationPath::new(steps).expect("drawn within bounds"))
+}
+
 fn attempt() -> impl Strategy<Value = [u8; 16]> {
     uniform16(any::<u8>())
 }
@@ -357,6 +364,7 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
             .prop_map(|(from, limit)| NodeRequest::ReadAudit { from, limit }),
         nonce().prop_map(|challenge| NodeRequest::AttestTime { challenge }),
         vec(attestation(), 0..3).prop_map(|attestations| NodeRequest::ConfirmTime { attestations }),
+        address().prop_map(|(key, path, kind)| NodeRequest::AttestAddress { key, path, kind }),
         request_in_rounds(),
     ]
 }
@@ -620,6 +628,7 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         (vec(bytes(), 0..4), any::<u64>())
             .prop_map(|(records, durable)| NodeReply::Audit(AuditPage { records, durable })),
         attestation().prop_map(NodeReply::Time),
+        address_statement().prop_map(NodeReply::Address),
         reply_in_rounds(),
     ]
 }

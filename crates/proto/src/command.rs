@@ -5,7 +5,7 @@
 
 use prost::Message as _;
 use quorate_model::{
-    DerivationPath, KeyId, Payload, Purposes, Reason, Refusal,
+    KeyId, Payload, Purposes, Reason, Refusal,
     command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, Sign},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     roster::MAX_NODES,
@@ -13,7 +13,7 @@ use quorate_model::{
 
 use crate::{
     convert::{
-        Malformed, array, bounded, digest, known, list, name, present, small, time, timestamp,
+        Malformed, array, bounded, digest, known, list, name, path, present, small, time, timestamp,
     },
     lists,
     names::uuid,
@@ -153,8 +153,7 @@ fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
                 kind: known::<v1::PayloadKind, _>("sign.payloads.kind", payload.kind)?,
                 bytes: bounded("sign.payloads.content", payload.content, MAX_PAYLOAD_BYTES)?,
                 allow_high_fee: payload.allow_high_fee,
-                path: DerivationPath::new(payload.path)
-                    .map_err(|error| Malformed::new("sign.payloads.path", error.to_string()))?,
+                path: path("sign.payloads.path", payload.path)?,
             })
         })?,
     })

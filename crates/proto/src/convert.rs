@@ -1,7 +1,9 @@
 //! Reading the fields of generated messages: each problem names its field.
 
 use prost_types::{Duration, Timestamp};
-use quorate_model::{Digest, PartyIndex, Reason, Refusal, Signature, UnixMillis, wire};
+use quorate_model::{
+    DerivationPath, Digest, PartyIndex, Reason, Refusal, Signature, UnixMillis, wire,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A field that is not what it should be.
@@ -100,6 +102,11 @@ pub(crate) fn index(field: &'static str, number: u32) -> Result<PartyIndex, Malf
         .ok()
         .and_then(PartyIndex::new)
         .ok_or_else(|| Malformed::new(field, format!("{number} is no index")))
+}
+
+/// The path of a child.
+pub(crate) fn path(field: &'static str, steps: Vec<u32>) -> Result<DerivationPath, Malformed> {
+    DerivationPath::new(steps).map_err(|error| Malformed::new(field, error.to_string()))
 }
 
 /// Bytes up to a limit.

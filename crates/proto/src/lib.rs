@@ -4,6 +4,7 @@
 //! What needs no state to be judged of a command or a certificate is judged here, because it needs
 //! their one encoding; nothing here waits or remembers.
 
+pub mod address;
 pub mod admission;
 pub mod certificate;
 pub mod codec;

@@ -3,6 +3,7 @@
 
 use quorate_model::{
     KeyPurpose, KeyState, PayloadKind, Reason, Refusal, Scheme,
+    address::{AddressType, Network},
     command::{Endorsement, EndorsementKind, MAX_COMMAND_BYTES, MAX_ENDORSEMENTS, SignedCommand},
     operation::{CommandKind, CommandState},
     roster::Role,
@@ -47,6 +48,8 @@ enums! {
     v1::Scheme => Scheme { Bip340, FrostSecp256k1, Ed25519, EcdsaSecp256k1 }, _;
     v1::KeyPurpose => KeyPurpose { Transactions, Messages, Digests }, _;
     v1::KeyState => KeyState { PreActive, Active }, _;
+    v1::BitcoinNetwork => Network { Bitcoin, Testnet, Signet, Regtest };
+    v1::AddressType => AddressType { P2tr, P2wpkh, P2shP2wpkh, P2pkh };
     v1::EndorsementKind => EndorsementKind { Propose, Approve, Reject }, _;
     v1::Role => Role { Admin, Client }, _;
     v1::PayloadKind => PayloadKind {

@@ -80,6 +80,7 @@ fn request_bytes(request: &WireRequest) -> Vec<u8> {
         WireRequest::AdvancePairing(wire) => wire.encode_to_vec(),
         WireRequest::BeginSigning(wire) => wire.encode_to_vec(),
         WireRequest::AdvanceSigning(wire) => wire.encode_to_vec(),
+        WireRequest::AttestAddress(wire) => wire.encode_to_vec(),
     }
 }
 
@@ -99,6 +100,7 @@ fn reply_bytes(reply: NodeReply) -> Option<Vec<u8>> {
         NodeReply::Time(_) => encoded::<pb::AttestTimeResponse>(reply),
         NodeReply::Pairing(_) => encoded::<pb::AdvancePairingResponse>(reply),
         NodeReply::Signing(_) => encoded::<pb::AdvanceSigningResponse>(reply),
+        NodeReply::Address(_) => encoded::<pb::AttestAddressResponse>(reply),
         _ => None,
     }
 }

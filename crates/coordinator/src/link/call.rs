@@ -83,6 +83,7 @@ pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<Nod
         AdvancePairing => advance_pairing,
         BeginSigning => begin_signing,
         AdvanceSigning => advance_signing,
+        AttestAddress => attest_address,
     };
     answer
         .map_err(|status| failure(&status))?

@@ -285,6 +285,17 @@ async fn refusals_come_as_statuses_with_their_reasons() {
     assert_eq!(tampered.code(), Code::PermissionDenied);
     assert_eq!(reason(&unknown), Reason::CommandUnknown);
     assert_eq!(reason(&watched), Reason::CommandUnknown);
+    let ask = v1::AttestAddressRequest {
+        name: "keys/vault".to_owned(),
+        chain: v1::Chain::Ethereum.into(),
+        ..Default::default()
+    };
+    let no_address = keys.attest_address(ask.clone()).await.unwrap_err();
+    let no_chain = v1::AttestAddressRequest { chain: 0, ..ask };
+    let no_chain = keys.attest_address(no_chain).await.unwrap_err();
+
+    assert_eq!(reason(&no_address), Reason::KeyUnknown);
+    assert_eq!(reason(&no_chain), Reason::RequestInvalid);
     assert_eq!(reason(&no_key), Reason::KeyUnknown);
     assert_eq!(no_key.code(), Code::NotFound);
 }

@@ -1,10 +1,12 @@
-//! Requests that change nothing: status, listings, the audit log, statements of time. And the one
-//! that ends a doubt about the clock.
+//! Requests that change nothing: status, listings, the audit log, statements of time and of
+//! addresses. And the one that ends a doubt about the clock.
 
 use std::sync::Arc;
 
+use quorate_intent::{KeyFacts, address_of_kind};
 use quorate_model::{
-    Digest, KeyName, Reason, Refusal, Signature,
+    DerivationPath, Digest, KeyName, Reason, Refusal, Signature,
+    address::{AddressClaim, AddressKind, AddressStatement},
     audit::Entry,
     bytes::Nonce32,
     command::SignedCommand,
@@ -12,7 +14,7 @@ use quorate_model::{
     node_api::{AuditPage, ClockState, KeyListing, NodeReply, NodeStatus, TimeAttestation},
 };
 
-use super::{Context, Fatal, NodeCore, Outcome, gate, ledger, lock};
+use super::{Context, Fatal, NodeCore, Outcome, gate, ledger, loaded, lock};
 use crate::disk::Disk;
 
 /// The most keys in one page: their certificates must fit a message.
@@ -121,6 +123,52 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         attestation.signature = sign_digest(&self.identity, &attestation.digest());
         NodeReply::Time(attestation)
+    }
+
+    /// States an address of an active key, derived from the certificate that the node holds.
+    pub(super) fn attest_address(
+        &self,
+        key: &KeyName,
+        path: DerivationPath,
+        kind: AddressKind,
+    ) -> Result<Outcome, Fatal> {
+        let row = ledger::key(&*lock(&self.state).index, key)?;
+        let certificate = match row {
+            None => Err(loaded::unknown(key)),
+            Some(row) => row
+                .certified
+                .filter(|_| row.activated.is_some())
+                .ok_or_else(|| loaded::not_active(key, "its creation is not finished")),
+        };
+        let stated = certificate
+            .and_then(|(_, certificate)| self.address_statement(&certificate, path, kind));
+        Ok(Outcome::Ready(stated.map(NodeReply::Address)))
+    }
+
+    fn address_statement(
+        &self,
+        certificate: &[u8],
+        path: DerivationPath,
+        kind: AddressKind,
+    ) -> Result<AddressStatement, Refusal> {
+        let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        let address = address_of_kind(&KeyFacts::of(&record), &path, kind)
+            .map_err(|error| Refusal::from(&error))?;
+        let claim = AddressClaim {
+            key: record.name,
+            epoch: record.epoch,
+            certificate: record.certificate,
+            path,
+            kind,
+            address,
+        };
+        let mut statement = AddressStatement {
+            node: self.me.clone(),
+            claim,
+            signature: Signature([0; 64]),
+        };
+        statement.signature = sign_digest(&self.identity, &statement.digest());
+        Ok(statement)
     }
 
     /// Takes the statements of peers about the time (P43).

@@ -7,6 +7,7 @@
 )]
 
 mod activation;
+mod addresses;
 mod creation;
 mod durability;
 mod ecdsa;

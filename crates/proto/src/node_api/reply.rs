@@ -109,6 +109,11 @@ replies! {
     ConfirmTimeResponse => NodeReply::Done, Self {};
     |_wire| { Self::Done }
 
+    AttestAddressResponse => NodeReply::Address(statement), Self {
+        statement: store(&statement)?,
+    };
+    |wire| { Self::Address(stored("statement", &wire.statement)?) }
+
     BeginPairingResponse => NodeReply::Pairing(reply), Self {
         reply: Some(pairing_to_wire(reply)),
     };

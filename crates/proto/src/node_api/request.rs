@@ -11,7 +11,7 @@ use quorate_model::{
 };
 
 use crate::{
-    convert::{Malformed, array, bounded, known, list, name, present, small, store, stored},
+    convert::{Malformed, array, bounded, known, list, name, path, present, small, store, stored},
     limits::{MAX_EVIDENCE_BYTES, MAX_NODE_REQUEST_BYTES},
     node::v1 as pb,
     types::signed_command,
@@ -55,6 +55,8 @@ pub enum WireRequest {
     BeginSigning(pb::BeginSigningRequest),
     /// For `AdvanceSigning`.
     AdvanceSigning(pb::AdvanceSigningRequest),
+    /// For `AttestAddress`.
+    AttestAddress(pb::AttestAddressRequest),
 }
 
 impl TryFrom<NodeRequest> for WireRequest {
@@ -132,6 +134,13 @@ impl TryFrom<NodeRequest> for WireRequest {
             NodeRequest::ConfirmTime { attestations } => {
                 let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
                 Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
+            }
+            NodeRequest::AttestAddress { key, path, kind } => {
+                Self::AttestAddress(pb::AttestAddressRequest {
+                    key: key.into(),
+                    path: path.steps().to_vec(),
+                    kind: store(&kind)?,
+                })
             }
             in_rounds => rounds_to_wire(in_rounds)?,
         })
@@ -337,6 +346,13 @@ requests! {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
             envelopes: envelopes(wire.envelopes)?,
+        }
+    }
+    AttestAddressRequest(wire) {
+        Self::AttestAddress {
+            key: name("key", wire.key)?,
+            path: path("path", wire.path)?,
+            kind: stored("kind", &wire.kind)?,
         }
     }
 }

@@ -29,6 +29,7 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::AdvancePairing(wire) => wire.try_into(),
         WireRequest::BeginSigning(wire) => wire.try_into(),
         WireRequest::AdvanceSigning(wire) => wire.try_into(),
+        WireRequest::AttestAddress(wire) => wire.try_into(),
     }
 }
 
@@ -61,6 +62,7 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::AdvancePairingResponse>,
         through::<pb::BeginSigningResponse>,
         through::<pb::AdvanceSigningResponse>,
+        through::<pb::AttestAddressResponse>,
     ]
     .map(|through| through(reply.clone()))
     .into()
