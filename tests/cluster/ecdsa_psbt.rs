@@ -157,6 +157,39 @@ fn an_ecdsa_key_shows_addresses_and_descriptors_of_what_it_can_spend() {
     assert_eq!(legacy["descriptor"], descriptors[2]);
 }
 
+#[test]
+fn an_address_is_attested_by_as_many_holders_as_sign_and_not_by_fewer() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("hot", "ecdsa-secp256k1", "transactions");
+    let nodes: Vec<_> = cluster
+        .nodes()
+        .iter()
+        .map(|node| node["name"].as_str().unwrap().to_owned())
+        .collect();
+    for chain in ["bitcoin", "ethereum"] {
+        let ask = ["key", "address", "hot", "--chain", chain, "--path", "m/0/5"];
+        let plain = cluster.json(&ask);
+
+        let attested = cluster.json(&[&ask[..], &["--attested"]].concat());
+
+        assert_eq!(attested["address"], plain["address"]);
+        let by = attested["attested_by"].as_array().unwrap();
+        assert!(by.len() >= 2 && by[0] != by[1], "{by:?}");
+        assert!(
+            by.iter()
+                .all(|node| nodes.iter().any(|known| node == known))
+        );
+    }
+
+    cluster.kill_node(&nodes[0]);
+    cluster.kill_node(&nodes[1]);
+    cluster.wait_for_connected(1);
+
+    let refused = cluster.quorate(&["key", "address", "hot", "--attested"]);
+    refused.refused(5, "of 3 holders of key \"hot\" state the address");
+    cluster.json(&["key", "address", "hot"]);
+}
+
 /// Gives an input a previous transaction that pays what it spends.
 fn prove(psbt: &mut Psbt, input: usize, spent: &TxOut) {
     let mut previous = spend(&[output(&payee(), 1)], std::slice::from_ref(spent)).unsigned_tx;

@@ -1,9 +1,12 @@
 //! `quorate key address`.
 
 use clap::{Args, ValueEnum};
-use quorate_client::model::{DerivationPath, Refusal};
-use quorate_intent::{AddressType, KeyFacts, Network, address, ethereum_address, solana_address};
-use serde_json::json;
+use quorate_client::{
+    CertifiedKey,
+    model::{DerivationPath, NodeId, Refusal},
+};
+use quorate_intent::{AddressKind, AddressType, Network, address_of_kind, address_type};
+use serde_json::{Map, Value};
 
 use crate::{
     args::KeyArg,
@@ -30,6 +33,9 @@ pub(crate) struct Address {
     /// [default: the first that the key can spend]
     #[arg(long = "type", value_name = "TYPE")]
     form: Option<AddressType>,
+    /// Have as many holders as sign state the address, each under its signature
+    #[arg(long)]
+    attested: bool,
 }
 
 /// Chains that keys have addresses on.
@@ -61,34 +67,41 @@ impl Address {
         }
         let client = context.connect_to_read().await?;
         let key = client.key(&self.key.reference()).await?;
-        let record = key.record();
-        let facts = KeyFacts::of(record);
-        let address = match self.chain {
-            Chain::Bitcoin => address(&facts, &self.path, self.network, self.form),
-            Chain::Ethereum => {
-                ethereum_address(&facts, &self.path).map(|account| account.to_string())
-            }
-            Chain::Solana => solana_address(&facts, &self.path),
+        let kind = self.kind(&key)?;
+        let mut value = Map::new();
+        let mut add = |field: &str, shown: Value| value.insert(field.to_owned(), shown);
+        add("chain", self.chain.as_str().into());
+        add("path", self.path.to_string().into());
+        if let AddressKind::Bitcoin { network, form } = kind {
+            add("network", network.as_str().into());
+            add("type", form.as_str().into());
         }
-        .map_err(|error| Refusal::from(&error))?;
         let mut table = Table::default();
-        table.row([&address]);
-        let value = if matches!(self.chain, Chain::Bitcoin) {
-            let usual = AddressType::of_scheme(record.scheme).first().copied();
-            json!({
-                "address": address,
-                "chain": self.chain.as_str(),
-                "path": self.path,
-                "network": self.network.as_str(),
-                "type": self.form.or(usual).map(AddressType::as_str),
-            })
+        if self.attested {
+            let attested = client.address(&key, &self.path, kind).await?;
+            let nodes: Vec<_> = attested.nodes().map(NodeId::as_str).collect();
+            table.pair("address", attested.address());
+            table.pair("attested by", nodes.join(", "));
+            add("address", attested.address().into());
+            add("attested_by", nodes.into());
         } else {
-            json!({
-                "address": address,
-                "chain": self.chain.as_str(),
-                "path": self.path,
-            })
-        };
-        output::print(context.format(), &value, &table)
+            let address = address_of_kind(&key.facts(), &self.path, kind)
+                .map_err(|error| Refusal::from(&error))?;
+            table.row([&address]);
+            add("address", address.into());
+        }
+        output::print(context.format(), &Value::Object(value), &table)
+    }
+
+    fn kind(&self, key: &CertifiedKey) -> Result<AddressKind, Refusal> {
+        Ok(match self.chain {
+            Chain::Bitcoin => AddressKind::Bitcoin {
+                network: self.network,
+                form: address_type(&key.facts(), self.form)
+                    .map_err(|error| Refusal::from(&error))?,
+            },
+            Chain::Ethereum => AddressKind::Ethereum,
+            Chain::Solana => AddressKind::Solana,
+        })
     }
 }
