@@ -84,37 +84,83 @@ fn a_wallet_signs_through_the_gateway() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--gateway", "--gateway-account", "payout:m/0/5"];
     let cluster = Cluster::start_in(directory, &arguments);
+    let no_other = cluster.quorate(&["key", "show", "demo-evm"]);
+    no_other.refused(1, "KEY_UNKNOWN");
     evm_key(&cluster, "payout");
-    let config = std::fs::read_to_string(cluster.directory().join("coordinator.toml")).unwrap();
-    let config: toml::Table = config.parse().unwrap();
-    let address = config["gateway"]["listen"].as_str().unwrap().to_owned();
-    let call = |method: &str, params: Value| -> Value {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        post(&address, &call.to_string())
-    };
+    let gateway = Gateway::of(&cluster);
 
-    let accounts = call("eth_accounts", json!([]));
+    let accounts = gateway.call("eth_accounts", &json!([]));
     let from = &accounts["result"][0];
-    let signed = call("eth_signTransaction", json!([transfer(from)]));
-    let personal = call("personal_sign", json!(["0x68656c6c6f", from]));
+    let signed = gateway.call("eth_signTransaction", &json!([transfer(from)]));
+    let personal = gateway.call("personal_sign", &json!(["0x68656c6c6f", from]));
 
     assert!(
         signed["result"].as_str().unwrap().starts_with("0x02"),
         "{signed}"
     );
+    assert_verifies_hello(&cluster, "payout", "m/0/5", &personal["result"]);
+}
+
+#[test]
+fn dev_makes_an_account_for_the_gateway_when_none_is_named_and_tells_how_to_use_it() {
+    let mut cluster = Cluster::start(&["--gateway"]);
+    let gateway = Gateway::of(&cluster);
+    let account = cluster.json(&["key", "address", "demo-evm", "--chain", "ethereum"]);
+    let account = account["address"].clone();
+
+    let accounts = gateway.call("eth_accounts", &json!([]));
+    let signed = gateway.call("eth_signTransaction", &json!([transfer(&account)]));
+    let personal = gateway.call("personal_sign", &json!(["0x68656c6c6f", account]));
+
+    assert_eq!(accounts["result"], json!([account]));
+    assert!(
+        signed["result"].as_str().unwrap().starts_with("0x02"),
+        "{signed}"
+    );
+    assert_verifies_hello(&cluster, "demo-evm", "m", &personal["result"]);
+    let told = cluster.told("EVM account");
+    assert!(told.contains(account.as_str().unwrap()), "{told}");
+    let usage = format!("cast rpc eth_accounts --rpc-url http://{}", gateway.0);
+    assert_eq!(cluster.told("cast rpc eth_accounts").trim(), usage);
+
+    let (_, directory) = cluster.stop();
+    let cluster = Cluster::start_in(directory, &["--gateway"]);
+    let kept = Gateway::of(&cluster).call("eth_accounts", &json!([]));
+    assert_eq!(kept["result"], json!([account]));
+}
+
+/// Where the gateway of a cluster listens.
+struct Gateway(String);
+
+impl Gateway {
+    fn of(cluster: &Cluster) -> Self {
+        let config = cluster.directory().join("coordinator.toml");
+        let config = std::fs::read_to_string(config).unwrap();
+        let config: toml::Table = config.parse().unwrap();
+        Self(config["gateway"]["listen"].as_str().unwrap().to_owned())
+    }
+
+    fn call(&self, method: &str, params: &Value) -> Value {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        post(&self.0, &call.to_string())
+    }
+}
+
+/// Checks the signature of a personal message with the command line.
+fn assert_verifies_hello(cluster: &Cluster, key: &str, path: &str, signature: &Value) {
     let message = cluster.file("message");
     std::fs::write(&message, "hello").unwrap();
     let verified = cluster.json(&[
         "verify",
-        "payout",
+        key,
         "--kind",
         "evm-message",
         "--path",
-        "m/0/5",
+        path,
         "--file",
         &message,
         "--signature",
-        personal["result"].as_str().unwrap(),
+        signature.as_str().unwrap(),
     ]);
     assert_eq!(verified["valid"], true);
 }

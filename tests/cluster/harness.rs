@@ -100,6 +100,11 @@ impl Cluster {
         }
     }
 
+    /// Waits until `dev` has told a line with this in it.
+    pub(crate) fn told(&mut self, mark: &str) -> String {
+        self.dev.stdout.wait_for(mark)
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program("quorate");
         command.args(arguments).env("QUORATE_HOME", &self.home);

@@ -22,6 +22,18 @@ fn dev_runs_a_command_with_the_profile_and_ends_with_its_status() {
 }
 
 #[test]
+fn dev_tells_its_command_where_the_gateway_is() {
+    let done = run(program("quorate")
+        .args(["dev", "--gateway", "--exec", "echo $ETH_RPC_URL"])
+        .env("ETH_RPC_URL", "http://elsewhere.example")
+        .env("QUORATE_DEV_NO_BUILD", "1"));
+
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stdout.starts_with("http://127.0.0.1:"), "{done:?}");
+    assert!(done.stderr.contains(done.stdout.trim()), "{done:?}");
+}
+
+#[test]
 fn nothing_is_left_behind_even_when_dev_itself_is_killed() {
     let cluster = Cluster::start(&[]);
     let pids = cluster.node_pids();

@@ -24,15 +24,19 @@ use std::{
 
 use clap::Args;
 use quorate_client::{model::roster::Role, profile::Profile};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use binaries::node_beside_us;
 pub(crate) use error::DevError;
 
 use self::{
-    binaries::Binaries, cluster::Cluster, demonstration::Demonstration, exec::Exec,
-    gateway::GatewayOptions, place::Place,
+    binaries::Binaries,
+    cluster::Cluster,
+    demonstration::Demonstration,
+    exec::{Exec, Surroundings},
+    gateway::{GatewayOptions, Presented},
+    place::Place,
 };
 use crate::{
     args::Format,
@@ -107,6 +111,12 @@ struct Started {
     place: Option<Place>,
 }
 
+/// What was shown to work, to be told of.
+struct Shown {
+    spend: Demonstration,
+    gateway: Option<Presented>,
+}
+
 impl Dev {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, CliError> {
         if !self.listen.is_loopback() {
@@ -170,10 +180,24 @@ impl Dev {
             start.elapsed().as_millis()
         ));
         let admin = cluster::connect(&profile, Role::Admin).await?;
-        let shown = demonstration::run(&admin, &client, place).await?;
+        let spend = demonstration::run(&admin, &client, place).await?;
+        let gateway = match cluster.gateway_url() {
+            Some(url) => Some(
+                self.gateway
+                    .present(url, &admin, &client, place.shape())
+                    .await?,
+            ),
+            None => None,
+        };
+        let shown = Shown { spend, gateway };
         self.report(context, place, &binaries, &profile, cluster, &shown)?;
         if let Some(command) = &self.exec {
-            *exec = Some(Exec::start(command, profile.home(), &binaries.directory)?);
+            let surroundings = Surroundings {
+                home: profile.home(),
+                programs: &binaries.directory,
+                gateway: shown.gateway.as_ref().map(Presented::url),
+            };
+            *exec = Some(Exec::start(command, &surroundings)?);
         }
         Ok(watch_until_the_end(cluster, exec.as_mut()).await?)
     }
@@ -185,40 +209,67 @@ impl Dev {
         binaries: &Binaries,
         profile: &Profile,
         cluster: &Cluster,
-        shown: &Demonstration,
+        shown: &Shown,
     ) -> Result<(), CliError> {
-        let home = profile.home().display().to_string();
-        let pids = cluster.pids();
         if self.exec.is_none() && context.format() == Format::Json {
-            let processes: Vec<_> = pids
-                .iter()
-                .map(|(name, pid)| json!({ "name": name, "pid": pid }))
-                .collect();
-            let value = json!({
-                "home": home,
-                "dir": place.root().display().to_string(),
-                "roster_hash": profile.roster().hash(),
-                "processes": processes,
-                "demonstration": shown.json(),
-                "gateway": cluster.gateway_url(),
-            });
+            let value = shown.json(place, profile, cluster);
             return output::print(Format::Json, &value, &Table::default());
         }
-        let mut steps = Table::default();
-        shown.describe(&mut steps);
-        let mut details = Table::default();
-        shown.details(&mut details);
-        if let Some(url) = cluster.gateway_url() {
-            details.pair("EVM JSON-RPC", url);
+        let text = shown.text(place, binaries, profile, cluster);
+        if self.exec.is_some() {
+            eprintln!("{text}");
+            return Ok(());
         }
-        for (name, pid) in pids {
+        output::print_text(&format!("{text}\nCtrl-C ends it.\n"))
+    }
+}
+
+impl Shown {
+    /// For programs.
+    fn json(&self, place: &Place, profile: &Profile, cluster: &Cluster) -> Value {
+        let processes: Vec<_> = cluster
+            .pids()
+            .into_iter()
+            .map(|(name, pid)| json!({ "name": name, "pid": pid }))
+            .collect();
+        let mut value = json!({
+            "home": profile.home().display().to_string(),
+            "dir": place.root().display().to_string(),
+            "roster_hash": profile.roster().hash(),
+            "processes": processes,
+            "demonstration": self.spend.json(),
+            "gateway": self.gateway.as_ref().map(Presented::url),
+        });
+        if let (Some(gateway), Some(fields)) = (&self.gateway, value.as_object_mut()) {
+            fields.insert("gateway_account".to_owned(), gateway.account_json());
+        }
+        value
+    }
+
+    /// For people.
+    fn text(
+        &self,
+        place: &Place,
+        binaries: &Binaries,
+        profile: &Profile,
+        cluster: &Cluster,
+    ) -> String {
+        let mut steps = Table::default();
+        self.spend.describe(&mut steps);
+        let mut details = Table::default();
+        self.spend.details(&mut details);
+        if let Some(gateway) = &self.gateway {
+            gateway.describe(&mut steps);
+            gateway.details(&mut details);
+        }
+        for (name, pid) in cluster.pids() {
             details.pair(
                 &name,
                 format!("pid {pid}, log {}", place.log(&name).display()),
             );
         }
         let root = quoted(&place.root().display().to_string());
-        let text = format!(
+        format!(
             "{steps}\n{details}\n\
              This cluster is for trying things out: its roster is thrown away, all shares lie on \
              one disk,\nand its lifecycle quorum is 1, which is unsafe: one admin alone decides.\n\
@@ -226,17 +277,17 @@ impl Dev {
              export QUORATE_HOME={}\n    \
              export PATH={}:$PATH\n    \
              quorate key list\n    \
-             quorate sign psbt demo-taproot --in {root}/demo.psbt --out signed.psbt\n\n\
+             quorate sign psbt demo-taproot --in {root}/demo.psbt --out signed.psbt\n\
+             {}\n\
              A killed node is not started again; this does it:\n\n    \
              quorate-node run --config {root}/nodes/node-a.toml\n",
-            quoted(&home),
+            quoted(&profile.home().display().to_string()),
             quoted(&binaries.directory.display().to_string()),
-        );
-        if self.exec.is_some() {
-            eprintln!("{text}");
-            return Ok(());
-        }
-        output::print_text(&format!("{text}\nCtrl-C ends it.\n"))
+            self.gateway
+                .as_ref()
+                .map(Presented::usage)
+                .unwrap_or_default(),
+        )
     }
 }
 

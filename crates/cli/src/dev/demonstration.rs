@@ -21,21 +21,39 @@ use super::{
 };
 use crate::output::Table;
 
-/// The name of the key.
-const KEY: &str = "demo-taproot";
+/// What a key of the demonstration is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) name: &'static str,
+    pub(super) scheme: Scheme,
+    pub(super) purposes: &'static [KeyPurpose],
+}
+
+/// A key of the demonstration.
+#[derive(Debug)]
+pub(super) struct Provided {
+    pub(super) key: CertifiedKey,
+    /// None when an earlier run made the key.
+    pub(super) keygen: Option<Duration>,
+}
+
+/// The key that signs the Bitcoin transaction.
+const KEY: Wanted = Wanted {
+    name: "demo-taproot",
+    scheme: Scheme::Bip340,
+    purposes: &[KeyPurpose::Transactions],
+};
 
 /// What happened.
 #[derive(Debug)]
 pub(super) struct Demonstration {
-    key: CertifiedKey,
+    provided: Provided,
     address: String,
     spend: String,
     /// Where the unsigned transaction lies.
     file: PathBuf,
     signature: String,
     signers: Vec<NodeId>,
-    /// None when an earlier run made the key.
-    keygen: Option<Duration>,
     sign: Duration,
     verify: Duration,
 }
@@ -46,7 +64,8 @@ pub(super) async fn run(
     client: &Client,
     place: &Place,
 ) -> Result<Demonstration, DevError> {
-    let (key, keygen) = provide_key(admin, client, place.shape()).await?;
+    let provided = provide_key(admin, client, place.shape(), KEY).await?;
+    let key = &provided.key;
     let mut coin = [0; 32];
     OsRng.fill_bytes(&mut coin);
     let spend = Spend::new(&key.record().group_key, coin)?;
@@ -56,7 +75,7 @@ pub(super) async fn run(
     replace(&file, &payload.bytes)?;
     let start = Instant::now();
     let signed = client
-        .sign(&key, vec![payload], &CommandOptions::default())
+        .sign(key, vec![payload], &CommandOptions::default())
         .await?;
     let sign = start.elapsed();
     let start = Instant::now();
@@ -73,32 +92,34 @@ pub(super) async fn run(
         spend: spend.describe(),
         signature: hex::encode(signature),
         signers: signed.outcome().signers.clone(),
-        key,
-        keygen,
+        provided,
         sign,
         verify,
     })
 }
 
-async fn provide_key(
+/// Makes a key on all nodes, or takes that of an earlier run.
+pub(super) async fn provide_key(
     admin: &Client,
     client: &Client,
     shape: Shape,
-) -> Result<(CertifiedKey, Option<Duration>), DevError> {
-    let name: KeyName = KEY
+    wanted: Wanted,
+) -> Result<Provided, DevError> {
+    let name: KeyName = wanted
+        .name
         .parse()
         .map_err(|error| DevError::Usage(format!("{error}")))?;
     match client.key(&name.clone().into()).await {
-        Ok(key) => return Ok((key, None)),
+        Ok(key) => return Ok(Provided { key, keygen: None }),
         Err(ClientError::NotActive(_)) => {}
         Err(error) if error.reason() == Some(Reason::KeyUnknown) => {}
         Err(error) => return Err(error.into()),
     }
-    let purposes = Purposes::new(vec![KeyPurpose::Transactions])
+    let purposes = Purposes::new(wanted.purposes.to_vec())
         .map_err(|error| DevError::Usage(error.to_string()))?;
     let create = CreateKey {
-        key: name.clone(),
-        scheme: Scheme::Bip340,
+        key: name,
+        scheme: wanted.scheme,
         threshold: shape.threshold,
         nodes: shape.node_ids(),
         purposes,
@@ -106,29 +127,15 @@ async fn provide_key(
     };
     let start = Instant::now();
     let key = admin.create_key(create, &CommandOptions::default()).await?;
-    Ok((key, Some(start.elapsed())))
+    let keygen = Some(start.elapsed());
+    Ok(Provided { key, keygen })
 }
 
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e5).round() / 100.0
 }
 
-impl Demonstration {
-    /// For programs.
-    pub(super) fn json(&self) -> Value {
-        json!({
-            "key": self.key.record().name,
-            "public_key": hex::encode(&self.key.record().group_key),
-            "address": self.address,
-            "psbt": self.file.display().to_string(),
-            "signature": self.signature,
-            "signers": self.signers,
-            "keygen_ms": self.keygen.map(millis),
-            "sign_ms": millis(self.sign),
-            "verify_ms": millis(self.verify),
-        })
-    }
-
+impl Provided {
     /// For people.
     pub(super) fn describe(&self, table: &mut Table) {
         let record = self.key.record();
@@ -144,6 +151,30 @@ impl Demonstration {
             ),
             made,
         ]);
+    }
+}
+
+impl Demonstration {
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "key": self.provided.key.record().name,
+            "public_key": hex::encode(&self.provided.key.record().group_key),
+            "address": self.address,
+            "psbt": self.file.display().to_string(),
+            "signature": self.signature,
+            "signers": self.signers,
+            "keygen_ms": self.provided.keygen.map(millis),
+            "sign_ms": millis(self.sign),
+            "verify_ms": millis(self.verify),
+        })
+    }
+
+    /// For people.
+    pub(super) fn describe(&self, table: &mut Table) {
+        self.provided.describe(table);
+        let record = self.provided.key.record();
+        let nodes = record.participants.len();
         table.row([
             format!(
                 "transaction signed by {} of {nodes} ({})",
@@ -160,7 +191,10 @@ impl Demonstration {
 
     /// Values that people may want to look at.
     pub(super) fn details(&self, table: &mut Table) {
-        table.pair("public key", hex::encode(&self.key.record().group_key));
+        table.pair(
+            "public key",
+            hex::encode(&self.provided.key.record().group_key),
+        );
         table.pair("address", format!("{} (regtest)", self.address));
         table.pair("transaction", &self.spend);
         table.pair("unsigned", self.file.display());

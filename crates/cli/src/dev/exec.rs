@@ -103,9 +103,20 @@ pub(super) struct Exec {
     has_group: bool,
 }
 
+/// What the command finds in its environment.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    /// The profile.
+    pub(super) home: &'a Path,
+    /// The directory of our programs, which comes first in the path.
+    pub(super) programs: &'a Path,
+    /// The URL of the gateway, under the name that Foundry reads it by.
+    pub(super) gateway: Option<&'a str>,
+}
+
 impl Exec {
-    /// Starts the command with the profile in its environment and our programs first in its path.
-    pub(super) fn start(command: &str, home: &Path, programs: &Path) -> Result<Self, DevError> {
+    /// Starts the command.
+    pub(super) fn start(command: &str, surroundings: &Surroundings<'_>) -> Result<Self, DevError> {
         let spawn = |source| DevError::Spawn {
             program: "sh".to_owned(),
             source,
@@ -121,10 +132,13 @@ impl Exec {
                 "--",
                 command,
             ])
-            .env("QUORATE_HOME", home)
-            .env("PATH", path_with(programs))
+            .env("QUORATE_HOME", surroundings.home)
+            .env("PATH", path_with(surroundings.programs))
             .env_remove("QUORATE_PASSPHRASE_FILE")
             .kill_on_drop(true);
+        if let Some(url) = surroundings.gateway {
+            guard.env("ETH_RPC_URL", url);
+        }
         if has_group {
             guard.process_group(0);
         }

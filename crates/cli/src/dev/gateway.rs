@@ -4,15 +4,26 @@ use std::{net::SocketAddr, str::FromStr};
 
 use clap::Args;
 use quorate_client::{
-    model::{DerivationPath, KeyName, roster::Role},
+    Client,
+    model::{DerivationPath, KeyName, KeyPurpose, Scheme, roster::Role},
     profile::Profile,
 };
+use serde_json::json;
 use toml::{Table, Value};
 
-use super::DevError;
+use super::{
+    DevError,
+    demonstration::{self, Provided, Wanted},
+    place::Shape,
+};
+use crate::output;
 
-/// The key that accounts belong to when nothing is said.
-const KEY: &str = "demo-evm";
+/// The key that the account belongs to when none is named.
+const KEY: Wanted = Wanted {
+    name: "demo-evm",
+    scheme: Scheme::EcdsaSecp256k1,
+    purposes: &[KeyPurpose::Transactions, KeyPurpose::Messages],
+};
 
 /// What is said about the gateway.
 #[derive(Debug, Args)]
@@ -20,7 +31,8 @@ pub(crate) struct GatewayOptions {
     /// Also serve EVM JSON-RPC, as the client of the cluster, and tell its URL
     #[arg(long = "gateway")]
     is_wanted: bool,
-    /// Account of the gateway, repeatable; its key may be made later [default: demo-evm]
+    /// Account of the gateway, repeatable; its key may be made later [default: demo-evm, which is
+    /// made at once]
     #[arg(
         long = "gateway-account",
         value_name = "KEY[:PATH]",
@@ -82,6 +94,7 @@ impl GatewayOptions {
         let passphrase = passphrase.unwrap_or_else(|| profile.home().to_owned());
         let default = Account {
             key: KEY
+                .name
                 .parse()
                 .map_err(|error| DevError::Usage(format!("{error}")))?,
             path: DerivationPath::ROOT,
@@ -109,6 +122,78 @@ impl GatewayOptions {
             section.insert("upstream".to_owned(), upstream.as_str().into());
         }
         Ok(section)
+    }
+
+    /// What people are told of the gateway at a URL. The key of the account is made if none was
+    /// named.
+    pub(super) async fn present(
+        &self,
+        url: String,
+        admin: &Client,
+        client: &Client,
+        shape: Shape,
+    ) -> Result<Presented, DevError> {
+        let account = if self.accounts.is_empty() {
+            let provided = demonstration::provide_key(admin, client, shape, KEY).await?;
+            let address = provided.key.evm_address(&DerivationPath::ROOT)?;
+            Some((provided, address.to_string()))
+        } else {
+            None
+        };
+        Ok(Presented { url, account })
+    }
+}
+
+/// The gateway as people see it.
+#[derive(Debug)]
+pub(super) struct Presented {
+    url: String,
+    /// The key of the demonstration and its address; none where accounts were named.
+    account: Option<(Provided, String)>,
+}
+
+impl Presented {
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The account, for programs.
+    pub(super) fn account_json(&self) -> serde_json::Value {
+        match &self.account {
+            Some((_, address)) => json!({ "key": KEY.name, "address": address }),
+            None => serde_json::Value::Null,
+        }
+    }
+
+    /// What happened.
+    pub(super) fn describe(&self, table: &mut output::Table) {
+        if let Some((provided, _)) = &self.account {
+            provided.describe(table);
+        }
+    }
+
+    /// Values that people may want to look at.
+    pub(super) fn details(&self, table: &mut output::Table) {
+        table.pair("EVM JSON-RPC", &self.url);
+        if let Some((_, address)) = &self.account {
+            table.pair("EVM account", format!("{address} (key {})", KEY.name));
+        }
+    }
+
+    /// How to use it.
+    pub(super) fn usage(&self) -> String {
+        let Self { url, account } = self;
+        let sign = match account {
+            Some((_, address)) => {
+                format!("    cast rpc personal_sign 0x68656c6c6f {address} --rpc-url {url}\n")
+            }
+            None => String::new(),
+        };
+        format!(
+            "\nClients of Ethereum nodes take the gateway for a node that unlocks its accounts, \
+             as cast does:\n\n    \
+             cast rpc eth_accounts --rpc-url {url}\n{sign}"
+        )
     }
 }
 
