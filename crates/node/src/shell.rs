@@ -192,6 +192,7 @@ fn is_quick(request: &NodeRequest) -> bool {
         NodeRequest::Status { .. }
             | NodeRequest::MakeTickets { .. }
             | NodeRequest::SignShares { .. }
+            | NodeRequest::AdvanceSigning { .. }
     )
 }
 
