@@ -17,7 +17,7 @@ use quorate_model::{
     Digest, Reason, Refusal,
     certificate::participants_of,
     command::CommandBody,
-    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest},
+    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SignedItem, SigningReply},
     session::SessionBinding,
 };
 use quorate_node::core::{MakeShares, TrueShares};
@@ -51,11 +51,14 @@ pub enum Trick {
     FailedCheck,
     /// A last message of ECDSA from which no signature comes, so that nobody can be named.
     SpoiltSignature,
+    /// A finished signature that is held back, and told in place of that of a later session, so
+    /// that it looks as if another signer had signed something else.
+    StaleSignature,
 }
 
 impl Trick {
     /// Every trick.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FalseShares,
         Self::FalseReveal,
         Self::FalseEcho,
@@ -64,11 +67,29 @@ impl Trick {
         Self::FalsePrepared,
         Self::FailedCheck,
         Self::SpoiltSignature,
+        Self::StaleSignature,
     ];
 
     /// Whether only signatures in rounds can be spoilt so.
-    pub(crate) const fn is_of_ecdsa(self) -> bool {
-        matches!(self, Self::FailedCheck | Self::SpoiltSignature)
+    pub(crate) fn is_of_ecdsa(self) -> bool {
+        self.spoils_from().is_some() || self == Self::StaleSignature
+    }
+}
+
+impl Trick {
+    /// The round of a signature whose messages the cheat's own process spoils.
+    fn spoils_from(self) -> Option<u8> {
+        match self {
+            Self::FailedCheck => Some(signing::round::MULTIPLY),
+            Self::SpoiltSignature => Some(signing::round::COMBINE),
+            Self::FalseShares
+            | Self::FalseReveal
+            | Self::FalseEcho
+            | Self::FalseSubShare
+            | Self::SplitView
+            | Self::FalsePrepared
+            | Self::StaleSignature => None,
+        }
     }
 }
 
@@ -133,6 +154,8 @@ pub(crate) struct Cheat {
     own: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the victim sees, by what the others see.
     shown: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Finished signatures that were held back, by command and message.
+    kept: BTreeMap<(Digest, Option<Digest>), SignedItem>,
     puppets: Option<Puppets>,
 }
 
@@ -148,6 +171,7 @@ impl Cheat {
             seed,
             own: BTreeMap::new(),
             shown: BTreeMap::new(),
+            kept: BTreeMap::new(),
             puppets: None,
         }
     }
@@ -159,13 +183,8 @@ impl Cheat {
 
     /// What computes ECDSA in the cheat's own process. It lives as long as the simulator does.
     pub(crate) fn engine(&self) -> Option<&'static dyn Engine> {
-        self.trick.is_of_ecdsa().then(|| {
+        self.trick.spoils_from().map(|round| {
             let left = self.left.clone();
-            let round = if self.trick == Trick::FailedCheck {
-                signing::round::MULTIPLY
-            } else {
-                signing::round::COMBINE
-            };
             let engine: &'static dyn Engine =
                 Box::leak(Box::new(Spoiling::new(round, move || left.take())));
             engine
@@ -244,10 +263,36 @@ impl Cheat {
     }
 
     /// What the cheat makes of an answer of its own process.
-    pub(crate) fn says(&mut self, reply: NodeReply) -> NodeReply {
-        let NodeReply::Ceremony(mut reply) = reply else {
-            return reply;
+    pub(crate) fn says(&mut self, reply: NodeReply) -> Result<NodeReply, Refusal> {
+        match reply {
+            NodeReply::Ceremony(reply) => Ok(self.says_in_ceremony(reply)),
+            NodeReply::Signing(reply) => self.says_in_rounds(reply).map(NodeReply::Signing),
+            other => Ok(other),
+        }
+    }
+
+    fn says_in_rounds(&mut self, mut reply: SigningReply) -> Result<SigningReply, Refusal> {
+        let Some(signed) = &mut reply.signed else {
+            return Ok(reply);
         };
+        if self.trick != Trick::StaleSignature {
+            return Ok(reply);
+        }
+        let statement = &signed.receipt.statement;
+        let what = (
+            statement.command,
+            statement.items.first().map(|item| item.message),
+        );
+        if let Some(stale) = self.kept.remove(&what) {
+            *signed = stale;
+        } else if self.left.take() {
+            self.kept.insert(what, signed.clone());
+            return Err(Refusal::new(Reason::Overloaded, "held back"));
+        }
+        Ok(reply)
+    }
+
+    fn says_in_ceremony(&mut self, mut reply: CeremonyReply) -> NodeReply {
         let at = match self.trick {
             Trick::FalseReveal => (round::REVEAL, None),
             Trick::FalseEcho => (round::COMMIT_ECHO, None),
@@ -256,7 +301,11 @@ impl Cheat {
                 self.false_prepared(&mut reply);
                 return NodeReply::Ceremony(reply);
             }
-            Trick::FalseShares | Trick::SplitView | Trick::FailedCheck | Trick::SpoiltSignature => {
+            Trick::FalseShares
+            | Trick::SplitView
+            | Trick::FailedCheck
+            | Trick::SpoiltSignature
+            | Trick::StaleSignature => {
                 return NodeReply::Ceremony(reply);
             }
         };

@@ -525,7 +525,10 @@ impl Core {
 
 /// What a node makes of envelopes that it does not expect is the relay's doing.
 fn is_of_the_relay(reason: Reason) -> bool {
-    matches!(reason, Reason::ProtocolViolation | Reason::RequestInvalid)
+    matches!(
+        reason,
+        Reason::ProtocolViolation | Reason::RequestInvalid | Reason::TooLarge
+    )
 }
 
 /// A creation of another command is certified, and its shares are not proven yet.

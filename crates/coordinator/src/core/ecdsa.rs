@@ -50,6 +50,8 @@ struct Session {
     participants: Vec<Participant>,
     awaited: BTreeSet<NodeId>,
     said: BTreeMap<NodeId, SigningReply>,
+    /// Whether anything that one said has been carried to another.
+    advanced: bool,
 }
 
 /// What has been signed of a command, and what is under way.

@@ -382,7 +382,7 @@ impl World {
             return answer;
         };
         if is_cheat && let Some(cheat) = &mut self.cheat {
-            return Answer::Said(Ok(cheat.says(reply)));
+            return Answer::Said(cheat.says(reply));
         }
         if let (NodeReply::Ceremony(reply), Some((attempt, shown))) = (&reply, shown) {
             let id = self.people.node_id(node);

@@ -136,6 +136,11 @@ fn a_spoilt_signature_suspends_the_pairings_until_they_are_set_up_afresh_and_sto
 }
 
 #[test]
+fn a_signature_of_an_earlier_session_blames_nobody_who_is_honest() {
+    assert_eq!(check_trick_in_rounds(Trick::StaleSignature), (0, 0));
+}
+
+#[test]
 fn a_false_prepared_makes_no_certificate_and_the_next_attempt_works() {
     check_trick(Trick::FalsePrepared, false);
 }

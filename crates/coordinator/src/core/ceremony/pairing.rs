@@ -64,7 +64,8 @@ impl Core {
         if said.is_empty() {
             return self.begin_proving(moment, name, key);
         }
-        let Some((round, mail)) = mail::sort(&key.record.participants, &said) else {
+        let sorted = mail::sort(&key.record.participants, &said);
+        let Some((round, mail)) = self.sorted(moment, sorted) else {
             return self.pair_again(moment, name, key, disagreement());
         };
         let requests = mail

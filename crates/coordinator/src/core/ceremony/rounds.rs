@@ -74,11 +74,11 @@ impl Core {
         if said.is_empty() {
             return self.all_prepared(moment, name, prepared);
         }
-        let sorted = self.ceremonies.ops.get(name).and_then(|op| {
-            let participants = participants_of(&op.create.nodes);
-            mail::sort(&participants, &said)
-        });
-        let Some((round, mail)) = sorted else {
+        let Some(op) = self.ceremonies.ops.get(name) else {
+            return;
+        };
+        let sorted = mail::sort(&participants_of(&op.create.nodes), &said);
+        let Some((round, mail)) = self.sorted(moment, sorted) else {
             return self.again(moment, name, disagreement());
         };
         let requests = mail

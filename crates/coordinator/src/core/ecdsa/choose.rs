@@ -4,7 +4,7 @@
 use quorate_model::{NodeId, PartyIndex, Reason, Refusal, key::Participant};
 
 use super::Ecdsa;
-use crate::core::{Core, Moment, keys::Certified};
+use crate::core::{Core, keys::Certified};
 
 impl Core {
     /// The best subset of the candidates. None: there is none at the moment.
@@ -46,18 +46,6 @@ impl Core {
             )
             .with("key", name),
         )
-    }
-
-    /// The holders that are connected and left in, whatever they are doing.
-    pub(super) fn present(&self, moment: &Moment<'_>, key: &Certified) -> Vec<Participant> {
-        let holders = key.record.participants.iter();
-        holders
-            .filter(|p| {
-                let peer = self.peers.get(&p.node);
-                peer.is_some_and(|peer| peer.usable(moment.ms()))
-            })
-            .cloned()
-            .collect()
     }
 }
 

@@ -172,7 +172,7 @@ impl Core {
         }
         let attempt = renewal.attempt;
         let sorted = mail::sort(&renewal.participants, &renewal.said);
-        let Some((round, mail)) = sorted else {
+        let Some((round, mail)) = self.sorted(moment, sorted) else {
             // All are paired, or they are not at the same place: both end it.
             self.ecdsa.renewals.under_way.remove(&id);
             return;

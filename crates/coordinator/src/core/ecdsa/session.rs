@@ -14,7 +14,7 @@ use quorate_model::{
 use super::{Session, SignedMessage};
 use crate::core::{
     CallFailure, Core, Moment, Purpose,
-    mail::{self, Said},
+    mail::{self, Said, Unsorted},
     math,
     signing::Material,
 };
@@ -47,8 +47,13 @@ impl Core {
             }
             let candidates = self.candidates(moment, op, material);
             let Some(participants) = self.choose(&material.key, candidates) else {
-                let present = self.present(moment, &material.key);
-                if let Some(refusal) = self.all_banned(&material.key, &present) {
+                // Whoever is away comes back; a ban stays.
+                let holders = material.key.record.participants.iter();
+                let willing: Vec<Participant> = holders
+                    .filter(|p| !op.cheats.contains(&p.node) && !op.refusals.contains_key(&p.node))
+                    .cloned()
+                    .collect();
+                if let Some(refusal) = self.all_banned(&material.key, &willing) {
                     self.end_signing(id, CommandState::Failed, refusal);
                     return true;
                 }
@@ -93,6 +98,7 @@ impl Core {
             participants,
             awaited: BTreeSet::new(),
             said: BTreeMap::new(),
+            advanced: false,
         };
         let number = self.fresh_id();
         self.ecdsa.sessions.insert(number, session);
@@ -195,18 +201,14 @@ impl Core {
             })
             .collect();
         let attempt = session.attempt;
-        let Some((round, mail)) = mail::sort(&session.participants, &said) else {
-            // They are not at the same place, and nobody can be named.
-            if let Some(session) = self.close_session(number) {
-                self.ecdsa.note_failure(&session.participants);
-                for participant in &session.participants {
-                    if let Some(op) = self.signing.op_mut(session.op) {
-                        op.set_back(&participant.node, moment.ms(), None);
-                    }
-                }
+        let (round, mail) = match mail::sort(&session.participants, &said) {
+            Ok(sorted) => sorted,
+            Err(Unsorted::Apart) => return self.fail_session(moment, number),
+            Err(Unsorted::Spoilt(node)) => {
+                return self.leave_out(moment, number, &node, Some("spoilt what others are sent"));
             }
-            return;
         };
+        session.advanced = true;
         let requests = mail
             .into_iter()
             .map(|(node, envelopes)| {
@@ -221,6 +223,19 @@ impl Core {
             })
             .collect();
         self.ask_session(moment, number, requests);
+    }
+
+    /// A session came to nothing, and nobody can be named.
+    fn fail_session(&mut self, moment: &Moment<'_>, number: u64) {
+        let Some(session) = self.close_session(number) else {
+            return;
+        };
+        self.ecdsa.note_failure(&session.participants);
+        if let Some(op) = self.signing.op_mut(session.op) {
+            for participant in &session.participants {
+                op.set_back(&participant.node, moment.ms(), None);
+            }
+        }
     }
 
     fn session_refused(
@@ -241,7 +256,8 @@ impl Core {
         let failed = matches!(
             reason,
             Reason::PairingsUnready | Reason::PeerMisbehaved | Reason::ProtocolViolation
-        );
+        ) || (session.advanced
+            && matches!(reason, Reason::TooLarge | Reason::RequestInvalid));
         if failed {
             self.ecdsa.note_failure(&session.participants);
         }
@@ -301,20 +317,25 @@ impl Core {
         for participant in &participants {
             let node = &participant.node;
             let one = said.remove(node).and_then(|reply| reply.signed);
-            // All that hold are the same: a session has one nonce, and s is normalized.
-            let fits = one.filter(|one| {
-                self.fits(one, node, command, &material, item)
-                    && all.first().map_or_else(
-                        || math::whole_holds(&material.key.record, &material.messages, item, one),
-                        |first| is_of_one_session(first, one),
-                    )
-            });
-            match fits {
-                Some(one) => all.push(one),
-                None => {
-                    return self.leave_out(moment, number, node, Some("signed something else"));
-                }
+            let Some(one) = one.filter(|one| self.fits(one, node, command, &material, item)) else {
+                return self.leave_out(moment, number, node, Some("signed something else"));
+            };
+            // All of one session are the same: it has one nonce, and s is normalized.
+            if all
+                .first()
+                .is_some_and(|first| is_of_one_session(first, &one))
+            {
+                all.push(one);
+                continue;
             }
+            if !math::whole_holds(&material.key.record, &material.messages, item, &one) {
+                return self.leave_out(moment, number, node, Some("signed something else"));
+            }
+            if !all.is_empty() {
+                // Both hold: one of them is of an earlier session, and who kept it cannot be told.
+                return self.fail_session(moment, number);
+            }
+            all.push(one);
         }
         self.close_session(number);
         self.ecdsa.note_success(&participants);
