@@ -143,6 +143,12 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// Whether nothing may go on without this record, however much waits for the disk: what it
+    /// keeps from happening again would be tried again. There is at most one for each session.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::PairBanned(_) | Self::PairingsSuspended(_))
+    }
+
     /// The kind as programs and people read it.
     pub const fn kind(&self) -> &'static str {
         match self {

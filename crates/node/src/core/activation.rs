@@ -364,11 +364,12 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
         };
         let mut state = lock(&self.state);
+        let digest = digest_of(Tag::Audit, &evidence);
         let seen = state.blamed.entry(blamed.clone()).or_default();
-        if !seen.insert(digest_of(Tag::Audit, &evidence)) {
+        if seen.contains(&digest) {
             return Ok(Outcome::Ready(Ok(NodeReply::Done)));
         }
-        if seen.len() > MAX_EVIDENCE_PER_NODE || !state.refusals.take(context.reading.monotonic_ms)
+        if seen.len() >= MAX_EVIDENCE_PER_NODE || !state.refusals.take(context.reading.monotonic_ms)
         {
             return Ok(refused(Refusal::new(
                 Reason::Overloaded,
@@ -377,10 +378,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let time = state.clock.elapsed(context.reading);
         let entry = Entry::PeerBlamed {
-            node: blamed,
+            node: blamed.clone(),
             evidence,
         };
         let appended = self.record(&mut state, time, vec![entry])?;
+        state.blamed.entry(blamed).or_default().insert(digest);
         Ok(Outcome::Pending(Pending {
             appended,
             release: Box::new(|_| Ok(NodeReply::Done)),

@@ -584,8 +584,17 @@ const MAX_RELEASES: u32 = 64;
 
 /// Checks that the command id is free or bound to these bytes, and not rejected (P8).
 pub(super) fn check_id(state: &State, admitted: &Admitted) -> Result<Result<(), Refusal>, Fatal> {
+    check_id_within(state, admitted, 1)
+}
+
+/// The same for a command whose messages take a record each.
+pub(super) fn check_id_within(
+    state: &State,
+    admitted: &Admitted,
+    records: usize,
+) -> Result<Result<(), Refusal>, Fatal> {
     let id = admitted.command().id;
-    let bound = check_binding(state, id, admitted.digest())?;
+    let bound = check_binding_within(state, id, admitted.digest(), records)?;
     Ok(bound.and_then(|()| {
         if admitted.is_rejected() {
             Err(rejected(id))

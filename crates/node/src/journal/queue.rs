@@ -113,7 +113,11 @@ impl Queue {
             sum.saturating_add(body.len())
                 .saturating_add(frame::OVERHEAD)
         });
-        if bytes > self.limit {
+        let is_final = appended
+            .records
+            .iter()
+            .any(|record| record.entry.is_final());
+        if bytes > self.limit && !is_final {
             return Err(JournalError::Backlog);
         }
         self.enqueue(&appended, &bodies, head);

@@ -243,6 +243,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
+        if let Err(refusal) = self.check_bans(&lock(&self.state), &facts.participants)? {
+            return Ok(Outcome::Ready(Err(refusal)));
+        }
         match machine.advance(envelopes, &self.identity, context.rng) {
             Advance::Running { machine, outgoing } => {
                 let reply = encode_all(&outgoing).map(|envelopes| PairingReply {
@@ -318,6 +321,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             .map_err(|_| Fatal::Invariant("pairings can be encoded"))?;
         self.vault
             .store_pairings(&record.name, record.epoch, &bytes, context.rng)?;
+        // Before the record lifts a suspension, so that nobody finds the old ones.
+        lock(&self.ecdsa.loaded).of_keys.remove(&record.name);
         let time = state.clock.elapsed(context.reading);
         let entry = Entry::PairingsSetUp {
             key: record.name.clone(),
@@ -326,7 +331,6 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let appended = self.record(&mut state, time, vec![entry])?;
         drop(state);
-        lock(&self.ecdsa.loaded).of_keys.remove(&record.name);
 
         let reply = PairingReply {
             round: round.saturating_add(1),

@@ -38,7 +38,7 @@ use crate::{
         loaded::LoadedKey,
         lock,
         rounds::{Asked, Run, Turn, encode_all, told, unknown_session},
-        signing::{check_binding_within, child_of},
+        signing::{check_binding_within, check_id_within, child_of},
     },
     disk::Disk,
 };
@@ -173,14 +173,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         subject.command_id = Some(admitted.command().id);
         subject.endorsements = Some(admitted.endorsements());
-        if let Err(refusal) = super::super::signing::check_id(&lock(&self.state), &admitted)? {
-            return Ok(Err(refusal));
-        }
         let judged = self.judge_message(id, &key, &admitted, request);
         let (facts, item) = match judged {
             Ok(judged) => judged,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if let Err(refusal) = check_id_within(&lock(&self.state), &admitted, facts.items)? {
+            return Ok(Err(refusal));
+        }
         let pairings = self.pairings_of(&key)?;
         let state = lock(&self.state);
         let ready = match self.check_bans(&state, &facts.participants)? {

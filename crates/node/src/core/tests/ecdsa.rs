@@ -647,3 +647,21 @@ fn a_command_with_many_messages_has_each_signed_by_a_session_of_its_own() {
         verify::signature(Scheme::EcdsaSecp256k1, key, &digest, Tweak::None, signature).unwrap();
     }
 }
+
+#[test]
+fn releases_of_one_message_are_bounded_and_not_those_of_a_command_with_many() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create_ecdsa("hot", 2);
+    let payloads = (1..=2).map(|at| Payload::digest([at; 32])).collect();
+    let command = cluster.sign_command("hot", payloads);
+    let request = cluster.request(&certificate, &command, 0, &[1, 2]);
+
+    for attempt in 0..128 {
+        cluster
+            .run_to(&[1, 2], attempt, &request, u8::MAX)
+            .unwrap_or_else(|refused| panic!("release {attempt}: {refused:?}"));
+    }
+    let one_more = cluster.run_to(&[1, 2], 128, &request, u8::MAX);
+
+    assert_eq!(one_more.unwrap_err().1.reason, Reason::Overloaded);
+}

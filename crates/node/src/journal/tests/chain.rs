@@ -1,5 +1,7 @@
 //! What is appended, committed and read again.
 
+use quorate_model::audit::PairBanned;
+
 use super::*;
 
 #[test]
@@ -227,6 +229,31 @@ fn a_weak_identity_key_opens_no_journal() {
     let error = Journal::open(new_disk(), &weak, |_, _| {}).err().unwrap();
 
     assert!(matches!(error, JournalError::Identity));
+}
+
+#[test]
+fn what_is_final_is_recorded_however_much_waits() {
+    let (journal, _) = Journal::open(new_disk(), &limits(1 << 20, 2 << 20), |_, _| {}).unwrap();
+    let large = Entry::RosterPinned {
+        roster: vec![0; 900_000],
+    };
+    let ban = Entry::PairBanned(PairBanned {
+        peer: "node-b".parse().unwrap(),
+        key: "hot".parse().unwrap(),
+        epoch: quorate_model::Epoch(1),
+        session: Digest::ZERO,
+        round: 2,
+    });
+    let append = |entry: &Entry| journal.append(UnixMillis(1), vec![entry.clone()]);
+    while append(&large).is_ok() {}
+    while append(&boot()).is_ok() {}
+
+    let appended = append(&ban).unwrap();
+
+    assert_eq!(appended.records()[0].entry, ban);
+    assert!(matches!(append(&boot()), Err(JournalError::Backlog)));
+    journal.commit(&appended).unwrap();
+    assert!(append(&boot()).is_ok());
 }
 
 #[test]
