@@ -17,6 +17,7 @@ pub(crate) mod verify;
 pub(crate) mod version;
 
 use quorate_client::{Client, ClientError, CommandOptions, Prepared};
+use quorate_model::{Reason, Refusal, ids::CommandId};
 use serde_json::json;
 
 use crate::{
@@ -53,11 +54,8 @@ async fn prepare(
         if again.digest() == earlier.digest() {
             return Ok(again);
         }
-        // Another request under the same id: the cluster refuses it in its own words.
-        return Ok(make(&CommandOptions {
-            command_id: Some(id),
-            times: None,
-        })?);
+        // Not even asked: nodes that have not seen the first would carry the second out beside it.
+        return Err(ClientError::Refused(reused(id)).into());
     }
     let times = client.command_times(id).await?;
     let prepared = make(&CommandOptions {
@@ -66,6 +64,18 @@ async fn prepare(
     })?;
     prepared.write(&kept)?;
     Ok(prepared)
+}
+
+/// What is asked for is not what the id was used for before.
+fn reused(id: CommandId) -> Refusal {
+    Refusal::new(
+        Reason::RequestIdReused,
+        format!(
+            "command id {id} was used for another request, or the key has another id now: use a \
+             new id"
+        ),
+    )
+    .with("command_id", id)
 }
 
 /// Asks every node whether it would carry a command out.

@@ -279,12 +279,24 @@ impl Client {
     }
 
     /// The times of a command that the coordinator knows; none if it knows no such command.
+    ///
+    /// # Errors
+    ///
+    /// [`VerificationError::CommandTimes`] when a command with these times would live for longer
+    /// than the default lifetime, or is not made yet.
     pub async fn command_times(&self, id: CommandId) -> Result<Option<CommandTimes>, ClientError> {
         match self.command(id).await {
-            Ok(view) => Ok(Some(CommandTimes {
-                created: view.created,
-                expires: view.expires,
-            })),
+            Ok(view) => {
+                let times = CommandTimes {
+                    created: view.created,
+                    expires: view.expires,
+                };
+                // What a coordinator says here is about to be signed.
+                if !times.are_ordinary() {
+                    return Err(VerificationError::CommandTimes(id).into());
+                }
+                Ok(Some(times))
+            }
             Err(error) if error.reason() == Some(Reason::CommandUnknown) => Ok(None),
             Err(error) => Err(error),
         }

@@ -19,6 +19,9 @@ use crate::{
 /// How long a command is carried out after it was made, unless the caller says otherwise.
 const LIFETIME_MS: u64 = 10 * 60 * 1000;
 
+/// By how much the clocks of two machines may differ, in milliseconds.
+const CLOCK_TOLERANCE_MS: u64 = 2 * 60 * 1000;
+
 /// When a command was made and when it expires. Both are part of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandTimes {
@@ -39,6 +42,15 @@ impl CommandTimes {
             created,
             expires: created.plus(LIFETIME_MS),
         }
+    }
+
+    /// Whether a client could have made them by now of its own accord. Others would keep what is
+    /// signed with them alive for longer than anybody asked.
+    pub(crate) fn are_ordinary(&self) -> bool {
+        let latest = Self::from_now().created.plus(CLOCK_TOLERANCE_MS);
+        self.created <= latest
+            && self.created < self.expires
+            && self.expires.since(self.created) <= LIFETIME_MS
     }
 }
 

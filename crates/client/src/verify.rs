@@ -13,6 +13,7 @@ use quorate_model::{
     address::FalseStatement,
     certificate::{CommitCertificate, PossessionProof},
     identity::verify_with,
+    ids::CommandId,
     operation::SignOutcome,
     roster::PinnedRoster,
     share::{
@@ -43,6 +44,12 @@ pub enum VerificationError {
     /// Evidence for another key, or made for another command.
     #[error("what came back for key \"{0}\" is the evidence of another")]
     OtherKey(KeyName),
+    /// Times of an earlier command that no client gives one.
+    #[error(
+        "the times that are told of command {0} are not those of a command that lives for ten \
+         minutes: use a new id"
+    )]
+    CommandTimes(CommandId),
     /// Another key of the name than the one that the caller means.
     #[error(
         "key \"{key}\" is shown with id {shown}, expected {expected}: another key has its name, or \
