@@ -55,6 +55,11 @@ impl Accounts {
         }
     }
 
+    /// How many accounts there are to be.
+    pub(super) fn configured(&self) -> usize {
+        self.configured.len()
+    }
+
     /// The accounts that can sign.
     pub(super) async fn list(&self, cluster: &impl Cluster) -> Vec<Arc<Account>> {
         let mut served = Vec::new();

@@ -87,7 +87,7 @@ pub struct GatewayConfig {
     /// The accounts.
     pub accounts: Vec<AccountConfig>,
     /// The most that a transaction may cost in fees, in wei, when the gateway fills any of them in.
-    #[serde(default = "one_coin")]
+    #[serde(default = "tenth_of_a_coin")]
     pub max_filled_fee: u64,
     /// The most bytes of a request.
     #[serde(default = "two_mebibytes")]
@@ -106,8 +106,8 @@ pub struct GatewayConfig {
     pub timeout_ms: u64,
 }
 
-const fn one_coin() -> u64 {
-    1_000_000_000_000_000_000
+const fn tenth_of_a_coin() -> u64 {
+    100_000_000_000_000_000
 }
 
 const fn two_mebibytes() -> usize {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use quorate_evm::{EvmRequest, SignedEvmTransaction};
 use quorate_identity::{Identity, passphrase::Passphrase};
-use quorate_intent::EvmAddress;
+use quorate_intent::{Amount, EvmAddress, Facts};
 use quorate_model::{
     Payload, PayloadKind,
     roster::{PinnedRoster, Role},
@@ -21,7 +21,7 @@ use super::{
     params::{Params, address, hex_text, quantity, read_quantity},
     rpc::{Call, METHOD_NOT_FOUND, RpcError, UNAUTHORIZED, result},
     signing::Signer,
-    upstream::{Upstream, UpstreamFailure},
+    upstream::Upstream,
 };
 
 /// The methods that are passed on to the upstream: what reads the chain, filters, which are reads
@@ -167,6 +167,7 @@ impl<C: Cluster, U: Upstream> Gateway<C, U> {
             "eth_signTypedData" | "eth_signTypedData_v4" => {
                 let params = Params::read(params, 2, 2)?;
                 let (from, document) = (params.address(0)?, params.document(1)?);
+                self.check_domain(&document)?;
                 self.sign_message(from, PayloadKind::EvmTypedData, document)
                     .await
             }
@@ -187,12 +188,12 @@ impl<C: Cluster, U: Upstream> Gateway<C, U> {
         match fields.get("from") {
             Some(Value::String(text)) => self.account(address(text)?).await,
             None | Some(Value::Null) => {
-                let mut served = self.accounts.list(&self.cluster).await;
-                match (served.pop(), served.pop()) {
-                    (Some(only), None) => Ok(only),
-                    (None, _) => Err(RpcError::new(UNAUTHORIZED, "no account is served here")),
-                    (Some(_), Some(_)) => Err(RpcError::params("\"from\" is missing")),
+                // One that is not served at the moment does not make another the only one.
+                if self.accounts.configured() > 1 {
+                    return Err(RpcError::params("\"from\" is missing"));
                 }
+                let served = self.accounts.list(&self.cluster).await.pop();
+                served.ok_or_else(|| RpcError::new(UNAUTHORIZED, "no account is served here"))
             }
             Some(_) => Err(RpcError::params("\"from\" is no address")),
         }
@@ -206,6 +207,24 @@ impl<C: Cluster, U: Upstream> Gateway<C, U> {
             .message(&self.cluster, &account, payload)
             .await?;
         result(hex_text(&signed.signature().to_bytes()))
+    }
+
+    /// Typed data for a contract of another chain is not for this gateway, whose account has the
+    /// same address there. What nodes refuse is theirs to explain.
+    fn check_domain(&self, document: &[u8]) -> Result<(), RpcError> {
+        let payload = Payload::new(PayloadKind::EvmTypedData, document.to_vec());
+        match quorate_intent::inspect(&payload) {
+            Ok(Facts::EvmTypedData(facts)) => match facts.domain.chain_id {
+                Some(found) if found != Amount::from(self.chain_id) => {
+                    Err(RpcError::params(format!(
+                        "the typed data is for chain {found}, and this gateway serves chain {}",
+                        self.chain_id
+                    )))
+                }
+                Some(_) | None => Ok(()),
+            },
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn sign_transaction(&self, params: Option<&RawValue>) -> Outcome {
@@ -250,11 +269,9 @@ impl<C: Cluster, U: Upstream> Gateway<C, U> {
             .await;
         match sent {
             Ok(_) => result(hash),
-            Err(failure @ UpstreamFailure::Refused(..)) => Err(failure.into()),
-            // Whoever gets this can send it again, which does no harm.
-            Err(failure @ UpstreamFailure::Lost(_)) => {
-                Err(RpcError::from(failure).with("hash", hash).with("raw", raw))
-            }
+            // An upstream that says that it refused may have sent it all the same. Whoever gets this
+            // can look for the hash, or send the same bytes again, which does no harm.
+            Err(failure) => Err(RpcError::from(failure).with("hash", hash).with("raw", raw)),
         }
     }
 

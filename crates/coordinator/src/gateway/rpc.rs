@@ -2,7 +2,7 @@
 
 use quorate_model::{Reason, Refusal, refusal::Code};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 /// The code of what is no JSON.
 pub(super) const PARSE: i64 = -32_700;
@@ -53,12 +53,15 @@ impl RpcError {
         }
     }
 
-    /// Adds something for programs.
+    /// Adds something for programs. Data that have no names are the `data` of what is there then.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        let data = self.data.get_or_insert_with(|| json!({}));
-        if let Value::Object(object) = data {
-            object.insert(name.to_owned(), value.into());
-        }
+        let mut object = match self.data.take() {
+            Some(Value::Object(object)) => object,
+            Some(unnamed) => Map::from_iter([("data".to_owned(), unnamed)]),
+            None => Map::new(),
+        };
+        object.insert(name.to_owned(), value.into());
+        self.data = Some(Value::Object(object));
         self
     }
 }

@@ -130,6 +130,21 @@ async fn typed_data_are_taken_as_an_object_and_as_a_text() {
 }
 
 #[tokio::test]
+async fn typed_data_of_another_chain_are_refused() {
+    let running = World::new().start();
+    let mut document = mail();
+    document["domain"]["chainId"] = json!(5);
+
+    let (code, message, _) = running
+        .error("eth_signTypedData_v4", json!([account("m"), document]))
+        .await;
+
+    assert_eq!(code, -32602);
+    assert!(message.contains("chain 5"), "{message}");
+    assert!(running.commands().is_empty());
+}
+
+#[tokio::test]
 async fn the_chain_and_the_version_are_told() {
     let running = World::new().start();
 
