@@ -67,6 +67,8 @@ struct Facts {
     items: usize,
     /// How statements name the message.
     message: Digest,
+    /// The pairings that it uses: peers with the ids of the pairings.
+    pairs: Vec<(PartyIndex, Digest)>,
     /// The record that permitted the last message, once it is durable.
     released: Mutex<Option<(u64, Digest)>>,
 }
@@ -230,6 +232,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             expires: admitted.command().expires,
             items,
             message: signed_message_hash(&item.message, &item.path, false),
+            pairs: Vec::new(),
             released: Mutex::new(None),
         };
         Ok((facts, item))
@@ -239,12 +242,16 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         context: &mut Context<'_>,
         attempt: AttemptId,
-        facts: Facts,
+        mut facts: Facts,
         item: &quorate_intent::SigningItem,
     ) -> Result<Result<SigningReply, Refusal>, Fatal> {
         let Some(pairings) = self.pairings_of(&facts.key)? else {
             return Ok(Err(self.unready(&facts.key.record.name)));
         };
+        facts.pairs = pairings
+            .pairs()
+            .filter(|(peer, _)| facts.participants.iter().any(|p| p.index == *peer))
+            .collect();
         Ok(self.start_signing(context, attempt, facts, item, &pairings))
     }
 
@@ -462,10 +469,19 @@ impl<D: Disk + 'static> NodeCore<D> {
             )));
         }
         let suspended = crate::core::ledger::suspended(&*state.index, &record.name, record.epoch)?;
-        let unready = self
+        let suspended = self
             .others(&facts.participants)
             .any(|p| suspended.contains(&p.node));
-        Ok(if unready {
+        // A fresh set-up lifts the suspension and not what began with the pairings before it.
+        let current: BTreeMap<PartyIndex, Digest> = self
+            .pairings_of(&facts.key)?
+            .map(|pairings| pairings.pairs().collect())
+            .unwrap_or_default();
+        let replaced = facts
+            .pairs
+            .iter()
+            .any(|(peer, id)| current.get(peer) != Some(id));
+        Ok(if suspended || replaced {
             Err(self.unready(&record.name))
         } else {
             Ok(())

@@ -505,6 +505,41 @@ fn a_signature_that_does_not_hold_suspends_the_pairings_until_they_are_set_up_af
 }
 
 #[test]
+fn a_fresh_set_up_ends_what_began_with_the_pairings_before_it() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create_ecdsa("hot", 2);
+    let command = cluster.sign_command("hot", vec![Payload::digest(DIGEST)]);
+    let request = cluster.request(&certificate, &command, 0, &[0, 1]);
+    let replies = cluster
+        .run_to(&[0, 1], 1, &request, round::MULTIPLY)
+        .unwrap();
+    let said: Vec<_> = replies
+        .iter()
+        .map(|reply| reply.envelopes.clone())
+        .collect();
+
+    cluster.pair(&certificate, &[0, 1], 4).unwrap();
+    let last = cluster.advance_signing(0, 1, round::MULTIPLY, inbox_of(&said, 0));
+
+    assert_eq!(reason(last), Reason::PairingsUnready);
+    let released = entries(&cluster, 0).iter().any(
+        |entry| matches!(entry, Entry::ShareReleased(one) if one.judgment.command_id == command_id_of(&command)),
+    );
+    assert!(!released);
+    // Pairings with others do not matter to it.
+    let replies = cluster
+        .run_to(&[0, 1], 2, &request, round::MULTIPLY)
+        .unwrap();
+    let said: Vec<_> = replies
+        .iter()
+        .map(|reply| reply.envelopes.clone())
+        .collect();
+    cluster.pair(&certificate, &[0, 2], 5).unwrap();
+    let last = cluster.advance_signing(0, 2, round::MULTIPLY, inbox_of(&said, 0));
+    assert!(last.is_ok());
+}
+
+#[test]
 fn two_ends_of_different_set_ups_sign_nothing_and_ban_nobody() {
     let mut cluster = Cluster::new(3);
     let certificate = cluster.create_ecdsa("hot", 2);
