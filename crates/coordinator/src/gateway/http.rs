@@ -27,7 +27,7 @@ use super::{
     config::GatewayConfig,
     methods::Gateway,
     rpc::{Answer, Call, INVALID_REQUEST, Incoming, RpcError},
-    upstream::Upstream,
+    upstream::{MAX_ANSWER_BYTES, Upstream},
 };
 
 /// How long the bytes of a request may take to arrive.
@@ -160,8 +160,15 @@ async fn take<C: Cluster, U: Upstream>(
         },
         Ok(Incoming::Batch(calls)) => {
             let mut answers = Vec::new();
+            let mut room = MAX_ANSWER_BYTES;
             for call in calls {
-                answers.extend(served.answer(call).await);
+                let answer = if room == 0 {
+                    unanswered(call)
+                } else {
+                    served.answer(call).await
+                };
+                room = room.saturating_sub(answer.as_ref().map_or(0, Answer::bytes));
+                answers.extend(answer);
             }
             if answers.is_empty() {
                 return StatusCode::NO_CONTENT.into_response();
@@ -181,6 +188,21 @@ impl<C: Cluster, U: Upstream> Served<C, U> {
             Ok(call) => Some(Answer::new(call.id, self.gateway.answer(&call).await)),
         }
     }
+}
+
+/// The answer to a call that is not carried out, because what came before it is enough for one
+/// reply.
+fn unanswered(call: &serde_json::value::RawValue) -> Option<Answer<'_>> {
+    let id = match Call::read(call) {
+        Ok(Call { id: None, .. }) => return None,
+        Ok(Call { id, .. }) => id,
+        Err(_) => None,
+    };
+    let error = RpcError::failed(
+        "the answers to the calls before this one are too large for one reply: nothing was done, \
+         ask again",
+    );
+    Some(Answer::new(id, Err(error)))
 }
 
 fn reply(answer: &impl Serialize) -> Response {

@@ -216,6 +216,11 @@ impl<'a> Answer<'a> {
             error,
         }
     }
+
+    /// How much the result takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.result.as_ref().map_or(0, |result| result.get().len())
+    }
 }
 
 /// A result as JSON.

@@ -19,8 +19,8 @@ use super::{
     rpc::{FAILED, RpcError},
 };
 
-/// The most bytes of an answer.
-const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// The most bytes of an answer, and about of all answers to a batch.
+pub(super) const MAX_ANSWER_BYTES: usize = 8 << 20;
 
 /// Why the upstream is of no use.
 #[derive(Debug, thiserror::Error)]

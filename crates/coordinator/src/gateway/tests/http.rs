@@ -58,6 +58,25 @@ async fn a_batch_is_answered_in_its_order_and_without_its_notifications() {
 }
 
 #[tokio::test]
+async fn the_answers_to_a_batch_are_bounded_together() {
+    let running = World::with_upstream().start();
+    let large = json!("0".repeat(3 << 20));
+    running.world.upstream.answers("eth_getLogs", Ok(large));
+    let calls: Vec<_> = (0..5)
+        .map(|id| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_getLogs", "params": [] }))
+        .collect();
+
+    let (_, answers) = running.post(json!(calls)).await;
+
+    let answers = answers.as_array().unwrap();
+    let done = answers.iter().filter(|a| a["result"].is_string()).count();
+    assert_eq!((answers.len(), done), (5, 3));
+    assert_eq!(answers[4]["id"], 4);
+    assert_eq!(answers[4]["error"]["code"], -32000);
+    assert_eq!(running.world.upstream.called("eth_getLogs").len(), 3);
+}
+
+#[tokio::test]
 async fn notifications_alone_have_no_answer() {
     let running = World::new().start();
     let notification = r#"{"jsonrpc":"2.0","method":"eth_chainId"}"#;
