@@ -43,13 +43,24 @@ use crate::{
 /// A session that nothing was heard of for so long is dropped, in milliseconds (P17).
 const IDLE_MS: u64 = 10_000;
 
+/// The longest that a session lives, however often it is asked for.
+const AGE_MS: u64 = 60_000;
+
 pub(in crate::core) type Signatures = BTreeMap<(CoordinatorId, AttemptId), Session>;
 
 /// One signature at this node.
 pub(in crate::core) struct Session {
+    begun_ms: u64,
     touched_ms: u64,
     facts: Arc<Facts>,
     run: Arc<Mutex<Run<Machine, SigningReply>>>,
+}
+
+impl Session {
+    fn lives(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.touched_ms) <= IDLE_MS
+            && now_ms.saturating_sub(self.begun_ms) <= AGE_MS
+    }
 }
 
 /// What stays the same from the beginning to the end.
@@ -201,13 +212,20 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let now_ms = context.reading.monotonic_ms;
         let mut sessions = lock(&self.ecdsa.signatures);
-        sessions.retain(|_, session| now_ms.saturating_sub(session.touched_ms) <= IDLE_MS);
-        if sessions.len() >= self.ecdsa.max_signatures {
+        sessions.retain(|_, session| session.lives(now_ms));
+        // Each coordinator has its share, so that none can keep the others from signing.
+        let coordinators = self.pinned.roster().coordinators.len().max(1);
+        let share = self.ecdsa.max_signatures.div_ceil(coordinators);
+        let theirs = sessions
+            .keys()
+            .filter(|(caller, _)| caller == context.caller);
+        if theirs.count() >= share {
             return Err(Refusal::new(
                 Reason::SessionLimit,
                 format!(
-                    "{} ECDSA signatures are under way at node {}: try again later",
-                    self.ecdsa.max_signatures, self.me
+                    "{share} ECDSA signatures are under way at node {} for coordinator {}: try \
+                     again later",
+                    self.me, context.caller
                 ),
             ));
         }
@@ -219,6 +237,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             signed: None,
         };
         let session = Session {
+            begun_ms: now_ms,
             touched_ms: now_ms,
             facts: Arc::new(facts),
             run: Arc::new(Mutex::new(Run::new(machine, reply.clone()))),
@@ -237,7 +256,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<Outcome, Fatal> {
         let mut sessions = lock(&self.ecdsa.signatures);
         let now_ms = context.reading.monotonic_ms;
-        sessions.retain(|_, session| now_ms.saturating_sub(session.touched_ms) <= IDLE_MS);
+        sessions.retain(|_, session| session.lives(now_ms));
         let Some(session) = sessions.get_mut(&(context.caller.clone(), attempt)) else {
             return Ok(Outcome::Ready(Err(unknown_session())));
         };

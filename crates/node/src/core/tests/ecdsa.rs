@@ -636,14 +636,42 @@ fn signatures_under_way_are_bounded_and_idle_ones_give_way() {
     let certificate = cluster.create_ecdsa("hot", 2);
     let command = cluster.sign_command("hot", vec![Payload::digest(DIGEST)]);
     let request = cluster.request(&certificate, &command, 0, &[0, 1]);
-    // The harness allows four.
+    // The harness allows eight, half of them to each of two coordinators.
     for attempt in 1..=4 {
         cluster.begin(0, attempt, &request).unwrap();
     }
 
     assert_eq!(reason(cluster.begin(0, 5, &request)), Reason::SessionLimit);
+    let begin = NodeRequest::BeginSigning {
+        attempt: [1; 16],
+        request: request.clone(),
+    };
+    assert!(
+        cluster
+            .ask_as(&harness::other_coordinator(), 0, begin)
+            .is_ok()
+    );
     cluster.monotonic_ms += 10_001;
     assert!(cluster.begin(0, 5, &request).is_ok());
+}
+
+#[test]
+fn a_signature_under_way_has_an_age_however_often_it_is_asked_for() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create_ecdsa("hot", 2);
+    let command = cluster.sign_command("hot", vec![Payload::digest(DIGEST)]);
+    let request = cluster.request(&certificate, &command, 0, &[0, 1]);
+    cluster.begin(0, 1, &request).unwrap();
+
+    for _ in 0..6 {
+        cluster.monotonic_ms += 10_000;
+        let nothing = cluster.advance_signing(0, 1, round::HELLO, Vec::new());
+        assert_eq!(reason(nothing), Reason::ProtocolViolation);
+    }
+    cluster.monotonic_ms += 1;
+
+    let nothing = cluster.advance_signing(0, 1, round::HELLO, Vec::new());
+    assert_eq!(reason(nothing), Reason::SessionUnknown);
 }
 
 #[test]

@@ -53,6 +53,10 @@ pub(crate) fn coordinator() -> CoordinatorId {
     "coordinator-1".parse().unwrap()
 }
 
+pub(crate) fn other_coordinator() -> CoordinatorId {
+    "coordinator-2".parse().unwrap()
+}
+
 pub(crate) fn node_id(at: usize) -> NodeId {
     format!("node-{at}").parse().unwrap()
 }
@@ -514,6 +518,6 @@ fn core(
         },
         shares: Box::new(TrueShares),
         engine,
-        max_signatures: 4,
+        max_signatures: 8,
     })
 }

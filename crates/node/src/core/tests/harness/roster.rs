@@ -6,7 +6,7 @@ use quorate_model::{
     roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
 };
 
-use super::{coordinator, node_id};
+use super::{coordinator, node_id, other_coordinator};
 
 /// The roster of these nodes, one admin and one client.
 pub(super) fn of(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -> PinnedRoster {
@@ -35,10 +35,16 @@ pub(super) fn of(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -
         cluster_name: "test".to_owned(),
         parents: vec![],
         nodes,
-        coordinators: vec![CoordinatorCard {
-            id: coordinator(),
-            tls_key_hash: tls(200),
-        }],
+        coordinators: vec![
+            CoordinatorCard {
+                id: coordinator(),
+                tls_key_hash: tls(200),
+            },
+            CoordinatorCard {
+                id: other_coordinator(),
+                tls_key_hash: tls(203),
+            },
+        ],
         principals: vec![
             principal("admin", Role::Admin, admin, 201),
             principal("client", Role::Client, client, 202),
