@@ -512,7 +512,9 @@ impl Core {
     }
 
     fn remember_key(&mut self, key: &Arc<Certified>) {
-        self.keys.put(Arc::clone(key));
+        if !self.keys.put(&self.pinned, Arc::clone(key)) {
+            return;
+        }
         self.writes.push(StoreItem::Key(key.stored()));
         if key.proof.is_some() {
             for participant in &key.record.participants {

@@ -146,13 +146,20 @@ impl KeyBook {
         unproven.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes a verified key.
-    pub(super) fn put(&mut self, key: Arc<Certified>) {
+    /// Takes a verified key. Under one name one key is served, the first that is known with its
+    /// proof; a second certificate for a known name is ignored, and only a proof can be news. False:
+    /// nothing has changed.
+    pub(super) fn put(&mut self, pinned: &PinnedRoster, key: Arc<Certified>) -> bool {
+        if let Some(known) = self.get(pinned, &key.record.name)
+            && (known.proof.is_some() || key.proof.is_none())
+        {
+            return false;
+        }
         self.0.insert(key.record.name.clone(), Entry::Verified(key));
+        true
     }
 
-    /// Takes what a node lists. Under one name one key is served, the first that is known with its
-    /// proof; a second certificate for a known name is ignored, and only a proof can be news.
+    /// Takes what a node lists.
     pub(super) fn learn(
         &mut self,
         pinned: &PinnedRoster,
@@ -163,6 +170,7 @@ impl KeyBook {
         if self.is_as_stored(name, certificate, proof) {
             return Learned::Known;
         }
+        // Before it is verified, which costs much more.
         if let Some(known) = self.get(pinned, name)
             && (known.proof.is_some() || proof.is_none())
         {
@@ -170,8 +178,11 @@ impl KeyBook {
         }
         match Certified::verify(pinned, certificate, proof) {
             Some(key) if key.record.name == *name => {
-                self.put(Arc::new(key));
-                Learned::News
+                if self.put(pinned, Arc::new(key)) {
+                    Learned::News
+                } else {
+                    Learned::Known
+                }
             }
             _ => Learned::False,
         }

@@ -62,7 +62,9 @@ impl Core {
                 .and_then(|listing| {
                     let certificate = listing.certificate?;
                     Certified::verify(&self.pinned, &certificate, listing.proof.as_deref())
-                }),
+                })
+                // What a node lists under a name can be the certificate of any other key.
+                .filter(|key| key.record.name == *name),
             _ => None,
         };
         match found {

@@ -135,6 +135,23 @@ impl FakeNode {
         self.keys.get(key)?.certificate.clone()
     }
 
+    /// Lists the certificate of a key under another name, without its proof.
+    pub(super) fn alias(&mut self, name: &KeyName, key: &KeyName) {
+        let held = self.keys.get(key).unwrap();
+        let alias = Held {
+            certificate: held.certificate.clone(),
+            proof: None,
+            epoch: held.epoch,
+            prepared: held.prepared,
+            scheme: held.scheme,
+            threshold: held.threshold,
+            share: None,
+            group_key: held.group_key.clone(),
+            verifying_share: held.verifying_share.clone(),
+        };
+        self.keys.insert(name.clone(), alias);
+    }
+
     /// Lists a certificate that does not hold.
     pub(super) fn damage_certificate(&mut self, key: &KeyName) {
         let held = self.keys.get_mut(key).unwrap();

@@ -1,9 +1,11 @@
 //! What the coordinator knows of keys, and how it knows it again.
 
+use std::sync::Arc;
+
 use quorate_model::{KeyState, Scheme, operation::CommandState};
 
 use super::{
-    super::{Notice, StoreItem},
+    super::{Notice, StoreItem, keys::Certified},
     world::World,
 };
 
@@ -140,4 +142,50 @@ fn a_key_that_another_coordinator_created_is_found_when_it_is_used() {
     world.pass(300);
 
     world.signed(handle, &["a"]);
+}
+
+#[test]
+fn a_node_that_lists_one_key_under_the_name_of_another_changes_neither() {
+    let mut world = World::new(3);
+    let vault = world.key("vault", Scheme::Bip340, 2);
+    let before = (world.core.key(&vault), keys_of(&world));
+    let hot = "hot".parse().unwrap();
+    world.node(0).alias(&hot, &vault);
+
+    let signed = world.creation("hot", Scheme::Bip340, 2);
+    let handle = world.submit(&signed);
+    world.run();
+    world.pass(60_000);
+
+    assert_eq!((world.core.key(&vault), keys_of(&world)), before);
+    assert!(world.core.key(&hot).is_none());
+    assert_eq!(world.view(handle).state, CommandState::Failed);
+}
+
+#[test]
+fn the_first_proven_key_of_a_name_is_the_one_that_is_served() {
+    let mut world = World::new(3);
+    let mut other = World::new(3);
+    let name = world.key("vault", Scheme::Bip340, 2);
+    other.key("another", Scheme::Bip340, 2);
+    other.key("vault", Scheme::Bip340, 2);
+    let (first, second) = (
+        world.core.key(&name).unwrap(),
+        other.core.key(&name).unwrap(),
+    );
+    assert_ne!(first.record.id(), second.record.id());
+    let pinned = world.core.pinned.clone();
+    let (certificate, proof) = (
+        &second.evidence.certificate,
+        second.evidence.proof.as_deref(),
+    );
+
+    for proof in [None, proof] {
+        let key = Certified::verify(&pinned, certificate, proof).unwrap();
+        assert!(!world.core.keys.put(&pinned, Arc::new(key)));
+    }
+    let unproven = Certified::verify(&pinned, &first.evidence.certificate, None).unwrap();
+    assert!(!world.core.keys.put(&pinned, Arc::new(unproven)));
+
+    assert_eq!(world.core.key(&name), Some(first));
 }
