@@ -42,6 +42,7 @@ use crate::{
 };
 
 mod activation;
+mod binding;
 mod budget;
 mod ceremony;
 pub mod clock;

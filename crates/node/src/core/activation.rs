@@ -21,10 +21,11 @@ use quorate_protocol::evidence::{self, Evidence};
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, Subject,
+    binding::check_binding,
     ledger::{self, KeyRow},
     loaded::LoadedKey,
     lock,
-    signing::{check_binding, item_record},
+    signing::item_record,
 };
 use crate::{disk::Disk, journal::Committed};
 

@@ -26,11 +26,12 @@ use quorate_protocol::{
 };
 
 use super::{
-    Context, Fatal, NodeCore, Outcome, Pending, State, Subject, gate,
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
+    binding::check_binding,
+    gate,
     gate::Admitted,
     ledger, lock,
     rounds::{Asked, IDLE_MS, Run, Turn, encode_all, told, unknown_session},
-    signing::check_binding,
 };
 use zeroize::Zeroizing;
 

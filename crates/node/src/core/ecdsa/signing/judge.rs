@@ -18,13 +18,13 @@ use super::{Asking, Facts};
 use crate::{
     core::{
         Context, Fatal, NodeCore, State, Subject,
+        binding::{check_binding_within, check_id_within},
         ecdsa::share_of,
         gate,
         gate::Admitted,
         ledger,
         loaded::LoadedKey,
         lock,
-        signing::{check_binding_within, check_id_within},
     },
     disk::Disk,
 };
