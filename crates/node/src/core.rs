@@ -176,6 +176,7 @@ struct State {
     refusals: Budget,
     repeated_proofs: Budget,
     pairings: Budget,
+    statements: Budget,
     checkpointed: Checkpointed,
     /// Evidence that was recorded in this run, by whom it blames.
     blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
@@ -244,6 +245,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 refusals: Budget::new(budget::REFUSALS),
                 repeated_proofs: Budget::new(budget::REPEATED_PROOFS),
                 pairings: Budget::new(budget::PAIRINGS),
+                statements: Budget::new(budget::STATEMENTS),
                 checkpointed: Checkpointed {
                     sequence,
                     monotonic_ms: 0,
@@ -365,7 +367,9 @@ impl<D: Disk + 'static> NodeCore<D> {
                 round,
                 envelopes,
             } => self.advance_pairing(context, attempt, round, &envelopes),
-            NodeRequest::AttestAddress { key, path, kind } => self.attest_address(&key, path, kind),
+            NodeRequest::AttestAddress { key, path, kind } => {
+                self.attest_address(context, &key, path, kind)
+            }
             NodeRequest::BeginSigning { attempt, request } => {
                 self.begin_signing(context, attempt, &request)
             }

@@ -129,27 +129,35 @@ impl Api {
             return Err(Refusal::new(Reason::KeyNotActive, message).with("key", record.name));
         }
         let derived = derived(&record, &query)?;
+        let threshold = usize::from(record.threshold);
+        let mut holders = record.participants.iter();
         let mut asked = JoinSet::new();
-        for holder in &record.participants {
-            let Some(link) = self.engine().link(&holder.node) else {
-                continue;
-            };
-            let request = NodeRequest::AttestAddress {
-                key: query.key.clone(),
-                path: query.path.clone(),
-                kind: query.kind,
-            };
-            let node = holder.node.clone();
-            asked.spawn(async move { (node, link.call(request, STATEMENT_TIMEOUT).await) });
-        }
         let mut statements = Vec::new();
-        while let Some(answered) = asked.join_next().await {
+        loop {
+            // As many as are missing, and another one for each that fails.
+            while statements.len().saturating_add(asked.len()) < threshold
+                && let Some(holder) = holders.next()
+            {
+                let Some(link) = self.engine().link(&holder.node) else {
+                    continue;
+                };
+                let request = NodeRequest::AttestAddress {
+                    key: query.key.clone(),
+                    path: query.path.clone(),
+                    kind: query.kind,
+                };
+                let node = holder.node.clone();
+                asked.spawn(async move { (node, link.call(request, STATEMENT_TIMEOUT).await) });
+            }
+            let Some(answered) = asked.join_next().await else {
+                break;
+            };
             let Ok((node, answer)) = answered else {
                 continue;
             };
             let roster = self.0.pinned.roster();
             statements.extend(true_statement(&node, answer, &derived, &record, roster));
-            if statements.len() >= usize::from(record.threshold) {
+            if statements.len() >= threshold {
                 return Ok(statements);
             }
         }

@@ -29,6 +29,12 @@ pub(crate) const PAIRINGS: Rate = Rate {
     per_second: 2,
 };
 
+/// Statements of addresses: each costs a signature, and a verified certificate the first time.
+pub(crate) const STATEMENTS: Rate = Rate {
+    burst: 256,
+    per_second: 128,
+};
+
 /// A bucket of tokens that refills with time.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -73,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_recorded_and_then_a_trickle() {
-        for rate in [REFUSALS, REPEATED_PROOFS, PAIRINGS] {
+        for rate in [REFUSALS, REPEATED_PROOFS, PAIRINGS, STATEMENTS] {
             let mut budget = Budget::new(rate);
 
             let burst = (0..2_000).filter(|_| budget.take(0)).count();

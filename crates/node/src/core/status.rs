@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_intent::{KeyFacts, address_of_kind};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, Reason, Refusal, Signature,
+    DerivationPath, Digest, KeyName, KeyRecord, Reason, Refusal, Signature,
     address::{AddressClaim, AddressKind, AddressStatement},
     audit::Entry,
     bytes::Nonce32,
@@ -128,10 +128,28 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// States an address of an active key, derived from the certificate that the node holds.
     pub(super) fn attest_address(
         &self,
+        context: &Context<'_>,
         key: &KeyName,
         path: DerivationPath,
         kind: AddressKind,
     ) -> Result<Outcome, Fatal> {
+        if !lock(&self.state)
+            .statements
+            .take(context.reading.monotonic_ms)
+        {
+            return Ok(Outcome::Ready(Err(Refusal::new(
+                Reason::Overloaded,
+                format!(
+                    "node {} states no more addresses for the moment: try again later",
+                    self.me
+                ),
+            ))));
+        }
+        // A key in use is verified already.
+        if let Some(key) = self.loaded.get(key).filter(|key| key.active) {
+            let stated = self.address_statement(&key.record, path, kind);
+            return Ok(Outcome::Ready(stated.map(NodeReply::Address)));
+        }
         let row = ledger::key(&*lock(&self.state).index, key)?;
         let certificate = match row {
             None => Err(loaded::unknown(key)),
@@ -141,21 +159,21 @@ impl<D: Disk + 'static> NodeCore<D> {
                 .ok_or_else(|| loaded::not_active(key, "its creation is not finished")),
         };
         let stated = certificate
-            .and_then(|(_, certificate)| self.address_statement(&certificate, path, kind));
+            .and_then(|(_, bytes)| quorate_proto::certificate::verify(&bytes, &self.pinned))
+            .and_then(|(_, record)| self.address_statement(&record, path, kind));
         Ok(Outcome::Ready(stated.map(NodeReply::Address)))
     }
 
     fn address_statement(
         &self,
-        certificate: &[u8],
+        record: &KeyRecord,
         path: DerivationPath,
         kind: AddressKind,
     ) -> Result<AddressStatement, Refusal> {
-        let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
-        let address = address_of_kind(&KeyFacts::of(&record), &path, kind)
+        let address = address_of_kind(&KeyFacts::of(record), &path, kind)
             .map_err(|error| Refusal::from(&error))?;
         let claim = AddressClaim {
-            key: record.name,
+            key: record.name.clone(),
             epoch: record.epoch,
             certificate: record.certificate,
             path,

@@ -62,7 +62,7 @@ fn every_holder_states_the_same_address_under_its_own_signature() {
         elsewhere.path = DerivationPath::ROOT;
         assert_eq!(
             statement.verify(&elsewhere, &record, pinned.roster()),
-            Err(FalseStatement::OtherClaim)
+            Err(FalseStatement::OtherQuestion)
         );
     }
 }
@@ -106,6 +106,18 @@ fn a_statement_writes_nothing_to_the_journal() {
     ask(&mut cluster, 0, "hot", KIND).unwrap();
 
     assert_eq!(entries(&cluster, 0).len(), before);
+}
+
+#[test]
+fn statements_are_bounded_in_rate() {
+    let mut cluster = Cluster::new(3);
+    create(&mut cluster);
+
+    let refused = (0..1_000).find_map(|_| ask(&mut cluster, 0, "hot", KIND).err());
+
+    assert_eq!(refused.unwrap().reason, Reason::Overloaded);
+    cluster.monotonic_ms += 1_000;
+    assert!(ask(&mut cluster, 0, "hot", KIND).is_ok());
 }
 
 /// Creates a key that spends, and makes it active.

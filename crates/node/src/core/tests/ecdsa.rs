@@ -24,6 +24,14 @@ use crate::{core::Outcome, journal::JournalLimits};
 
 const DIGEST: [u8; 32] = [5; 32];
 
+/// The envelopes of every signer, in order.
+fn said_in(replies: &[SigningReply]) -> Vec<Vec<Vec<u8>>> {
+    replies
+        .iter()
+        .map(|reply| reply.envelopes.clone())
+        .collect()
+}
+
 /// The envelopes that are for one party.
 fn inbox_of(said: &[Vec<Vec<u8>>], at: usize) -> Vec<Vec<u8>> {
     let me = index(at + 1);
@@ -172,10 +180,7 @@ impl Cluster {
         }
         while replies[0].round < until && replies.iter().all(|reply| reply.signed.is_none()) {
             let round = replies[0].round;
-            let said: Vec<_> = replies
-                .iter()
-                .map(|reply| reply.envelopes.clone())
-                .collect();
+            let said = said_in(&replies);
             replies.clear();
             for at in signers {
                 let reply = self.advance_signing(*at, attempt, round, inbox_of(&said, *at));
@@ -345,10 +350,7 @@ fn the_last_message_waits_for_its_record() {
     let replies = cluster
         .run_to(&[0, 1], 1, &request, round::MULTIPLY)
         .unwrap();
-    let said: Vec<_> = replies
-        .iter()
-        .map(|reply| reply.envelopes.clone())
-        .collect();
+    let said = said_in(&replies);
     let before = entries(&cluster, 0).len();
 
     let outcome = cluster.judge(
@@ -383,22 +385,23 @@ fn what_changed_since_the_beginning_is_judged_before_the_last_message() {
     let replies = cluster
         .run_to(&[0, 1], 1, &request, round::MULTIPLY)
         .unwrap();
-    let said: Vec<_> = replies
-        .iter()
-        .map(|reply| reply.envelopes.clone())
-        .collect();
+    let said = said_in(&replies);
 
     cluster.monotonic_ms = 3_600_000;
     let late = cluster.advance_signing(0, 1, round::MULTIPLY, inbox_of(&said, 0));
 
     assert_eq!(reason(late), Reason::CommandExpired);
-    let released = entries(&cluster, 0).iter().any(
-        |entry| matches!(entry, Entry::ShareReleased(one) if one.judgment.command_id == command_id_of(&command)),
-    );
-    assert!(!released);
+    assert!(!is_released(&cluster, 0, &command));
     // The session is gone.
     let again = cluster.advance_signing(0, 1, round::MULTIPLY, inbox_of(&said, 0));
     assert_eq!(reason(again), Reason::SessionUnknown);
+}
+
+fn is_released(cluster: &Cluster, at: usize, command: &SignedCommand) -> bool {
+    let id = command_id_of(command);
+    entries(cluster, at)
+        .iter()
+        .any(|entry| matches!(entry, Entry::ShareReleased(one) if one.judgment.command_id == id))
 }
 
 fn command_id_of(command: &SignedCommand) -> CommandId {
@@ -513,27 +516,18 @@ fn a_fresh_set_up_ends_what_began_with_the_pairings_before_it() {
     let replies = cluster
         .run_to(&[0, 1], 1, &request, round::MULTIPLY)
         .unwrap();
-    let said: Vec<_> = replies
-        .iter()
-        .map(|reply| reply.envelopes.clone())
-        .collect();
+    let said = said_in(&replies);
 
     cluster.pair(&certificate, &[0, 1], 4).unwrap();
     let last = cluster.advance_signing(0, 1, round::MULTIPLY, inbox_of(&said, 0));
 
     assert_eq!(reason(last), Reason::PairingsUnready);
-    let released = entries(&cluster, 0).iter().any(
-        |entry| matches!(entry, Entry::ShareReleased(one) if one.judgment.command_id == command_id_of(&command)),
-    );
-    assert!(!released);
+    assert!(!is_released(&cluster, 0, &command));
     // Pairings with others do not matter to it.
     let replies = cluster
         .run_to(&[0, 1], 2, &request, round::MULTIPLY)
         .unwrap();
-    let said: Vec<_> = replies
-        .iter()
-        .map(|reply| reply.envelopes.clone())
-        .collect();
+    let said = said_in(&replies);
     cluster.pair(&certificate, &[0, 2], 5).unwrap();
     let last = cluster.advance_signing(0, 2, round::MULTIPLY, inbox_of(&said, 0));
     assert!(last.is_ok());
