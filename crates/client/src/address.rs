@@ -226,22 +226,47 @@ mod tests {
     #[test]
     fn a_node_that_states_something_else_is_named() {
         let asked = Asked::new();
-        let lies: [fn(&mut AddressClaim); 7] = [
+        let lies: [fn(&mut AddressClaim); 2] = [
             |claim| claim.address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned(),
             |claim| claim.address.make_ascii_uppercase(),
+        ];
+        for lie in lies {
+            let error = asked.lie(asked.stated(2, lie));
+
+            let (node, why) = (node_id(2), FalseStatement::OtherAddress);
+            assert_eq!(error, VerificationError::FalseAddress { node, why });
+        }
+    }
+
+    #[test]
+    fn the_answer_to_another_question_is_not_held_against_the_node() {
+        let asked = Asked::new();
+        let others: [fn(&mut AddressClaim); 5] = [
             |claim| claim.path = "m/0/6".parse().unwrap(),
             |claim| claim.kind = AddressKind::Ethereum,
             |claim| claim.key = "other".parse().unwrap(),
             |claim| claim.epoch = Epoch(2),
             |claim| claim.certificate = quorate_model::Digest::ZERO,
         ];
-        for lie in lies {
-            let error = asked.lie(asked.stated(2, lie));
+        for other in others {
+            let error = asked.lie(asked.stated(2, other));
 
-            let why = FalseStatement::OtherClaim;
-            let node = node_id(2);
+            let (node, why) = (node_id(2), FalseStatement::OtherQuestion);
             assert_eq!(error, VerificationError::FalseAddress { node, why });
         }
+    }
+
+    #[test]
+    fn a_lie_that_the_node_did_not_sign_is_not_its_own() {
+        let asked = Asked::new();
+        let mut made_up = asked.honest(2);
+        made_up.claim.address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned();
+
+        let (node, why) = (node_id(2), FalseStatement::BadSignature);
+        assert_eq!(
+            asked.lie(made_up),
+            VerificationError::FalseAddress { node, why }
+        );
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub enum VerificationError {
     #[error(transparent)]
     Evm(#[from] EvmSignatureError),
     /// A statement of an address that does not hold.
-    #[error("the address that node \"{node}\" states is refused: {why}")]
+    #[error("what is said to be a statement of node \"{node}\" is refused: {why}")]
     FalseAddress {
         /// Who is said to state it.
         node: NodeId,

@@ -201,11 +201,15 @@ pub enum FalseStatement {
     /// The node holds no share of the key, or is not in the roster.
     #[error("the node is no holder of the key")]
     NoHolder,
-    /// It states something else than what its reader derives.
-    #[error("it states another address, or the address of something else")]
-    OtherClaim,
+    /// It states another address than its reader derives.
+    #[error("it states another address for the same key, path and kind")]
+    OtherAddress,
+    /// It is true or not, but of another key, path or kind: whoever brought it brought the wrong
+    /// one.
+    #[error("it is the address of something else: the coordinator answers another question")]
+    OtherQuestion,
     /// Its signature does not hold.
-    #[error("its signature does not hold")]
+    #[error("the signature does not hold, so it need not be of this node")]
     BadSignature,
 }
 
@@ -228,7 +232,7 @@ impl AddressStatement {
     ///
     /// # Errors
     ///
-    /// When it is no holder's, says something else, or was not signed by that holder.
+    /// When it is no holder's, was not signed by that holder, or says something else.
     pub fn verify(
         &self,
         derived: &AddressClaim,
@@ -239,12 +243,21 @@ impl AddressStatement {
             .node(&self.node)
             .filter(|_| record.index_of(&self.node).is_some())
             .ok_or(FalseStatement::NoHolder)?;
-        if self.claim != *derived {
-            return Err(FalseStatement::OtherClaim);
-        }
         holder
             .identity_key
             .verify(&self.digest(), &self.signature)
-            .map_err(|_| FalseStatement::BadSignature)
+            .map_err(|_| FalseStatement::BadSignature)?;
+        if self.claim == *derived {
+            return Ok(());
+        }
+        let answers = AddressClaim {
+            address: derived.address.clone(),
+            ..self.claim.clone()
+        };
+        Err(if answers == *derived {
+            FalseStatement::OtherAddress
+        } else {
+            FalseStatement::OtherQuestion
+        })
     }
 }

@@ -120,10 +120,25 @@ impl CrossCheck {
     }
 
     /// Remembers a certified key that a node holds.
-    pub(super) fn certify(&mut self, node: &NodeId, record: KeyRecord) {
+    ///
+    /// # Errors
+    ///
+    /// When the node holds another key of the name: it certifies one creation of each (decision 0003).
+    pub(super) fn certify(&mut self, node: &NodeId, record: KeyRecord) -> Result<(), String> {
         let journal = self.journals.entry(node.clone()).or_default();
+        let name = &record.name;
+        let mut held = journal.certified.values().filter(|one| one.name == *name);
+        if let Some(other) = held.find(|one| one.id() != record.id()) {
+            return Err(format!(
+                "the journal of node \"{node}\" holds two keys of the name \"{name}\", with ids {} \
+                 and {}: this proves its fault",
+                other.id(),
+                record.id()
+            ));
+        }
         let at = (record.name.clone(), record.epoch);
         journal.certified.insert(at, record);
+        Ok(())
     }
 
     /// The certified key that a node holds under this name and epoch.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     CommandOptions, Prepared,
-    fixtures::{cluster, made_key, node_id, node_key},
+    fixtures::{cluster, made_key, made_key_in, node_id, node_key},
     identity::Identity,
 };
 
@@ -289,6 +289,29 @@ fn shares_under_a_command_for_another_key_of_the_name_prove_the_fault_of_their_n
             }
         }
     }
+}
+
+#[test]
+fn two_keys_of_one_name_in_one_journal_prove_the_fault_of_their_node() {
+    let one = made_key(Scheme::Bip340);
+    let mut entries = key_entries(&one.view.evidence.certificate);
+    let other = made_key_in(
+        one.roster,
+        one.identity,
+        Scheme::Ed25519,
+        &quorate_model::KeyPurpose::ALL,
+    );
+    entries.extend(key_entries(&other.view.evidence.certificate));
+    let chain = chain_with(1, entries);
+
+    let error = Verifier::new(&other.roster)
+        .add(Cursor::new(journal(&other.roster, 1, &chain)))
+        .unwrap_err();
+
+    assert!(
+        error.to_string().contains("two keys of the name"),
+        "{error}"
+    );
 }
 
 #[test]

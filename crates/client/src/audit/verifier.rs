@@ -193,12 +193,9 @@ impl<'a> Verifier<'a> {
     }
 
     /// Verifies a certificate that a node holds, and remembers what all holders have signed.
-    fn certificate(
-        &mut self,
-        node: &NodeId,
-        bytes: &[u8],
-    ) -> Result<(), verify::VerificationError> {
-        let (certificate, record) = verify::certificate(bytes, self.roster)?;
+    fn certificate(&mut self, node: &NodeId, bytes: &[u8]) -> Result<(), String> {
+        let (certificate, record) =
+            verify::certificate(bytes, self.roster).map_err(|error| error.to_string())?;
         let statement = certificate.statement.digest();
         for participant in &record.participants {
             self.cross.prepared(PreparedClaim {
@@ -208,8 +205,7 @@ impl<'a> Verifier<'a> {
                 statement,
             });
         }
-        self.cross.certify(node, record);
-        Ok(())
+        self.cross.certify(node, record)
     }
 
     fn signatures<R: BufRead>(
