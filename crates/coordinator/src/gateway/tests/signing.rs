@@ -130,6 +130,32 @@ async fn typed_data_are_taken_as_an_object_and_as_a_text() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_not_served_does_not_make_another_the_only_one() {
+    let mut world = World::new();
+    world.config.accounts = vec![account_config("payout", "m"), account_config("nobody", "m")];
+    let running = world.start();
+    assert_eq!(
+        running
+            .result("eth_accounts", json!([]))
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let mut transaction = transfer();
+    transaction.as_object_mut().unwrap().remove("from");
+
+    let (code, message, _) = running
+        .error("eth_signTransaction", json!([transaction]))
+        .await;
+
+    assert_eq!(code, -32602);
+    assert!(message.contains("\"from\" is missing"), "{message}");
+    assert!(running.commands().is_empty());
+}
+
+#[tokio::test]
 async fn typed_data_of_another_chain_are_refused() {
     let running = World::new().start();
     let mut document = mail();
