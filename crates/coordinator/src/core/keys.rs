@@ -146,16 +146,21 @@ impl KeyBook {
         unproven.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes a verified key. Under one name one key is served, the first that is known with its
-    /// proof; a second certificate for a known name is ignored, and only a proof can be news. False:
-    /// nothing has changed.
+    /// Whether what is known of a name stays, beside a certificate that has a proof or not. Under
+    /// one name one key is served, the first that is known with its proof; a second certificate for
+    /// a known name is ignored, and only a proof can be news.
+    fn stays(&mut self, pinned: &PinnedRoster, name: &KeyName, has_proof: bool) -> bool {
+        self.get(pinned, name)
+            .is_some_and(|known| known.proof.is_some() || !has_proof)
+    }
+
+    /// Takes a verified key, unless what is known of its name stays.
     pub(super) fn put(&mut self, pinned: &PinnedRoster, key: Arc<Certified>) -> bool {
-        if let Some(known) = self.get(pinned, &key.record.name)
-            && (known.proof.is_some() || key.proof.is_none())
-        {
+        let name = &key.record.name;
+        if self.stays(pinned, name, key.proof.is_some()) {
             return false;
         }
-        self.0.insert(key.record.name.clone(), Entry::Verified(key));
+        self.0.insert(name.clone(), Entry::Verified(key));
         true
     }
 
@@ -167,22 +172,15 @@ impl KeyBook {
         certificate: &[u8],
         proof: Option<&[u8]>,
     ) -> Learned {
-        if self.is_as_stored(name, certificate, proof) {
-            return Learned::Known;
-        }
-        // Before it is verified, which costs much more.
-        if let Some(known) = self.get(pinned, name)
-            && (known.proof.is_some() || proof.is_none())
+        // Both before anything is verified, which costs much more.
+        if self.is_as_stored(name, certificate, proof) || self.stays(pinned, name, proof.is_some())
         {
             return Learned::Known;
         }
         match Certified::verify(pinned, certificate, proof) {
             Some(key) if key.record.name == *name => {
-                if self.put(pinned, Arc::new(key)) {
-                    Learned::News
-                } else {
-                    Learned::Known
-                }
+                self.put(pinned, Arc::new(key));
+                Learned::News
             }
             _ => Learned::False,
         }
