@@ -21,4 +21,5 @@ mod operations;
 mod psbt;
 mod restarts;
 mod signing;
+mod states;
 mod storage;

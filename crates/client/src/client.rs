@@ -111,7 +111,11 @@ impl Client {
         Ok(self.prepare(CommandBody::Sign(sign), options))
     }
 
-    fn prepare(&self, body: CommandBody, options: &CommandOptions) -> Prepared {
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.0.transport
+    }
+
+    pub(crate) fn prepare(&self, body: CommandBody, options: &CommandOptions) -> Prepared {
         Prepared::new(&self.0.roster, &self.0.identity, body, options)
     }
 

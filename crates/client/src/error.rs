@@ -119,12 +119,18 @@ impl ExitClass {
                 | Reason::PayloadRefused
                 | Reason::FeeTooHigh
                 | Reason::CommandRejected
+                | Reason::KeySuspended
+                | Reason::KeyDeactivated
+                | Reason::KeyCompromised
         );
         if forbidden_by_rule {
             return Self::Denied;
         }
         if reason == Reason::ShapeInvalid {
             return Self::Usage;
+        }
+        if reason == Reason::EndorsementsMissing {
+            return Self::Waiting;
         }
         match reason.code() {
             Code::PermissionDenied | Code::Unauthenticated => Self::Denied,
@@ -203,6 +209,10 @@ mod tests {
             (Reason::PurposeMismatch, 3),
             (Reason::FeeTooHigh, 3),
             (Reason::CommandRejected, 3),
+            (Reason::KeySuspended, 3),
+            (Reason::KeyCompromised, 3),
+            (Reason::EndorsementsMissing, 4),
+            (Reason::StateOutdated, 1),
             (Reason::QuorumUnavailable, 5),
             (Reason::TimedOut, 6),
             (Reason::ShapeInvalid, 2),

@@ -189,6 +189,7 @@ pub(crate) fn made_key_in(
     let view = KeyView {
         record,
         state: KeyState::Active,
+        standing: quorate_model::standing::Standing::default(),
         evidence,
     };
     let mut made = MadeKey {

@@ -7,11 +7,12 @@ use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
     DerivationPath, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes, Reason,
     Refusal, Scheme, certificate::KeyEvidence, ids::KeyId, operation::KeyView,
-    roster::PinnedRoster,
+    roster::PinnedRoster, standing::Standing,
 };
 
 use crate::{
     error::ClientError,
+    state,
     verify::{self, VerificationError, Verifiers},
 };
 
@@ -68,6 +69,7 @@ struct Checked {
     record: KeyRecord,
     verifiers: Verifiers,
     state: KeyState,
+    standing: Standing,
     certificate: Vec<u8>,
     proof: Option<Vec<u8>>,
 }
@@ -82,7 +84,7 @@ impl ListedKey {
             return Err(VerificationError::OtherKey(view.record.name.clone()));
         }
         let is_active = view.state == KeyState::Active;
-        let proof = proof.as_ref().filter(|_| is_active);
+        let proof = proof.as_ref().filter(|_| view.state != KeyState::PreActive);
         match proof {
             Some(proof) => {
                 verify::possession(proof, &record, roster)?;
@@ -90,12 +92,15 @@ impl ListedKey {
             None if is_active => return Err(VerificationError::NoProof(record.name)),
             None => {}
         }
+        let standing = state::standing(view, &record, roster)?;
+        let state = standing.state(proof.is_some());
         let proof = proof.cloned();
         let certificate = certificate.clone();
         Ok(Self(Arc::new(Checked {
             record,
             verifiers,
-            state: view.state,
+            state,
+            standing,
             certificate,
             proof,
         })))
@@ -106,9 +111,15 @@ impl ListedKey {
         &self.0.record
     }
 
-    /// The state. That a key is active is proven; that it is not is the coordinator's word.
+    /// The state. That a key is proven, and every command of the admins about it, is checked; that
+    /// there are no others is the coordinator's word.
     pub fn state(&self) -> KeyState {
         self.0.state
+    }
+
+    /// The commands about the state, each checked under the roster.
+    pub fn standing(&self) -> &Standing {
+        &self.0.standing
     }
 
     /// The encoded commit certificate.
@@ -116,7 +127,7 @@ impl ListedKey {
         &self.0.certificate
     }
 
-    /// The encoded proof of possession of an active key.
+    /// The encoded proof of possession of a proven key.
     pub fn proof(&self) -> Option<&[u8]> {
         self.0.proof.as_deref()
     }

@@ -39,6 +39,7 @@ mod fixtures;
 mod key;
 pub mod profile;
 mod signed;
+mod state;
 mod transport;
 mod verify;
 
@@ -57,4 +58,5 @@ pub use quorate_identity::passphrase;
 /// The vocabulary that the SDK speaks.
 pub use quorate_model as model;
 pub use signed::Signed;
+pub use state::{Acknowledged, AwaitingCommand};
 pub use verify::VerificationError;

@@ -12,7 +12,7 @@ use std::{
 use quorate_model::{
     CommandId, KeyName, NodeId,
     address::{AddressQuery, AddressStatement},
-    command::SignedCommand,
+    command::{Endorsement, SignedCommand},
     node_api::AuditPage,
     operation::{CommandState, CommandView, KeyView, NodeView},
     roster::Roster,
@@ -185,6 +185,28 @@ impl Transport {
                     name: names::command(&id),
                 };
                 async move { commands(channel).get_command(within(request, left)).await }
+            })
+            .await?;
+        Ok(CommandView::try_from(view.into_inner())?)
+    }
+
+    /// Adds a word to a command.
+    pub(crate) async fn endorse(
+        &self,
+        id: CommandId,
+        word: &Endorsement,
+    ) -> Result<CommandView, ClientError> {
+        let view = self
+            .call(|channel, left| {
+                let request = v1::EndorseCommandRequest {
+                    name: names::command(&id),
+                    endorsement: Some(word.into()),
+                };
+                async move {
+                    commands(channel)
+                        .endorse_command(within(request, left))
+                        .await
+                }
             })
             .await?;
         Ok(CommandView::try_from(view.into_inner())?)

@@ -40,6 +40,7 @@ mod math;
 mod peers;
 mod queries;
 mod signing;
+mod states;
 mod tickets;
 mod upkeep;
 mod validation;
@@ -57,6 +58,7 @@ use ecdsa::Ecdsa;
 use keys::KeyBook;
 use peers::{Call, Part, Peers, Purpose, Queued};
 use signing::Signing;
+use states::States;
 use tickets::Tickets;
 use validation::Validation;
 
@@ -80,6 +82,7 @@ pub struct Core {
     ecdsa: Ecdsa,
     ceremonies: Ceremonies,
     validations: BTreeMap<u64, Validation>,
+    states: States,
     evidence: BTreeSet<Vec<u8>>,
     out: Vec<Action>,
     writes: Vec<StoreItem>,
@@ -134,6 +137,7 @@ impl Core {
             ecdsa: Ecdsa::default(),
             ceremonies: Ceremonies::default(),
             validations: BTreeMap::new(),
+            states: States::default(),
             evidence,
             out: Vec::new(),
             writes: Vec::new(),
@@ -219,6 +223,7 @@ impl Core {
             || !self.ecdsa.is_empty()
             || !self.ceremonies.is_empty()
             || !self.validations.is_empty()
+            || !self.states.is_idle()
             || self
                 .calls
                 .values()
@@ -240,6 +245,7 @@ impl Core {
         self.end_overdue(moment);
         self.tick_ceremonies(moment);
         self.tick_validations(moment);
+        self.tick_states(moment);
         if moment.ms() >= self.upkeep_ms {
             self.upkeep_ms = moment.ms().saturating_add(IDLE_TICK_MS);
             self.upkeep(moment);
@@ -254,6 +260,9 @@ impl Core {
         remembered: Option<&StoredCommand>,
     ) {
         let id = command.command.id;
+        if self.states.awaits(id, command.digest) {
+            return self.add_words(moment, handle, id, command.signed.endorsements.clone());
+        }
         match self
             .commands
             .look_up(id, command.digest, remembered, handle)
@@ -272,11 +281,24 @@ impl Core {
             self.tell_rejection(moment, &command.signed, &command.command.body);
             return self.end(id, CommandState::Denied, None, Some(endorse::rejected(id)));
         }
-        if let CommandBody::CreateKey(create) = &command.command.body {
-            let create = create.clone();
-            self.begin_creation(moment, &command, create);
-        } else {
-            self.begin_signing(moment, command);
+        if let Some(missing) = &command.missing {
+            return self.await_persons(id, handle, &command, missing.clone());
+        }
+        self.carry_out(moment, command);
+    }
+
+    /// Begins what a command asks for.
+    fn carry_out(&mut self, moment: &mut Moment<'_>, command: Admitted) {
+        match &command.command.body {
+            CommandBody::CreateKey(create) => {
+                let create = create.clone();
+                self.begin_creation(moment, &command, create);
+            }
+            CommandBody::SetKeyState(set) => {
+                let set = set.clone();
+                self.begin_state_change(moment, &command, set);
+            }
+            CommandBody::Sign(_) | _ => self.begin_signing(moment, command),
         }
     }
 
@@ -290,13 +312,15 @@ impl Core {
             ));
         }
         let limits = &self.config.limits;
-        let full = if let CommandBody::CreateKey(_) = &command.command.body {
-            self.ceremonies.len()
-                >= limits
-                    .max_ceremonies
-                    .saturating_add(limits.max_waiting_ceremonies)
-        } else {
-            self.signing.len() >= limits.max_pending
+        let full = match &command.command.body {
+            CommandBody::CreateKey(_) => {
+                self.ceremonies.len()
+                    >= limits
+                        .max_ceremonies
+                        .saturating_add(limits.max_waiting_ceremonies)
+            }
+            CommandBody::SetKeyState(_) => self.states.is_full(),
+            CommandBody::Sign(_) | _ => self.signing.len() >= limits.max_pending,
         };
         if full {
             return Err(Refusal::new(
@@ -418,6 +442,7 @@ impl Core {
             Purpose::Attest { suspect, challenge } => {
                 self.attest_reply(moment, &suspect, challenge, &node, result);
             }
+            Purpose::State { op } => self.state_reply(op, &node, result),
             Purpose::Confirm => self.ask_status_soon(&node),
             Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
             Purpose::Courtesy => {}

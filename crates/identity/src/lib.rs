@@ -16,7 +16,8 @@ use std::{
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     IdentityKey, PrincipalId,
-    command::SignedCommand,
+    command::{Endorsement, EndorsementKind, SignedCommand, endorsement_digest},
+    identity::sign_digest,
     ids::ClusterId,
     roster::{Principal, Role},
     wire,
@@ -106,6 +107,24 @@ impl Identity {
     /// The exact bytes of a command with the proposal of this principal.
     pub fn propose(&self, bytes: Vec<u8>, cluster: &ClusterId, role: Role) -> SignedCommand {
         SignedCommand::propose(bytes, cluster, &self.card.id, role, &self.signing)
+    }
+
+    /// The word of this principal on the exact bytes of a command.
+    pub fn endorse(
+        &self,
+        signed: &SignedCommand,
+        cluster: &ClusterId,
+        kind: EndorsementKind,
+        role: Role,
+    ) -> Endorsement {
+        let id = self.card.id.clone();
+        let digest = endorsement_digest(cluster, &signed.digest(), kind, &id, role);
+        Endorsement {
+            kind,
+            principal: id,
+            role,
+            signature: sign_digest(&self.signing, &digest),
+        }
     }
 
     /// The key and certificate that connect.

@@ -15,7 +15,9 @@ pub use chain::{ChainError, ChainFault, ChainPosition, ChainSummary, ChainVerifi
 use crate::{
     bytes::Digest,
     identity::Signature,
-    ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
+    ids::{CommandId, Epoch, KeyId, KeyName, NodeId, UnixMillis},
+    key::KeyState,
+    standing::StateMark,
     tagged::{Tag, Tagged},
     wire::{self, WireError},
 };
@@ -140,6 +142,8 @@ pub enum Entry {
         /// The peers with the id that each pairing has at both ends.
         pairs: Vec<(NodeId, Digest)>,
     },
+    /// The admins changed where a key stands (P33).
+    KeyStateChanged(KeyStateChanged),
 }
 
 impl Entry {
@@ -166,6 +170,7 @@ impl Entry {
             Self::PairBanned(_) => "pair-banned",
             Self::PairingsSuspended(_) => "pairings-suspended",
             Self::PairingsSetUp { .. } => "pairings-set-up",
+            Self::KeyStateChanged(_) => "key-state-changed",
         }
     }
 }
@@ -275,6 +280,23 @@ pub struct PairingsSuspended {
     pub session: Digest,
     /// Everybody else who took part.
     pub peers: Vec<NodeId>,
+}
+
+/// A change of where a key stands, which this node acts by from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStateChanged {
+    /// The command.
+    pub judgment: Judgment,
+    /// When its id may be forgotten, as far as ids go: the sequence orders it for ever.
+    pub expires: UnixMillis,
+    /// The key.
+    pub key: KeyName,
+    /// Its id.
+    pub key_id: KeyId,
+    /// The change with the command, which anybody can check who has the roster.
+    pub mark: StateMark,
+    /// The state that the key is in at this node from here on.
+    pub state: KeyState,
 }
 
 /// One message that a share was made for.

@@ -17,6 +17,7 @@ use crate::{
     refusal::{Reason, Refusal},
     roster::{Role, Roster},
     scheme::{Purposes, Scheme},
+    standing::SetKeyState,
     tagged::{Tag, Tagged, digest_of},
 };
 
@@ -60,15 +61,33 @@ pub enum CommandBody {
     CreateKey(CreateKey),
     /// Sign payloads.
     Sign(Sign),
+    /// Change the state of a key.
+    SetKeyState(SetKeyState),
 }
 
 impl CommandBody {
     /// The role whose word carries the command out, for as long as roles are the only rules.
     pub fn role(&self) -> Role {
         match self {
-            Self::CreateKey(_) => Role::Admin,
+            Self::CreateKey(_) | Self::SetKeyState(_) => Role::Admin,
             Self::Sign(_) => Role::Client,
         }
+    }
+
+    /// How many distinct persons must speak for the command, its proposer among them (P11).
+    pub fn persons_needed(&self, roster: &Roster) -> usize {
+        match self {
+            Self::SetKeyState(set) if !set.change.needs_one() => {
+                usize::from(roster.lifecycle_quorum)
+            }
+            Self::CreateKey(_) | Self::Sign(_) | Self::SetKeyState(_) => 1,
+        }
+    }
+
+    /// Whether the command stops being carried out at its expiry. Commands about states do not, so
+    /// that a node that was away catches up (P6).
+    pub const fn expires(&self) -> bool {
+        !matches!(self, Self::SetKeyState(_))
     }
 
     /// The key that the command is about.
@@ -76,6 +95,7 @@ impl CommandBody {
         match self {
             Self::CreateKey(create) => &create.key,
             Self::Sign(sign) => &sign.key,
+            Self::SetKeyState(set) => &set.key,
         }
     }
 }
@@ -115,22 +135,26 @@ impl Sign {
     ///
     /// [`Reason::KeyIdMismatch`] when it is another.
     pub fn check_key(&self, held: &KeyRecord) -> Result<(), Refusal> {
-        let (asked, held) = (self.key_id, held.id());
-        if asked == held {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Reason::KeyIdMismatch,
-            format!(
-                "the command is for key \"{}\" with id {asked}, the key of this name here has id \
-                 {held}: compare the ids with whoever created the key",
-                self.key
-            ),
-        )
-        .with("key", &self.key)
-        .with("key_id", asked)
-        .with("held", held))
+        check_key_id(&self.key, self.key_id, held)
     }
+}
+
+/// Checks that a key is the one that a command names, and not another of its name (I4).
+pub(crate) fn check_key_id(key: &KeyName, asked: KeyId, held: &KeyRecord) -> Result<(), Refusal> {
+    let held = held.id();
+    if asked == held {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::KeyIdMismatch,
+        format!(
+            "the command is for key \"{key}\" with id {asked}, the key of this name here has id \
+             {held}: compare the ids with whoever created the key"
+        ),
+    )
+    .with("key", key)
+    .with("key_id", asked)
+    .with("held", held))
 }
 
 /// The most holders of one key.
@@ -356,6 +380,14 @@ impl SignedCommand {
         command_digest(&self.bytes)
     }
 
+    /// About how many bytes the command takes where it is kept.
+    pub fn stored_bytes(&self) -> usize {
+        // A name, a role, a kind and a signature.
+        const ENDORSEMENT_BYTES: usize = 192;
+        let endorsements = self.endorsements.len().saturating_mul(ENDORSEMENT_BYTES);
+        self.bytes.len().saturating_add(endorsements)
+    }
+
     /// The hash of the endorsements as they stand, for the audit record (P37).
     pub fn endorsement_set_hash(&self) -> Digest {
         Tagged::new(Tag::EndorsementSet)
@@ -410,6 +442,17 @@ impl SignedCommand {
         self.endorsements
             .iter()
             .any(|e| e.kind == EndorsementKind::Propose && e.role == role)
+    }
+
+    /// The distinct persons who propose or approve the command in this role (P6). Only of a command
+    /// whose endorsements hold.
+    pub fn persons_for<'a>(&self, role: Role, roster: &'a Roster) -> BTreeSet<&'a str> {
+        self.endorsements
+            .iter()
+            .filter(|e| e.kind != EndorsementKind::Reject && e.role == role)
+            .filter_map(|e| roster.principal(&e.principal))
+            .map(|principal| principal.person.as_str())
+            .collect()
     }
 
     /// Whether an admin forbids the command.

@@ -10,7 +10,7 @@ use crate::{
     scheme::{Purposes, Scheme},
 };
 
-/// The state of a key (P33). Later states of the life cycle are added as they are built.
+/// The state of a key (P33; NIST SP 800-57 part 1, section 7). Destruction is added as it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyState {
@@ -18,6 +18,12 @@ pub enum KeyState {
     PreActive,
     /// The key signs.
     Active,
+    /// The key signs nothing until it is resumed.
+    Suspended,
+    /// The key's time is over; it signs no more.
+    Deactivated,
+    /// Somebody else may have the key; it signs no more.
+    Compromised,
 }
 
 impl KeyState {
@@ -26,6 +32,9 @@ impl KeyState {
         match self {
             Self::PreActive => "PRE_ACTIVE",
             Self::Active => "ACTIVE",
+            Self::Suspended => "SUSPENDED",
+            Self::Deactivated => "DEACTIVATED",
+            Self::Compromised => "COMPROMISED",
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod roster;
 pub mod scheme;
 pub mod session;
 pub mod share;
+pub mod standing;
 pub mod tagged;
 pub mod wire;
 

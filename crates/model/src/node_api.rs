@@ -15,6 +15,7 @@ use crate::{
     refusal::Refusal,
     scheme::Scheme,
     share::{SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, TicketBatch},
+    standing::{Standing, StateReceipt},
     tagged::{Tag, Tagged},
 };
 
@@ -153,6 +154,11 @@ pub enum NodeRequest {
         /// On which chain, and in which form.
         kind: AddressKind,
     },
+    /// Brings a command about the state of a key (P33).
+    SetKeyState {
+        /// The command.
+        command: SignedCommand,
+    },
 }
 
 /// A request for a signature that is made in rounds.
@@ -205,6 +211,8 @@ pub enum NodeReply {
     Signing(SigningReply),
     /// To [`NodeRequest::AttestAddress`].
     Address(AddressStatement),
+    /// To [`NodeRequest::SetKeyState`].
+    StateSet(StateReceipt),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -303,8 +311,10 @@ pub struct KeyListing {
     pub epoch: Epoch,
     /// The encoded commit certificate, when the node holds one.
     pub certificate: Option<Vec<u8>>,
-    /// The encoded proof of possession, when the key is active.
+    /// The encoded proof of possession, when the key is proven.
     pub proof: Option<Vec<u8>>,
+    /// The commands about its state that this node acts by.
+    pub standing: Standing,
 }
 
 /// Shares for a batch of requests: an outcome each, and one signature over all statements.

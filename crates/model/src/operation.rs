@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bytes::Digest,
     certificate::KeyEvidence,
+    command::SignedCommand,
     ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
     key::{KeyRecord, KeyState},
     refusal::Refusal,
     scheme::Scheme,
     share::ShareReceipt,
+    standing::{Standing, StateReceipt},
 };
 
 /// The state of a command.
@@ -55,6 +57,8 @@ pub enum CommandKind {
     CreateKey,
     /// Signs payloads.
     Sign,
+    /// Changes the state of a key.
+    SetKeyState,
 }
 
 impl CommandKind {
@@ -63,6 +67,7 @@ impl CommandKind {
         match self {
             Self::CreateKey => "create-key",
             Self::Sign => "sign",
+            Self::SetKeyState => "set-key-state",
         }
     }
 }
@@ -91,6 +96,21 @@ pub enum CommandOutcome {
     },
     /// Everything is signed.
     Signed(SignOutcome),
+    /// Holders act by a change of state.
+    KeyStateSet(StateOutcome),
+}
+
+/// Who acts by a change of state, and who has not said so (P41).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateOutcome {
+    /// The key.
+    pub key: KeyName,
+    /// How many holders must act by it so that any signing set has one of them: n-t+1.
+    pub binding: u16,
+    /// The receipts of the holders that do.
+    pub receipts: Vec<StateReceipt>,
+    /// The holders that have not said so. They hear of it when they are back.
+    pub missing: Vec<NodeId>,
 }
 
 /// Signatures with the proof of who took part.
@@ -133,6 +153,9 @@ pub struct CommandView {
     pub outcome: Option<CommandOutcome>,
     /// Why it did not succeed.
     pub error: Option<Refusal>,
+    /// The exact bytes with the words so far, while more principals must endorse it: whoever
+    /// approves it signs these bytes.
+    pub awaiting: Option<SignedCommand>,
 }
 
 /// A key as callers see it. Nothing in it is trusted before its evidence is verified.
@@ -144,6 +167,8 @@ pub struct KeyView {
     pub state: KeyState,
     /// Certificate and proof.
     pub evidence: KeyEvidence,
+    /// The commands about its state.
+    pub standing: Standing,
 }
 
 /// A node as callers see it.

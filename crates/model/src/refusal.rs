@@ -98,6 +98,16 @@ reasons! {
     KeyIdMismatch = "KEY_ID_MISMATCH", FailedPrecondition, false;
     /// The state of the key does not allow it.
     KeyNotActive = "KEY_NOT_ACTIVE", FailedPrecondition, true;
+    /// The key is suspended.
+    KeySuspended = "KEY_SUSPENDED", FailedPrecondition, false;
+    /// The key is deactivated.
+    KeyDeactivated = "KEY_DEACTIVATED", FailedPrecondition, false;
+    /// The key is reported as compromised.
+    KeyCompromised = "KEY_COMPROMISED", FailedPrecondition, false;
+    /// A later command about the state of the key was heard, or one that cannot be undone.
+    StateOutdated = "STATE_OUTDATED", FailedPrecondition, false;
+    /// Too few persons have endorsed the command.
+    EndorsementsMissing = "ENDORSEMENTS_MISSING", FailedPrecondition, false;
     /// The key's purposes do not cover the payload.
     PurposeMismatch = "PURPOSE_MISMATCH", FailedPrecondition, false;
     /// The scheme cannot sign the payload.

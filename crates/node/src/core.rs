@@ -52,6 +52,7 @@ pub mod ledger;
 mod loaded;
 mod rounds;
 mod signing;
+mod standing;
 mod status;
 pub mod tickets;
 
@@ -370,6 +371,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             NodeRequest::AttestAddress { key, path, kind } => {
                 self.attest_address(context, &key, path, kind)
             }
+            NodeRequest::SetKeyState { command } => self.set_key_state(context, command),
             NodeRequest::BeginSigning { attempt, request } => {
                 self.begin_signing(context, attempt, &request)
             }

@@ -45,17 +45,20 @@ pub enum Table {
     Bans,
     /// Pairings that are not to be used.
     Suspended,
+    /// Where keys stand by the word of admins.
+    Standings,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
         Self::Meta,
         Self::Bans,
         Self::Suspended,
+        Self::Standings,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -67,6 +70,7 @@ impl Table {
             Self::Meta => 4,
             Self::Bans => 5,
             Self::Suspended => 6,
+            Self::Standings => 7,
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! - [`core`]: what the node decides, synchronous, over injected storage, clock and randomness.
 //! - [`journal`], [`vault`], [`keyring`], [`index`], [`sealing`], [`disk`]: what it keeps.
-//! - [`host`], [`shell`], [`run`], [`config`], [`telemetry`]: the process around it.
+//! - [`host`], [`shell`], [`run`], [`console`], [`config`], [`telemetry`]: the process around it.
 
 pub mod config;
+pub mod console;
 pub mod core;
 pub mod disk;
 mod frame;

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use quorate_model::{Digest, NodeId, roster::SignedRoster};
 use quorate_node::{
     config::{CoordinatorAddress, LogFormat, NodeConfig},
+    console,
     core::TrueShares,
     host,
     run::{self, RunOptions},
@@ -41,6 +42,9 @@ enum What {
     Pin(Pin),
     /// Runs the node.
     Run(Run),
+    /// Brings a stopped node the states of a key from a file of `quorate key states --out`, where
+    /// no coordinator does.
+    ImportStates(ImportStates),
 }
 
 /// What unseals a node. Secrets are never arguments.
@@ -117,6 +121,14 @@ struct Run {
     exit_with_parent: bool,
 }
 
+#[derive(Args)]
+struct ImportStates {
+    #[command(flatten)]
+    place: Place,
+    /// The file.
+    file: PathBuf,
+}
+
 fn main() -> ExitCode {
     match act(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,6 +163,7 @@ fn act(arguments: Arguments) -> Result<()> {
         }
         What::Pin(pin) => self::pin(&pin),
         What::Run(run) => self::run(run),
+        What::ImportStates(import) => import_states(&import),
     }
 }
 
@@ -164,6 +177,28 @@ fn pin(pin: &Pin) -> Result<()> {
     let source = source(&pin.place.unseal, false)?;
     host::pin(&pin.place.dir, &signed, &expected, &source)?;
     println!("pinned roster {expected}");
+    Ok(())
+}
+
+fn import_states(import: &ImportStates) -> Result<()> {
+    let states = console::read_states(&import.file)?;
+    let source = source(&import.place.unseal, false)?;
+    let mut refused = 0usize;
+    for one in console::import_states(&import.place.dir, &source, &states)? {
+        match one.receipt {
+            Ok(receipt) => println!(
+                "{}: acted by, key \"{}\" is {} (record {})",
+                one.what, receipt.key, receipt.state, receipt.record
+            ),
+            Err(refusal) => {
+                refused = refused.saturating_add(1);
+                println!("{}: refused, {refusal} ({})", one.what, refusal.reason);
+            }
+        }
+    }
+    if refused > 0 {
+        bail!("{refused} of the commands were refused");
+    }
     Ok(())
 }
 

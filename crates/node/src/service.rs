@@ -103,6 +103,7 @@ methods! {
     begin_signing(BeginSigningRequest) -> BeginSigningResponse;
     advance_signing(AdvanceSigningRequest) -> AdvanceSigningResponse;
     attest_address(AttestAddressRequest) -> AttestAddressResponse;
+    set_key_state(SetKeyStateRequest) -> SetKeyStateResponse;
 }
 
 #[cfg(test)]

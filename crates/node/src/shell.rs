@@ -216,6 +216,7 @@ fn kind(request: &NodeRequest) -> &'static str {
         NodeRequest::BeginSigning { .. } => "begin-signing",
         NodeRequest::AdvanceSigning { .. } => "advance-signing",
         NodeRequest::AttestAddress { .. } => "attest-address",
+        NodeRequest::SetKeyState { .. } => "set-key-state",
         _ => "unknown",
     }
 }

@@ -14,13 +14,24 @@ use quorate_model::{
 
 use crate::command;
 
-/// Checks size, endorsements, encoding, cluster, roster, role and shape, in this order. Time is
-/// apart: see [`check_time`].
+/// Checks size, endorsements, encoding, cluster, roster, role, shape and persons, in this order.
+/// Time is apart: see [`check_time`].
 ///
 /// # Errors
 ///
 /// The refusal that every node gives.
 pub fn admit(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
+    let command = admit_proposal(pinned, signed)?;
+    check_persons(pinned, signed, &command)?;
+    Ok(command)
+}
+
+/// The same for a command for which more persons may have to speak: see [`check_persons`].
+///
+/// # Errors
+///
+/// The refusal that every node gives.
+pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
     if signed.bytes.len() > MAX_COMMAND_BYTES {
         return Err(Refusal::new(
             Reason::TooLarge,
@@ -50,6 +61,37 @@ pub fn admit(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, R
     Ok(command)
 }
 
+/// Checks that enough distinct persons speak for the command (P6, P11). One that an admin forbids
+/// needs no more.
+///
+/// # Errors
+///
+/// [`Reason::EndorsementsMissing`] when they do not.
+pub fn check_persons(
+    pinned: &PinnedRoster,
+    signed: &SignedCommand,
+    command: &Command,
+) -> Result<(), Refusal> {
+    let roster = pinned.roster();
+    let needed = command.body.persons_needed(roster);
+    let role = command.body.role();
+    let persons = signed.persons_for(role, roster).len();
+    if persons >= needed || signed.rejected() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::EndorsementsMissing,
+        format!(
+            "{persons} of {needed} persons with the role {} speak for the command: have another \
+             one approve it",
+            role.as_str()
+        ),
+    )
+    .with("persons", persons)
+    .with("needed", needed)
+    .with("role", role.as_str()))
+}
+
 /// Checks that every endorsement is of a principal of the roster and holds.
 ///
 /// # Errors
@@ -72,13 +114,17 @@ pub fn check_endorsements(pinned: &PinnedRoster, signed: &SignedCommand) -> Resu
         })
 }
 
-/// Checks the times of a command against a clock that the caller trusts (P6).
+/// Checks the times of a command against a clock that the caller trusts (P6). A command that does
+/// not expire is carried out whenever it is heard of.
 ///
 /// # Errors
 ///
 /// When the command lives too long, is made ahead of time, or has expired.
 pub fn check_time(command: &Command, now: UnixMillis) -> Result<(), Refusal> {
     let invalid = |message: String| Err(Refusal::new(Reason::CommandTimeInvalid, message));
+    if !command.body.expires() {
+        return Ok(());
+    }
     if command.expires <= command.created {
         return invalid("the command expires before it was made".to_owned());
     }

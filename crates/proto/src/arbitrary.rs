@@ -33,8 +33,10 @@ use quorate_model::{
 use uuid::Uuid;
 
 mod addresses;
+mod states;
 
 pub(crate) use addresses::{address, address_statement};
+use states::{set_key_state, standing, state_outcome, state_receipt};
 
 const NAME: &str = "[a-z][a-z0-9-]{0,20}[a-z0-9]";
 
@@ -75,7 +77,13 @@ fn scheme() -> impl Strategy<Value = Scheme> {
 }
 
 fn state() -> impl Strategy<Value = KeyState> {
-    select(vec![KeyState::PreActive, KeyState::Active])
+    select(vec![
+        KeyState::PreActive,
+        KeyState::Active,
+        KeyState::Suspended,
+        KeyState::Deactivated,
+        KeyState::Compromised,
+    ])
 }
 
 fn purposes() -> impl Strategy<Value = Purposes> {
@@ -177,7 +185,8 @@ fn body() -> impl Strategy<Value = CommandBody> {
                 payloads,
             })
         });
-    prop_oneof![create, sign]
+    let set = set_key_state().prop_map(CommandBody::SetKeyState);
+    prop_oneof![create, sign, set]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -365,6 +374,7 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
         nonce().prop_map(|challenge| NodeRequest::AttestTime { challenge }),
         vec(attestation(), 0..3).prop_map(|attestations| NodeRequest::ConfirmTime { attestations }),
         address().prop_map(|(key, path, kind)| NodeRequest::AttestAddress { key, path, kind }),
+        signed_command().prop_map(|command| NodeRequest::SetKeyState { command }),
         request_in_rounds(),
     ]
 }
@@ -584,14 +594,18 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         epoch(),
         option::of(bytes()),
         option::of(bytes()),
+        standing(),
     )
-        .prop_map(|(key, state, epoch, certificate, proof)| KeyListing {
-            key,
-            state,
-            epoch,
-            certificate,
-            proof,
-        });
+        .prop_map(
+            |(key, state, epoch, certificate, proof, standing)| KeyListing {
+                key,
+                state,
+                epoch,
+                certificate,
+                proof,
+                standing,
+            },
+        );
     let outcome = prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
     let activation = (
         named::<NodeId>(),
@@ -629,6 +643,7 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
             .prop_map(|(records, durable)| NodeReply::Audit(AuditPage { records, durable })),
         attestation().prop_map(NodeReply::Time),
         address_statement().prop_map(NodeReply::Address),
+        state_receipt().prop_map(NodeReply::StateSet),
         reply_in_rounds(),
     ]
 }
@@ -655,6 +670,7 @@ fn outcome() -> impl Strategy<Value = CommandOutcome> {
     prop_oneof![
         (named(), epoch()).prop_map(|(key, epoch)| CommandOutcome::KeyCreated { key, epoch }),
         signed,
+        state_outcome().prop_map(CommandOutcome::KeyStateSet),
     ]
 }
 
@@ -668,7 +684,11 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
         CommandState::Expired,
         CommandState::Cancelled,
     ];
-    let kinds = vec![CommandKind::CreateKey, CommandKind::Sign];
+    let kinds = vec![
+        CommandKind::CreateKey,
+        CommandKind::Sign,
+        CommandKind::SetKeyState,
+    ];
     let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
         |(step, awaited, percent)| Progress {
             step,
@@ -690,10 +710,11 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
             option::of(progress),
             option::of(outcome()),
             option::of(refusal()),
+            option::of(signed_command()),
         ),
     )
         .prop_map(|((id, digest, kind, key, state), rest)| {
-            let (created, expires, progress, outcome, error) = rest;
+            let (created, expires, progress, outcome, error, awaiting) = rest;
             CommandView {
                 id,
                 digest,
@@ -705,6 +726,7 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
                 progress,
                 outcome,
                 error,
+                awaiting,
             }
         })
 }
@@ -747,10 +769,13 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
         );
     let evidence = (bytes(), option::of(bytes()))
         .prop_map(|(certificate, proof)| KeyEvidence { certificate, proof });
-    (record, state(), evidence).prop_map(|(record, state, evidence)| KeyView {
-        record,
-        state,
-        evidence,
+    (record, state(), evidence, standing()).prop_map(|(record, state, evidence, standing)| {
+        KeyView {
+            record,
+            state,
+            evidence,
+            standing,
+        }
     })
 }
 

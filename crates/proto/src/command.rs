@@ -9,6 +9,7 @@ use quorate_model::{
     command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, Sign},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     roster::MAX_NODES,
+    standing::SetKeyState,
 };
 
 use crate::{
@@ -81,6 +82,7 @@ fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
     match body {
         CommandBody::CreateKey(create) => Some(v1::command::Body::CreateKey(create.into())),
         CommandBody::Sign(sign) => Some(v1::command::Body::Sign(sign.into())),
+        CommandBody::SetKeyState(set) => Some(v1::command::Body::SetKeyState(set.into())),
         _ => None,
     }
 }
@@ -114,6 +116,18 @@ impl From<&Sign> for v1::Sign {
     }
 }
 
+impl From<&SetKeyState> for v1::SetKeyState {
+    fn from(set: &SetKeyState) -> Self {
+        Self {
+            key: set.key.to_string(),
+            key_id: set.key_id.as_bytes().to_vec(),
+            sequence: set.sequence,
+            change: v1::KeyStateChange::from(set.change).into(),
+            reason: set.reason.clone(),
+        }
+    }
+}
+
 fn command(wire: v1::Command) -> Result<Command, Malformed> {
     Ok(Command {
         cluster: digest("cluster", &wire.cluster)?,
@@ -124,6 +138,7 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
         body: match present("body", wire.body)? {
             v1::command::Body::CreateKey(create) => CommandBody::CreateKey(create_key(create)?),
             v1::command::Body::Sign(request) => CommandBody::Sign(sign(request)?),
+            v1::command::Body::SetKeyState(set) => CommandBody::SetKeyState(set_key_state(set)?),
         },
     })
 }
@@ -157,6 +172,19 @@ fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
             })
         })?,
     })
+}
+
+fn set_key_state(wire: v1::SetKeyState) -> Result<SetKeyState, Malformed> {
+    let set = SetKeyState {
+        key: name("set_key_state.key", wire.key)?,
+        key_id: array("set_key_state.key_id", &wire.key_id).map(KeyId)?,
+        sequence: wire.sequence,
+        change: known::<v1::KeyStateChange, _>("set_key_state.change", wire.change)?,
+        reason: wire.reason,
+    };
+    set.check()
+        .map_err(|refusal| Malformed::new("set_key_state", refusal.message))?;
+    Ok(set)
 }
 
 pub(crate) fn purposes(field: &'static str, wire: Vec<i32>) -> Result<Purposes, Malformed> {

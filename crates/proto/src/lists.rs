@@ -73,6 +73,8 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.CreateKey.nodes", MAX_NODES),
     ("quorate.v1.CreateKey.purposes", KeyPurpose::ALL.len()),
     ("quorate.v1.Key.participants", MAX_NODES),
+    ("quorate.v1.KeyStateSet.missing_nodes", MAX_NODES),
+    ("quorate.v1.KeyStateSet.receipts", MAX_HOLDERS),
     ("quorate.v1.Key.purposes", KeyPurpose::ALL.len()),
     ("quorate.v1.Key.verifying_shares", MAX_NODES),
     (

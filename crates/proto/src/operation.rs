@@ -4,10 +4,13 @@ use quorate_model::{
     Epoch, KeyRecord, NodeId, Participant, Reason, Refusal,
     certificate::{KeyEvidence, MAX_CERTIFICATE_BYTES},
     command::MAX_HOLDERS,
-    operation::{CommandOutcome, CommandView, KeyView, NodeView, Progress, SignOutcome},
+    operation::{
+        CommandOutcome, CommandView, KeyView, NodeView, Progress, SignOutcome, StateOutcome,
+    },
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
     share::ShareReceipt,
+    standing::{MAX_STANDING_BYTES, Standing, StateReceipt},
 };
 
 use crate::{
@@ -47,6 +50,7 @@ impl TryFrom<CommandView> for v1::CommandView {
             progress: view.progress.map(progress),
             outcome: view.outcome.map(outcome_to_wire).transpose()?,
             error: view.error.map(Into::into),
+            awaiting: view.awaiting.map(Into::into),
         })
     }
 }
@@ -71,6 +75,14 @@ fn outcome_to_wire(outcome: CommandOutcome) -> Result<v1::command_view::Outcome,
                 .map(store)
                 .collect::<Result<_, _>>()?,
         })),
+        CommandOutcome::KeyStateSet(set) => {
+            Ok(v1::command_view::Outcome::KeyStateSet(v1::KeyStateSet {
+                key: names::key(&set.key),
+                binding: set.binding.into(),
+                receipts: set.receipts.iter().map(store).collect::<Result<_, _>>()?,
+                missing_nodes: set.missing.into_iter().map(Into::into).collect(),
+            }))
+        }
         _ => Err(Refusal::new(
             Reason::Invariant,
             "the outcome has no wire form",
@@ -97,6 +109,7 @@ fn command_view(wire: v1::CommandView) -> Result<CommandView, Malformed> {
         progress: wire.progress.map(progress).transpose()?,
         outcome: wire.outcome.map(outcome).transpose()?,
         error: wire.error.map(types::refusal).transpose()?,
+        awaiting: wire.awaiting.map(types::signed_command).transpose()?,
     })
 }
 
@@ -116,6 +129,9 @@ fn outcome(wire: v1::command_view::Outcome) -> Result<CommandOutcome, Malformed>
         }),
         v1::command_view::Outcome::Signed(signed) => {
             Ok(CommandOutcome::Signed(sign_outcome(signed)?))
+        }
+        v1::command_view::Outcome::KeyStateSet(set) => {
+            Ok(CommandOutcome::KeyStateSet(state_outcome(set)?))
         }
     }
 }
@@ -138,6 +154,37 @@ fn sign_outcome(wire: v1::Signed) -> Result<SignOutcome, Malformed> {
     })
 }
 
+fn state_outcome(wire: v1::KeyStateSet) -> Result<StateOutcome, Malformed> {
+    Ok(StateOutcome {
+        key: names::key_in("key_state_set.key", &wire.key)?,
+        binding: small("key_state_set.binding", wire.binding)?,
+        receipts: list(
+            "key_state_set.receipts",
+            wire.receipts,
+            MAX_HOLDERS,
+            |bytes| stored::<StateReceipt>("key_state_set.receipts", &bytes),
+        )?,
+        missing: node_ids("key_state_set.missing_nodes", wire.missing_nodes)?,
+    })
+}
+
+/// The commands about the state of a key; no bytes while there are none.
+pub(crate) fn standing_to_wire(standing: &Standing) -> Vec<u8> {
+    if standing.sequence() == 0 {
+        return Vec::new();
+    }
+    // Marks that were read once can be written.
+    store(standing).unwrap_or_default()
+}
+
+pub(crate) fn standing(field: &'static str, wire: Vec<u8>) -> Result<Standing, Malformed> {
+    let bytes = bounded(field, wire, MAX_STANDING_BYTES)?;
+    if bytes.is_empty() {
+        return Ok(Standing::default());
+    }
+    stored(field, &bytes)
+}
+
 fn node_ids(field: &'static str, ids: Vec<String>) -> Result<Vec<NodeId>, Malformed> {
     list(field, ids, MAX_NODES, |id| name(field, id))
 }
@@ -148,6 +195,7 @@ impl From<KeyView> for v1::Key {
             record,
             state,
             evidence,
+            standing,
         } = view;
         let participant = |participant: Participant| v1::Participant {
             index: participant.index.number().into(),
@@ -168,6 +216,7 @@ impl From<KeyView> for v1::Key {
             certificate_hash: record.certificate.as_bytes().to_vec(),
             certificate: evidence.certificate,
             proof: evidence.proof,
+            standing: standing_to_wire(&standing),
         }
     }
 }
@@ -220,6 +269,7 @@ fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
         record,
         state: known::<v1::KeyState, _>("state", wire.state)?,
         evidence,
+        standing: standing("standing", wire.standing)?,
     })
 }
 

@@ -7,6 +7,7 @@ use quorate_model::{
     command::{Endorsement, EndorsementKind, MAX_COMMAND_BYTES, MAX_ENDORSEMENTS, SignedCommand},
     operation::{CommandKind, CommandState},
     roster::Role,
+    standing::StateChange,
 };
 
 use crate::{
@@ -47,7 +48,8 @@ macro_rules! enums {
 enums! {
     v1::Scheme => Scheme { Bip340, FrostSecp256k1, Ed25519, EcdsaSecp256k1 }, _;
     v1::KeyPurpose => KeyPurpose { Transactions, Messages, Digests }, _;
-    v1::KeyState => KeyState { PreActive, Active }, _;
+    v1::KeyState => KeyState { PreActive, Active, Suspended, Deactivated, Compromised }, _;
+    v1::KeyStateChange => StateChange { Suspend, Resume, Deactivate, Compromise }, _;
     v1::BitcoinNetwork => Network { Bitcoin, Testnet, Signet, Regtest };
     v1::AddressType => AddressType { P2tr, P2wpkh, P2shP2wpkh, P2pkh };
     v1::EndorsementKind => EndorsementKind { Propose, Approve, Reject }, _;
@@ -55,7 +57,7 @@ enums! {
     v1::PayloadKind => PayloadKind {
         Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage
     };
-    v1::command_view::Kind => CommandKind { CreateKey, Sign }, _;
+    v1::command_view::Kind => CommandKind { CreateKey, Sign, SetKeyState }, _;
     v1::command_view::State => CommandState {
         AwaitingEndorsement, Running, Succeeded, Denied, Failed, Expired, Cancelled
     }, _;

@@ -81,6 +81,7 @@ fn request_bytes(request: &WireRequest) -> Vec<u8> {
         WireRequest::BeginSigning(wire) => wire.encode_to_vec(),
         WireRequest::AdvanceSigning(wire) => wire.encode_to_vec(),
         WireRequest::AttestAddress(wire) => wire.encode_to_vec(),
+        WireRequest::SetKeyState(wire) => wire.encode_to_vec(),
     }
 }
 
@@ -100,6 +101,7 @@ fn reply_bytes(reply: NodeReply) -> Option<Vec<u8>> {
         NodeReply::Time(_) => encoded::<pb::AttestTimeResponse>(reply),
         NodeReply::Pairing(_) => encoded::<pb::AdvancePairingResponse>(reply),
         NodeReply::Signing(_) => encoded::<pb::AdvanceSigningResponse>(reply),
+        NodeReply::StateSet(_) => encoded::<pb::SetKeyStateResponse>(reply),
         NodeReply::Address(_) => encoded::<pb::AttestAddressResponse>(reply),
         _ => None,
     }

@@ -1,11 +1,13 @@
 //! `quorate command`: commands that were submitted.
 
+mod endorse;
 mod show;
 mod watch;
 
 use clap::Subcommand;
 use quorate_client::model::{
     NodeId,
+    command::EndorsementKind,
     operation::{CommandOutcome, CommandView},
 };
 use serde_json::{Value, json};
@@ -23,6 +25,10 @@ pub(crate) enum Command {
     Show(show::Show),
     /// Follow a command until it ends
     Watch(watch::Watch),
+    /// Look at a command that waits for endorsements, and approve it
+    Approve(endorse::Endorse),
+    /// Look at a command that waits for endorsements, and forbid it for good
+    Reject(endorse::Endorse),
 }
 
 impl Command {
@@ -30,6 +36,8 @@ impl Command {
         match self {
             Self::Show(show) => show.run(context).await,
             Self::Watch(watch) => watch.run(context).await,
+            Self::Approve(one) => one.run(context, EndorsementKind::Approve).await,
+            Self::Reject(one) => one.run(context, EndorsementKind::Reject).await,
         }
     }
 }
@@ -68,6 +76,23 @@ fn view_json(view: &CommandView) -> Value {
         object.insert("epoch".to_owned(), json!(outcome.epoch));
     } else if let Some(CommandOutcome::KeyCreated { epoch, .. }) = &view.outcome {
         object.insert("epoch".to_owned(), json!(epoch));
+    } else if let Some(CommandOutcome::KeyStateSet(outcome)) = &view.outcome {
+        let nodes: Vec<_> = outcome
+            .receipts
+            .iter()
+            .map(|one| one.node.as_str())
+            .collect();
+        object.insert("acknowledged_by".to_owned(), json!(nodes));
+        object.insert("missing".to_owned(), json!(outcome.missing));
+        object.insert("binding".to_owned(), json!(outcome.binding));
+    }
+    if let Some(signed) = &view.awaiting {
+        let words: Vec<_> = signed
+            .endorsements
+            .iter()
+            .map(|word| json!({ "principal": word.principal, "kind": word.kind.as_str() }))
+            .collect();
+        object.insert("endorsements".to_owned(), json!(words));
     }
     value
 }
@@ -93,6 +118,26 @@ fn view_table(view: &CommandView) -> Table {
         }
         let signers: Vec<_> = outcome.signers.iter().map(NodeId::as_str).collect();
         table.pair("signers", signers.join(", "));
+    }
+    if let Some(CommandOutcome::KeyStateSet(outcome)) = &view.outcome {
+        let nodes: Vec<_> = outcome
+            .receipts
+            .iter()
+            .map(|one| one.node.as_str())
+            .collect();
+        table.pair("acknowledged by", nodes.join(", "));
+        let missing: Vec<_> = outcome.missing.iter().map(NodeId::as_str).collect();
+        if !missing.is_empty() {
+            table.pair("missing", missing.join(", "));
+        }
+    }
+    if let Some(signed) = &view.awaiting {
+        let words: Vec<_> = signed
+            .endorsements
+            .iter()
+            .map(|word| format!("{} ({})", word.principal, word.kind.as_str()))
+            .collect();
+        table.pair("endorsed by", words.join(", "));
     }
     table
 }

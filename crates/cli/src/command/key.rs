@@ -5,10 +5,15 @@ mod create;
 mod descriptor;
 mod list;
 mod show;
+mod state;
+mod states;
 mod xpub;
 
 use clap::Subcommand;
-use quorate_client::{ListedKey, model::Purposes};
+use quorate_client::{
+    ListedKey,
+    model::{Purposes, standing::StateChange},
+};
 use serde_json::{Value, json};
 
 use crate::{context::Context, error::CliError};
@@ -28,6 +33,16 @@ pub(crate) enum Key {
     Xpub(xpub::Xpub),
     /// Show the descriptor that a watch-only wallet imports
     Descriptor(descriptor::Descriptor),
+    /// Show who said what about the state of a key, and write it to a file for a node's console
+    States(states::States),
+    /// Stop a key from signing until it is resumed; one admin is enough
+    Suspend(state::ChangeState),
+    /// Let a suspended key sign again; takes the lifecycle quorum
+    Resume(state::ChangeState),
+    /// End the time of a key for good; takes the lifecycle quorum
+    Deactivate(state::ChangeState),
+    /// Report that somebody else may have a key, for good; takes the lifecycle quorum
+    Compromise(state::ChangeState),
 }
 
 impl Key {
@@ -39,6 +54,11 @@ impl Key {
             Self::Address(address) => address.run(context).await,
             Self::Xpub(xpub) => xpub.run(context).await,
             Self::Descriptor(descriptor) => descriptor.run(context).await,
+            Self::States(one) => one.run(context).await,
+            Self::Suspend(one) => one.run(context, StateChange::Suspend).await,
+            Self::Resume(one) => one.run(context, StateChange::Resume).await,
+            Self::Deactivate(one) => one.run(context, StateChange::Deactivate).await,
+            Self::Compromise(one) => one.run(context, StateChange::Compromise).await,
         }
     }
 }
@@ -57,6 +77,8 @@ fn key_json(key: &ListedKey) -> Value {
         "scheme": record.scheme,
         "purpose": record.purposes,
         "state": key.state().as_str(),
+        "state_sequence": key.standing().sequence(),
+        "state_reason": key.standing().decisive().map(|mark| &mark.reason),
         "epoch": record.epoch,
         "threshold": record.threshold,
         "nodes": nodes,

@@ -307,6 +307,7 @@ impl Signing {
             progress: None,
             outcome: Some(CommandOutcome::Signed(outcome)),
             error: None,
+            awaiting: None,
         };
         let receipts = ReceiptChecker::new(&made.roster);
         Self {

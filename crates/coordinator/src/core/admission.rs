@@ -19,6 +19,8 @@ pub struct Admitted {
     pub(super) signed: Arc<SignedCommand>,
     pub(super) command: Arc<Command>,
     pub(super) digest: Digest,
+    /// Why no node carries it out yet: too few persons speak for it.
+    pub(super) missing: Option<Refusal>,
 }
 
 impl Admitted {
@@ -39,8 +41,9 @@ impl Admitted {
 ///
 /// The refusal that every node would give as well.
 pub fn admit(pinned: &PinnedRoster, signed: SignedCommand) -> Result<Admitted, Refusal> {
-    let command = admission::admit(pinned, &signed)?;
+    let command = admission::admit_proposal(pinned, &signed)?;
     Ok(Admitted {
+        missing: admission::check_persons(pinned, &signed, &command).err(),
         digest: signed.digest(),
         signed: Arc::new(signed),
         command: Arc::new(command),

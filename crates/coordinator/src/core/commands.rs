@@ -12,7 +12,7 @@ use std::{
 
 use quorate_model::{
     Digest, Reason, Refusal,
-    command::{Command, CommandBody, REMEMBER_MARGIN_MS},
+    command::{Command, CommandBody, REMEMBER_MARGIN_MS, SignedCommand},
     ids::CommandId,
     operation::{CommandKind, CommandOutcome, CommandState, CommandView, Progress},
 };
@@ -115,6 +115,7 @@ impl Commands {
         };
         view.state = state;
         view.progress = None;
+        view.awaiting = None;
         view.outcome = outcome;
         view.error = error;
         let stored = StoredCommand {
@@ -173,6 +174,22 @@ impl Commands {
         Some(CommandView::clone(view))
     }
 
+    /// Notes that more persons must speak for a command, with what is to be signed.
+    pub(super) fn awaits(&mut self, id: CommandId, signed: &SignedCommand) {
+        if let Some(Slot::Running { view, .. }) = self.slots.get_mut(&id) {
+            view.state = CommandState::AwaitingEndorsement;
+            view.awaiting = Some(signed.clone());
+        }
+    }
+
+    /// Notes that enough persons speak for a command.
+    pub(super) fn is_endorsed(&mut self, id: CommandId) {
+        if let Some(Slot::Running { view, .. }) = self.slots.get_mut(&id) {
+            view.state = CommandState::Running;
+            view.awaiting = None;
+        }
+    }
+
     /// A command that is in memory.
     pub(super) fn get(&self, id: CommandId) -> Option<CommandView> {
         Some(match self.slots.get(&id)? {
@@ -182,6 +199,7 @@ impl Commands {
                 state: CommandState::Running,
                 outcome: None,
                 error: None,
+                awaiting: None,
                 ..CommandView::clone(view)
             },
             Slot::Done(view) => CommandView::clone(view),
@@ -235,10 +253,10 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
     CommandView {
         id: command.id,
         digest,
-        kind: if let CommandBody::CreateKey(_) = &command.body {
-            CommandKind::CreateKey
-        } else {
-            CommandKind::Sign
+        kind: match &command.body {
+            CommandBody::CreateKey(_) => CommandKind::CreateKey,
+            CommandBody::SetKeyState(_) => CommandKind::SetKeyState,
+            CommandBody::Sign(_) | _ => CommandKind::Sign,
         },
         key: command.body.key().clone(),
         state: CommandState::Running,
@@ -247,6 +265,7 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
         progress: None,
         outcome: None,
         error: None,
+        awaiting: None,
     }
 }
 

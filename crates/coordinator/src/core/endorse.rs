@@ -31,6 +31,9 @@ impl Core {
         endorsement: Endorsement,
         remembered: Option<&StoredCommand>,
     ) {
+        if self.states.is_awaiting(id) {
+            return self.add_words(moment, handle, id, vec![endorsement]);
+        }
         let running = self.commands.is_running(id);
         if !running {
             let known = self
@@ -63,6 +66,7 @@ impl Core {
             self.commands.join(id, handle);
             self.tell_rejection(moment, &more, &body);
             self.signing.remove(id);
+            self.states.remove(id);
             self.abandon_creation(id);
             return self.end(id, CommandState::Denied, None, Some(rejected(id)));
         }
@@ -76,6 +80,7 @@ impl Core {
         self.signing
             .command(id)
             .or_else(|| self.ceremonies.command(id))
+            .or_else(|| self.states.command(id))
     }
 
     /// Brings a rejection to every node, so that each binds the id and refuses it for good (P8).
@@ -93,23 +98,21 @@ impl Core {
             .map_or(Epoch(1), |key| key.record.epoch);
         for node in self.peers.connected() {
             let command = signed.clone();
-            let request = if let CommandBody::CreateKey(_) = body {
-                NodeRequest::BeginCeremony {
+            let request = match body {
+                CommandBody::CreateKey(_) => NodeRequest::BeginCeremony {
                     attempt: [0; 16],
                     command,
                     epoch,
-                }
-            } else {
-                let key = body.key().clone();
-                let request = ShareRequest {
-                    command,
-                    key,
-                    epoch,
-                    items: Vec::new(),
-                };
-                NodeRequest::SignShares {
-                    requests: vec![request],
-                }
+                },
+                CommandBody::SetKeyState(_) => NodeRequest::SetKeyState { command },
+                CommandBody::Sign(_) | _ => NodeRequest::SignShares {
+                    requests: vec![ShareRequest {
+                        command,
+                        key: body.key().clone(),
+                        epoch,
+                        items: Vec::new(),
+                    }],
+                },
             };
             self.call(moment, &node, request, timeout, Purpose::Courtesy);
         }
@@ -125,6 +128,13 @@ fn unknown(id: CommandId) -> Refusal {
 }
 
 impl super::commands::Commands {
+    /// A caller is answered and waits no more.
+    pub(super) fn leave(&mut self, id: CommandId, handle: Handle) {
+        if let Some(Slot::Running { waiters, .. }) = self.slot(id) {
+            waiters.retain(|waiter| *waiter != handle);
+        }
+    }
+
     /// Lets a caller wait for a command.
     pub(super) fn join(&mut self, id: CommandId, handle: Handle) {
         if let Some(Slot::Running { waiters, .. } | Slot::Storing { waiters, .. }) = self.slot(id) {

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord, KeyState, certificate::KeyEvidence, operation::KeyView,
-    roster::PinnedRoster,
+    Digest, Epoch, KeyName, KeyRecord, certificate::KeyEvidence, operation::KeyView,
+    roster::PinnedRoster, standing::Standing,
 };
 use quorate_protocol::frost::PublicKeys;
 
@@ -50,22 +50,15 @@ impl Certified {
         }
     }
 
-    pub(super) fn state(&self) -> KeyState {
-        if self.proof.is_some() {
-            KeyState::Active
-        } else {
-            KeyState::PreActive
-        }
-    }
-
-    pub(super) fn view(&self) -> KeyView {
+    pub(super) fn view(&self, standing: Standing) -> KeyView {
         KeyView {
             record: self.record.clone(),
-            state: self.state(),
+            state: standing.state(self.proof.is_some()),
             evidence: KeyEvidence {
                 certificate: self.certificate.clone(),
                 proof: self.proof.clone(),
             },
+            standing,
         }
     }
 }

@@ -64,6 +64,10 @@ pub(super) enum Purpose {
     Validate {
         validation: u64,
     },
+    /// One holder's answer to a change of state.
+    State {
+        op: CommandId,
+    },
     /// Looks for a key that another coordinator may have created.
     Seek {
         op: CommandId,

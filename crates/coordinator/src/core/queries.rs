@@ -16,7 +16,10 @@ impl Core {
 
     /// Whether nothing is under way and everything that was decided is durable.
     pub fn is_idle(&self) -> bool {
-        self.signing.is_empty() && self.ceremonies.is_empty() && self.commands.is_settled()
+        self.signing.is_empty()
+            && self.ceremonies.is_empty()
+            && self.states.is_idle()
+            && self.commands.is_settled()
     }
 
     /// A command that is under way or recent.
@@ -31,7 +34,10 @@ impl Core {
 
     /// How many commands are under way.
     pub fn running_count(&self) -> usize {
-        self.signing.len().saturating_add(self.ceremonies.len())
+        self.signing
+            .len()
+            .saturating_add(self.ceremonies.len())
+            .saturating_add(self.states.len())
     }
 
     /// The nodes of the roster.
@@ -41,7 +47,8 @@ impl Core {
 
     /// One key.
     pub fn key(&mut self, name: &KeyName) -> Option<KeyView> {
-        self.keys.get(&self.pinned, name).map(|key| key.view())
+        let key = self.keys.get(&self.pinned, name)?;
+        Some(key.view(self.states.standing(&key.record.id())))
     }
 
     /// A page of keys after a name, in order.
@@ -49,7 +56,7 @@ impl Core {
         self.keys
             .page(&self.pinned, after, limit)
             .iter()
-            .map(|key| key.view())
+            .map(|key| key.view(self.states.standing(&key.record.id())))
             .collect()
     }
 

@@ -9,6 +9,7 @@ mod ceremony;
 mod fake_node;
 mod keys;
 mod signing;
+mod states;
 mod submission;
 mod upkeep;
 mod world;

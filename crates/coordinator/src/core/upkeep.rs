@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    KeyName, KeyState, NodeId, Scheme,
+    KeyName, NodeId, Scheme,
     bytes::Nonce32,
     certificate::CommitCertificate,
     node_api::{ClockState, KeyListing, NodeReply, NodeRequest, NodeStatus, TimeAttestation},
@@ -316,10 +316,7 @@ impl Core {
         let Some(certificate) = &listing.certificate else {
             return;
         };
-        let proof = listing
-            .proof
-            .as_deref()
-            .filter(|_| listing.state == KeyState::Active);
+        let proof = listing.proof.as_deref();
         let key = listing.key.clone();
         match self.keys.learn(&self.pinned, &key, certificate, proof) {
             Learned::Known => {}
@@ -338,6 +335,7 @@ impl Core {
                 return;
             }
         }
+        self.learn_standing(moment, node, listing);
         self.warm(node, certificate, proof.is_some());
         self.finish_creation(moment, node, &key, proof.is_some());
     }

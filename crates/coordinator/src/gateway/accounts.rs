@@ -130,7 +130,8 @@ fn certified(
     configured: &AccountConfig,
     pinned: &PinnedRoster,
 ) -> Result<Account, Unserved> {
-    if view.state != KeyState::Active {
+    // A key that signs no more keeps its account: whoever asks is told why.
+    if view.state == KeyState::PreActive {
         return Err(Unserved::NotActive);
     }
     let certificate = &view.evidence.certificate;

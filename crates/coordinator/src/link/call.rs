@@ -84,6 +84,7 @@ pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<Nod
         BeginSigning => begin_signing,
         AdvanceSigning => advance_signing,
         AttestAddress => attest_address,
+        SetKeyState => set_key_state,
     };
     answer
         .map_err(|status| failure(&status))?

@@ -124,7 +124,8 @@ impl Api {
     async fn statements(&self, query: AddressQuery) -> Result<Vec<AddressStatement>, Refusal> {
         let key = self.known_key(query.key.clone()).await?;
         let record = key.record;
-        if key.state != KeyState::Active {
+        key.standing.check_receives(&record.name)?;
+        if key.state == KeyState::PreActive {
             let message = format!("key \"{}\" is not active: it has no addresses", record.name);
             return Err(Refusal::new(Reason::KeyNotActive, message).with("key", record.name));
         }

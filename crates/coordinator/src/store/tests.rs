@@ -29,6 +29,7 @@ fn command(number: u64, created: u64) -> StoredCommand {
             progress: None,
             outcome: None,
             error: None,
+            awaiting: None,
         },
         forget: UnixMillis(created).plus(1_000),
     }

@@ -10,8 +10,8 @@ use quorate_model::{
     audit::{Entry, Judgment, PairBanned, Record, SharePurpose},
     command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
     ids::CommandId,
-    key::KeyState,
     refusal::Reason,
+    standing::Standing,
     wire,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -56,16 +56,17 @@ pub struct KeyRow {
     pub activated: Option<(u64, Vec<u8>)>,
 }
 
-impl KeyRow {
-    /// The state that the row amounts to.
-    pub fn state(&self) -> KeyState {
-        if self.activated.is_some() {
-            KeyState::Active
-        } else {
-            KeyState::PreActive
-        }
-    }
+/// Where a key stands by the word of admins. A node certifies one creation of a name, so the name
+/// says which key it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingRow {
+    /// The commands that decide.
+    pub standing: Standing,
+    /// The sequence of the last record about it.
+    pub record: u64,
+}
 
+impl KeyRow {
     /// The certified epoch, or the highest prepared one.
     pub fn epoch(&self) -> Epoch {
         let prepared = self.prepared.last().map_or(Epoch(0), |mark| mark.epoch);
@@ -111,6 +112,12 @@ pub fn command(index: &dyn Index, id: CommandId) -> Result<Option<CommandRow>, I
 /// What is known of a key.
 pub fn key(index: &dyn Index, name: &KeyName) -> Result<Option<KeyRow>, IndexError> {
     row(index, Table::Keys, name.as_str().as_bytes())
+}
+
+/// Where a key stands by the word of admins.
+pub fn standing(index: &dyn Index, name: &KeyName) -> Result<StandingRow, IndexError> {
+    let row = row(index, Table::Standings, name.as_str().as_bytes())?;
+    Ok(row.unwrap_or_default())
 }
 
 /// Why nothing more is done with a peer in ECDSA, if so.
@@ -252,6 +259,21 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             change_suspended(index, &incident.key, incident.epoch, |peers| {
                 peers.extend(incident.peers.iter().cloned());
             })
+        }
+        Entry::KeyStateChanged(changed) => {
+            let mut rows = bind_id(
+                index,
+                changed.judgment.command_id,
+                changed.judgment.command,
+                changed.expires.plus(REMEMBER_MARGIN_MS),
+                Mark::Released(0),
+            )?;
+            let mut row = standing(index, &changed.key)?;
+            row.standing.take(changed.mark.clone());
+            row.record = record.sequence;
+            let key = changed.key.as_str().as_bytes().to_vec();
+            rows.push(put(Table::Standings, key, &row)?);
+            Ok(rows)
         }
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {

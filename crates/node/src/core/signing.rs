@@ -32,6 +32,7 @@ use super::{
     ledger,
     loaded::{LoadedKey, not_active, unknown},
     lock,
+    standing::check_standing,
 };
 use crate::{disk::Disk, journal::Committed};
 
@@ -258,7 +259,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         subject.command_id = Some(admitted.command().id);
         subject.endorsements = Some(admitted.endorsements());
-        if let Err(refusal) = check_id(&lock(&self.state), &admitted)? {
+        let state = lock(&self.state);
+        let judged = match check_id(&state, &admitted)? {
+            Ok(()) => check_standing(&state, &request.key)?,
+            Err(refusal) => Err(refusal),
+        };
+        drop(state);
+        if let Err(refusal) = judged {
             return Ok(Err(refusal));
         }
         Ok(nonces.and_then(|nonces| self.permit_shares(&key, &admitted, request, nonces)))
@@ -554,7 +561,16 @@ impl<D: Disk + 'static> NodeCore<D> {
                 else {
                     return Ok(Err(not_active(&sign.key, "its creation is not finished")));
                 };
-                Ok(Ok(Some(certificate)))
+                Ok(check_standing(state, &sign.key)?.map(|()| Some(certificate)))
+            }
+            CommandBody::SetKeyState(set) => {
+                let row = ledger::standing(&*state.index, &set.key)?;
+                let judged = row.standing.judge(set, &admitted.digest());
+                let key = ledger::key(&*state.index, &set.key)?.and_then(|row| row.certified);
+                Ok(match key {
+                    Some((_, certificate)) => judged.map(|_| Some(certificate)),
+                    None => Err(unknown(&set.key)),
+                })
             }
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
@@ -569,10 +585,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         admitted: &Admitted,
         certificate: &[u8],
     ) -> Result<(), Refusal> {
-        let CommandBody::Sign(sign) = &admitted.command().body else {
-            return Ok(());
-        };
         let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        let sign = match &admitted.command().body {
+            CommandBody::Sign(sign) => sign,
+            CommandBody::SetKeyState(set) => return set.check_key(&record),
+            CommandBody::CreateKey(_) | _ => return Ok(()),
+        };
         self.check_key_id(sign, &record)?;
         decode_all(&sign.payloads, &KeyFacts::of(&record))
             .map(drop)
@@ -585,8 +603,13 @@ fn check_bound(
     bound: &mut BTreeMap<CommandId, Digest>,
     permitted: &Permitted,
 ) -> Result<Result<(), Refusal>, Fatal> {
-    let Permitted { id, command, .. } = permitted;
+    let Permitted {
+        id, command, key, ..
+    } = permitted;
     if let Err(refusal) = check_binding(state, *id, *command)? {
+        return Ok(Err(refusal));
+    }
+    if let Err(refusal) = check_standing(state, &key.record.name)? {
         return Ok(Err(refusal));
     }
     let first = *bound.entry(*id).or_insert(*command);

@@ -15,7 +15,7 @@ use quorate_model::{
 };
 
 use super::{Context, Fatal, NodeCore, Outcome, gate, ledger, loaded, lock};
-use crate::disk::Disk;
+use crate::{disk::Disk, index::IndexError};
 
 /// The most keys in one page: their certificates must fit a message.
 const MAX_KEYS_PER_PAGE: u32 = 200;
@@ -53,25 +53,38 @@ impl<D: Disk + 'static> NodeCore<D> {
     pub(super) fn list_keys(&self, after: Option<&KeyName>, limit: u32) -> Result<Outcome, Fatal> {
         let limit = limit.clamp(1, MAX_KEYS_PER_PAGE);
         let state = lock(&self.state);
-        let rows = ledger::keys_after(&*state.index, after, limit as usize)?;
+        let rows = ledger::keys_after(&*state.index, after, limit as usize)?
+            .into_iter()
+            .map(|(key, row)| {
+                let standing = ledger::standing(&*state.index, &key)?.standing;
+                Ok((key, row, standing))
+            })
+            .collect::<Result<Vec<_>, IndexError>>()?;
         drop(state);
         let mut bytes = 0usize;
         let listings = rows
             .into_iter()
             .enumerate()
-            .take_while(|(at, (_, row))| {
+            .take_while(|(at, (_, row, standing))| {
                 let certificate = row.certified.as_ref().map_or(0, |(_, bytes)| bytes.len());
                 let proof = row.activated.as_ref().map_or(0, |(_, bytes)| bytes.len());
-                bytes = bytes.saturating_add(certificate).saturating_add(proof);
+                let commands = standing
+                    .marks()
+                    .map(|mark| mark.command.stored_bytes())
+                    .fold(0usize, usize::saturating_add);
+                bytes = [certificate, proof, commands]
+                    .into_iter()
+                    .fold(bytes, usize::saturating_add);
                 *at == 0 || bytes <= MAX_PAGE_BYTES
             })
             .map(|(_, named)| named)
-            .map(|(key, row)| KeyListing {
+            .map(|(key, row, standing)| KeyListing {
                 key,
-                state: row.state(),
+                state: standing.state(row.activated.is_some()),
                 epoch: row.epoch(),
                 certificate: row.certified.map(|(_, certificate)| certificate),
                 proof: row.activated.map(|(_, proof)| proof),
+                standing,
             })
             .collect();
         Ok(Outcome::Ready(Ok(NodeReply::Keys(listings))))
@@ -144,6 +157,10 @@ impl<D: Disk + 'static> NodeCore<D> {
                     self.me
                 ),
             ))));
+        }
+        let standing = ledger::standing(&*lock(&self.state).index, key)?.standing;
+        if let Err(refusal) = standing.check_receives(key) {
+            return Ok(Outcome::Ready(Err(refusal)));
         }
         // A key in use is verified already.
         if let Some(key) = self.loaded.get(key).filter(|key| key.active) {

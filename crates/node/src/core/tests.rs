@@ -14,6 +14,7 @@ mod ecdsa;
 mod gate;
 mod harness;
 mod signing;
+mod standing;
 
 use quorate_model::{
     CommandId, Digest, Epoch, KeyId, KeyPurpose, Payload, Reason, Scheme,

@@ -15,6 +15,7 @@ use crate::{
     convert::{Malformed, bounded, known, list, name, present, signature, small, store, stored},
     limits::{MAX_EVIDENCE_BYTES, MAX_NODE_PAGE, MAX_NODE_REPLY_BYTES},
     node::v1 as pb,
+    operation::{standing, standing_to_wire},
     types, v1,
 };
 
@@ -114,6 +115,9 @@ replies! {
     };
     |wire| { Self::Address(stored("statement", &wire.statement)?) }
 
+    SetKeyStateResponse => NodeReply::StateSet(receipt), Self { receipt: store(&receipt)? };
+    |wire| { Self::StateSet(stored("receipt", &wire.receipt)?) }
+
     BeginPairingResponse => NodeReply::Pairing(reply), Self {
         reply: Some(pairing_to_wire(reply)),
     };
@@ -142,6 +146,7 @@ fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
         epoch: listing.epoch.0,
         certificate: listing.certificate,
         proof: listing.proof,
+        standing: standing_to_wire(&listing.standing),
     }
 }
 
@@ -157,6 +162,7 @@ fn listing(wire: pb::KeyListing) -> Result<KeyListing, Malformed> {
         epoch: Epoch(wire.epoch),
         certificate: bounded("keys.certificate", wire.certificate)?,
         proof: bounded("keys.proof", wire.proof)?,
+        standing: standing("keys.standing", wire.standing)?,
     })
 }
 

@@ -57,6 +57,8 @@ pub enum WireRequest {
     AdvanceSigning(pb::AdvanceSigningRequest),
     /// For `AttestAddress`.
     AttestAddress(pb::AttestAddressRequest),
+    /// For `SetKeyState`.
+    SetKeyState(pb::SetKeyStateRequest),
 }
 
 impl TryFrom<NodeRequest> for WireRequest {
@@ -135,6 +137,9 @@ impl TryFrom<NodeRequest> for WireRequest {
                 let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
                 Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
             }
+            NodeRequest::SetKeyState { command } => Self::SetKeyState(pb::SetKeyStateRequest {
+                command: Some(command.into()),
+            }),
             NodeRequest::AttestAddress { key, path, kind } => {
                 Self::AttestAddress(pb::AttestAddressRequest {
                     key: key.into(),
@@ -347,6 +352,9 @@ requests! {
             round: small("round", wire.round)?,
             envelopes: envelopes(wire.envelopes)?,
         }
+    }
+    SetKeyStateRequest(wire) {
+        Self::SetKeyState { command: signed_command(present("command", wire.command)?)? }
     }
     AttestAddressRequest(wire) {
         Self::AttestAddress {

@@ -30,6 +30,7 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::BeginSigning(wire) => wire.try_into(),
         WireRequest::AdvanceSigning(wire) => wire.try_into(),
         WireRequest::AttestAddress(wire) => wire.try_into(),
+        WireRequest::SetKeyState(wire) => wire.try_into(),
     }
 }
 

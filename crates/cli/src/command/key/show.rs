@@ -33,6 +33,12 @@ impl Show {
         table.pair("scheme", record.scheme);
         table.pair("purpose", purposes_text(&record.purposes));
         table.pair("state", key.state());
+        if let Some(mark) = key.standing().decisive() {
+            table.pair(
+                "since",
+                format!("sequence {}: {}", mark.sequence, mark.reason),
+            );
+        }
         table.pair("epoch", record.epoch);
         table.pair(
             "threshold",

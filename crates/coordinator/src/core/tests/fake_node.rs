@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use ed25519_dalek::SigningKey;
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature,
-    TicketId,
+    DerivationPath, Digest, KeyName, NodeId, Reason, Refusal, Scheme, Signature, TicketId,
     bytes::Nonce32,
     certificate::{
         CommitCertificate, PossessionProof, PreparedStatement, participants_of,
         verifying_shares_hash,
     },
-    command::CommandBody,
+    command::{CommandBody, SignedCommand},
     identity::sign_digest,
     ids::UnixMillis,
     node_api::{
@@ -26,6 +25,7 @@ use quorate_model::{
         SetOfSigners, ShareItem, ShareReceipt, ShareStatement, Ticket, TicketBatch,
         share_batch_digest, signed_message_hash,
     },
+    standing::{Effect, Standing, StateMark, StateReceipt},
 };
 use quorate_protocol::{
     derivation::Child,
@@ -91,9 +91,11 @@ pub(super) struct FakeNode {
     rng: ChaCha20Rng,
     tickets: BTreeMap<TicketId, NoncePair>,
     last_tickets: Option<TicketBatch>,
-    sessions: BTreeMap<AttemptId, (Machine, quorate_model::command::SignedCommand, u32)>,
+    sessions: BTreeMap<AttemptId, (Machine, SignedCommand, u32)>,
     keys: BTreeMap<KeyName, Held>,
     sequence: u64,
+    /// Where keys stand at this node.
+    pub(super) standings: BTreeMap<KeyName, Standing>,
 }
 
 impl FakeNode {
@@ -112,6 +114,7 @@ impl FakeNode {
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
             sequence: 0,
+            standings: BTreeMap::new(),
         }
     }
 
@@ -237,8 +240,44 @@ impl FakeNode {
                 self.confirmed_by = attestations.into_iter().map(|a| a.node).collect();
                 Ok(NodeReply::Done)
             }
+            NodeRequest::SetKeyState { command } => self.set_state(&command),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn standing(&self, name: &KeyName) -> Standing {
+        self.standings.get(name).cloned().unwrap_or_default()
+    }
+
+    fn set_state(&mut self, signed: &SignedCommand) -> Result<NodeReply, Refusal> {
+        let command = quorate_proto::admission::admit(&self.pinned, signed)?;
+        let CommandBody::SetKeyState(set) = command.body else {
+            panic!("not a change of state")
+        };
+        if signed.rejected() {
+            return Err(Refusal::new(Reason::CommandRejected, "rejected"));
+        }
+        let standing = self.standings.entry(set.key.clone()).or_default();
+        if standing.judge(&set, &signed.digest())? == Effect::Changes {
+            standing.take(StateMark::new(&set, signed.clone()));
+        }
+        let receipt = StateReceipt {
+            node: self.id.clone(),
+            key: set.key,
+            key_id: set.key_id,
+            command: signed.digest(),
+            state: standing.state(true),
+            sequence: standing.sequence(),
+            record: 1,
+            signature: Signature([0; 64]),
+        };
+        let other = SigningKey::from_bytes(&[99; 32]);
+        let key = if self.manners.false_signature {
+            &other
+        } else {
+            &self.key
+        };
+        Ok(NodeReply::StateSet(receipt.sign(key)))
     }
 
     fn status(&self, nonce: Nonce32) -> NodeReply {
@@ -273,14 +312,11 @@ impl FakeNode {
             .take(limit as usize)
             .map(|(name, held)| KeyListing {
                 key: name.clone(),
-                state: if held.proof.is_some() {
-                    KeyState::Active
-                } else {
-                    KeyState::PreActive
-                },
+                state: self.standing(name).state(held.proof.is_some()),
                 epoch: held.epoch,
                 certificate: held.certificate.clone(),
                 proof: held.proof.clone(),
+                standing: self.standing(name),
             })
             .collect();
         NodeReply::Keys(listings)
@@ -329,6 +365,7 @@ impl FakeNode {
         let CommandBody::Sign(sign) = command.body else {
             panic!("not a sign command")
         };
+        self.standing(&sign.key).check_signs(&sign.key)?;
         let held = self.keys.get(&request.key).unwrap();
         let (_, record) =
             quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
@@ -416,7 +453,7 @@ impl FakeNode {
     fn begin(
         &mut self,
         attempt: AttemptId,
-        command: &quorate_model::command::SignedCommand,
+        command: &SignedCommand,
         epoch: quorate_model::Epoch,
     ) -> Result<NodeReply, Refusal> {
         if let Some(refusal) = &self.manners.refuses_rounds {

@@ -9,11 +9,12 @@ use ed25519_dalek::SigningKey;
 use quorate_model::{
     Digest, IdentityKey, KeyId, KeyName, KeyPurpose, NodeId, Payload, Purposes, Refusal, Scheme,
     TicketId,
-    command::{Command, CommandBody, CreateKey, EndorsementKind, Sign, SignedCommand},
+    command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     ids::{CommandId, UnixMillis},
     node_api::NodeRequest,
     operation::{CommandOutcome, CommandState, CommandView, SignOutcome},
     roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role, Roster, SignedRoster},
+    standing::{SetKeyState, StateChange},
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -68,14 +69,16 @@ fn pinned(nodes: usize) -> PinnedRoster {
         }],
         principals: vec![
             principal("ada", 101, Role::Admin),
+            principal("bob", 103, Role::Admin),
             principal("wallet", 102, Role::Client),
         ],
-        admin_quorum: 1,
-        lifecycle_quorum: 1,
+        admin_quorum: 2,
+        lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"ada".parse().unwrap(), &signing_key(101));
+    signed.sign(&"bob".parse().unwrap(), &signing_key(103));
     signed.verify_first().unwrap()
 }
 
@@ -365,7 +368,7 @@ impl World {
         )
     }
 
-    pub(super) fn rejection(&self, signed: &SignedCommand) -> quorate_model::command::Endorsement {
+    pub(super) fn rejection(&self, signed: &SignedCommand) -> Endorsement {
         let mut rejected = signed.clone();
         rejected.endorse(
             &self.pinned.cluster(),
@@ -375,6 +378,32 @@ impl World {
             &signing_key(101),
         );
         rejected.endorsements.pop().unwrap()
+    }
+
+    /// A change of the state of the key that was created last under its name, proposed by ada.
+    pub(super) fn state_change(
+        &mut self,
+        key: &KeyName,
+        sequence: u64,
+        change: StateChange,
+    ) -> SignedCommand {
+        let set = SetKeyState {
+            key: key.clone(),
+            key_id: self.created[key],
+            sequence,
+            change,
+            reason: "a drill".to_owned(),
+        };
+        self.command(CommandBody::SetKeyState(set)).1
+    }
+
+    /// The word of bob on a command.
+    pub(super) fn word_of_bob(&self, signed: &SignedCommand, kind: EndorsementKind) -> Endorsement {
+        let mut more = signed.clone();
+        let bob = "bob".parse().unwrap();
+        let cluster = self.pinned.cluster();
+        more.endorse(&cluster, kind, &bob, Role::Admin, &signing_key(103));
+        more.endorsements.pop().unwrap()
     }
 
     pub(super) fn creation(&mut self, name: &str, scheme: Scheme, threshold: u16) -> SignedCommand {
@@ -442,11 +471,7 @@ impl World {
         handle
     }
 
-    pub(super) fn endorse(
-        &mut self,
-        id: CommandId,
-        endorsement: quorate_model::command::Endorsement,
-    ) -> Handle {
+    pub(super) fn endorse(&mut self, id: CommandId, endorsement: Endorsement) -> Handle {
         let handle = self.handle();
         let remembered = self.remembered(id).map(Box::new);
         self.push(Event::Endorse {

@@ -114,6 +114,7 @@ impl Cluster for Arc<FakeCluster> {
             progress: None,
             outcome: (state == CommandState::Succeeded).then_some(outcome),
             error,
+            awaiting: None,
         }))
     }
 }
@@ -290,6 +291,7 @@ pub(super) fn key_view(
     KeyView {
         record,
         state: KeyState::Active,
+        standing: quorate_model::standing::Standing::default(),
         evidence: KeyEvidence {
             certificate,
             proof: Some(vec![]),

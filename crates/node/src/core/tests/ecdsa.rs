@@ -22,10 +22,10 @@ use quorate_protocol::{
 use super::*;
 use crate::{core::Outcome, journal::JournalLimits};
 
-const DIGEST: [u8; 32] = [5; 32];
+pub(super) const DIGEST: [u8; 32] = [5; 32];
 
 /// The envelopes of every signer, in order.
-fn said_in(replies: &[SigningReply]) -> Vec<Vec<Vec<u8>>> {
+pub(super) fn said_in(replies: &[SigningReply]) -> Vec<Vec<Vec<u8>>> {
     replies
         .iter()
         .map(|reply| reply.envelopes.clone())
@@ -33,7 +33,7 @@ fn said_in(replies: &[SigningReply]) -> Vec<Vec<Vec<u8>>> {
 }
 
 /// The envelopes that are for one party.
-fn inbox_of(said: &[Vec<Vec<u8>>], at: usize) -> Vec<Vec<u8>> {
+pub(super) fn inbox_of(said: &[Vec<Vec<u8>>], at: usize) -> Vec<Vec<u8>> {
     let me = index(at + 1);
     said.iter()
         .flatten()
@@ -60,7 +60,7 @@ fn pairing(reply: NodeReply) -> PairingReply {
 }
 
 /// Who stopped a run, and why.
-type Stopped = (usize, Refusal);
+pub(super) type Stopped = (usize, Refusal);
 
 impl Cluster {
     fn ecdsa_command(&mut self, name: &str, threshold: u16) -> SignedCommand {
@@ -107,7 +107,7 @@ impl Cluster {
     }
 
     /// Creates an ECDSA key and makes it active.
-    fn create_ecdsa(&mut self, name: &str, threshold: u16) -> CommitCertificate {
+    pub(super) fn create_ecdsa(&mut self, name: &str, threshold: u16) -> CommitCertificate {
         let command = self.ecdsa_command(name, threshold);
         let prepared = self.prepare(&command, Epoch(1), 1).unwrap();
         let certificate = self.certificate(&command, &prepared);
@@ -120,7 +120,7 @@ impl Cluster {
         certificate
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         certificate: &CommitCertificate,
         command: &SignedCommand,
@@ -150,7 +150,7 @@ impl Cluster {
         self.ask(at, request).map(signing)
     }
 
-    fn advance_signing(
+    pub(super) fn advance_signing(
         &mut self,
         at: usize,
         attempt: u8,
@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     /// Runs a session up to a round; the answers to it are returned.
-    fn run_to(
+    pub(super) fn run_to(
         &mut self,
         signers: &[usize],
         attempt: u8,
@@ -190,7 +190,7 @@ impl Cluster {
         Ok(replies)
     }
 
-    fn sign_in_rounds(
+    pub(super) fn sign_in_rounds(
         &mut self,
         certificate: &CommitCertificate,
         signers: &[usize],

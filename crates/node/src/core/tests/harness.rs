@@ -41,6 +41,9 @@ pub(crate) struct Cluster {
     pub(crate) cores: Vec<Arc<NodeCore<MemoryDisk>>>,
     pub(crate) keys: Vec<SigningKey>,
     pub(crate) admin: SigningKey,
+    pub(crate) second_admin: SigningKey,
+    /// Another key of the first admin.
+    pub(crate) phone: SigningKey,
     pub(crate) client: SigningKey,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) monotonic_ms: u64,
@@ -83,7 +86,8 @@ impl Cluster {
         let key = |seed: usize| SigningKey::from_bytes(&[u8::try_from(seed).unwrap(); 32]);
         let keys: Vec<_> = (0..count).map(|at| key(at + 1)).collect();
         let (admin, client) = (key(100), key(101));
-        let pinned = roster::of(&keys, &admin, &client);
+        let (second_admin, phone) = (key(102), key(103));
+        let pinned = roster::of(&keys, &admin, &second_admin, &phone, &client);
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let cores = keys
             .iter()
@@ -95,6 +99,8 @@ impl Cluster {
             cores,
             keys,
             admin,
+            second_admin,
+            phone,
             client,
             rng,
             monotonic_ms: 0,
@@ -473,7 +479,7 @@ pub(crate) fn inbox(replies: &[CeremonyReply], me: PartyIndex) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn memory_index() -> MemoryIndex {
+pub(crate) fn memory_index() -> MemoryIndex {
     let key = IndexKey::derive(&HedgeSecret::new(&[9; 32]));
     MemoryIndex::open(MemoryRows::new(), key).unwrap().0
 }

@@ -25,6 +25,7 @@ use crate::{
         ledger,
         loaded::LoadedKey,
         lock,
+        standing::check_standing,
     },
     disk::Disk,
 };
@@ -62,6 +63,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let pairings = self.pairings_of(&key)?;
         let state = lock(&self.state);
+        if let Err(refusal) = check_standing(&state, &request.key)? {
+            return Ok(Err(refusal));
+        }
         let ready = match self.check_bans(&state, &facts.participants)? {
             Ok(()) => {
                 self.check_pairings(&state, &key, &facts.participants, pairings.as_deref())?
@@ -159,6 +163,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(refusal));
         }
         let record = &facts.key.record;
+        if let Err(refusal) = check_standing(state, &record.name)? {
+            return Ok(Err(refusal));
+        }
         let in_force = ledger::key(&*state.index, &record.name)?.is_some_and(|row| {
             let certified = row.certified.as_ref().map(|(epoch, _)| *epoch);
             row.activated.is_some() && certified == Some(record.epoch)

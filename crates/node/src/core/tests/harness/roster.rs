@@ -8,8 +8,14 @@ use quorate_model::{
 
 use super::{coordinator, node_id, other_coordinator};
 
-/// The roster of these nodes, one admin and one client.
-pub(super) fn of(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -> PinnedRoster {
+/// The roster of these nodes, one client and two admins, of whom the first has a second key.
+pub(super) fn of(
+    keys: &[SigningKey],
+    admin: &SigningKey,
+    second_admin: &SigningKey,
+    phone: &SigningKey,
+    client: &SigningKey,
+) -> PinnedRoster {
     let tls = |seed: u8| Digest::new([seed; 32]);
     let nodes = keys
         .iter()
@@ -47,13 +53,20 @@ pub(super) fn of(keys: &[SigningKey], admin: &SigningKey, client: &SigningKey) -
         ],
         principals: vec![
             principal("admin", Role::Admin, admin, 201),
+            principal("second-admin", Role::Admin, second_admin, 204),
+            Principal {
+                person: "admin".to_owned(),
+                ..principal("phone", Role::Admin, phone, 205)
+            },
             principal("client", Role::Client, client, 202),
         ],
-        admin_quorum: 1,
-        lifecycle_quorum: 1,
+        admin_quorum: 2,
+        lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"the-admin".parse().unwrap(), admin);
+    signed.sign(&"the-second-admin".parse().unwrap(), second_admin);
+    signed.sign(&"the-phone".parse().unwrap(), phone);
     signed.verify_first().unwrap()
 }

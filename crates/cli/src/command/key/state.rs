@@ -1,0 +1,107 @@
+//! `quorate key suspend`, `resume`, `deactivate` and `compromise`.
+
+use clap::Args;
+use quorate_client::{
+    Acknowledged, ClientError, Prepared,
+    model::{
+        NodeId,
+        operation::{CommandState, CommandView},
+        roster::Role,
+        standing::StateChange,
+    },
+};
+use serde_json::json;
+
+use crate::{
+    args::{KeyArg, Submission},
+    command::{self, command::print_view},
+    context::Context,
+    error::CliError,
+    output::{self, Table},
+};
+
+/// Change the state of a key at every holder.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeState {
+    #[command(flatten)]
+    key: KeyArg,
+    /// Why, in one line: it stands in the audit log of every holder
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    submission: Submission,
+}
+
+impl ChangeState {
+    pub(super) async fn run(&self, context: &Context, change: StateChange) -> Result<(), CliError> {
+        let client = context.connect(Role::Admin).await?;
+        let key = client.look_up(&self.key.reference()).await?;
+        let prepared = command::prepare(context, &client, &self.submission, |options| {
+            client.prepare_state_change(&key, change, &self.reason, options)
+        })
+        .await?;
+        if self.submission.validate_only {
+            return command::validate(context, &client, &prepared).await;
+        }
+        let view = client.submit(&prepared).await?;
+        if self.submission.no_wait {
+            return print_view(context, &view);
+        }
+        let view = client.follow(view, &mut |_| ()).await?;
+        if view.state == CommandState::AwaitingEndorsement {
+            print_view(context, &view)?;
+            output::progress(&format!(
+                "another admin must approve it: quorate command approve {}",
+                view.id
+            ));
+            return Err(ClientError::Waiting(view.id).into());
+        }
+        quorate_client::succeeded(&view)?;
+        let acknowledged = client.acknowledged(&key, &prepared, &view)?;
+        print(context, change, &prepared, &view, &acknowledged)
+    }
+}
+
+fn print(
+    context: &Context,
+    change: StateChange,
+    prepared: &Prepared,
+    view: &CommandView,
+    acknowledged: &Acknowledged,
+) -> Result<(), CliError> {
+    let acting: Vec<&str> = acknowledged.nodes().map(NodeId::as_str).collect();
+    let missing: Vec<&str> = acknowledged.missing().iter().map(NodeId::as_str).collect();
+    let value = json!({
+        "command_id": view.id.to_string(),
+        "key": view.key,
+        "state": change.target().as_str(),
+        "acknowledged_by": acting,
+        "missing": missing,
+        "holders": acknowledged.holders(),
+        "binding": acknowledged.binding(),
+        "digest": prepared.digest(),
+    });
+    let mut table = Table::default();
+    table.pair("key", &view.key);
+    table.pair("state", change.target());
+    table.pair(
+        "acknowledged",
+        format!(
+            "{} of {} ({})",
+            acting.len(),
+            acknowledged.holders(),
+            acting.join(", ")
+        ),
+    );
+    if !missing.is_empty() {
+        table.pair("missing", missing.join(", "));
+    }
+    table.pair(
+        "binds",
+        format!(
+            "as long as {} of the holders that acknowledged it are honest",
+            acknowledged.binding()
+        ),
+    );
+    output::print(context.format(), &value, &table)
+}

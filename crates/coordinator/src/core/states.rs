@@ -1,0 +1,458 @@
+//! Changes of the states of keys: bringing them to every holder, and telling who acts by them (P33,
+//! P41).
+//!
+//! The coordinator decides nothing here. What it knows of a state it has from commands whose
+//! endorsements it checked, and it forgets all of it with the process: the nodes hold the commands
+//! and list them. Whenever a holder lists less than is known, it is told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use quorate_model::{
+    Digest, KeyRecord, NodeId, Reason, Refusal,
+    command::{CommandBody, Endorsement, EndorsementKind, SignedCommand},
+    ids::{CommandId, KeyId},
+    node_api::{KeyListing, NodeReply, NodeRequest},
+    operation::{CommandOutcome, CommandState, Progress, StateOutcome},
+    standing::{Effect, SetKeyState, Standing, StateMark, StateReceipt},
+};
+use quorate_proto::admission;
+
+use super::{
+    Action, Admitted, CallFailure, Core, Handle, Moment, Purpose, endorse, signing::most_common,
+};
+
+/// The most changes under way, and the most commands that wait for the words of others.
+const MAX_OPS: usize = 256;
+
+/// The most keys whose standing is kept. Every one takes the word of an admin.
+const MAX_STANDINGS: usize = 1 << 20;
+
+/// One change under way.
+struct StateOp {
+    command: Admitted,
+    set: SetKeyState,
+    record: KeyRecord,
+    receipts: BTreeMap<NodeId, StateReceipt>,
+    refusals: BTreeMap<NodeId, Refusal>,
+    awaited: BTreeSet<NodeId>,
+    deadline_ms: u64,
+}
+
+impl StateOp {
+    /// How many holders must act by the change so that every signing set has one of them.
+    fn binding(&self) -> usize {
+        let holders = self.record.participants.len();
+        holders
+            .saturating_sub(usize::from(self.record.threshold))
+            .saturating_add(1)
+    }
+
+    fn holders(&self) -> impl Iterator<Item = &NodeId> {
+        self.record.participants.iter().map(|p| &p.node)
+    }
+
+    fn answered(&self, node: &NodeId) -> bool {
+        self.receipts.contains_key(node) || self.refusals.contains_key(node)
+    }
+}
+
+/// The changes under way, the commands that wait for more persons, and what is known of states.
+#[derive(Default)]
+pub(super) struct States {
+    ops: BTreeMap<CommandId, StateOp>,
+    awaiting: BTreeMap<CommandId, Admitted>,
+    known: BTreeMap<KeyId, Standing>,
+}
+
+impl States {
+    /// Where a key stands.
+    pub(super) fn standing(&self, key: &KeyId) -> Standing {
+        self.known.get(key).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.ops.len() >= MAX_OPS || self.awaiting.len() >= MAX_OPS
+    }
+
+    /// Whether these bytes wait for more persons.
+    pub(super) fn awaits(&self, id: CommandId, digest: Digest) -> bool {
+        self.awaiting
+            .get(&id)
+            .is_some_and(|command| command.digest == digest)
+    }
+
+    pub(super) fn is_awaiting(&self, id: CommandId) -> bool {
+        self.awaiting.contains_key(&id)
+    }
+
+    pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
+        let command = &self.ops.get(&id)?.command;
+        Some((Arc::clone(&command.signed), command.command.body.clone()))
+    }
+
+    pub(super) fn remove(&mut self, id: CommandId) {
+        self.ops.remove(&id);
+    }
+
+    fn learn(&mut self, key: KeyId, mark: StateMark) {
+        if self.known.len() < MAX_STANDINGS || self.known.contains_key(&key) {
+            self.known.entry(key).or_default().take(mark);
+        }
+    }
+}
+
+impl Core {
+    /// Keeps a command until enough persons speak for it, and answers with how it stands.
+    pub(super) fn await_persons(
+        &mut self,
+        id: CommandId,
+        handle: Handle,
+        command: &Admitted,
+        missing: Refusal,
+    ) {
+        if !matches!(command.command.body, CommandBody::SetKeyState(_)) {
+            return self.end(id, CommandState::Denied, None, Some(missing));
+        }
+        self.commands.awaits(id, &command.signed);
+        self.states.awaiting.insert(id, command.clone());
+        self.tell_view(id, Some(handle));
+    }
+
+    /// Answers with a command as it stands, and tells whoever watches it.
+    fn tell_view(&mut self, id: CommandId, handle: Option<Handle>) {
+        let Some(view) = self.commands.get(id).map(Arc::new) else {
+            return;
+        };
+        if let Some(handle) = handle {
+            self.commands.leave(id, handle);
+            self.answer(handle, Ok(Arc::clone(&view)));
+        }
+        self.out.push(Action::Progress(view));
+    }
+
+    /// Adds the words of principals to a command that waits for them. It begins once they suffice.
+    pub(super) fn add_words(
+        &mut self,
+        moment: &mut Moment<'_>,
+        handle: Handle,
+        id: CommandId,
+        words: Vec<Endorsement>,
+    ) {
+        let Some(waiting) = self.states.awaiting.get(&id) else {
+            return;
+        };
+        let mut command = waiting.clone();
+        let mut signed = SignedCommand::clone(&command.signed);
+        for word in words {
+            if signed.endorsements.contains(&word) {
+                continue;
+            }
+            // Whoever spoke for a command may still forbid it.
+            if word.kind == EndorsementKind::Reject {
+                signed
+                    .endorsements
+                    .retain(|earlier| earlier.principal != word.principal);
+            }
+            signed.endorsements.push(word);
+        }
+        if let Err(refusal) = admission::check_endorsements(&self.pinned, &signed) {
+            return self.answer(handle, Err(refusal));
+        }
+        command.missing = admission::check_persons(&self.pinned, &signed, &command.command).err();
+        command.signed = Arc::new(signed);
+        if command.signed.rejected() {
+            self.states.awaiting.remove(&id);
+            self.commands.join(id, handle);
+            self.tell_rejection(moment, &command.signed, &command.command.body);
+            return self.end(id, CommandState::Denied, None, Some(endorse::rejected(id)));
+        }
+        if command.missing.is_some() {
+            self.commands.awaits(id, &command.signed);
+            self.states.awaiting.insert(id, command);
+            return self.tell_view(id, Some(handle));
+        }
+        self.states.awaiting.remove(&id);
+        self.commands.is_endorsed(id);
+        self.commands.join(id, handle);
+        self.carry_out(moment, command);
+    }
+
+    pub(super) fn begin_state_change(
+        &mut self,
+        moment: &mut Moment<'_>,
+        command: &Admitted,
+        set: SetKeyState,
+    ) {
+        let id = command.command.id;
+        let Some(key) = self.keys.get(&self.pinned, &set.key) else {
+            let refusal = Refusal::new(
+                Reason::KeyUnknown,
+                format!("there is no key \"{}\"", set.key),
+            )
+            .with("key", &set.key);
+            // Nodes may still list it.
+            let state = if self.is_ready() {
+                CommandState::Denied
+            } else {
+                CommandState::Failed
+            };
+            return self.end(id, state, None, Some(refusal));
+        };
+        if let Err(refusal) = set.check_key(&key.record) {
+            return self.end(id, CommandState::Denied, None, Some(refusal));
+        }
+        let op = StateOp {
+            command: command.clone(),
+            record: key.record.clone(),
+            set,
+            receipts: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            deadline_ms: moment
+                .ms()
+                .saturating_add(self.config.limits.quorum_wait_ms),
+        };
+        self.states.ops.insert(id, op);
+        self.ask_holders(moment, id);
+    }
+
+    /// Asks every connected holder that has not answered, and ends the change when nobody is left
+    /// to ask.
+    fn ask_holders(&mut self, moment: &Moment<'_>, id: CommandId) {
+        let timeout = self.config.limits.call_timeout_ms;
+        let connected = self.peers.connected();
+        let Some(op) = self.states.ops.get_mut(&id) else {
+            return;
+        };
+        let ask: Vec<NodeId> = op
+            .holders()
+            .filter(|node| connected.contains(node))
+            .filter(|node| !op.answered(node) && !op.awaited.contains(node))
+            .cloned()
+            .collect();
+        op.awaited.extend(ask.iter().cloned());
+        let command = SignedCommand::clone(&op.command.signed);
+        for node in ask {
+            let request = NodeRequest::SetKeyState {
+                command: command.clone(),
+            };
+            self.call(moment, &node, request, timeout, Purpose::State { op: id });
+        }
+        self.conclude_state(moment, id);
+    }
+
+    pub(super) fn state_reply(
+        &mut self,
+        id: CommandId,
+        node: &NodeId,
+        result: Result<NodeReply, CallFailure>,
+    ) {
+        let Some(op) = self.states.ops.get_mut(&id) else {
+            return;
+        };
+        op.awaited.remove(node);
+        match result {
+            Ok(NodeReply::StateSet(receipt)) => {
+                match receipt.verify(&self.pinned, node, &op.set, &op.command.digest) {
+                    Ok(()) => {
+                        let mark =
+                            StateMark::new(&op.set, SignedCommand::clone(&op.command.signed));
+                        let key = op.set.key_id;
+                        op.receipts.insert(node.clone(), receipt);
+                        self.states.learn(key, mark);
+                    }
+                    Err(refusal) => {
+                        op.refusals.insert(node.clone(), refusal);
+                    }
+                }
+            }
+            Ok(_) => {
+                let refusal = Refusal::new(
+                    Reason::ProtocolViolation,
+                    format!("node {node} answered with something else"),
+                );
+                op.refusals.insert(node.clone(), refusal);
+            }
+            Err(CallFailure::Refused(refusal)) if !refusal.reason.is_retryable() => {
+                op.refusals.insert(node.clone(), refusal);
+            }
+            // Asked again with the next tick.
+            Err(CallFailure::Refused(_) | CallFailure::Lost | CallFailure::TimedOut) => {}
+        }
+    }
+
+    pub(super) fn tick_states(&mut self, moment: &mut Moment<'_>) {
+        let ids: Vec<CommandId> = self.states.ops.keys().copied().collect();
+        for id in ids {
+            self.ask_holders(moment, id);
+        }
+        let now = moment.now.wall;
+        let late: Vec<CommandId> = self
+            .states
+            .awaiting
+            .iter()
+            .filter(|(_, command)| command.command.expires <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            self.states.awaiting.remove(&id);
+            self.end(id, CommandState::Expired, None, Some(admission::expired()));
+        }
+    }
+
+    /// Ends a change that every connected holder has answered, or whose time is over.
+    fn conclude_state(&mut self, moment: &Moment<'_>, id: CommandId) {
+        let Some(op) = self.states.ops.get(&id) else {
+            return;
+        };
+        let late = op.deadline_ms <= moment.ms();
+        let binds = op.receipts.len() >= op.binding();
+        let hopeless =
+            op.refusals.len() > op.record.participants.len().saturating_sub(op.binding());
+        if !late && !(op.awaited.is_empty() && (binds || hopeless)) {
+            let progress = Progress {
+                step: "acknowledge".to_owned(),
+                awaited: op
+                    .holders()
+                    .filter(|node| !op.answered(node))
+                    .cloned()
+                    .collect(),
+                percent: percent(op.receipts.len(), op.record.participants.len()),
+            };
+            if let Some(view) = self.commands.progress(id, progress) {
+                self.out.push(Action::Progress(Arc::new(view)));
+            }
+            return;
+        }
+        let Some(op) = self.states.ops.remove(&id) else {
+            return;
+        };
+        let missing: Vec<NodeId> = op
+            .holders()
+            .filter(|node| !op.receipts.contains_key(*node))
+            .cloned()
+            .collect();
+        if binds {
+            let outcome = StateOutcome {
+                key: op.set.key.clone(),
+                binding: u16::try_from(op.binding()).unwrap_or(u16::MAX),
+                receipts: op.receipts.into_values().collect(),
+                missing,
+            };
+            let outcome = Some(CommandOutcome::KeyStateSet(outcome));
+            return self.end(id, CommandState::Succeeded, outcome, None);
+        }
+        let (state, refusal) = match most_common(op.refusals.values()) {
+            Some(refusal) if hopeless => (CommandState::Denied, refusal),
+            _ => (CommandState::Failed, unbound(&op, &missing)),
+        };
+        self.end(id, state, None, Some(refusal));
+    }
+
+    /// Takes what a holder lists about the state of a key, and tells it what it does not know. What
+    /// is new here is told to the other holders too.
+    pub(super) fn learn_standing(
+        &mut self,
+        moment: &Moment<'_>,
+        node: &NodeId,
+        listing: &KeyListing,
+    ) {
+        let Some(key) = self.keys.get(&self.pinned, &listing.key) else {
+            return;
+        };
+        let id = key.record.id();
+        let known = self.states.standing(&id);
+        let mut news = false;
+        for mark in listing.standing.marks() {
+            let digest = mark.command.digest();
+            if known.marks().any(|one| one.command.digest() == digest) {
+                continue;
+            }
+            let Some(set) = self.checked(&mark.command, &key.record) else {
+                self.out.push(Action::Notice(super::Notice::Misbehaved {
+                    node: node.clone(),
+                    what: "listed a state that no admin commanded",
+                    proven: false,
+                }));
+                continue;
+            };
+            if known.judge(&set, &digest) == Ok(Effect::Changes) {
+                self.states
+                    .learn(id, StateMark::new(&set, mark.command.clone()));
+                news = true;
+            }
+        }
+        let standing = self.states.standing(&id);
+        self.tell_standing(moment, node, &listing.standing, &standing);
+        if news {
+            for holder in &key.record.participants {
+                if holder.node != *node && self.peers.connected().contains(&holder.node) {
+                    self.tell_standing(moment, &holder.node, &known, &standing);
+                }
+            }
+        }
+    }
+
+    /// The command about this key, if its endorsements suffice.
+    fn checked(&self, signed: &SignedCommand, record: &KeyRecord) -> Option<SetKeyState> {
+        let command = admission::admit(&self.pinned, signed).ok()?;
+        let CommandBody::SetKeyState(set) = command.body else {
+            return None;
+        };
+        (!signed.rejected() && set.check_key(record).is_ok() && set.key == record.name)
+            .then_some(set)
+    }
+
+    /// Brings a holder the commands that it does not know.
+    fn tell_standing(
+        &mut self,
+        moment: &Moment<'_>,
+        node: &NodeId,
+        theirs: &Standing,
+        standing: &Standing,
+    ) {
+        let timeout = self.config.limits.call_timeout_ms;
+        for mark in standing.marks() {
+            let digest = mark.command.digest();
+            if theirs.marks().any(|one| one.command.digest() == digest) {
+                continue;
+            }
+            let command = mark.command.clone();
+            let request = NodeRequest::SetKeyState { command };
+            self.call(moment, node, request, timeout, Purpose::Courtesy);
+        }
+    }
+}
+
+fn percent(done: usize, all: usize) -> u8 {
+    let percent = done.saturating_mul(100).checked_div(all).unwrap_or(0);
+    u8::try_from(percent).unwrap_or(100)
+}
+
+fn unbound(op: &StateOp, missing: &[NodeId]) -> Refusal {
+    let nodes: Vec<&str> = missing.iter().map(NodeId::as_str).collect();
+    let nodes = nodes.join(", ");
+    Refusal::new(
+        Reason::QuorumUnavailable,
+        format!(
+            "{} of {} holders act by the change, {} must before it binds: {nodes} have not said so; \
+             submit the same command again when they are back, or import it at their consoles",
+            op.receipts.len(),
+            op.record.participants.len(),
+            op.binding(),
+        ),
+    )
+    .with("needed", op.binding())
+    .with("missing", nodes)
+}

@@ -1,0 +1,93 @@
+//! What a person at the node's own machine can hand to it without a coordinator (P41).
+//!
+//! A coordinator can hold news back; it cannot keep a host from bringing them. What is brought is
+//! judged like everything else: the node believes the signatures of the roster's principals, and
+//! nobody who carries them.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use quorate_model::{
+    CoordinatorId, Refusal,
+    node_api::{NodeReply, NodeRequest},
+    standing::{MAX_STANDING_BYTES, Standing, StateReceipt},
+    wire,
+};
+use rand_core::OsRng;
+
+use crate::{
+    core::{Context, Outcome, TrueShares},
+    host::{self, Opened},
+    sealing::KekSource,
+    shell::MachineClock,
+};
+
+/// What became of one command about the state of a key.
+#[derive(Debug)]
+pub struct Imported {
+    /// The command in a few words.
+    pub what: String,
+    /// The node's receipt, or why it does not act by the command.
+    pub receipt: Result<StateReceipt, Refusal>,
+}
+
+/// Reads the commands about the state of a key that `quorate key states --out` wrote.
+pub fn read_states(file: &Path) -> Result<Standing> {
+    let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    ensure!(
+        bytes.len() <= MAX_STANDING_BYTES,
+        "{} is too large for the states of a key",
+        file.display()
+    );
+    wire::decode(&bytes).with_context(|| {
+        format!(
+            "read {}: expected a file that `quorate key states --out` wrote",
+            file.display()
+        )
+    })
+}
+
+/// Has a node that is not running act by commands about the state of a key.
+pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Result<Vec<Imported>> {
+    let clock = MachineClock::start();
+    let opened = host::open(dir, source, clock.read(), false, Box::new(TrueShares), 1)
+        .context("open the node: stop it first if it is running")?;
+    let Opened {
+        core,
+        writer,
+        report,
+        ..
+    } = opened;
+    report.log();
+    let caller: CoordinatorId = "console".parse().context("name the console")?;
+    let mut imported = Vec::new();
+    for mark in states.marks() {
+        let mut context = Context {
+            caller: &caller,
+            reading: clock.read(),
+            rng: &mut OsRng,
+        };
+        let command = mark.command.clone();
+        let outcome = core.handle(&mut context, NodeRequest::SetKeyState { command })?;
+        let reply = match outcome {
+            Outcome::Ready(reply) => reply,
+            Outcome::Pending(pending) => {
+                let committed = core.journal().commit(pending.appended())?;
+                pending.release(&committed)
+            }
+        };
+        let receipt = match reply {
+            Ok(NodeReply::StateSet(receipt)) => Ok(receipt),
+            Ok(_) => anyhow::bail!("the node answered with something else"),
+            Err(refusal) => Err(refusal),
+        };
+        imported.push(Imported {
+            what: format!("{} at sequence {}", mark.change, mark.sequence),
+            receipt,
+        });
+    }
+    let last = core.checkpoint_now(clock.read())?;
+    core.journal().commit(&last)?;
+    drop(writer);
+    Ok(imported)
+}

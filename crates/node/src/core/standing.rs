@@ -1,0 +1,172 @@
+//! Where keys stand by the word of admins (P33, P41).
+//!
+//! Each node holds the states itself and refuses by them alone. A command about a state needs no
+//! trusted clock: it does not expire, and its sequence orders it, so a node that was away for a year
+//! takes it like one that heard of it at once.
+
+use std::sync::Arc;
+
+use quorate_model::{
+    Digest, KeyName, Reason, Refusal, Signature,
+    audit::{Entry, KeyStateChanged},
+    command::{CommandBody, SignedCommand},
+    node_api::NodeReply,
+    standing::{Effect, SetKeyState, StateMark, StateReceipt},
+};
+
+use super::{
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
+    binding::check_id,
+    gate::{self, Admitted},
+    ledger,
+    loaded::unknown,
+    lock,
+};
+use crate::disk::Disk;
+
+/// Refuses to sign with a key that does not stand as active. What is refused here is decided by
+/// admins alone; whether the key is proven is judged elsewhere.
+pub(super) fn check_standing(state: &State, name: &KeyName) -> Result<Result<(), Refusal>, Fatal> {
+    Ok(ledger::standing(&*state.index, name)?
+        .standing
+        .check_signs(name))
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Takes a command about the state of a key, and acknowledges it once it is durable.
+    pub(super) fn set_key_state(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        signed: SignedCommand,
+    ) -> Result<Outcome, Fatal> {
+        let mut subject = Subject {
+            command: Some(signed.digest()),
+            ..Subject::default()
+        };
+        let now = lock(&self.state).clock.elapsed(context.reading);
+        let admitted = match gate::admit(&self.pinned, &signed, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refused(context, subject, refusal),
+        };
+        subject.command_id = Some(admitted.command().id);
+        subject.endorsements = Some(admitted.endorsements());
+        let CommandBody::SetKeyState(set) = &admitted.command().body else {
+            let refusal = Refusal::new(
+                Reason::RequestInvalid,
+                "the command does not change the state of a key",
+            );
+            return self.refused(context, subject, refusal);
+        };
+        subject.key = Some(set.key.clone());
+        if let Err(refusal) = self.check_held(set)? {
+            return self.refused(context, subject, refusal);
+        }
+        let mut state = lock(&self.state);
+        let judged = match check_id(&state, &admitted)? {
+            Ok(()) => ledger::standing(&*state.index, &set.key)?
+                .standing
+                .judge(set, &admitted.digest()),
+            Err(refusal) => Err(refusal),
+        };
+        match judged {
+            Err(refusal) => {
+                drop(state);
+                self.refused(context, subject, refusal)
+            }
+            Ok(Effect::Known) => {
+                let receipt = self.recorded_receipt(&state, set, admitted.digest())?;
+                Ok(Outcome::Ready(receipt.map(NodeReply::StateSet)))
+            }
+            Ok(Effect::Changes) => self.change_state(context, &mut state, &admitted, set, signed),
+        }
+    }
+
+    /// Checks that this node has certified the key that the command names (I4).
+    fn check_held(&self, set: &SetKeyState) -> Result<Result<(), Refusal>, Fatal> {
+        if let Some(key) = self.loaded.get(&set.key) {
+            return Ok(set.check_key(&key.record));
+        }
+        let row = ledger::key(&*lock(&self.state).index, &set.key)?;
+        let Some((_, certificate)) = row.and_then(|row| row.certified) else {
+            return Ok(Err(unknown(&set.key)));
+        };
+        Ok(
+            quorate_proto::certificate::verify(&certificate, &self.pinned)
+                .and_then(|(_, record)| set.check_key(&record)),
+        )
+    }
+
+    fn change_state(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        state: &mut State,
+        admitted: &Admitted,
+        set: &SetKeyState,
+        signed: SignedCommand,
+    ) -> Result<Outcome, Fatal> {
+        let proven =
+            ledger::key(&*state.index, &set.key)?.is_some_and(|row| row.activated.is_some());
+        let mark = StateMark::new(set, signed);
+        let mut standing = ledger::standing(&*state.index, &set.key)?.standing;
+        standing.take(mark.clone());
+        let rule = if set.change.needs_one() {
+            "role:admin"
+        } else {
+            "quorum:lifecycle"
+        };
+        let entry = Entry::KeyStateChanged(KeyStateChanged {
+            judgment: self.judgment(admitted, rule),
+            expires: admitted.command().expires,
+            key: set.key.clone(),
+            key_id: set.key_id,
+            mark,
+            state: standing.state(proven),
+        });
+        let time = state.clock.elapsed(context.reading);
+        let appended = self.record(state, time, vec![entry])?;
+        let receipt = self.receipt(state, set, admitted.digest())?;
+        Ok(Outcome::Pending(Pending {
+            appended,
+            release: Box::new(move |_| Ok(NodeReply::StateSet(receipt))),
+        }))
+    }
+
+    /// The receipt for a command that was heard before: told only once its record is durable.
+    fn recorded_receipt(
+        &self,
+        state: &State,
+        set: &SetKeyState,
+        command: Digest,
+    ) -> Result<Result<StateReceipt, Refusal>, Fatal> {
+        let receipt = self.receipt(state, set, command)?;
+        if self.journal.durable().sequence() < receipt.record {
+            return Ok(Err(Refusal::new(
+                Reason::Overloaded,
+                "the change of state is being written: ask again",
+            )));
+        }
+        Ok(Ok(receipt))
+    }
+
+    fn receipt(
+        &self,
+        state: &State,
+        set: &SetKeyState,
+        command: Digest,
+    ) -> Result<StateReceipt, Fatal> {
+        let row = ledger::standing(&*state.index, &set.key)?;
+        let proven =
+            ledger::key(&*state.index, &set.key)?.is_some_and(|row| row.activated.is_some());
+        Ok(StateReceipt {
+            node: self.me.clone(),
+            key: set.key.clone(),
+            key_id: set.key_id,
+            command,
+            state: row.standing.state(proven),
+            sequence: row.standing.sequence(),
+            record: row.record,
+            signature: Signature([0; 64]),
+        }
+        .sign(&self.identity))
+    }
+}

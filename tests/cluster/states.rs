@@ -1,0 +1,139 @@
+//! States of keys over real processes: nodes that restart, nodes that were away, a coordinator that
+//! knows nothing, and a node's console.
+
+use serde_json::Value;
+
+use crate::harness::{Cluster, Process, program, run, wait_for};
+
+fn sign(cluster: &Cluster) -> crate::harness::Done {
+    cluster.quorate(&["sign", "message", "notes", "--text", "pay"])
+}
+
+fn change(cluster: &Cluster, verb: &str) -> Value {
+    cluster.json(&["key", verb, "notes", "--reason", "a drill"])
+}
+
+fn shown(cluster: &Cluster) -> Value {
+    cluster.json(&["key", "show", "notes"])
+}
+
+fn import(cluster: &Cluster, node: &str, file: &str) -> crate::harness::Done {
+    let config = std::fs::read_to_string(cluster.node_config(node)).unwrap();
+    let value = |name: &str| {
+        let line = config.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let (dir, passphrase) = (value("dir"), value("passphrase_file"));
+    run(program("quorate-node")
+        .args(["import-states", "--dir", &dir])
+        .args(["--passphrase-file", &passphrase, file]))
+}
+
+#[test]
+fn a_suspension_outlives_restarts_and_a_resumption_ends_it() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+
+    let suspended = change(&cluster, "suspend");
+
+    assert_eq!(suspended["state"], "SUSPENDED");
+    assert_eq!(suspended["acknowledged_by"].as_array().unwrap().len(), 3);
+    assert_eq!(suspended["binding"], 2);
+    sign(&cluster).refused(3, "KEY_SUSPENDED");
+    sign(&cluster).refused(3, "a drill");
+
+    let names = ["node-a", "node-b", "node-c"];
+    for name in names {
+        cluster.kill_node(name);
+    }
+    let _nodes: Vec<Process> = names.map(|name| cluster.start_node(name)).into();
+    let _coordinator = cluster.restart_coordinator_with("");
+    wait_for("a coordinator that learned the state", || {
+        (shown(&cluster)["state"] == "SUSPENDED").then_some(())
+    });
+    sign(&cluster).refused(3, "KEY_SUSPENDED");
+    cluster
+        .quorate(&["key", "suspend", "notes", "--reason", "again"])
+        .refused(1, "is SUSPENDED already");
+
+    assert_eq!(change(&cluster, "resume")["state"], "ACTIVE");
+    assert_eq!(sign(&cluster).code, 0);
+    let states = cluster.json(&["key", "states", "notes"]);
+    assert_eq!(states[0]["change"], "resume");
+    assert_eq!(states[0]["sequence"], 2);
+    assert_eq!(states[0]["by"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_node_that_was_away_hears_of_it_from_a_coordinator_or_at_its_console() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    cluster.kill_node("node-c");
+    cluster.wait_for_connected(2);
+
+    let reported = change(&cluster, "compromise");
+    assert_eq!(reported["missing"], serde_json::json!(["node-c"]));
+    let file = cluster.file("notes.states");
+    cluster.json(&["key", "states", "notes", "--out", &file]);
+
+    let done = import(&cluster, "node-c", &file);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(
+        done.stdout.contains("compromise at sequence 1: acted by"),
+        "{}",
+        done.stdout
+    );
+    let again = import(&cluster, "node-c", &file);
+    assert!(again.stdout.contains("is COMPROMISED"), "{}", again.stdout);
+
+    let _node = cluster.start_node("node-c");
+    cluster.wait_for_connected(3);
+    sign(&cluster).refused(3, "KEY_COMPROMISED");
+    cluster
+        .quorate(&["key", "resume", "notes", "--reason", "no"])
+        .refused(1, "STATE_OUTDATED");
+    cluster
+        .quorate(&["key", "address", "notes", "--attested"])
+        .refused(3, "KEY_COMPROMISED");
+}
+
+#[test]
+fn what_is_no_state_changes_nothing_at_a_console() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    change(&cluster, "suspend");
+    let file = cluster.file("notes.states");
+    cluster.json(&["key", "states", "notes", "--out", &file]);
+    let garbage = cluster.file("garbage.states");
+    std::fs::write(&garbage, b"garbage").unwrap();
+    let forged = cluster.file("forged.states");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 10;
+    bytes[last] ^= 1;
+    std::fs::write(&forged, bytes).unwrap();
+
+    import(&cluster, "node-a", &file).refused(1, "stop it first");
+    cluster.kill_node("node-a");
+    import(&cluster, "node-a", &garbage).refused(1, "expected a file");
+    let done = import(&cluster, "node-a", &forged);
+    assert_eq!(done.code, 1, "{}", done.stdout);
+    assert!(
+        done.stdout.contains("ENDORSEMENT_INVALID"),
+        "{}",
+        done.stdout
+    );
+    cluster
+        .quorate(&["key", "states", "demo-taproot", "--out", &file])
+        .refused(2, "nobody changed the state");
+    cluster
+        .quorate(&["key", "suspend", "notes", "--reason", ""])
+        .refused(1, "needs a reason");
+    cluster
+        .quorate(&[
+            "command",
+            "approve",
+            "5e7a1c94-8b2d-4f36-9a0e-d3c6b1f4e827",
+            "--yes",
+        ])
+        .refused(1, "COMMAND_UNKNOWN");
+}
