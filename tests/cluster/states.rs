@@ -18,15 +18,10 @@ fn shown(cluster: &Cluster) -> Value {
 }
 
 fn import(cluster: &Cluster, node: &str, file: &str) -> crate::harness::Done {
-    let config = std::fs::read_to_string(cluster.node_config(node)).unwrap();
-    let value = |name: &str| {
-        let line = config.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split('"').nth(1).unwrap().to_owned()
-    };
-    let (dir, passphrase) = (value("dir"), value("passphrase_file"));
     run(program("quorate-node")
-        .args(["import-states", "--dir", &dir])
-        .args(["--passphrase-file", &passphrase, file]))
+        .args(["import-states", "--config"])
+        .arg(cluster.node_config(node))
+        .arg(file))
 }
 
 #[test]
@@ -67,7 +62,7 @@ fn a_suspension_outlives_restarts_and_a_resumption_ends_it() {
 #[test]
 fn a_node_that_was_away_hears_of_it_from_a_coordinator_or_at_its_console() {
     let cluster = Cluster::start(&[]);
-    cluster.create_key("notes", "bip340", "messages");
+    cluster.create_key("notes", "bip340", "transactions,messages");
     cluster.kill_node("node-c");
     cluster.wait_for_connected(2);
 
@@ -92,9 +87,10 @@ fn a_node_that_was_away_hears_of_it_from_a_coordinator_or_at_its_console() {
     cluster
         .quorate(&["key", "resume", "notes", "--reason", "no"])
         .refused(1, "STATE_OUTDATED");
-    cluster
-        .quorate(&["key", "address", "notes", "--attested"])
-        .refused(3, "KEY_COMPROMISED");
+    for more in [&[][..], &["--attested"]] {
+        let address = [&["key", "address", "notes"], more].concat();
+        cluster.quorate(&address).refused(3, "KEY_COMPROMISED");
+    }
 }
 
 #[test]

@@ -255,6 +255,7 @@ impl Client {
         path: &DerivationPath,
         kind: AddressKind,
     ) -> Result<AttestedAddress, ClientError> {
+        key.check_receives()?;
         let claim = address::derive(key, path, kind)?;
         let query = AddressQuery {
             key: claim.key.clone(),

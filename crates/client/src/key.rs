@@ -172,6 +172,16 @@ impl CertifiedKey {
         &self.0.verifiers
     }
 
+    /// Refuses to show an address of a key that was deactivated or reported as compromised: nothing
+    /// would ever spend from it again.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyDeactivated`] or [`Reason::KeyCompromised`].
+    pub fn check_receives(&self) -> Result<(), Refusal> {
+        self.0.standing.check_receives(&self.record().name)
+    }
+
     /// The public key of a child (P26), encoded like the group key.
     pub fn child_key(&self, path: &DerivationPath) -> Result<Vec<u8>, VerificationError> {
         verify::child(self.record(), path)

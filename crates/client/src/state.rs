@@ -26,6 +26,52 @@ pub struct Acknowledged {
 }
 
 impl Acknowledged {
+    /// Checks every receipt, and counts who is missing and how many bind by itself.
+    fn verify(
+        record: &KeyRecord,
+        roster: &PinnedRoster,
+        prepared: &Prepared,
+        view: &CommandView,
+    ) -> Result<Self, VerificationError> {
+        let other = VerificationError::OtherOutcome;
+        let CommandBody::SetKeyState(set) = &prepared.command().body else {
+            return Err(other("the command changes no state"));
+        };
+        let Some(CommandOutcome::KeyStateSet(outcome)) = &view.outcome else {
+            return Err(other("it is not one of a change of state"));
+        };
+        let holders = record.participants.len();
+        let mut acting = BTreeSet::new();
+        for receipt in &outcome.receipts {
+            let is_holder = record.index_of(&receipt.node).is_some();
+            let holds = receipt
+                .verify(roster, &receipt.node, set, &prepared.digest())
+                .is_ok();
+            if !is_holder || !holds || !acting.insert(receipt.node.clone()) {
+                return Err(VerificationError::BadReceipt(receipt.node.clone()));
+            }
+        }
+        let binding = holders
+            .saturating_sub(usize::from(record.threshold))
+            .saturating_add(1);
+        let missing = record
+            .participants
+            .iter()
+            .map(|p| &p.node)
+            .filter(|node| !acting.contains(*node))
+            .cloned()
+            .collect();
+        Ok(Self {
+            outcome: StateOutcome {
+                key: record.name.clone(),
+                binding: u16::try_from(binding).unwrap_or(u16::MAX),
+                receipts: outcome.receipts.clone(),
+                missing,
+            },
+            holders,
+        })
+    }
+
     /// The holders that act by the change.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeId> {
         self.outcome.receipts.iter().map(|receipt| &receipt.node)
@@ -144,44 +190,12 @@ impl Client {
         prepared: &Prepared,
         view: &CommandView,
     ) -> Result<Acknowledged, ClientError> {
-        let other = |what| ClientError::from(VerificationError::OtherOutcome(what));
-        let CommandBody::SetKeyState(set) = &prepared.command().body else {
-            return Err(other("the command changes no state"));
-        };
-        let Some(CommandOutcome::KeyStateSet(outcome)) = &view.outcome else {
-            return Err(other("it is not one of a change of state"));
-        };
-        let record = key.record();
-        let holders = record.participants.len();
-        let mut acting = BTreeSet::new();
-        for receipt in &outcome.receipts {
-            let is_holder = record.index_of(&receipt.node).is_some();
-            let holds = receipt
-                .verify(self.roster(), &receipt.node, set, &prepared.digest())
-                .is_ok();
-            if !is_holder || !holds || !acting.insert(receipt.node.clone()) {
-                return Err(VerificationError::BadReceipt(receipt.node.clone()).into());
-            }
-        }
-        let binding = holders
-            .saturating_sub(usize::from(record.threshold))
-            .saturating_add(1);
-        let missing = record
-            .participants
-            .iter()
-            .map(|p| &p.node)
-            .filter(|node| !acting.contains(*node))
-            .cloned()
-            .collect();
-        Ok(Acknowledged {
-            outcome: StateOutcome {
-                key: record.name.clone(),
-                binding: u16::try_from(binding).unwrap_or(u16::MAX),
-                receipts: outcome.receipts.clone(),
-                missing,
-            },
-            holders,
-        })
+        Ok(Acknowledged::verify(
+            key.record(),
+            self.roster(),
+            prepared,
+            view,
+        )?)
     }
 
     /// A command that waits for the words of more principals, decoded from its exact bytes.
@@ -231,3 +245,6 @@ impl Client {
         self.transport().endorse(awaiting.command.id, &word).await
     }
 }
+
+#[cfg(test)]
+mod tests;

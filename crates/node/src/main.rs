@@ -58,6 +58,18 @@ struct Unseal {
     key_file: Option<PathBuf>,
 }
 
+impl Unseal {
+    /// What the command line says, or else the configuration.
+    fn or_of(&self, config: &NodeConfig) -> Self {
+        let either =
+            |said: &Option<PathBuf>, kept: &Option<PathBuf>| said.clone().or_else(|| kept.clone());
+        Self {
+            passphrase_file: either(&self.passphrase_file, &config.passphrase_file),
+            key_file: either(&self.key_file, &config.key_file),
+        }
+    }
+}
+
 #[derive(Args)]
 struct Place {
     /// The node's directory.
@@ -123,8 +135,14 @@ struct Run {
 
 #[derive(Args)]
 struct ImportStates {
+    /// The node's directory.
+    #[arg(long, required_unless_present = "config")]
+    dir: Option<PathBuf>,
+    /// The configuration file that the node runs with; flags override it.
+    #[arg(long)]
+    config: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    unseal: Unseal,
     /// The file.
     file: PathBuf,
 }
@@ -182,9 +200,15 @@ fn pin(pin: &Pin) -> Result<()> {
 
 fn import_states(import: &ImportStates) -> Result<()> {
     let states = console::read_states(&import.file)?;
-    let source = source(&import.place.unseal, false)?;
+    let config = match &import.config {
+        Some(path) => NodeConfig::read(path)?,
+        None => NodeConfig::default(),
+    };
+    let dir = import.dir.as_ref().or(config.dir.as_ref());
+    let dir = dir.context("no directory: name it with --dir")?;
+    let source = source(&import.unseal.or_of(&config), false)?;
     let mut refused = 0usize;
-    for one in console::import_states(&import.place.dir, &source, &states)? {
+    for one in console::import_states(dir, &source, &states)? {
         match one.receipt {
             Ok(receipt) => println!(
                 "{}: acted by, key \"{}\" is {} (record {})",
@@ -214,14 +238,7 @@ fn run(arguments: Run) -> Result<()> {
     config.metrics = arguments.metrics.or(config.metrics);
     config.log_format = arguments.log_format.unwrap_or(config.log_format);
     config.check()?;
-    let unseal = Unseal {
-        passphrase_file: arguments
-            .unseal
-            .passphrase_file
-            .or(config.passphrase_file.clone()),
-        key_file: arguments.unseal.key_file.or(config.key_file.clone()),
-    };
-    let source = source(&unseal, false)?;
+    let source = source(&arguments.unseal.or_of(&config), false)?;
     let options = RunOptions {
         confirm_clock: arguments.confirm_clock,
         exit_with_parent: arguments.exit_with_parent,

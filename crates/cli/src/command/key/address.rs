@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use quorate_client::{
-    CertifiedKey,
+    CertifiedKey, ClientError,
     model::{DerivationPath, NodeId, Refusal},
 };
 use quorate_intent::{AddressKind, AddressType, Network, address_of_kind, address_type};
@@ -67,6 +67,7 @@ impl Address {
         }
         let client = context.connect_to_read().await?;
         let key = client.key(&self.key.reference()).await?;
+        key.check_receives().map_err(ClientError::from)?;
         let kind = self.kind(&key)?;
         let mut value = Map::new();
         let mut add = |field: &str, shown: Value| value.insert(field.to_owned(), shown);
