@@ -219,7 +219,7 @@ fn generate(roster: &PinnedRoster, create: &CreateKey, command: Digest) -> Vec<D
         cluster: roster.cluster(),
         roster: roster.hash(),
         key: create.key.clone(),
-        source_epoch: None,
+        source: None,
         target_epoch: Epoch(1),
         threshold: 2,
         participants: participants_of(&create.nodes),

@@ -90,6 +90,12 @@ impl PreparedStatement {
             .finish()
     }
 
+    /// The hash that names the certificate of this statement. It leaves signatures out, so that
+    /// one set of statements has one name.
+    pub fn certificate_hash(&self) -> Digest {
+        digest_of(Tag::Commit, self.digest().as_bytes())
+    }
+
     /// Signs the statement as a holder.
     pub fn sign(&self, key: &ed25519_dalek::SigningKey) -> Signature {
         sign_digest(key, &self.digest())
@@ -141,10 +147,9 @@ impl CommitCertificate {
         wire::decode(bytes).map_err(|error| violation(&error.to_string()))
     }
 
-    /// The hash that names a certificate. It leaves signatures out, so that one set of statements
-    /// has one name.
+    /// The hash that names a certificate; see [`PreparedStatement::certificate_hash`].
     pub fn hash(&self) -> Digest {
-        digest_of(Tag::Commit, self.statement.digest().as_bytes())
+        self.statement.certificate_hash()
     }
 
     /// Checks a certificate of a key's birth in full (P20): endorsements under the pinned roster;
@@ -196,7 +201,7 @@ impl CommitCertificate {
         let bound = binding.cluster == pinned.cluster()
             && binding.roster == pinned.hash()
             && binding.key == create.key
-            && binding.source_epoch.is_none()
+            && binding.source.is_none()
             && binding.target_epoch == statement.epoch
             && binding.threshold == create.threshold
             && binding.participants == participants

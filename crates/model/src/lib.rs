@@ -36,5 +36,5 @@ pub use path::DerivationPath;
 pub use payload::{Payload, PayloadKind};
 pub use refusal::{Reason, Refusal};
 pub use scheme::{KeyPurpose, Purposes, Scheme};
-pub use session::{SessionBinding, SessionPreimage};
+pub use session::{SessionBinding, SessionPreimage, SessionSource};
 pub use tagged::{Tag, Tagged};

@@ -10,8 +10,8 @@ use proptest::{
 use quorate_model::{
     CommandId, CoordinatorId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, KeyRecord,
     KeyState, NodeId, Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId,
-    Purposes, Reason, Refusal, Scheme, SessionBinding, SessionPreimage, Signature, TicketId,
-    UnixMillis,
+    Purposes, Reason, Refusal, Scheme, SessionBinding, SessionPreimage, SessionSource, Signature,
+    TicketId, UnixMillis,
     certificate::{KeyEvidence, PreparedStatement},
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     node_api::{
@@ -25,6 +25,7 @@ use quorate_model::{
     },
     path::{FIRST_HARDENED, MAX_STEPS},
     roster::{Role, RosterSignature, SignedRoster},
+    session::Dealer,
     share::{
         Commitments, SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareRequest, ShareStatement,
         Ticket, TicketBatch,
@@ -443,6 +444,21 @@ fn participants() -> impl Strategy<Value = Vec<Participant>> {
     )
 }
 
+fn session_source() -> impl Strategy<Value = SessionSource> {
+    let dealer = (index(), index()).prop_map(|(index, source_index)| Dealer {
+        index,
+        source_index,
+    });
+    (epoch(), digest(), vec(dealer, 0..4), any::<u16>()).prop_map(
+        |(epoch, certificate, dealers, receivers)| SessionSource {
+            epoch,
+            certificate,
+            dealers,
+            receivers,
+        },
+    )
+}
+
 fn prepared() -> impl Strategy<Value = Prepared> {
     let binding = (
         (
@@ -450,20 +466,20 @@ fn prepared() -> impl Strategy<Value = Prepared> {
             digest(),
             digest(),
             named::<KeyName>(),
-            option::of(epoch()),
+            option::of(session_source()),
             epoch(),
         ),
         (any::<u16>(), participants(), digest(), any::<u32>()),
     )
         .prop_map(
-            |((protocol, cluster, roster, key, source_epoch, target_epoch), rest)| {
+            |((protocol, cluster, roster, key, source, target_epoch), rest)| {
                 let (threshold, participants, command, payload_index) = rest;
                 SessionBinding {
                     protocol,
                     cluster,
                     roster,
                     key,
-                    source_epoch,
+                    source,
                     target_epoch,
                     threshold,
                     participants,

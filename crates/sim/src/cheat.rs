@@ -402,7 +402,7 @@ impl Puppets {
                 cluster: people.pinned.cluster(),
                 roster: people.pinned.hash(),
                 key: create.key.clone(),
-                source_epoch: None,
+                source: None,
                 target_epoch: *epoch,
                 threshold: create.threshold,
                 participants,

@@ -294,7 +294,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 cluster: self.pinned.cluster(),
                 roster: self.pinned.hash(),
                 key: create.key.clone(),
-                source_epoch: None,
+                source: None,
                 target_epoch: epoch,
                 threshold: create.threshold,
                 participants,

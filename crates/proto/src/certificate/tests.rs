@@ -157,7 +157,7 @@ fn certificate(pinned: &PinnedRoster, command: &Command) -> CommitCertificate {
             cluster: pinned.cluster(),
             roster: pinned.hash(),
             key: create.key.clone(),
-            source_epoch: None,
+            source: None,
             target_epoch: Epoch(1),
             threshold: create.threshold,
             participants: participants.clone(),

@@ -65,7 +65,7 @@ impl Setup {
         }
         if binding.threshold != self.threshold
             || binding.participants.len() != usize::from(self.count)
-            || binding.source_epoch.is_some()
+            || binding.source.is_some()
             || binding.payload_index != 0
         {
             return Err(SetupError::Binding);

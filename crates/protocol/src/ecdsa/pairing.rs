@@ -150,7 +150,7 @@ pub fn start(
     if binding.key != place.key
         || binding.target_epoch != place.epoch
         || binding.threshold != place.threshold
-        || binding.source_epoch.is_some()
+        || binding.source.is_some()
     {
         return Err(SetupError::Binding);
     }

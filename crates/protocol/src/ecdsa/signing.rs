@@ -215,7 +215,7 @@ fn check_binding(binding: &SessionBinding, share: &KeyShare) -> Result<(), Setup
     if binding.key != place.key
         || binding.target_epoch != place.epoch
         || binding.threshold != place.threshold
-        || binding.source_epoch.is_some()
+        || binding.source.is_some()
     {
         return Err(SetupError::Binding);
     }

@@ -497,7 +497,7 @@ impl FakeNode {
                 cluster: self.pinned.cluster(),
                 roster: self.pinned.hash(),
                 key: create.key.clone(),
-                source_epoch: None,
+                source: None,
                 target_epoch: epoch,
                 threshold: create.threshold,
                 participants,

@@ -249,7 +249,7 @@ pub(super) fn key_view(
             cluster: pinned.cluster(),
             roster: pinned.hash(),
             key: create.key.clone(),
-            source_epoch: None,
+            source: None,
             target_epoch: Epoch(1),
             threshold: 2,
             participants: participants.clone(),

@@ -199,7 +199,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 cluster: self.pinned.cluster(),
                 roster: self.pinned.hash(),
                 key: record.name.clone(),
-                source_epoch: None,
+                source: None,
                 target_epoch: record.epoch,
                 threshold: record.threshold,
                 participants: facts.participants.clone(),

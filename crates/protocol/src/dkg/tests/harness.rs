@@ -55,7 +55,7 @@ pub(crate) fn binding(scheme: Scheme, threshold: u16, count: u16) -> SessionBind
         cluster: Digest::new([1; 32]),
         roster: Digest::new([2; 32]),
         key: "treasury".parse().unwrap(),
-        source_epoch: None,
+        source: None,
         target_epoch: Epoch(1),
         threshold,
         participants: PartyIndex::first(count)

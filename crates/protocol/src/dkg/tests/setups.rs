@@ -56,7 +56,14 @@ fn a_binding_of_another_key_is_refused() {
     assert_eq!(refusal(|setup| setup.threshold = 3), SetupError::Binding);
     assert_eq!(refusal(|setup| setup.count = 2), SetupError::Binding);
     assert_eq!(
-        refusal(|setup| setup.binding.source_epoch = Some(Epoch(1))),
+        refusal(
+            |setup| setup.binding.source = Some(quorate_model::SessionSource {
+                epoch: Epoch(1),
+                certificate: quorate_model::Digest::ZERO,
+                dealers: Vec::new(),
+                receivers: 3
+            })
+        ),
         SetupError::Binding
     );
     assert_eq!(

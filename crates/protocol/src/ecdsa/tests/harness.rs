@@ -119,7 +119,7 @@ impl Holders {
             cluster: Digest::new([1; 32]),
             roster: Digest::new([2; 32]),
             key: "treasury".parse().unwrap(),
-            source_epoch: None,
+            source: None,
             target_epoch: Epoch(1),
             threshold: self.threshold,
             participants: parties

@@ -62,7 +62,17 @@ fn foreign_bindings() -> Vec<(Change, SetupError)> {
         ),
         (|b| b.key = "other".parse().unwrap(), SetupError::Binding),
         (|b| b.target_epoch = Epoch(2), SetupError::Binding),
-        (|b| b.source_epoch = Some(Epoch(1)), SetupError::Binding),
+        (
+            |b| {
+                b.source = Some(quorate_model::SessionSource {
+                    epoch: Epoch(1),
+                    certificate: quorate_model::Digest::ZERO,
+                    dealers: Vec::new(),
+                    receivers: 3,
+                })
+            },
+            SetupError::Binding,
+        ),
         (|b| b.threshold = 2, SetupError::Binding),
         (|b| b.participants.reverse(), SetupError::Participants),
         (
