@@ -43,6 +43,8 @@ pub enum Fault {
     InvalidSignature,
     /// The two ends of a pairing come from different set-ups; neither can be named.
     PairingMismatch,
+    /// Dealt something else than its part of the key that is reshared.
+    WrongConstant,
 }
 
 impl Fault {
@@ -65,6 +67,7 @@ impl Fault {
             Self::FailedCheck => "failed a consistency check of a multiplication",
             Self::InvalidSignature => "every check passed, and the signature does not hold",
             Self::PairingMismatch => "the two ends of a pairing differ",
+            Self::WrongConstant => "dealt another secret than its share of the key",
         }
     }
 }

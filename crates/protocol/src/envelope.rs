@@ -32,6 +32,8 @@ pub enum ProtocolId {
     EcdsaPairing,
     /// ECDSA signing, version 1.
     EcdsaSigning,
+    /// Resharing, version 1.
+    Reshare,
 }
 
 impl ProtocolId {
@@ -41,6 +43,7 @@ impl ProtocolId {
             Self::Dkg => "dkg/1",
             Self::EcdsaPairing => "ecdsa-pairing/1",
             Self::EcdsaSigning => "ecdsa-signing/1",
+            Self::Reshare => "reshare/1",
         }
     }
 }

@@ -7,9 +7,11 @@
 //! that is what each check here is for.
 
 mod complaint;
+mod constant;
 mod signature_share;
 
 pub use complaint::Complaint;
+pub use constant::ConstantProof;
 pub use signature_share::{BadShare, SigningFacts};
 
 use std::collections::BTreeMap;
@@ -23,12 +25,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     abort::Fault,
-    dkg::{
-        checks::{
-            check_commit, check_echo, check_hello, check_reveal, check_sealed, follows, stands_in,
-        },
+    ceremony::{
+        checks::{check_commit, check_echo, check_hello, check_reveal, check_sealed, follows},
         round,
-        terms::{Terms, is_well_shaped, scheme_of},
+        terms::{Terms, is_hello, is_well_shaped, protocol_id, scheme_of},
     },
     envelope::{Envelope, Header, ProtocolId, SignedHeader},
     suite::{Curve, Edwards, Secp},
@@ -97,6 +97,8 @@ pub enum Evidence {
         /// The other.
         second: SignedHeader,
     },
+    /// A package whose constant term is not its dealer's part of the key that is reshared (P27).
+    WrongConstant(Box<ConstantProof>),
 }
 
 /// What a verifier knows by itself.
@@ -146,6 +148,9 @@ pub enum NotProven {
     /// The verifier was not given what a signature share must be checked against.
     #[error("check a signature share without its key and message")]
     FactsMissing,
+    /// The source beside the statement is not what its session reshares.
+    #[error("match the source of the evidence with its session")]
+    OtherSource,
     /// The signing facts are of another key or epoch than the statement.
     #[error("check a signature share against the facts of another")]
     OtherFacts,
@@ -179,6 +184,7 @@ impl Evidence {
             | Self::Contradiction { session, .. }
             | Self::FalseReveal { session, .. } => Some(session),
             Self::BadSubShare(complaint) => Some(&complaint.session),
+            Self::WrongConstant(proof) => Some(&proof.session),
             Self::BadSignatureShare(_) | Self::TwoStatements { .. } => None,
         }
     }
@@ -205,6 +211,9 @@ impl Evidence {
             } => Session::read(session, facts)?.false_reveal(commit, reveal),
             Self::BadSubShare(complaint) => {
                 Session::read(&complaint.session, facts)?.complaint(complaint)
+            }
+            Self::WrongConstant(proof) => {
+                Session::read(&proof.session, facts)?.wrong_constant(proof)
             }
             Self::BadSignatureShare(share) => share.verify(facts),
             Self::TwoStatements {
@@ -296,12 +305,7 @@ fn malformed(
             return Err(NotProven::Session);
         }
         signed(&identity_keys(session, facts)?, envelope)?;
-        if !stands_in(
-            header,
-            &session.binding.provisional_id(),
-            round::HELLO,
-            None,
-        ) {
+        if !is_hello(&session.binding, header) {
             return Err(NotProven::Statement);
         }
         check_hello(&session.binding, envelope).err()
@@ -309,7 +313,7 @@ fn malformed(
         let read = Session::read(session, facts)?;
         signed(&read.keys, envelope)?;
         let recipient = header.recipient.filter(|_| header.round == round::SHARE);
-        if !stands_in(header, &read.terms.session, header.round, recipient) {
+        if !read.terms.place(header, header.round, recipient) {
             return Err(NotProven::Statement);
         }
         match header.round {
@@ -355,7 +359,7 @@ impl Session {
     }
 
     fn stands(&self, header: &Header, round: u8) -> Result<(), NotProven> {
-        if stands_in(header, &self.terms.session, round, None) {
+        if self.terms.place(header, round, None) {
             Ok(())
         } else {
             Err(NotProven::Statement)
@@ -373,7 +377,7 @@ impl Session {
         self.signed_header(second)?;
         let header = &first.header;
         if header.session != self.terms.session
-            || header.protocol != ProtocolId::Dkg
+            || header.protocol != protocol_id(self.terms.binding())
             || !header.same_place(&second.header)
         {
             return Err(NotProven::Statement);
@@ -409,9 +413,10 @@ impl Session {
             _ => return Err(NotProven::Statement),
         };
         self.stands(&echo.header, echo.header.round)?;
-        let session = &self.terms.session;
         if echo.header.sender != later.header.sender
-            || !stands_in(&later.header, session, later.header.round, recipient)
+            || !self
+                .terms
+                .place(&later.header, later.header.round, recipient)
         {
             return Err(NotProven::Statement);
         }

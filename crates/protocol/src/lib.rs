@@ -7,7 +7,9 @@
 //! - [`envelope`]: protocol messages between nodes, signed, and sealed where they are secret.
 //! - [`rounds`]: what every round of every protocol is made of.
 //! - [`sharing`]: polynomials, their commitments, and the public sharing that follows from them.
+//! - [`ceremony`]: the rounds in which a secret is shared.
 //! - [`dkg`]: the birth of a key.
+//! - [`reshare`]: every change of its holders.
 //! - [`ecdsa`]: threshold ECDSA, behind a trait.
 //! - [`frost`]: nonces, signature shares and their aggregation.
 //! - [`verify`]: second opinions on signatures, by code that had no part in making them.
@@ -19,6 +21,7 @@
 )]
 
 pub mod abort;
+pub mod ceremony;
 pub mod derivation;
 pub mod dkg;
 pub mod ecdsa;
@@ -26,6 +29,7 @@ pub mod envelope;
 pub mod evidence;
 pub mod frost;
 pub mod possession;
+pub mod reshare;
 pub mod rounds;
 pub mod sharing;
 pub mod suite;

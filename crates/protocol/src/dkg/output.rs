@@ -2,7 +2,11 @@
 
 use quorate_model::{Digest, Scheme, SessionPreimage};
 
-use crate::sharing::SigningShare;
+use crate::{
+    abort::Abort,
+    ceremony::{Outcome, Output, Sharing},
+    sharing::SigningShare,
+};
 
 /// A new key as one of its holders has it. All but the share is public, and the same for all.
 #[derive(Debug)]
@@ -24,4 +28,29 @@ pub struct DkgOutput {
     pub session: SessionPreimage,
     /// The hash of everything that was said to everybody.
     pub transcript: Digest,
+}
+
+impl Output for DkgOutput {
+    fn conclude(Outcome { share, sharing }: Outcome) -> Result<Self, Abort> {
+        let share = share.ok_or(Abort::Invariant("everybody receives when a key is born"))?;
+        let Sharing {
+            scheme,
+            threshold,
+            group_key,
+            verifying_shares,
+            chain_code,
+            session,
+            transcript,
+        } = sharing;
+        Ok(Self {
+            share,
+            scheme,
+            threshold,
+            group_key,
+            verifying_shares,
+            chain_code,
+            session,
+            transcript,
+        })
+    }
 }

@@ -1,12 +1,23 @@
 //! What a run starts from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use quorate_model::{PartyIndex, Scheme, SessionBinding};
+use rand_core::CryptoRngCore;
 
-use super::terms::{is_well_shaped, parties, protocol_name};
-use crate::suite::UnknownCurve;
+use super::{Machine, protocol_name};
+use crate::{
+    ceremony::{
+        HelloState,
+        machine::{Deals, begin},
+        party::{Party, are_identities},
+        terms::is_well_shaped,
+    },
+    envelope::Envelope,
+    sharing::Polynomial,
+    suite::{Curve, UnknownCurve},
+};
 
 /// What a party knows before a run. All of it comes from the command, the roster and the node's own
 /// records, none of it from the wire (P5).
@@ -54,7 +65,7 @@ pub enum SetupError {
 }
 
 impl Setup {
-    pub(super) fn check(&self, own_key: &VerifyingKey) -> Result<(), SetupError> {
+    fn check(&self, own_key: &VerifyingKey) -> Result<(), SetupError> {
         let protocol = protocol_name(self.scheme).ok_or(UnknownCurve(self.scheme))?;
         let binding = &self.binding;
         if binding.protocol != protocol {
@@ -73,17 +84,27 @@ impl Setup {
         if self.roster_key_of.get(&self.me) != Some(own_key) {
             return Err(SetupError::NotParticipant);
         }
-        let distinct: BTreeSet<_> = self
-            .roster_key_of
-            .values()
-            .map(VerifyingKey::to_bytes)
-            .collect();
-        if !self.roster_key_of.keys().copied().eq(parties(binding))
-            || distinct.len() != self.roster_key_of.len()
-            || self.roster_key_of.values().any(VerifyingKey::is_weak)
-        {
+        if !are_identities(&self.roster_key_of, binding) {
             return Err(SetupError::IdentityKeys);
         }
         Ok(())
     }
+}
+
+/// Begins a run: the machine, and this party's hello.
+pub fn start(
+    setup: Setup,
+    state: HelloState,
+    key: &SigningKey,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<(Machine, Envelope), SetupError> {
+    setup.check(&key.verifying_key())?;
+    let threshold = setup.threshold;
+    let deals = match Curve::of(setup.scheme)? {
+        Curve::Secp => Deals::Secp(Some(Polynomial::random(threshold, rng))),
+        Curve::Edwards => Deals::Edwards(Some(Polynomial::random(threshold, rng))),
+    };
+    let party = Party::new(setup.me, setup.roster_key_of, setup.binding, None);
+    begin(party, deals, state, key, rng)
+        .map_err(|_| SetupError::Invariant("a hello needs nothing but the binding"))
 }

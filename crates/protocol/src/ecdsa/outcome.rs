@@ -4,7 +4,7 @@ use quorate_model::{Digest, PartyIndex};
 
 use crate::{
     abort::{Abort, Fault},
-    dkg::Rejected,
+    ceremony::Rejected,
     ecdsa::engine::Failure,
     envelope::Envelope,
 };

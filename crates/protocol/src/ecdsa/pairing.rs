@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     abort::{Abort, Fault},
-    dkg::{
+    ceremony::{
         HelloState,
         terms::{agreed, view},
     },

@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     abort::{Abort, Fault},
-    dkg::{HelloState, Rejected, terms::view},
+    ceremony::{HelloState, Rejected, terms::view},
     ecdsa::{
         engine::{Messages, SecretBytes},
         terms::{Hello, SealedBody, Terms},

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     abort::{Abort, Fault},
-    dkg::HelloState,
+    ceremony::HelloState,
     envelope::{Envelope, ProtocolId},
     rounds::Inbox,
     verify,

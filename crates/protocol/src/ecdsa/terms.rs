@@ -7,7 +7,7 @@ use quorate_model::{Digest, Nonce32, PartyIndex, SessionBinding, SessionPreimage
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_HOLDERS, SetupError};
-use crate::{dkg::HelloState, envelope::ProtocolId};
+use crate::{ceremony::HelloState, envelope::ProtocolId};
 
 /// The first message of a party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{Blamed, NotProven, Session};
 use crate::{
     abort::Fault,
-    dkg::{
-        checks::{check_hello, check_sealed, check_share, committed_polynomial, stands_in},
+    ceremony::{
+        checks::{check_hello, check_sealed, check_share, committed_polynomial},
         round,
-        terms::view,
+        terms::{is_hello, view},
     },
     envelope::{Envelope, SessionSecretKey, SignedHeader},
     suite::{Curve, Edwards, Secp, Suite},
@@ -71,12 +71,8 @@ impl Session {
         self.signed_header(commit)?;
         self.broadcast(reveal, round::REVEAL)?;
         self.stands(&commit.header, round::COMMIT)?;
-        if !stands_in(
-            &share.header,
-            &self.terms.session,
-            round::SHARE,
-            Some(accuser),
-        ) || commit.header.sender != dealer
+        if !self.terms.place(&share.header, round::SHARE, Some(accuser))
+            || commit.header.sender != dealer
             || reveal.header.sender != dealer
         {
             return Err(NotProven::Statement);
@@ -104,11 +100,9 @@ impl Session {
         } = complaint;
         let (dealer, accuser) = (share.header.sender, share.header.recipient);
         super::signed(&self.keys, hello)?;
-        let binding = &self.terms.preimage.binding;
+        let binding = self.terms.binding();
         let provisional = binding.provisional_id();
-        if !stands_in(&hello.header, &provisional, round::HELLO, None)
-            || Some(hello.header.sender) != accuser
-        {
+        if !is_hello(binding, &hello.header) || Some(hello.header.sender) != accuser {
             return Err(NotProven::Statement);
         }
         let mut named = self.terms.parties().zip(hellos);

@@ -3,13 +3,15 @@
 
 use quorate_model::{Digest, PartyIndex};
 
-use super::{
-    super::messages::{Commit, Echo, Hello, Package, Reveal, Share, decode, encode},
-    super::terms::view,
-    harness::{Cluster, assert_all_blame, assert_blameless, assert_blames, facts, identity, party},
+use super::harness::{
+    Cluster, assert_all_blame, assert_blameless, assert_blames, facts, identity, party,
 };
 use crate::{
     Fault,
+    ceremony::{
+        messages::{Commit, Echo, Hello, Package, Reveal, Share, decode, encode},
+        terms::view,
+    },
     dkg::{Advance, round},
     envelope::{Envelope, Slot, seal},
     evidence::{Evidence, NotProven},
@@ -27,6 +29,7 @@ fn package_of(cluster: &mut Cluster, dealer: u16, polynomial: &Polynomial<Secp>)
     let proof =
         ProofOfKnowledge::prove(&session, party(dealer), polynomial, &mut cluster.rng).unwrap();
     let commitments = polynomial.commit().encode().unwrap();
+    let proof = Some(proof);
     Reveal {
         package: Package { commitments, proof },
         opening: cluster.random(),
@@ -104,8 +107,13 @@ fn the_identity_as_a_commitment_names_its_dealer() {
 }
 
 #[test]
-fn a_proof_of_another_dealer_session_or_term_names_its_dealer() {
-    let foreign: [fn(&mut Cluster) -> Reveal; 3] = [
+fn no_proof_or_that_of_another_dealer_session_or_term_names_its_dealer() {
+    let foreign: [fn(&mut Cluster) -> Reveal; 4] = [
+        |cluster| {
+            let mut reveal = honest_package(cluster, 2, 2);
+            reveal.package.proof = None;
+            reveal
+        },
         |cluster| honest_package(cluster, 3, 2),
         |cluster| {
             let polynomial = Polynomial::<Secp>::random(2, &mut cluster.rng);
@@ -113,6 +121,7 @@ fn a_proof_of_another_dealer_session_or_term_names_its_dealer() {
             let proof =
                 ProofOfKnowledge::prove(&session, party(2), &polynomial, &mut cluster.rng).unwrap();
             let commitments = polynomial.commit().encode().unwrap();
+            let proof = Some(proof);
             Reveal {
                 package: Package { commitments, proof },
                 opening: [0; 32],

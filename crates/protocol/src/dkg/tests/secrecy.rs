@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 
 use quorate_model::PartyIndex;
 
-use super::{
-    super::messages::{Hello, Share, decode},
-    harness::{Cluster, identity, party},
-};
+use super::harness::{Cluster, identity, party};
 use crate::{
+    ceremony::messages::{Hello, Share, decode},
     dkg::round,
     envelope::{Envelope, OpenError, SessionSecretKey, open},
     sharing::check_public_sharing,
@@ -55,7 +53,7 @@ fn a_revealed_session_key_opens_the_share_of_its_sender_and_no_other() {
         .unwrap()
         .1;
     let sealed = crate::envelope::seal(&to, &slot, &[1; 32], &mut cluster.rng).unwrap();
-    let body = super::super::messages::encode(&Share { sealed }).unwrap();
+    let body = crate::ceremony::messages::encode(&Share { sealed }).unwrap();
     bad = Envelope::sign(bad.header.slot(), body, &identity(party(2)));
     cluster.outgoing.get_mut(&party(2)).unwrap()[0] = bad;
     let shares: Vec<_> = cluster.outgoing.values().flatten().cloned().collect();

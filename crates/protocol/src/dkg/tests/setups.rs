@@ -1,8 +1,8 @@
-use quorate_model::{Epoch, Scheme};
+use quorate_model::Scheme;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::harness::{binding, identity, party, setup, state};
+use super::harness::{binding, identity, party, setup, some_source, state};
 use crate::dkg::{Setup, SetupError, start};
 
 fn refusal(change: impl FnOnce(&mut Setup)) -> SetupError {
@@ -56,14 +56,7 @@ fn a_binding_of_another_key_is_refused() {
     assert_eq!(refusal(|setup| setup.threshold = 3), SetupError::Binding);
     assert_eq!(refusal(|setup| setup.count = 2), SetupError::Binding);
     assert_eq!(
-        refusal(
-            |setup| setup.binding.source = Some(quorate_model::SessionSource {
-                epoch: Epoch(1),
-                certificate: quorate_model::Digest::ZERO,
-                dealers: Vec::new(),
-                receivers: 3
-            })
-        ),
+        refusal(|setup| setup.binding.source = Some(some_source())),
         SetupError::Binding
     );
     assert_eq!(

@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     Fault,
-    dkg::{
+    ceremony::{
         Rejected,
+        harness::{facts, identity, node, party, some_source, state},
         terms::view,
-        tests::harness::{facts, identity, node, party, state},
     },
     envelope::{Envelope, ProtocolId, SignedHeader, Slot},
     evidence::{Blamed, Evidence, NotProven},
@@ -62,17 +62,7 @@ fn foreign_bindings() -> Vec<(Change, SetupError)> {
         ),
         (|b| b.key = "other".parse().unwrap(), SetupError::Binding),
         (|b| b.target_epoch = Epoch(2), SetupError::Binding),
-        (
-            |b| {
-                b.source = Some(quorate_model::SessionSource {
-                    epoch: Epoch(1),
-                    certificate: quorate_model::Digest::ZERO,
-                    dealers: Vec::new(),
-                    receivers: 3,
-                })
-            },
-            SetupError::Binding,
-        ),
+        (|b| b.source = Some(some_source()), SetupError::Binding),
         (|b| b.threshold = 2, SetupError::Binding),
         (|b| b.participants.reverse(), SetupError::Participants),
         (

@@ -5,12 +5,12 @@ use quorate_model::{Digest, SessionPreimage};
 use super::super::{Complaint, Evidence, NotProven};
 use crate::{
     Fault,
-    dkg::{
+    ceremony::{
         Hello,
         messages::{Share, decode, encode},
         round,
-        tests::harness::{Cluster, assert_blames, facts, identity, party},
     },
+    dkg::tests::harness::{Cluster, assert_blames, facts, identity, party},
     envelope::{Envelope, SessionSecretKey, Slot, seal},
 };
 
@@ -272,7 +272,7 @@ impl Frame {
         cluster.step();
         let reveal = {
             use crate::{
-                dkg::messages::{Package, Reveal},
+                ceremony::messages::{Package, Reveal},
                 sharing::{Polynomial, ProofOfKnowledge},
                 suite::Secp,
             };
@@ -281,6 +281,7 @@ impl Frame {
             let proof =
                 ProofOfKnowledge::prove(&session, party(1), &own, &mut cluster.rng).unwrap();
             let commitments = own.commit().encode().unwrap();
+            let proof = Some(proof);
             Reveal {
                 package: Package { commitments, proof },
                 opening: [1; 32],

@@ -1,30 +1,31 @@
-//! Round 5: everybody has sent its share to everybody, and the key exists.
+//! Round 5: every dealer has sent its share to every receiver, and the new sharing exists.
 
 use std::collections::BTreeMap;
 
-use frost_core::Group as _;
 use quorate_model::PartyIndex;
 use rand_core::CryptoRngCore;
 
 use super::{
     checks::{check_sealed, check_share},
-    output::DkgOutput,
+    outcome::Outcome,
     party::Party,
     reveals::check_follows,
     round,
+    terms::dealers,
 };
 use crate::{
     abort::{Abort, Fault},
     envelope::{Envelope, SessionSecretKey},
     evidence::{Complaint, Evidence},
     rounds::{Inbox, Round},
-    sharing::{Commitment, SecretScalar, SigningShare, check_public_sharing},
-    suite::{Suite, encode_element},
+    sharing::{Commitment, SecretScalar},
+    suite::{Suite, zero},
 };
 
-/// Waits for everybody's share.
+/// Waits for every dealer's share.
 pub(super) struct AwaitShares<C: Suite> {
-    pub(super) own: SecretScalar<C>,
+    /// What this party dealt to itself, if it deals.
+    pub(super) own: Option<SecretScalar<C>>,
     pub(super) keys: BTreeMap<PartyIndex, SessionSecretKey>,
     pub(super) commitments: Vec<Commitment<C>>,
 }
@@ -32,20 +33,21 @@ pub(super) struct AwaitShares<C: Suite> {
 impl<C: Suite> Round for AwaitShares<C> {
     type Context = Party;
     type Message = Envelope;
-    type Next = DkgOutput;
+    type Next = Outcome;
 
     fn finish(
         self,
         party: &mut Party,
         inbox: Inbox<Envelope>,
         _: &mut dyn CryptoRngCore,
-    ) -> Result<DkgOutput, Abort> {
+    ) -> Result<Outcome, Abort> {
         let Self {
-            own: mut sum,
+            own,
             mut keys,
             commitments,
         } = self;
-        let dealers: BTreeMap<_, _> = party.terms()?.parties().zip(&commitments).collect();
+        let mut sum = own.unwrap_or_else(|| SecretScalar::new(zero::<C>()));
+        let dealers: BTreeMap<_, _> = dealers(&party.binding).zip(&commitments).collect();
         for (dealer, envelope) in inbox.iter() {
             check_follows(party, round::REVEAL_ECHO, envelope)?;
             let read = check_sealed(envelope).map_err(|_| party.malformed(envelope))?;
@@ -57,16 +59,7 @@ impl<C: Suite> Round for AwaitShares<C> {
                 Err(fault) => return Err(complain(party, fault, key, envelope)),
             }
         }
-        let combined = commitments
-            .into_iter()
-            .reduce(|sum, next| sum.plus(&next))
-            .ok_or(Abort::Invariant("a session has dealers"))?;
-        if !combined.fits(party.me, &sum) {
-            return Err(Abort::Invariant(
-                "the sum of shares fits the sum of commitments",
-            ));
-        }
-        output(party, &combined, &sum)
+        Outcome::of(party, &commitments, Some(&sum))
     }
 }
 
@@ -88,40 +81,4 @@ fn complain(party: &Party, fault: Fault, key: SessionSecretKey, share: &Envelope
         Ok(complaint) => Abort::proven(dealer, fault, Evidence::BadSubShare(Box::new(complaint))),
         Err(abort) => abort,
     }
-}
-
-fn output<C: Suite>(
-    party: &Party,
-    combined: &Commitment<C>,
-    sum: &SecretScalar<C>,
-) -> Result<DkgOutput, Abort> {
-    let terms = party.terms()?;
-    let group_key = encode_element::<C>(&combined.constant())
-        .ok_or(Abort::Invariant("the group key is not the identity"))?;
-    let verifying_shares = terms
-        .parties()
-        .map(|index| encode_element::<C>(&combined.evaluate(index)))
-        .collect::<Option<Vec<_>>>()
-        .ok_or(Abort::Invariant("no verifying share is the identity"))?;
-    let own = C::mul_base(sum.expose());
-    if own == C::Group::identity() || own != combined.evaluate(party.me) {
-        return Err(Abort::Invariant("a share makes its verifying share"));
-    }
-    check_public_sharing(
-        terms.scheme,
-        terms.threshold(),
-        &group_key,
-        &verifying_shares,
-    )
-    .map_err(|_| Abort::Invariant("verifying shares interpolate to the group key"))?;
-    Ok(DkgOutput {
-        share: SigningShare::from_bytes(*sum.to_bytes()),
-        scheme: terms.scheme,
-        threshold: terms.threshold(),
-        group_key,
-        verifying_shares,
-        chain_code: party.chain_code()?,
-        session: party.preimage(),
-        transcript: party.transcript()?,
-    })
 }

@@ -17,7 +17,8 @@ use crate::{
 pub struct Hello {
     /// What makes the session fresh for this party (P12).
     pub nonce: Nonce32,
-    /// For every other party, the key to which that party seals what it sends here (P13).
+    /// For every other dealer, the key to which it seals what it sends here (P13); none of a party
+    /// that receives nothing.
     pub session_keys: Vec<(PartyIndex, [u8; 32])>,
     /// Where the node stands.
     pub state: HelloState,
@@ -42,7 +43,7 @@ pub(crate) struct Commit {
     pub(crate) commitment: Digest,
 }
 
-/// What a party saw in the round before: one signed header of every party, in order.
+/// What a party saw in the round before: one signed header of everybody who spoke, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Echo {
     pub(crate) seen: Vec<SignedHeader>,
@@ -52,7 +53,8 @@ pub(crate) struct Echo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Package {
     pub(crate) commitments: Vec<Vec<u8>>,
-    pub(crate) proof: ProofOfKnowledge,
+    /// At a key's birth; none when a share is dealt again.
+    pub(crate) proof: Option<ProofOfKnowledge>,
 }
 
 /// A package with what opens the commitment to it.
@@ -73,8 +75,9 @@ impl Reveal {
             .digest(session)
             .number(u64::from(dealer.number()))
             .list(commitments, |tagged, point| tagged.bytes(point))
-            .bytes(&proof.commitment)
-            .bytes(&proof.response)
+            .list(proof.as_slice(), |tagged, proof| {
+                tagged.bytes(&proof.commitment).bytes(&proof.response)
+            })
             .bytes(opening)
             .finish()
     }
@@ -86,7 +89,7 @@ pub(crate) struct Share {
     pub(crate) sealed: Sealed,
 }
 
-/// The longest body of a round, in bytes: what 32 parties with threshold 32 need, rounded up.
+/// The longest body of a round, in bytes: what 32 dealers with threshold 32 need, rounded up.
 fn body_limit(round: u8) -> usize {
     match round {
         round::HELLO | round::REVEAL => 2 * 1024,

@@ -1,47 +1,35 @@
-//! What makes a message of key generation valid, as functions of public data. The running protocol
+//! What makes a message valid, as functions of public data. The running protocol
 //! and the offline verifier of evidence ask the same functions, so blame that one hands out is
 //! blame that the other confirms.
 
 use std::collections::BTreeMap;
 
 use ed25519_dalek::VerifyingKey;
+use frost_core::Element;
 use quorate_model::{Digest, PartyIndex, SessionBinding};
 
 use super::{
     messages::{Commit, Echo, Hello, Reveal, Share, decode},
     round,
-    terms::{Terms, agreed, parties, view},
+    terms::{Terms, agreed, senders_to, speakers, view},
 };
 use crate::{
     abort::Fault,
-    envelope::{
-        Envelope, Header, ProtocolId, SessionSecretKey, SignedHeader, is_session_key, open,
-    },
+    envelope::{Envelope, Header, SessionSecretKey, SignedHeader, is_session_key, open},
     sharing::{Commitment, CommitmentError, SecretScalar, decode_share},
     suite::Suite,
 };
 
-/// Whether a header stands in this place of this session.
-pub(crate) fn stands_in(
-    header: &Header,
-    session: &Digest,
-    round: u8,
-    recipient: Option<PartyIndex>,
-) -> bool {
-    header.session == *session
-        && header.protocol == ProtocolId::Dkg
-        && header.round == round
-        && header.recipient == recipient
-}
-
-/// Reads a hello: no past, and a usable session key for every other party, in order.
+/// Reads a hello: no past, and of a receiver a usable session key for every other dealer, in order.
 pub(crate) fn check_hello(binding: &SessionBinding, hello: &Envelope) -> Result<Hello, Fault> {
     let sender = hello.header.sender;
     let read: Hello = decode(round::HELLO, &hello.body).ok_or(Fault::Malformed)?;
-    let others = parties(binding).filter(|other| *other != sender);
     let keys = &read.session_keys;
     if hello.header.previous != Digest::ZERO
-        || !keys.iter().map(|(from, _)| *from).eq(others)
+        || !keys
+            .iter()
+            .map(|(from, _)| *from)
+            .eq(senders_to(binding, sender))
         || !keys.iter().all(|(_, key)| is_session_key(key))
     {
         return Err(Fault::Malformed);
@@ -55,7 +43,7 @@ pub(crate) fn check_commit(commit: &Envelope) -> Result<Digest, Fault> {
     Ok(commitment)
 }
 
-/// Reads an echo: a header of every party in order, each signed by its sender, together what the
+/// Reads an echo: a header of everybody who spoke in order, each signed by its sender, together what the
 /// echo's own header says that was seen.
 pub(crate) fn check_echo(
     terms: &Terms,
@@ -67,7 +55,7 @@ pub(crate) fn check_echo(
     if !seen
         .iter()
         .map(|header| header.header.sender)
-        .eq(terms.parties())
+        .eq(speakers(terms.binding(), seen_round))
     {
         return Err(Fault::FalseEcho);
     }
@@ -75,7 +63,7 @@ pub(crate) fn check_echo(
         let signed = keys
             .get(&statement.header.sender)
             .is_some_and(|key| statement.verify(key).is_ok());
-        if !signed || !stands_in(&statement.header, &terms.session, seen_round, None) {
+        if !signed || !terms.place(&statement.header, seen_round, None) {
             return Err(Fault::FalseEcho);
         }
     }
@@ -94,7 +82,9 @@ pub(crate) fn follows(echo: &Header, later: &Header) -> bool {
     later.previous == agreed(&echo.previous)
 }
 
-/// Reads a package: opens the commitment, has the commanded degree, and proves its constant term.
+/// Reads a package: opens the commitment, has the commanded degree, and at a key's birth proves its
+/// constant term. That of a share that is dealt again needs no proof: it is compared with what the
+/// source says of it, see [`check_constant`].
 pub(crate) fn check_reveal<C: Suite>(
     terms: &Terms,
     commitment: &Digest,
@@ -106,14 +96,24 @@ pub(crate) fn check_reveal<C: Suite>(
         return Err(Fault::FalseReveal);
     }
     let polynomial = read_polynomial(terms, &read)?;
-    if !read
-        .package
-        .proof
-        .holds(&terms.session, dealer, &polynomial)
-    {
-        return Err(Fault::BadProof);
+    match (&terms.binding().source, &read.package.proof) {
+        (None, Some(proof)) if proof.holds(&terms.session, dealer, &polynomial) => Ok(polynomial),
+        (None, _) => Err(Fault::BadProof),
+        (Some(_), None) => Ok(polynomial),
+        (Some(_), Some(_)) => Err(Fault::Malformed),
     }
-    Ok(polynomial)
+}
+
+/// Compares the constant term of a package with the dealer's part of the key: `A_0 = λ_i·Y_i` (P27).
+pub(crate) fn check_constant<C: Suite>(
+    part: &Element<C>,
+    polynomial: &Commitment<C>,
+) -> Result<(), Fault> {
+    if polynomial.constant() == *part {
+        Ok(())
+    } else {
+        Err(Fault::WrongConstant)
+    }
 }
 
 fn read_polynomial<C: Suite>(terms: &Terms, reveal: &Reveal) -> Result<Commitment<C>, Fault> {

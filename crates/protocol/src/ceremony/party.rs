@@ -1,6 +1,6 @@
 //! What a party holds through all rounds: who takes part, and what they have said so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::VerifyingKey;
 use quorate_model::{Digest, PartyIndex, SessionBinding, SessionPreimage, Tag, Tagged};
@@ -8,14 +8,26 @@ use quorate_model::{Digest, PartyIndex, SessionBinding, SessionPreimage, Tag, Ta
 use super::{
     messages::{Hello, HelloState, encode},
     round,
-    terms::{Terms, agreed, view},
+    source::ReshareSource,
+    terms::{Terms, agreed, parties, protocol_id, view},
 };
 use crate::{
     abort::{Abort, Fault},
-    envelope::{Envelope, ProtocolId, SignedHeader, Slot},
+    envelope::{Envelope, SignedHeader, Slot},
     evidence::Evidence,
     rounds::Inbox,
 };
+
+/// Whether keys are one usable identity key of its own for every participant.
+pub(crate) fn are_identities(
+    keys: &BTreeMap<PartyIndex, VerifyingKey>,
+    binding: &SessionBinding,
+) -> bool {
+    let distinct: BTreeSet<_> = keys.values().map(VerifyingKey::to_bytes).collect();
+    keys.keys().copied().eq(parties(binding))
+        && distinct.len() == keys.len()
+        && !keys.values().any(VerifyingKey::is_weak)
+}
 
 /// A message that is ready to be signed.
 pub(super) struct Draft {
@@ -24,10 +36,12 @@ pub(super) struct Draft {
 }
 
 /// One party's view of the session.
-pub(super) struct Party {
+pub(crate) struct Party {
     pub(super) me: PartyIndex,
     pub(super) keys: BTreeMap<PartyIndex, VerifyingKey>,
     pub(super) binding: SessionBinding,
+    /// What is reshared; none at a key's birth.
+    pub(super) source: Option<ReshareSource>,
     /// Known once everybody has said hello.
     pub(super) terms: Option<Terms>,
     /// Where the nodes stand, by their hellos.
@@ -42,16 +56,18 @@ pub(super) struct Party {
 }
 
 impl Party {
-    pub(super) fn new(
+    pub(crate) fn new(
         me: PartyIndex,
         keys: BTreeMap<PartyIndex, VerifyingKey>,
         binding: SessionBinding,
+        source: Option<ReshareSource>,
     ) -> Self {
         let (states, said) = (BTreeMap::new(), BTreeMap::new());
         Self {
             me,
             keys,
             binding,
+            source,
             terms: None,
             states,
             said,
@@ -104,7 +120,9 @@ impl Party {
         self.said(round)?
             .iter()
             .find(|envelope| envelope.header.sender == sender)
-            .ok_or(Abort::Invariant("everybody spoke in a round that is over"))
+            .ok_or(Abort::Invariant(
+                "who is heard later spoke in the round before",
+            ))
     }
 
     /// The names of the broadcasts of a round that is over.
@@ -133,7 +151,7 @@ impl Party {
     pub(super) fn slot(&self, round: u8, recipient: Option<PartyIndex>) -> Result<Slot, Abort> {
         Ok(Slot {
             session: self.session_in(round)?,
-            protocol: ProtocolId::Dkg,
+            protocol: protocol_id(&self.binding),
             round,
             sender: self.me,
             recipient,
@@ -193,8 +211,12 @@ impl Party {
             .finish())
     }
 
-    /// The chain code of the key: H over session, commitments and packages in index order (P22).
+    /// The chain code of the key: H over session, commitments and packages in index order (P22). It
+    /// is made once; a key that is reshared keeps it.
     pub(super) fn chain_code(&self) -> Result<[u8; 32], Abort> {
+        if let Some(source) = &self.source {
+            return Ok(source.statement.chain_code);
+        }
         let digest = Tagged::new(Tag::ChainCode)
             .digest(&self.terms()?.session)
             .list(&self.digests(round::COMMIT)?, Tagged::digest)

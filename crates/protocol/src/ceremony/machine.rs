@@ -1,31 +1,35 @@
 //! A party's run, round by round: bytes in, bytes out. It never logs, never waits, and knows no
 //! time; whoever drives it owns the deadline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+};
 
 use ed25519_dalek::SigningKey;
-use quorate_model::{Digest, PartyIndex, wire::WireError};
+use quorate_model::{Digest, PartyIndex};
 use rand_core::CryptoRngCore;
 
 use super::{
-    checks::stands_in,
     commits::AwaitCommits,
-    echoes::{AwaitCommitEchoes, AwaitRevealEchoes},
+    echoes::{AwaitCommitEchoes, AwaitRevealEchoes, Dealt},
     hellos::AwaitHellos,
-    messages::{Hello, HelloState},
-    output::DkgOutput,
+    messages::HelloState,
+    outcome::Outcome,
     party::{Draft, Party},
+    rejected::Rejected,
     reveals::AwaitReveals,
     round,
-    setup::{Setup, SetupError},
     shares::AwaitShares,
+    terms::{protocol_id, speakers},
 };
 use crate::{
     abort::{Abort, Fault},
-    envelope::{Envelope, ProtocolId, Slot},
+    envelope::{Envelope, Slot},
     evidence::Evidence,
     rounds::{Collector, Inbox, Receipt, Round as _},
-    suite::{Curve, Edwards, Secp, Suite},
+    sharing::Polynomial,
+    suite::{Edwards, Secp, Suite},
 };
 
 /// The rounds of a party, each named for what it awaits.
@@ -41,7 +45,7 @@ enum State<C: Suite> {
 /// What one round led to.
 enum Step<C: Suite> {
     Next(State<C>, Vec<Draft>),
-    Done(DkgOutput),
+    Done(Outcome, Vec<Draft>),
 }
 
 impl<C: Suite> State<C> {
@@ -65,7 +69,7 @@ impl<C: Suite> State<C> {
         Ok(match self {
             Self::Hellos(state) => {
                 let (next, draft) = state.finish(party, inbox, rng)?;
-                Step::Next(Self::Commits(next), vec![draft])
+                Step::Next(Self::Commits(next), draft.into_iter().collect())
             }
             Self::Commits(state) => {
                 let (next, draft) = state.finish(party, inbox, rng)?;
@@ -73,17 +77,17 @@ impl<C: Suite> State<C> {
             }
             Self::CommitEchoes(state) => {
                 let (next, draft) = state.finish(party, inbox, rng)?;
-                Step::Next(Self::Reveals(next), vec![draft])
+                Step::Next(Self::Reveals(next), draft.into_iter().collect())
             }
             Self::Reveals(state) => {
                 let (next, draft) = state.finish(party, inbox, rng)?;
                 Step::Next(Self::RevealEchoes(next), vec![draft])
             }
-            Self::RevealEchoes(state) => {
-                let (next, drafts) = state.finish(party, inbox, rng)?;
-                Step::Next(Self::Shares(next), drafts)
-            }
-            Self::Shares(state) => Step::Done(state.finish(party, inbox, rng)?),
+            Self::RevealEchoes(state) => match state.finish(party, inbox, rng)? {
+                (Dealt::Awaits(next), drafts) => Step::Next(Self::Shares(next), drafts),
+                (Dealt::Done(outcome), drafts) => Step::Done(outcome, drafts),
+            },
+            Self::Shares(state) => Step::Done(state.finish(party, inbox, rng)?, Vec::new()),
         })
     }
 }
@@ -93,17 +97,31 @@ enum Run {
     Edwards(State<Edwards>),
 }
 
-/// One party's run of key generation.
-///
-/// Secrets live in the state of the round that needs them and die with it.
-pub struct Machine {
-    party: Party,
-    run: Run,
-    /// The broadcast that this party made for the round that it awaits; none in the share round.
-    sent: Option<Digest>,
+/// What a dealer deals, on the curve of the key; none of a party that only receives.
+pub(crate) enum Deals {
+    Secp(Option<Polynomial<Secp>>),
+    Edwards(Option<Polynomial<Edwards>>),
 }
 
-impl std::fmt::Debug for Machine {
+/// The output of one of the protocols that these rounds serve.
+pub trait Output: Sized {
+    /// Gives what a run ended with the form that its protocol promises.
+    fn conclude(outcome: Outcome) -> Result<Self, Abort>;
+}
+
+/// One party's run of a protocol.
+///
+/// Secrets live in the state of the round that needs them and die with it.
+pub struct Machine<O> {
+    party: Party,
+    run: Run,
+    /// The broadcast that this party made for the round that it awaits; none where it says nothing
+    /// to everybody.
+    sent: Option<Digest>,
+    output: PhantomData<fn() -> O>,
+}
+
+impl<O> std::fmt::Debug for Machine<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Machine")
             .field("me", &self.party.me)
@@ -112,70 +130,26 @@ impl std::fmt::Debug for Machine {
     }
 }
 
-/// Why a set of envelopes is not a round. Nothing has changed, and nobody is blamed: whatever does
-/// not come signed from the right party in the right place is the relay's doing (P14).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Rejected {
-    /// More envelopes than a round can have.
-    #[error("read a round of {0} envelopes")]
-    TooMany(usize),
-    /// Bytes that are no envelope.
-    #[error("read envelope {position} of the round")]
-    Unreadable {
-        /// Where it stands.
-        position: usize,
-        /// What is wrong with it.
-        #[source]
-        source: WireError,
-    },
-    /// From nobody who takes part.
-    #[error("find party {0} among the participants")]
-    Stranger(PartyIndex),
-    /// A signature that does not hold.
-    #[error("verify the signature of party {0}")]
-    BadSignature(PartyIndex),
-    /// For somebody else.
-    #[error("read an envelope of party {0} for another recipient")]
-    NotForMe(PartyIndex),
-    /// Of another session or protocol.
-    #[error("read an envelope of party {0} of another session")]
-    OtherSession(PartyIndex),
-    /// Of another round.
-    #[error("read an envelope of party {sender} of round {round}")]
-    OtherRound {
-        /// Who signed it.
-        sender: PartyIndex,
-        /// Its round.
-        round: u8,
-    },
-    /// Some have not spoken.
-    #[error("complete the round without {} of the parties", missing.len())]
-    Incomplete {
-        /// Who has not.
-        missing: Vec<PartyIndex>,
-    },
-}
-
 /// What a round led to. Whatever must still be sent is part of every outcome.
 #[must_use = "an outcome carries messages that must be sent"]
 #[derive(Debug)]
-pub enum Advance {
+pub enum Advance<O> {
     /// The run goes on.
     Running {
         /// The run.
-        machine: Machine,
-        /// One broadcast, or one envelope for every other party.
+        machine: Machine<O>,
+        /// One broadcast, or one envelope for every other receiver; nothing of a party that only
+        /// receives, in the rounds of the dealers.
         outgoing: Vec<Envelope>,
     },
-    /// The key exists.
+    /// This party has done everything.
     Finished {
-        /// The key.
-        output: DkgOutput,
-        /// What must still be sent.
+        /// What it ends with.
+        output: O,
+        /// What must still be sent: the shares of a dealer that receives nothing.
         outgoing: Vec<Envelope>,
     },
-    /// The run is over without a key.
+    /// The run is over without an output.
     Aborted {
         /// Why.
         abort: Abort,
@@ -185,49 +159,49 @@ pub enum Advance {
     /// The envelopes are not the round that is awaited; the run waits on.
     Refused {
         /// The run, unchanged.
-        machine: Machine,
+        machine: Machine<O>,
         /// Why.
         rejected: Rejected,
     },
 }
 
-/// Begins a run: the machine, and this party's hello.
-pub fn start(
-    setup: Setup,
+/// Begins a run whose setup has been checked: the machine, and this party's hello.
+pub(crate) fn begin<O>(
+    party: Party,
+    deals: Deals,
     state: HelloState,
     key: &SigningKey,
     rng: &mut dyn CryptoRngCore,
-) -> Result<(Machine, Envelope), SetupError> {
-    setup.check(&key.verifying_key())?;
-    let curve = Curve::of(setup.scheme)?;
-    let party = Party::new(setup.me, setup.roster_key_of, setup.binding);
-    let (run, hello) = match curve {
-        Curve::Secp => {
-            let (state, hello) = AwaitHellos::begin(&party, state, rng);
+) -> Result<(Machine<O>, Envelope), Abort> {
+    let (run, hello) = match deals {
+        Deals::Secp(polynomial) => {
+            let (state, hello) = AwaitHellos::begin(&party, polynomial, state, rng);
             (Run::Secp(State::Hellos(state)), hello)
         }
-        Curve::Edwards => {
-            let (state, hello) = AwaitHellos::begin(&party, state, rng);
+        Deals::Edwards(polynomial) => {
+            let (state, hello) = AwaitHellos::begin(&party, polynomial, state, rng);
             (Run::Edwards(State::Hellos(state)), hello)
         }
     };
-    let envelope = sign_hello(&party, &hello, key)?;
-    let sent = Some(envelope.digest());
-    Ok((Machine { party, run, sent }, envelope))
-}
-
-fn sign_hello(party: &Party, hello: &Hello, key: &SigningKey) -> Result<Envelope, SetupError> {
-    let draft = party
-        .broadcast(round::HELLO, hello)
-        .map_err(|_| SetupError::Invariant("a hello needs nothing but the binding"))?;
-    Ok(sign(draft, key))
+    let envelope = sign(party.broadcast(round::HELLO, &hello)?, key);
+    let machine = Machine {
+        party,
+        run,
+        sent: Some(envelope.digest()),
+        output: PhantomData,
+    };
+    Ok((machine, envelope))
 }
 
 fn sign(draft: Draft, key: &SigningKey) -> Envelope {
     Envelope::sign(draft.slot, draft.body, key)
 }
 
-impl Machine {
+fn sign_all(drafts: Vec<Draft>, key: &SigningKey) -> Vec<Envelope> {
+    drafts.into_iter().map(|draft| sign(draft, key)).collect()
+}
+
+impl<O> Machine<O> {
     /// Breaks the rule that echoes are compared (P15), so that the simulator can show that it finds
     /// a node that does. No release build holds it.
     #[cfg(debug_assertions)]
@@ -255,14 +229,17 @@ impl Machine {
         &self.party.states
     }
 
-    /// Takes the envelopes of the awaited round: the broadcast of every party, this one included,
-    /// or in the share round those that the others made for this party.
+    /// Takes the envelopes of the awaited round: the broadcast of everybody who speaks in it, this
+    /// party included, or in the share round those that the dealers made for this party.
     pub fn advance(
         self,
         inbound: &[Vec<u8>],
         key: &SigningKey,
         rng: &mut dyn CryptoRngCore,
-    ) -> Advance {
+    ) -> Advance<O>
+    where
+        O: Output,
+    {
         let inbox = match self.collect(inbound) {
             Ok(inbox) => inbox,
             Err(Uncollected::Rejected(rejected)) => {
@@ -294,12 +271,12 @@ impl Machine {
     /// Gathers the round in the order of checks of P14. Whatever fails one is dropped; if the round
     /// is not complete without it, the first failure is the reason.
     fn collect(&self, inbound: &[Vec<u8>]) -> Result<Inbox<Envelope>, Uncollected> {
-        let parties: BTreeSet<_> = self.party.keys.keys().copied().collect();
-        if inbound.len() > 2 * parties.len() {
+        if inbound.len() > 2 * self.party.keys.len() {
             return Err(Rejected::TooMany(inbound.len()).into());
         }
-        let mut expected = parties;
-        if self.sent.is_none() {
+        let round = self.round();
+        let mut expected: BTreeSet<_> = speakers(&self.party.binding, round).into_iter().collect();
+        if round == round::SHARE {
             expected.remove(&self.party.me);
         }
         let mut collector = Collector::new(expected);
@@ -358,10 +335,10 @@ impl Machine {
             return Err(Rejected::NotForMe(sender).into());
         }
         let session = self.party.session_in(round).map_err(Uncollected::Abort)?;
-        if header.session != session || header.protocol != ProtocolId::Dkg {
+        if header.session != session || header.protocol != protocol_id(&self.party.binding) {
             return Err(Rejected::OtherSession(sender).into());
         }
-        if !stands_in(header, &session, round, recipient) {
+        if header.round != round {
             return Err(Rejected::OtherRound {
                 sender,
                 round: header.round,
@@ -421,15 +398,15 @@ impl From<Rejected> for Uncollected {
     }
 }
 
-fn conclude<C: Suite>(
+fn conclude<C: Suite, O: Output>(
     party: Party,
     step: Result<Step<C>, Abort>,
     run: impl FnOnce(State<C>) -> Run,
     key: &SigningKey,
-) -> Advance {
+) -> Advance<O> {
     match step {
         Ok(Step::Next(state, drafts)) => {
-            let outgoing: Vec<_> = drafts.into_iter().map(|draft| sign(draft, key)).collect();
+            let outgoing = sign_all(drafts, key);
             let sent = outgoing
                 .iter()
                 .find(|envelope| envelope.header.recipient.is_none())
@@ -439,13 +416,20 @@ fn conclude<C: Suite>(
                     party,
                     run: run(state),
                     sent,
+                    output: PhantomData,
                 },
                 outgoing,
             }
         }
-        Ok(Step::Done(output)) => Advance::Finished {
-            output,
-            outgoing: Vec::new(),
+        Ok(Step::Done(outcome, drafts)) => match O::conclude(outcome) {
+            Ok(output) => Advance::Finished {
+                output,
+                outgoing: sign_all(drafts, key),
+            },
+            Err(abort) => Advance::Aborted {
+                abort,
+                outgoing: Vec::new(),
+            },
         },
         Err(abort) => {
             let outgoing = complaint(&party, &abort, key).into_iter().collect();

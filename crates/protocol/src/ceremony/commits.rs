@@ -1,12 +1,12 @@
-//! Round 1: everybody has committed to a package, and says what it saw.
+//! Round 1: every dealer has committed to a package, and everybody says what it saw.
 
 use rand_core::CryptoRngCore;
 
 use super::{
     checks::check_commit,
     echoes::AwaitCommitEchoes,
-    hellos::SessionKeys,
-    messages::{Echo, Reveal},
+    hellos::{Dealing, SessionKeys},
+    messages::Echo,
     party::{Draft, Party},
     round,
 };
@@ -14,18 +14,16 @@ use crate::{
     abort::{Abort, Fault},
     envelope::Envelope,
     rounds::{Inbox, Round},
-    sharing::Polynomial,
     suite::Suite,
 };
 
-/// Waits for everybody's commitment.
+/// Waits for every dealer's commitment.
 ///
 /// A commitment that is copied from another party needs no check here: it names its dealer, so
 /// whoever copied it cannot open it and is blamed for that.
 pub(super) struct AwaitCommits<C: Suite> {
-    pub(super) polynomial: Polynomial<C>,
+    pub(super) dealing: Option<Dealing<C>>,
     pub(super) keys: SessionKeys,
-    pub(super) reveal: Reveal,
 }
 
 impl<C: Suite> Round for AwaitCommits<C> {
@@ -39,11 +37,7 @@ impl<C: Suite> Round for AwaitCommits<C> {
         inbox: Inbox<Envelope>,
         _: &mut dyn CryptoRngCore,
     ) -> Result<Self::Next, Abort> {
-        let Self {
-            polynomial,
-            keys,
-            reveal,
-        } = self;
+        let Self { dealing, keys } = self;
         let hellos = party.view(round::HELLO)?;
         for (_, envelope) in inbox.iter() {
             check_commit(envelope).map_err(|_| party.malformed(envelope))?;
@@ -58,13 +52,6 @@ impl<C: Suite> Round for AwaitCommits<C> {
             seen: party.headers(round::COMMIT)?,
         };
         let draft = party.broadcast(round::COMMIT_ECHO, &echo)?;
-        Ok((
-            AwaitCommitEchoes {
-                polynomial,
-                keys,
-                reveal,
-            },
-            draft,
-        ))
+        Ok((AwaitCommitEchoes { dealing, keys }, draft))
     }
 }

@@ -8,12 +8,14 @@ use rand_core::CryptoRngCore;
 
 use super::{
     checks::check_echo,
-    hellos::SessionKeys,
-    messages::{Echo, Reveal, decode, encode},
+    hellos::{Dealing, SessionKeys},
+    messages::{Echo, Share, decode, encode},
+    outcome::Outcome,
     party::{Draft, Party},
     reveals::AwaitReveals,
     round,
     shares::AwaitShares,
+    terms::receives,
 };
 use crate::{
     abort::{Abort, Fault},
@@ -26,15 +28,14 @@ use crate::{
 
 /// Waits for everybody's echo of the commitments.
 pub(super) struct AwaitCommitEchoes<C: Suite> {
-    pub(super) polynomial: Polynomial<C>,
+    pub(super) dealing: Option<Dealing<C>>,
     pub(super) keys: SessionKeys,
-    pub(super) reveal: Reveal,
 }
 
 impl<C: Suite> Round for AwaitCommitEchoes<C> {
     type Context = Party;
     type Message = Envelope;
-    type Next = (AwaitReveals<C>, Draft);
+    type Next = (AwaitReveals<C>, Option<Draft>);
 
     fn finish(
         self,
@@ -42,29 +43,38 @@ impl<C: Suite> Round for AwaitCommitEchoes<C> {
         inbox: Inbox<Envelope>,
         _: &mut dyn CryptoRngCore,
     ) -> Result<Self::Next, Abort> {
-        let Self {
-            polynomial,
-            keys,
-            reveal,
-        } = self;
+        let Self { dealing, keys } = self;
         compare(party, round::COMMIT, &inbox)?;
         party.keep(round::COMMIT_ECHO, inbox);
+        let Some(Dealing { polynomial, reveal }) = dealing else {
+            let polynomial = None;
+            return Ok((AwaitReveals { polynomial, keys }, None));
+        };
         let draft = party.broadcast(round::REVEAL, &reveal)?;
-        Ok((AwaitReveals { polynomial, keys }, draft))
+        let polynomial = Some(polynomial);
+        Ok((AwaitReveals { polynomial, keys }, Some(draft)))
     }
 }
 
 /// Waits for everybody's echo of the packages.
 pub(super) struct AwaitRevealEchoes<C: Suite> {
-    pub(super) polynomial: Polynomial<C>,
+    pub(super) polynomial: Option<Polynomial<C>>,
     pub(super) keys: SessionKeys,
     pub(super) commitments: Vec<Commitment<C>>,
+}
+
+/// What follows when everybody saw the same packages.
+pub(super) enum Dealt<C: Suite> {
+    /// This party receives.
+    Awaits(AwaitShares<C>),
+    /// This party has dealt, and receives nothing: all that it does is done.
+    Done(Outcome),
 }
 
 impl<C: Suite> Round for AwaitRevealEchoes<C> {
     type Context = Party;
     type Message = Envelope;
-    type Next = (AwaitShares<C>, Vec<Draft>);
+    type Next = (Dealt<C>, Vec<Draft>);
 
     fn finish(
         self,
@@ -79,26 +89,42 @@ impl<C: Suite> Round for AwaitRevealEchoes<C> {
         } = self;
         compare(party, round::REVEAL, &inbox)?;
         party.keep(round::REVEAL_ECHO, inbox);
-        let mut drafts = Vec::with_capacity(keys.theirs.len());
-        for (recipient, key) in &keys.theirs {
-            let slot = party.slot(round::SHARE, Some(*recipient))?;
-            let share = polynomial.evaluate(*recipient);
-            let sealed = seal(key, &slot, share.to_bytes().as_ref(), &mut *rng)
-                .map_err(|_| Abort::Invariant("a checked session key can be sealed to"))?;
-            let body = encode(&super::messages::Share { sealed })
-                .map_err(|_| Abort::Invariant("a body is encodable"))?;
-            drafts.push(Draft { slot, body });
+        let drafts = match &polynomial {
+            Some(polynomial) => deal(party, polynomial, &keys, rng)?,
+            None => Vec::new(),
+        };
+        if !receives(&party.binding, party.me) {
+            let outcome = Outcome::of(party, &commitments, None)?;
+            return Ok((Dealt::Done(outcome), drafts));
         }
-        let own = polynomial.evaluate(party.me);
-        Ok((
-            AwaitShares {
-                own,
-                keys: keys.own,
-                commitments,
-            },
-            drafts,
-        ))
+        let own = polynomial.map(|polynomial| polynomial.evaluate(party.me));
+        let awaits = AwaitShares {
+            own,
+            keys: keys.own,
+            commitments,
+        };
+        Ok((Dealt::Awaits(awaits), drafts))
     }
+}
+
+/// Seals a share to every other receiver.
+fn deal<C: Suite>(
+    party: &Party,
+    polynomial: &Polynomial<C>,
+    keys: &SessionKeys,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<Vec<Draft>, Abort> {
+    let mut drafts = Vec::with_capacity(keys.theirs.len());
+    for (recipient, key) in &keys.theirs {
+        let slot = party.slot(round::SHARE, Some(*recipient))?;
+        let share = polynomial.evaluate(*recipient);
+        let sealed = seal(key, &slot, share.to_bytes().as_ref(), &mut *rng)
+            .map_err(|_| Abort::Invariant("a checked session key can be sealed to"))?;
+        let body =
+            encode(&Share { sealed }).map_err(|_| Abort::Invariant("a body is encodable"))?;
+        drafts.push(Draft { slot, body });
+    }
+    Ok(drafts)
 }
 
 /// Compares what everybody saw in a round with what this party saw.
