@@ -38,4 +38,4 @@ pub type Machine = crate::ceremony::Machine<ReshareOutput>;
 pub type Advance = crate::ceremony::Advance<ReshareOutput>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -68,7 +68,7 @@ pub(super) enum Dealt<C: Suite> {
     /// This party receives.
     Awaits(AwaitShares<C>),
     /// This party has dealt, and receives nothing: all that it does is done.
-    Done(Outcome),
+    Done(Box<Outcome>),
 }
 
 impl<C: Suite> Round for AwaitRevealEchoes<C> {
@@ -95,7 +95,7 @@ impl<C: Suite> Round for AwaitRevealEchoes<C> {
         };
         if !receives(&party.binding, party.me) {
             let outcome = Outcome::of(party, &commitments, None)?;
-            return Ok((Dealt::Done(outcome), drafts));
+            return Ok((Dealt::Done(Box::new(outcome)), drafts));
         }
         let own = polynomial.map(|polynomial| polynomial.evaluate(party.me));
         let awaits = AwaitShares {

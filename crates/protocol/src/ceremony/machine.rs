@@ -45,7 +45,7 @@ enum State<C: Suite> {
 /// What one round led to.
 enum Step<C: Suite> {
     Next(State<C>, Vec<Draft>),
-    Done(Outcome, Vec<Draft>),
+    Done(Box<Outcome>, Vec<Draft>),
 }
 
 impl<C: Suite> State<C> {
@@ -87,7 +87,9 @@ impl<C: Suite> State<C> {
                 (Dealt::Awaits(next), drafts) => Step::Next(Self::Shares(next), drafts),
                 (Dealt::Done(outcome), drafts) => Step::Done(outcome, drafts),
             },
-            Self::Shares(state) => Step::Done(state.finish(party, inbox, rng)?, Vec::new()),
+            Self::Shares(state) => {
+                Step::Done(Box::new(state.finish(party, inbox, rng)?), Vec::new())
+            }
         })
     }
 }
@@ -421,7 +423,7 @@ fn conclude<C: Suite, O: Output>(
                 outgoing,
             }
         }
-        Ok(Step::Done(outcome, drafts)) => match O::conclude(outcome) {
+        Ok(Step::Done(outcome, drafts)) => match O::conclude(*outcome) {
             Ok(output) => Advance::Finished {
                 output,
                 outgoing: sign_all(drafts, key),

@@ -1,2 +1,3 @@
 mod framing;
+mod resharing;
 mod shares;
