@@ -101,13 +101,13 @@ pub struct SessionPreimage {
 }
 
 impl SessionSource {
-    fn hash_into(tagged: Tagged, source: &Self) -> Tagged {
+    fn hash_into(&self, tagged: Tagged) -> Tagged {
         let Self {
             epoch,
             certificate,
             dealers,
             receivers,
-        } = source;
+        } = self;
         tagged
             .number(u64::from(epoch.0))
             .digest(certificate)
@@ -122,12 +122,17 @@ impl SessionSource {
 
 impl SessionBinding {
     fn hash_into(&self, tagged: Tagged) -> Tagged {
-        tagged
+        let tagged = tagged
             .text(&self.protocol)
             .digest(&self.cluster)
             .digest(&self.roster)
-            .text(self.key.as_str())
-            .list(self.source.as_slice(), SessionSource::hash_into)
+            .text(self.key.as_str());
+        // No epoch has the number that stands for none, so the number says what follows it (P2).
+        let tagged = match &self.source {
+            Some(source) => source.hash_into(tagged),
+            None => tagged.number(u64::MAX),
+        };
+        tagged
             .number(u64::from(self.target_epoch.0))
             .number(u64::from(self.threshold))
             .list(&self.participants, |tagged, participant| {
