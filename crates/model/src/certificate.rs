@@ -1,15 +1,19 @@
 //! Certificates: why a public key is trusted (P19, P20).
 
+mod epoch_change;
+
+pub use epoch_change::EpochChange;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bytes::Digest,
     command::{Command, CommandBody, CreateKey, SignedCommand},
     identity::{Signature, sign_digest},
-    ids::{Epoch, KeyName, NodeId},
+    ids::{ClusterId, Epoch, KeyName, NodeId},
     key::{KeyRecord, Participant},
     refusal::{Reason, Refusal},
-    roster::PinnedRoster,
+    roster::{PinnedRoster, Role},
     scheme::{Purposes, Scheme},
     session::SessionPreimage,
     share::{SetOfSigners, ShareReceipt},
@@ -163,21 +167,34 @@ impl CommitCertificate {
         let CommandBody::CreateKey(create) = &command.body else {
             return Err(violation("its command does not create a key"));
         };
-        if command.cluster != pinned.cluster() || command.roster != pinned.hash() {
+        self.check_endorsed(pinned, command.cluster, command.roster, command.body.role())?;
+        create
+            .check_shape()
+            .map_err(|error| violation(&error.to_string()))?;
+        self.check_as_commanded(pinned, create)?;
+        self.check_verifying_shares()?;
+        self.check_signatures(pinned)?;
+        Ok(self.record(self.statement.command))
+    }
+
+    /// Checks that the command is for this cluster and roster, and that its endorsements hold.
+    fn check_endorsed(
+        &self,
+        pinned: &PinnedRoster,
+        cluster: ClusterId,
+        roster: Digest,
+        role: Role,
+    ) -> Result<(), Refusal> {
+        if cluster != pinned.cluster() || roster != pinned.hash() {
             return Err(violation("its command is for another cluster or roster"));
         }
         self.command
             .verify_endorsements(&pinned.cluster(), pinned.roster())
             .map_err(|error| violation(&error.to_string()))?;
-        if !self.command.proposed_in(command.body.role()) || self.command.rejected() {
+        if !self.command.proposed_in(role) || self.command.rejected() {
             return Err(violation("its command is not endorsed"));
         }
-        create
-            .check_shape()
-            .map_err(|error| violation(&error.to_string()))?;
-        self.check_as_commanded(pinned, create)?;
-        self.check_signatures(pinned)?;
-        Ok(self.record())
+        Ok(())
     }
 
     fn check_as_commanded(&self, pinned: &PinnedRoster, create: &CreateKey) -> Result<(), Refusal> {
@@ -210,7 +227,12 @@ impl CommitCertificate {
         if !bound || session.id() != statement.session {
             return Err(violation("its session is another one"));
         }
-        if self.verifying_shares.len() != participants.len()
+        Ok(())
+    }
+
+    fn check_verifying_shares(&self) -> Result<(), Refusal> {
+        let statement = &self.statement;
+        if self.verifying_shares.len() != statement.participants.len()
             || verifying_shares_hash(&self.verifying_shares) != statement.verifying_shares
         {
             return Err(violation(
@@ -238,7 +260,9 @@ impl CommitCertificate {
         Ok(())
     }
 
-    fn record(&self) -> KeyRecord {
+    /// What is known of the key by this certificate; `creation` is the digest of the command that
+    /// created it.
+    fn record(&self, creation: Digest) -> KeyRecord {
         let statement = &self.statement;
         KeyRecord {
             name: statement.key.clone(),
@@ -250,7 +274,7 @@ impl CommitCertificate {
             group_key: statement.group_key.clone(),
             verifying_shares: self.verifying_shares.clone(),
             chain_code: statement.chain_code,
-            command: statement.command,
+            command: creation,
             certificate: self.hash(),
         }
     }

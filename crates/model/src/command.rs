@@ -3,6 +3,10 @@
 //! A command is exact bytes. Its digest covers those bytes, and they are parsed only after the
 //! endorsements over them hold; the parser lives where the wire form is known (`quorate-proto`).
 
+mod reshare;
+
+pub use reshare::ReshareKey;
+
 use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
@@ -203,35 +207,36 @@ pub enum ShapeError {
 impl CreateKey {
     /// Checks the shape: t >= 2, t <= n <= 32, and n >= 2t-1 unless fragility is accepted.
     pub fn check_shape(&self) -> Result<(), ShapeError> {
-        let nodes = self.nodes.len();
-        let threshold = usize::from(self.threshold);
-        if threshold < 2 {
-            return Err(ShapeError::ThresholdTooLow(self.threshold));
-        }
-        if nodes > MAX_HOLDERS {
-            return Err(ShapeError::TooManyNodes(nodes));
-        }
-        if threshold > nodes {
-            return Err(ShapeError::ThresholdAboveNodes {
-                threshold: self.threshold,
-                nodes,
-            });
-        }
-        if self.nodes.iter().collect::<BTreeSet<_>>().len() != nodes {
-            return Err(ShapeError::RepeatedNode);
-        }
-        let wanted = threshold.saturating_mul(2).saturating_sub(1);
-        if nodes < wanted && !self.accept_fragile {
-            return Err(ShapeError::Fragile {
-                threshold: self.threshold,
-                nodes,
-                tolerated: nodes.saturating_sub(threshold).saturating_add(1),
-                resisted: self.threshold.saturating_sub(1),
-                wanted,
-            });
-        }
-        Ok(())
+        check_shape(self.threshold, &self.nodes, self.accept_fragile)
     }
+}
+
+fn check_shape(threshold: u16, holders: &[NodeId], accept_fragile: bool) -> Result<(), ShapeError> {
+    let nodes = holders.len();
+    let needed = usize::from(threshold);
+    if needed < 2 {
+        return Err(ShapeError::ThresholdTooLow(threshold));
+    }
+    if nodes > MAX_HOLDERS {
+        return Err(ShapeError::TooManyNodes(nodes));
+    }
+    if needed > nodes {
+        return Err(ShapeError::ThresholdAboveNodes { threshold, nodes });
+    }
+    if holders.iter().collect::<BTreeSet<_>>().len() != nodes {
+        return Err(ShapeError::RepeatedNode);
+    }
+    let wanted = needed.saturating_mul(2).saturating_sub(1);
+    if nodes < wanted && !accept_fragile {
+        return Err(ShapeError::Fragile {
+            threshold,
+            nodes,
+            tolerated: nodes.saturating_sub(needed).saturating_add(1),
+            resisted: threshold.saturating_sub(1),
+            wanted,
+        });
+    }
+    Ok(())
 }
 
 /// What a principal says about a command.

@@ -1,0 +1,32 @@
+//! What a command to reshare a key asks for (P27). No command carries it over the wire.
+
+use super::{ShapeError, check_shape};
+use crate::ids::{Epoch, KeyId, KeyName, NodeId};
+
+/// A request for new shares of a key: refresh, another threshold, other nodes.
+///
+/// It does not say who deals: any t holders may, and which of them are up is for whoever drives the
+/// run to find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReshareKey {
+    /// The name of the key.
+    pub key: KeyName,
+    /// The key; one name can stand for two.
+    pub key_id: KeyId,
+    /// The epoch whose shares are dealt again.
+    pub source_epoch: Epoch,
+    /// How many nodes sign afterwards.
+    pub threshold: u16,
+    /// The nodes that hold shares afterwards; the first has index 1.
+    pub nodes: Vec<NodeId>,
+    /// Accepts a shape that t-1 bad nodes can bring to a halt (n < 2t-1).
+    pub accept_fragile: bool,
+}
+
+impl ReshareKey {
+    /// Checks the shape as at a key's birth: t >= 2, t <= n <= 32, and n >= 2t-1 unless fragility
+    /// is accepted.
+    pub fn check_shape(&self) -> Result<(), ShapeError> {
+        check_shape(self.threshold, &self.nodes, self.accept_fragile)
+    }
+}
