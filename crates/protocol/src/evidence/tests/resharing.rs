@@ -272,6 +272,25 @@ fn a_lie_is_proven_by_its_own_session_source_and_signature_and_by_no_other() {
     }
 }
 
+#[test]
+fn a_malformed_hello_of_key_generation_is_none_of_resharing() {
+    let (session, rounds) = honest(1);
+    let honest = rounds[0][0].header.slot();
+    for (protocol, verdict) in [
+        (ProtocolId::Dkg, Err(NotProven::Statement)),
+        (ProtocolId::Reshare, Ok(Fault::Malformed)),
+    ] {
+        let slot = Slot { protocol, ..honest };
+        let envelope = Envelope::sign(slot, b"gibberish".to_vec(), &identity(party(3)));
+        let session = session.clone();
+        let evidence = Evidence::Malformed { session, envelope };
+        assert_eq!(
+            evidence.verify(&facts()).map(|blamed| blamed.fault),
+            verdict
+        );
+    }
+}
+
 /// Somebody who deals nothing signs a package: it is nobody's part.
 #[test]
 fn a_package_of_one_who_does_not_deal_is_no_wrong_part() {

@@ -1,6 +1,8 @@
 //! Whatever does not come signed from the right party in the right place is refused, blames nobody,
 //! and leaves the run where it was (P14).
 
+use proptest::prelude::*;
+
 use super::harness::{
     BOTH, Cluster, DEALER, Held, RECEIVER, assert_blameless, assert_refused, at, party, sign, state,
 };
@@ -65,19 +67,21 @@ fn a_replay_from_another_session_of_the_same_resharing_is_refused() {
 
 #[test]
 fn messages_of_key_generation_are_none_of_resharing() {
-    let mut cluster = at(round::COMMIT, &[DEALER], 1);
-    let honest = cluster.outgoing[&party(DEALER)][0].clone();
-    let slot = Slot {
-        protocol: ProtocolId::Dkg,
-        ..honest.header.slot()
-    };
-    let envelope = Envelope::sign(slot, honest.body, &cluster.identity(party(DEALER)));
-    cluster.outgoing.insert(party(DEALER), vec![envelope]);
-    let inbound = cluster.inbound(party(RECEIVER));
+    for round in [round::HELLO, round::COMMIT, round::REVEAL] {
+        let mut cluster = at(round, &[DEALER], 1);
+        let honest = cluster.outgoing[&party(DEALER)][0].clone();
+        let slot = Slot {
+            protocol: ProtocolId::Dkg,
+            ..honest.header.slot()
+        };
+        let envelope = Envelope::sign(slot, honest.body, &cluster.identity(party(DEALER)));
+        cluster.outgoing.insert(party(DEALER), vec![envelope]);
+        let inbound = cluster.inbound(party(RECEIVER));
 
-    let outcome = cluster.deliver(party(RECEIVER), &inbound);
+        let outcome = cluster.deliver(party(RECEIVER), &inbound);
 
-    assert_refused(outcome, &Rejected::OtherSession(party(DEALER)));
+        assert_refused(outcome, &Rejected::OtherSession(party(DEALER)));
+    }
 }
 
 #[test]
@@ -219,4 +223,33 @@ fn an_output_of_resharing_without_a_share_is_none_of_key_generation() {
     };
 
     assert!(dkg::DkgOutput::conclude(outcome).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_a_relay_does_to_the_bytes_is_refused_and_blames_nobody(
+        round in round::HELLO..=round::SHARE,
+        to in 1u16..=4,
+        which: proptest::sample::Index,
+        at_byte: proptest::sample::Index,
+        bit in 0u8..8,
+    ) {
+        let to = if round == round::SHARE { to.min(3) } else { to };
+        let mut cluster = at(round, &[], 1);
+        let mut bytes: Vec<_> = cluster
+            .inbound(party(to))
+            .iter()
+            .map(|envelope| envelope.to_bytes().unwrap())
+            .collect();
+        let which = which.index(bytes.len());
+        let at_byte = at_byte.index(bytes[which].len());
+        bytes[which][at_byte] ^= 1 << bit;
+
+        let outcome = cluster.deliver_bytes(party(to), &bytes);
+
+        let Advance::Refused { machine, .. } = outcome else { panic!("{outcome:?}") };
+        prop_assert_eq!(machine.round(), round);
+    }
 }
