@@ -291,6 +291,28 @@ fn a_malformed_hello_of_key_generation_is_none_of_resharing() {
     }
 }
 
+#[test]
+fn two_messages_under_another_protocol_are_no_equivocation_here() {
+    let (session, rounds) = honest(1);
+    let slot = rounds[1][1].header.slot();
+    let verdict = |protocol| {
+        let [first, second] = [b"one", b"two"].map(|body| {
+            let slot = Slot { protocol, ..slot };
+            Envelope::sign(slot, body.to_vec(), &identity(party(1))).signed_header()
+        });
+        let session = session.clone();
+        let evidence = Evidence::Equivocation {
+            session,
+            first,
+            second,
+        };
+        evidence.verify(&facts()).map(|blamed| blamed.fault)
+    };
+
+    assert_eq!(verdict(ProtocolId::Dkg), Err(NotProven::Statement));
+    assert_eq!(verdict(ProtocolId::Reshare), Ok(Fault::Equivocation));
+}
+
 /// Somebody who deals nothing signs a package: it is nobody's part.
 #[test]
 fn a_package_of_one_who_does_not_deal_is_no_wrong_part() {
