@@ -47,15 +47,16 @@ fn a_suspension_outlives_restarts_and_a_resumption_ends_it() {
         (shown(&cluster)["state"] == "SUSPENDED").then_some(())
     });
     sign(&cluster).refused(3, "KEY_SUSPENDED");
-    cluster
-        .quorate(&["key", "suspend", "notes", "--reason", "again"])
-        .refused(1, "is SUSPENDED already");
+    assert_eq!(change(&cluster, "suspend")["state"], "SUSPENDED");
 
     assert_eq!(change(&cluster, "resume")["state"], "ACTIVE");
+    cluster
+        .quorate(&["key", "resume", "notes", "--reason", "again"])
+        .refused(1, "is ACTIVE already");
     assert_eq!(sign(&cluster).code, 0);
     let states = cluster.json(&["key", "states", "notes"]);
     assert_eq!(states[0]["change"], "resume");
-    assert_eq!(states[0]["sequence"], 2);
+    assert_eq!(states[0]["sequence"], 3);
     assert_eq!(states[0]["by"].as_array().unwrap().len(), 1);
 }
 
@@ -74,7 +75,8 @@ fn a_node_that_was_away_hears_of_it_from_a_coordinator_or_at_its_console() {
     let done = import(&cluster, "node-c", &file);
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert!(
-        done.stdout.contains("compromise at sequence 1: acted by"),
+        done.stdout
+            .contains("compromise notes at sequence 1: acted by"),
         "{}",
         done.stdout
     );
@@ -124,12 +126,11 @@ fn what_is_no_state_changes_nothing_at_a_console() {
     cluster
         .quorate(&["key", "suspend", "notes", "--reason", ""])
         .refused(1, "needs a reason");
+    let unknown = "5e7a1c94-8b2d-4f36-9a0e-d3c6b1f4e827";
     cluster
-        .quorate(&[
-            "command",
-            "approve",
-            "5e7a1c94-8b2d-4f36-9a0e-d3c6b1f4e827",
-            "--yes",
-        ])
+        .quorate(&["command", "approve", unknown])
         .refused(1, "COMMAND_UNKNOWN");
+    cluster
+        .quorate(&["command", "approve", unknown, "--yes"])
+        .refused(2, "--digest");
 }

@@ -54,6 +54,9 @@ impl Acknowledged {
         let binding = holders
             .saturating_sub(usize::from(record.threshold))
             .saturating_add(1);
+        if acting.len() < binding {
+            return Err(other("fewer holders act by it than it takes to bind"));
+        }
         let missing = record
             .participants
             .iter()
@@ -122,6 +125,14 @@ impl AwaitingCommand {
     }
 }
 
+/// Nothing is signed that this version cannot show.
+fn other_body() -> Refusal {
+    Refusal::new(
+        Reason::RequestInvalid,
+        "the command is of a kind that waits for nobody's approval",
+    )
+}
+
 /// The commands about the state of a key, each checked under the roster (P33).
 pub(crate) fn standing(
     view: &KeyView,
@@ -134,10 +145,15 @@ pub(crate) fn standing(
         let CommandBody::SetKeyState(set) = command.body else {
             return Err(VerificationError::OtherKey(record.name.clone()));
         };
-        if set.key != record.name || mark.command.rejected() {
+        let forbidden = mark
+            .command
+            .is_forbidden(&CommandBody::SetKeyState(set.clone()));
+        if set.key != record.name || forbidden {
             return Err(VerificationError::OtherKey(record.name.clone()));
         }
         set.check_key(record)?;
+        // As every honest holder judges it.
+        standing.judge(&set, &mark.command.digest())?;
         standing.take(StateMark::new(&set, mark.command.clone()));
     }
     Ok(standing)
@@ -167,7 +183,8 @@ impl Client {
             reason: reason.to_owned(),
         };
         set.check()?;
-        if key.state() == change.target() {
+        // A second suspension outdoes a resumption that was withheld.
+        if key.state() == change.target() && change != StateChange::Suspend {
             let message = format!("key \"{}\" is {} already", record.name, key.state());
             return Err(Refusal::new(Reason::StateOutdated, message)
                 .with("key", &record.name)
@@ -219,6 +236,9 @@ impl Client {
                 .into());
         };
         let command = quorate_proto::admission::admit_proposal(self.roster(), &signed)?;
+        if !matches!(command.body, CommandBody::SetKeyState(_)) {
+            return Err(other_body().into());
+        }
         if command.id != id || signed.digest() != view.digest {
             return Err(VerificationError::OtherOutcome("it is another command's").into());
         }

@@ -277,12 +277,13 @@ impl Core {
         }
         self.commands
             .begin(fresh_view(&command.command, command.digest), Some(handle));
-        if command.signed.rejected() {
+        if command.signed.is_forbidden(&command.command.body) {
             self.tell_rejection(moment, &command.signed, &command.command.body);
             return self.end(id, CommandState::Denied, None, Some(endorse::rejected(id)));
         }
         if let Some(missing) = &command.missing {
-            return self.await_persons(id, handle, &command, missing.clone());
+            let now = moment.now.wall;
+            return self.await_persons(id, handle, &command, missing.clone(), now);
         }
         self.carry_out(moment, command);
     }
@@ -305,6 +306,7 @@ impl Core {
     /// What is checked of a command that is to begin at this moment.
     fn admit_now(&self, moment: &Moment<'_>, command: &Admitted) -> Result<(), Refusal> {
         quorate_proto::admission::check_time(&command.command, moment.now.wall)?;
+        quorate_proto::admission::check_made(&command.command, moment.now.wall)?;
         if self.draining {
             return Err(Refusal::new(
                 Reason::ShuttingDown,

@@ -144,6 +144,14 @@ pub enum Entry {
     },
     /// The admins changed where a key stands (P33).
     KeyStateChanged(KeyStateChanged),
+    /// An admin forbade a command about the state of a key before this node acted by it: it never
+    /// will, because such commands do not expire.
+    KeyStateRejected {
+        /// The command.
+        judgment: Judgment,
+        /// The key.
+        key: KeyName,
+    },
 }
 
 impl Entry {
@@ -171,6 +179,7 @@ impl Entry {
             Self::PairingsSuspended(_) => "pairings-suspended",
             Self::PairingsSetUp { .. } => "pairings-set-up",
             Self::KeyStateChanged(_) => "key-state-changed",
+            Self::KeyStateRejected { .. } => "key-state-rejected",
         }
     }
 }
@@ -287,8 +296,6 @@ pub struct PairingsSuspended {
 pub struct KeyStateChanged {
     /// The command.
     pub judgment: Judgment,
-    /// When its id may be forgotten, as far as ids go: the sequence orders it for ever.
-    pub expires: UnixMillis,
     /// The key.
     pub key: KeyName,
     /// Its id.

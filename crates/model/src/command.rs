@@ -460,7 +460,15 @@ impl SignedCommand {
             .collect()
     }
 
-    /// Whether an admin forbids the command.
+    /// Whether an admin forbids a command with this body, so that it is not carried out. Who may
+    /// suspend alone is not stopped by one other: a word against a suspension counts only where
+    /// nobody proposes it any more.
+    pub fn is_forbidden(&self, body: &CommandBody) -> bool {
+        let suspends = matches!(body, CommandBody::SetKeyState(set) if set.change.needs_one());
+        self.rejected() && !(suspends && self.proposed_in(body.role()))
+    }
+
+    /// Whether an admin speaks against the command.
     pub fn rejected(&self) -> bool {
         self.endorsements
             .iter()

@@ -69,7 +69,7 @@ pub fn reshare_places(
 /// What a session is bound to before its participants have spoken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionBinding {
-    /// The protocol with its version, for example `dkg/1`.
+    /// The protocol with its version, for example `dkg/2`.
     pub protocol: String,
     /// The cluster.
     pub cluster: ClusterId,

@@ -21,8 +21,9 @@ use crate::{
     tagged::{Tag, Tagged},
 };
 
-/// How far a sequence may be ahead of the one before it, so that no admin alone can use them up.
-pub const MAX_SEQUENCE_STEP: u64 = 1_024;
+/// How far the sequence of a suspension may be ahead of the last resumption, so that no admin alone
+/// can put a key where no resumption reaches it. What takes a quorum may have any sequence.
+pub const MAX_SUSPENSION_STEP: u64 = 1_024;
 
 /// The longest reason, in bytes.
 pub const MAX_REASON_BYTES: usize = 500;
@@ -63,6 +64,16 @@ impl StateChange {
             Self::Resume => KeyState::Active,
             Self::Deactivate => KeyState::Deactivated,
             Self::Compromise => KeyState::Compromised,
+        }
+    }
+
+    /// Whether a key in this state is one of which the change was obeyed.
+    fn is_obeyed_in(self, state: KeyState) -> bool {
+        match self {
+            Self::Suspend => state != KeyState::Active,
+            Self::Resume => matches!(state, KeyState::Active | KeyState::PreActive),
+            Self::Deactivate => matches!(state, KeyState::Deactivated | KeyState::Compromised),
+            Self::Compromise => state == KeyState::Compromised,
         }
     }
 
@@ -118,11 +129,24 @@ impl SetKeyState {
         if self.reason.len() > MAX_REASON_BYTES {
             return invalid("the reason is too long, expected at most 500 bytes");
         }
-        if self.reason.chars().any(char::is_control) {
-            return invalid("the reason has control characters, expected one line of text");
+        if self.reason.chars().any(is_hidden) {
+            return invalid(
+                "the reason has characters that do not show, expected one line of text",
+            );
         }
         Ok(())
     }
+}
+
+/// Whether a character changes how a line looks without being seen itself: controls, line
+/// separators, and what turns the direction of writing.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        )
 }
 
 impl SetKeyState {
@@ -159,25 +183,20 @@ impl StateMark {
             command,
         }
     }
-
-    /// Whether this mark outdoes another one of the same rank.
-    fn outdoes(&self, other: &Self) -> bool {
-        order(self.sequence, self.change) > order(other.sequence, other.change)
-    }
 }
 
-/// The higher sequence wins, and at equal sequences the suspension (P33).
-fn order(sequence: u64, change: StateChange) -> (u64, bool) {
-    (sequence, change == StateChange::Suspend)
-}
-
-/// Where a key stands by the commands that were heard: the last suspension or resumption, the
-/// deactivation, and the report of a compromise, each if there is one.
+/// Where a key stands by the commands that were heard: of each change the one with the highest
+/// sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    latest: Option<StateMark>,
+    resumed: Option<StateMark>,
+    suspended: Option<StateMark>,
     deactivated: Option<StateMark>,
     compromised: Option<StateMark>,
+}
+
+fn sequence_of(mark: Option<&StateMark>) -> u64 {
+    mark.map_or(0, |mark| mark.sequence)
 }
 
 /// What a command does to where a key stands.
@@ -190,16 +209,34 @@ pub enum Effect {
 }
 
 impl Standing {
-    /// The commands that decide, in the order in which they can be told again.
+    /// The commands that decide, in an order in which whoever has heard none of them takes them
+    /// all.
     pub fn marks(&self) -> impl Iterator<Item = &StateMark> {
-        let marks = [&self.latest, &self.deactivated, &self.compromised];
+        let marks = [
+            &self.resumed,
+            &self.suspended,
+            &self.deactivated,
+            &self.compromised,
+        ];
         marks.into_iter().flatten()
     }
 
-    /// The command that decides.
+    /// The command that decides: the gravest, and between suspension and resumption the one with
+    /// the higher sequence; at equal ones the suspension.
     pub fn decisive(&self) -> Option<&StateMark> {
-        let marks = [&self.compromised, &self.deactivated, &self.latest];
-        marks.into_iter().flatten().next()
+        let retired = self.compromised.as_ref().or(self.deactivated.as_ref());
+        retired.or_else(|| {
+            let resumed = sequence_of(self.resumed.as_ref());
+            let suspended = self.suspended.as_ref();
+            suspended
+                .filter(|mark| mark.sequence >= resumed)
+                .or(self.resumed.as_ref())
+        })
+    }
+
+    /// Whether a command is among those that decide.
+    pub fn holds(&self, command: &Digest) -> bool {
+        self.marks().any(|mark| mark.command.digest() == *command)
     }
 
     /// The highest sequence so far; 0 if there is none.
@@ -210,7 +247,7 @@ impl Standing {
     /// The state of a key that is active or not by its certificate and proof.
     pub fn state(&self, proven: bool) -> KeyState {
         match self.decisive().map(|mark| mark.change) {
-            Some(change @ (StateChange::Compromise | StateChange::Deactivate)) => change.target(),
+            Some(change) if change.retires() => change.target(),
             _ if !proven => KeyState::PreActive,
             Some(change) => change.target(),
             None => KeyState::Active,
@@ -222,44 +259,55 @@ impl Standing {
     /// # Errors
     ///
     /// [`Reason::StateOutdated`] when a later command, or one that cannot be undone, was heard, and
-    /// when the sequence is further ahead than [`MAX_SEQUENCE_STEP`].
+    /// when a suspension is further ahead than [`MAX_SUSPENSION_STEP`].
     pub fn judge(&self, set: &SetKeyState, digest: &Digest) -> Result<Effect, Refusal> {
-        if self.marks().any(|mark| mark.command.digest() == *digest) {
+        if self.holds(digest) {
             return Ok(Effect::Known);
         }
         let outdated = |why: String| {
-            Refusal::new(Reason::StateOutdated, format!("key \"{}\" {why}", set.key))
-                .with("key", &set.key)
-                .with("sequence", self.sequence())
+            Err(
+                Refusal::new(Reason::StateOutdated, format!("key \"{}\" {why}", set.key))
+                    .with("key", &set.key)
+                    .with("sequence", self.sequence()),
+            )
         };
         let retired = self.compromised.as_ref().or(self.deactivated.as_ref());
-        let closed = match set.change {
-            StateChange::Compromise => self.compromised.as_ref(),
-            StateChange::Deactivate | StateChange::Suspend | StateChange::Resume => retired,
+        let closed = if set.change == StateChange::Compromise {
+            self.compromised.as_ref()
+        } else {
+            retired
         };
         if let Some(mark) = closed {
-            return Err(outdated(format!(
+            return outdated(format!(
                 "is {} since sequence {}, which no command undoes",
                 mark.change.target(),
                 mark.sequence
-            )));
+            ));
         }
-        if let Some(last) = self.latest.as_ref().filter(|_| !set.change.retires())
-            && order(set.sequence, set.change) <= order(last.sequence, last.change)
-        {
-            return Err(outdated(format!(
-                "has heard sequence {} to {}, and this is sequence {} to {}: make the command again \
-                 with a higher one",
-                last.sequence, last.change, set.sequence, set.change
-            )));
+        let resumed = sequence_of(self.resumed.as_ref());
+        let suspended = sequence_of(self.suspended.as_ref());
+        let (least, most) = match set.change {
+            StateChange::Deactivate | StateChange::Compromise => (0, u64::MAX),
+            StateChange::Resume => (resumed.max(suspended).saturating_add(1), u64::MAX),
+            StateChange::Suspend => (
+                resumed.max(suspended.saturating_add(1)),
+                resumed.saturating_add(MAX_SUSPENSION_STEP),
+            ),
+        };
+        if set.sequence < least {
+            return outdated(format!(
+                "has heard sequence {}, and this is sequence {} to {}: make the command again with \
+                 {least} or more",
+                resumed.max(suspended),
+                set.sequence,
+                set.change
+            ));
         }
-        let last = self.sequence();
-        if set.sequence.saturating_sub(last) > MAX_SEQUENCE_STEP {
-            return Err(outdated(format!(
-                "is at sequence {last}, and {} is more than {MAX_SEQUENCE_STEP} ahead: bring the \
-                 commands in between first",
-                set.sequence
-            )));
+        if set.sequence > most {
+            return outdated(format!(
+                "was resumed at sequence {resumed}, and no suspension may be more than \
+                 {MAX_SUSPENSION_STEP} ahead of that: bring the resumption in between first"
+            ));
         }
         Ok(Effect::Changes)
     }
@@ -269,11 +317,15 @@ impl Standing {
         let slot = match mark.change {
             StateChange::Compromise => &mut self.compromised,
             StateChange::Deactivate => &mut self.deactivated,
-            StateChange::Suspend | StateChange::Resume => &mut self.latest,
+            StateChange::Suspend => &mut self.suspended,
+            StateChange::Resume => &mut self.resumed,
         };
-        if slot.as_ref().is_none_or(|held| mark.outdoes(held)) {
+        if sequence_of(slot.as_ref()) < mark.sequence {
             *slot = Some(mark);
         }
+        // A suspension that was resumed decides nothing any more.
+        let resumed = sequence_of(self.resumed.as_ref());
+        self.suspended.take_if(|mark| mark.sequence < resumed);
     }
 
     /// Refuses to show an address of a key that can never spend from it again.
@@ -385,7 +437,8 @@ impl StateReceipt {
             && self.key == set.key
             && self.key_id == set.key_id
             && self.command == *command
-            && self.sequence >= set.sequence;
+            && self.sequence >= set.sequence
+            && set.change.is_obeyed_in(self.state);
         if signed && fits {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use quorate_model::{
     CoordinatorId, Refusal,
+    command::{CommandBody, SignedCommand},
     node_api::{NodeReply, NodeRequest},
     standing::{MAX_STANDING_BYTES, Standing, StateReceipt},
     wire,
@@ -33,12 +34,15 @@ pub struct Imported {
 
 /// Reads the commands about the state of a key that `quorate key states --out` wrote.
 pub fn read_states(file: &Path) -> Result<Standing> {
-    let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let size = std::fs::metadata(file)
+        .with_context(|| format!("read {}", file.display()))?
+        .len();
     ensure!(
-        bytes.len() <= MAX_STANDING_BYTES,
+        size <= MAX_STANDING_BYTES as u64,
         "{} is too large for the states of a key",
         file.display()
     );
+    let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
     wire::decode(&bytes).with_context(|| {
         format!(
             "read {}: expected a file that `quorate key states --out` wrote",
@@ -82,7 +86,7 @@ pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Resul
             Err(refusal) => Err(refusal),
         };
         imported.push(Imported {
-            what: format!("{} at sequence {}", mark.change, mark.sequence),
+            what: what(&mark.command),
             receipt,
         });
     }
@@ -90,4 +94,15 @@ pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Resul
     core.journal().commit(&last)?;
     drop(writer);
     Ok(imported)
+}
+
+/// What a command says, from the bytes that are signed and not from what stands beside them.
+fn what(signed: &SignedCommand) -> String {
+    match quorate_proto::command::decode(&signed.bytes).map(|command| command.body) {
+        Ok(CommandBody::SetKeyState(set)) => {
+            format!("{} {} at sequence {}", set.change, set.key, set.sequence)
+        }
+        Ok(_) => "a command that changes no state".to_owned(),
+        Err(_) => "what is no command".to_owned(),
+    }
 }

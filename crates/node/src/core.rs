@@ -178,6 +178,7 @@ struct State {
     repeated_proofs: Budget,
     pairings: Budget,
     statements: Budget,
+    suspensions: Budget,
     checkpointed: Checkpointed,
     /// Evidence that was recorded in this run, by whom it blames.
     blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
@@ -247,6 +248,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 repeated_proofs: Budget::new(budget::REPEATED_PROOFS),
                 pairings: Budget::new(budget::PAIRINGS),
                 statements: Budget::new(budget::STATEMENTS),
+                suspensions: Budget::new(budget::SUSPENSIONS),
                 checkpointed: Checkpointed {
                     sequence,
                     monotonic_ms: 0,

@@ -76,7 +76,7 @@ pub fn check_persons(
     let needed = command.body.persons_needed(roster);
     let role = command.body.role();
     let persons = signed.persons_for(role, roster).len();
-    if persons >= needed || signed.rejected() {
+    if persons >= needed || signed.is_forbidden(&command.body) {
         return Ok(());
     }
     Err(Refusal::new(
@@ -121,30 +121,43 @@ pub fn check_endorsements(pinned: &PinnedRoster, signed: &SignedCommand) -> Resu
 ///
 /// When the command lives too long, is made ahead of time, or has expired.
 pub fn check_time(command: &Command, now: UnixMillis) -> Result<(), Refusal> {
-    let invalid = |message: String| Err(Refusal::new(Reason::CommandTimeInvalid, message));
-    if !command.body.expires() {
-        return Ok(());
-    }
     if command.expires <= command.created {
-        return invalid("the command expires before it was made".to_owned());
+        return Err(invalid("the command expires before it was made".to_owned()));
     }
     let lifetime = command.expires.since(command.created);
     if lifetime > MAX_LIFETIME_MS {
-        return invalid(format!(
+        return Err(invalid(format!(
             "the command lives {lifetime} ms, at most {MAX_LIFETIME_MS} ms"
-        ));
+        )));
     }
-    let ahead = command.created.since(now);
-    if ahead > MAX_CREATED_AHEAD_MS {
-        return invalid(format!(
-            "the command was made {ahead} ms ahead of the time here, at most \
-             {MAX_CREATED_AHEAD_MS} ms: check the clocks"
-        ));
+    if !command.body.expires() {
+        return Ok(());
     }
+    check_made(command, now)?;
     if command.expires <= now {
         return Err(expired());
     }
     Ok(())
+}
+
+/// Checks that a command was not made ahead of time.
+///
+/// # Errors
+///
+/// [`Reason::CommandTimeInvalid`] when it was.
+pub fn check_made(command: &Command, now: UnixMillis) -> Result<(), Refusal> {
+    let ahead = command.created.since(now);
+    if ahead > MAX_CREATED_AHEAD_MS {
+        return Err(invalid(format!(
+            "the command was made {ahead} ms ahead of the time here, at most \
+             {MAX_CREATED_AHEAD_MS} ms: check the clocks"
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::new(Reason::CommandTimeInvalid, message)
 }
 
 /// The command came too late.

@@ -40,7 +40,7 @@ impl ProtocolId {
     /// The protocol and version as they are hashed.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Dkg => "dkg/1",
+            Self::Dkg => "dkg/2",
             Self::EcdsaPairing => "ecdsa-pairing/1",
             Self::EcdsaSigning => "ecdsa-signing/1",
             Self::Reshare => "reshare/1",

@@ -148,6 +148,9 @@ fn receipts_are_checked_and_whoever_gave_none_is_missing() {
     let mut lowered = two.clone();
     lowered.sequence = 0;
     let lowered = lowered.sign(&node_key(2));
+    let mut active = two.clone();
+    active.state = KeyState::Active;
+    let active = active.sign(&node_key(2));
     let mut unsigned = two.clone();
     unsigned.record = 10;
     for bad in [
@@ -155,9 +158,15 @@ fn receipts_are_checked_and_whoever_gave_none_is_missing() {
         vec![stranger],
         vec![lowered],
         vec![unsigned],
+        vec![active],
     ] {
         assert!(matches!(verify(bad), Err(VerificationError::BadReceipt(_))));
     }
+    // A coordinator that says "succeeded" with too few is not believed.
+    assert!(matches!(
+        verify(vec![two.clone()]),
+        Err(VerificationError::OtherOutcome(_))
+    ));
     let mut other = ended(&prepared, vec![two]);
     other.outcome = None;
     assert!(Acknowledged::verify(&made.view.record, &made.roster, &prepared, &other).is_err());

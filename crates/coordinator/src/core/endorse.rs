@@ -49,6 +49,14 @@ impl Core {
         let Some((signed, body)) = self.command_of(id) else {
             return self.answer(handle, Err(unknown(id)));
         };
+        let suspends = matches!(&body, CommandBody::SetKeyState(set) if set.change.needs_one());
+        if suspends && endorsement.kind == EndorsementKind::Reject {
+            let refusal = Refusal::new(
+                Reason::RequestInvalid,
+                "a suspension is not forbidden by one admin: resume the key instead",
+            );
+            return self.answer(handle, Err(refusal));
+        }
         let mut more = SignedCommand::clone(&signed);
         let repeated = more.endorsements.contains(&endorsement);
         if !repeated {
@@ -62,7 +70,7 @@ impl Core {
         if let Err(refusal) = admission::check_endorsements(&self.pinned, &more) {
             return self.answer(handle, Err(refusal));
         }
-        if more.rejected() {
+        if more.is_forbidden(&body) {
             self.commands.join(id, handle);
             self.tell_rejection(moment, &more, &body);
             self.signing.remove(id);

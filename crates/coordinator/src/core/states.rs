@@ -11,7 +11,7 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, KeyRecord, NodeId, Reason, Refusal,
+    Digest, KeyRecord, NodeId, PrincipalId, Reason, Refusal, UnixMillis,
     command::{CommandBody, Endorsement, EndorsementKind, SignedCommand},
     ids::{CommandId, KeyId},
     node_api::{KeyListing, NodeReply, NodeRequest},
@@ -26,6 +26,10 @@ use super::{
 
 /// The most changes under way, and the most commands that wait for the words of others.
 const MAX_OPS: usize = 256;
+
+/// The most commands of one principal that wait for the words of others, so that none can keep the
+/// others' from waiting.
+const MAX_WAITING_OF_ONE: usize = 32;
 
 /// The most keys whose standing is kept. Every one takes the word of an admin.
 const MAX_STANDINGS: usize = 1 << 20;
@@ -82,7 +86,13 @@ impl States {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.ops.len() >= MAX_OPS || self.awaiting.len() >= MAX_OPS
+        self.ops.len() >= MAX_OPS
+    }
+
+    /// How many commands of a principal wait.
+    fn waiting_of(&self, principal: Option<&PrincipalId>) -> usize {
+        let theirs = |command: &&Admitted| proposer(&command.signed) == principal;
+        self.awaiting.values().filter(theirs).count()
     }
 
     /// Whether these bytes wait for more persons.
@@ -105,10 +115,17 @@ impl States {
         self.ops.remove(&id);
     }
 
-    fn learn(&mut self, key: KeyId, mark: StateMark) {
-        if self.known.len() < MAX_STANDINGS || self.known.contains_key(&key) {
-            self.known.entry(key).or_default().take(mark);
+    /// Takes what an honest holder that knows as much would take. True: it is news.
+    fn learn(&mut self, key: KeyId, set: &SetKeyState, command: &SignedCommand) -> bool {
+        if self.known.len() >= MAX_STANDINGS && !self.known.contains_key(&key) {
+            return false;
         }
+        let known = self.known.entry(key).or_default();
+        let news = known.judge(set, &command.digest()) == Ok(Effect::Changes);
+        if news {
+            known.take(StateMark::new(set, command.clone()));
+        }
+        news
     }
 }
 
@@ -120,9 +137,21 @@ impl Core {
         handle: Handle,
         command: &Admitted,
         missing: Refusal,
+        now: UnixMillis,
     ) {
         if !matches!(command.command.body, CommandBody::SetKeyState(_)) {
             return self.end(id, CommandState::Denied, None, Some(missing));
+        }
+        if command.command.expires <= now {
+            return self.end(id, CommandState::Expired, None, Some(admission::expired()));
+        }
+        let theirs = self.states.waiting_of(proposer(&command.signed));
+        if theirs >= MAX_WAITING_OF_ONE || self.states.awaiting.len() >= MAX_OPS {
+            let refusal = Refusal::new(
+                Reason::Overloaded,
+                "too many commands wait for endorsements: have some approved or rejected first",
+            );
+            return self.end(id, CommandState::Failed, None, Some(refusal));
         }
         self.commands.awaits(id, &command.signed);
         self.states.awaiting.insert(id, command.clone());
@@ -171,7 +200,7 @@ impl Core {
         }
         command.missing = admission::check_persons(&self.pinned, &signed, &command.command).err();
         command.signed = Arc::new(signed);
-        if command.signed.rejected() {
+        if command.signed.is_forbidden(&command.command.body) {
             self.states.awaiting.remove(&id);
             self.commands.join(id, handle);
             self.tell_rejection(moment, &command.signed, &command.command.body);
@@ -266,11 +295,9 @@ impl Core {
             Ok(NodeReply::StateSet(receipt)) => {
                 match receipt.verify(&self.pinned, node, &op.set, &op.command.digest) {
                     Ok(()) => {
-                        let mark =
-                            StateMark::new(&op.set, SignedCommand::clone(&op.command.signed));
-                        let key = op.set.key_id;
                         op.receipts.insert(node.clone(), receipt);
-                        self.states.learn(key, mark);
+                        let (set, command) = (op.set.clone(), Arc::clone(&op.command.signed));
+                        self.states.learn(set.key_id, &set, &command);
                     }
                     Err(refusal) => {
                         op.refusals.insert(node.clone(), refusal);
@@ -343,6 +370,12 @@ impl Core {
             .filter(|node| !op.receipts.contains_key(*node))
             .cloned()
             .collect();
+        for node in &missing {
+            // Whoever is slow lists its keys again, and is told then.
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.synced = false;
+            }
+        }
         if binds {
             let outcome = StateOutcome {
                 key: op.set.key.clone(),
@@ -376,7 +409,7 @@ impl Core {
         let mut news = false;
         for mark in listing.standing.marks() {
             let digest = mark.command.digest();
-            if known.marks().any(|one| one.command.digest() == digest) {
+            if known.holds(&digest) {
                 continue;
             }
             let Some(set) = self.checked(&mark.command, &key.record) else {
@@ -387,11 +420,7 @@ impl Core {
                 }));
                 continue;
             };
-            if known.judge(&set, &digest) == Ok(Effect::Changes) {
-                self.states
-                    .learn(id, StateMark::new(&set, mark.command.clone()));
-                news = true;
-            }
+            news |= self.states.learn(id, &set, &mark.command);
         }
         let standing = self.states.standing(&id);
         self.tell_standing(moment, node, &listing.standing, &standing);
@@ -410,11 +439,11 @@ impl Core {
         let CommandBody::SetKeyState(set) = command.body else {
             return None;
         };
-        (!signed.rejected() && set.check_key(record).is_ok() && set.key == record.name)
-            .then_some(set)
+        let forbidden = signed.is_forbidden(&CommandBody::SetKeyState(set.clone()));
+        (!forbidden && set.check_key(record).is_ok() && set.key == record.name).then_some(set)
     }
 
-    /// Brings a holder the commands that it does not know.
+    /// Brings a holder the commands that it does not know and would take.
     fn tell_standing(
         &mut self,
         moment: &Moment<'_>,
@@ -423,16 +452,39 @@ impl Core {
         standing: &Standing,
     ) {
         let timeout = self.config.limits.call_timeout_ms;
+        let mut theirs = theirs.clone();
         for mark in standing.marks() {
-            let digest = mark.command.digest();
-            if theirs.marks().any(|one| one.command.digest() == digest) {
+            let Some(set) = commanded(&mark.command) else {
+                continue;
+            };
+            if theirs.judge(&set, &mark.command.digest()) != Ok(Effect::Changes) {
                 continue;
             }
+            theirs.take(mark.clone());
             let command = mark.command.clone();
             let request = NodeRequest::SetKeyState { command };
             self.call(moment, node, request, timeout, Purpose::Courtesy);
         }
     }
+}
+
+/// Who asks for a command.
+fn proposer(signed: &SignedCommand) -> Option<&PrincipalId> {
+    let proposal = |word: &&Endorsement| word.kind == EndorsementKind::Propose;
+    signed
+        .endorsements
+        .iter()
+        .find(proposal)
+        .map(|word| &word.principal)
+}
+
+/// What a command that was checked asks for.
+fn commanded(signed: &SignedCommand) -> Option<SetKeyState> {
+    let CommandBody::SetKeyState(set) = quorate_proto::command::decode(&signed.bytes).ok()?.body
+    else {
+        return None;
+    };
+    Some(set)
 }
 
 fn percent(done: usize, all: usize) -> u8 {

@@ -22,6 +22,10 @@ pub struct EpochChange<'a> {
     pub reshare: &'a ReshareKey,
 }
 
+/// How far an epoch may be ahead of its source: attempts take rising numbers, and no committee alone
+/// may use them up.
+const MAX_EPOCH_STEP: u32 = 1_000;
+
 impl CommitCertificate {
     /// Checks a certificate of a resharing in full (P20): endorsements under the pinned roster;
     /// key, source, committee and threshold exactly as commanded; scheme, purposes, group key and
@@ -41,6 +45,11 @@ impl CommitCertificate {
             reshare,
         } = command;
         self.check_endorsed(pinned, cluster, roster, Role::Admin)?;
+        let needed = usize::from(pinned.roster().lifecycle_quorum);
+        let persons = self.command.persons_for(Role::Admin, pinned.roster());
+        if persons.len() < needed {
+            return Err(violation("its command lacks the lifecycle quorum"));
+        }
         reshare
             .check_shape()
             .map_err(|error| violation(&error.to_string()))?;
@@ -71,6 +80,7 @@ impl CommitCertificate {
             && statement.command == self.command.digest()
             && statement.source == Some((source.epoch, source.certificate))
             && statement.epoch > source.epoch
+            && statement.epoch.0 <= source.epoch.0.saturating_add(MAX_EPOCH_STEP)
             && statement.roster == pinned.hash();
         if !as_commanded {
             return Err(violation("what was prepared is not what was commanded"));

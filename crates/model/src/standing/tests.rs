@@ -101,30 +101,52 @@ fn what_cannot_be_undone_is_not_undone_and_counts_whatever_its_sequence() {
 }
 
 #[test]
-fn no_admin_alone_uses_up_the_sequences() {
-    let far = MAX_SEQUENCE_STEP + 1;
+fn no_admin_alone_puts_a_key_where_no_resumption_reaches_it() {
+    let step = MAX_SUSPENSION_STEP;
+    let outdated = Err(Reason::StateOutdated);
 
-    assert_eq!(judged(&[], MAX_SEQUENCE_STEP, Suspend), Ok(Effect::Changes));
-    assert_eq!(judged(&[], far, Suspend), Err(Reason::StateOutdated));
-    assert_eq!(
-        judged(&[], u64::MAX, Compromise),
-        Err(Reason::StateOutdated)
-    );
-    assert_eq!(judged(&[(1, Suspend)], far, Resume), Ok(Effect::Changes));
+    assert_eq!(judged(&[], step, Suspend), Ok(Effect::Changes));
+    assert_eq!(judged(&[], step + 1, Suspend), outdated);
+    // Not from suspension to suspension either.
+    assert_eq!(judged(&[(step, Suspend)], step + 1, Suspend), outdated);
+    // What takes a quorum reaches everywhere.
+    for change in [Resume, Deactivate, Compromise] {
+        assert_eq!(
+            judged(&[(step, Suspend)], u64::MAX, change),
+            Ok(Effect::Changes)
+        );
+    }
+    let resumed = [(step, Suspend), (step + 1, Resume)];
+    assert_eq!(judged(&resumed, step + 2, Suspend), Ok(Effect::Changes));
 }
 
-/// Nodes that have heard the same agree, whatever the order (P33).
+/// Hears commands as a node does, which refuses what is outdated.
+fn hear(node: &mut Standing, said: &[(u64, StateChange)]) {
+    for (sequence, change) in said {
+        let one = mark(*sequence, *change);
+        let judged = node.judge(&set(*sequence, *change), &one.command.digest());
+        if judged == Ok(Effect::Changes) {
+            node.take(one);
+        }
+    }
+}
+
+/// P33: nodes that have heard the same agree, whatever the order, and what one of them lists is
+/// taken by every other one, also by one that has heard nothing.
 #[test]
 fn the_order_in_which_commands_are_heard_does_not_matter() {
     let said = [
         (1, Suspend),
-        (2, Resume),
-        (2, Suspend),
-        (3, Resume),
+        (1_024, Suspend),
+        (1_025, Resume),
+        (2_000, Suspend),
+        (2_000, Resume),
+        (5_000, Resume),
+        (6_000, Suspend),
         (2, Deactivate),
         (1, Compromise),
     ];
-    for chosen in 0..1u8 << said.len() {
+    for chosen in 0..1u16 << said.len() {
         let some: Vec<_> = said
             .iter()
             .enumerate()
@@ -133,10 +155,47 @@ fn the_order_in_which_commands_are_heard_does_not_matter() {
             .collect();
         let mut backwards = some.clone();
         backwards.reverse();
-        let (one, other) = (standing(&some), standing(&backwards));
+        let (mut one, mut other) = (Standing::default(), Standing::default());
+        hear(&mut one, &some);
+        hear(&mut other, &backwards);
 
-        assert_eq!(one, other, "{some:?}");
-        assert_eq!(one.state(true), other.state(true));
+        // Each tells the other what it holds, as coordinators do.
+        for _ in 0..2 {
+            let (of_one, of_other) = (listed(&one), listed(&other));
+            hear(&mut one, &of_other);
+            hear(&mut other, &of_one);
+        }
+        let mut fresh = Standing::default();
+        let told = listed(&one);
+        hear(&mut fresh, &told);
+
+        assert_eq!(one.state(true), other.state(true), "{some:?}");
+        assert_eq!(fresh.state(true), one.state(true), "{some:?}");
+    }
+}
+
+fn listed(standing: &Standing) -> Vec<(u64, StateChange)> {
+    standing
+        .marks()
+        .map(|mark| (mark.sequence, mark.change))
+        .collect()
+}
+
+#[test]
+fn a_receipt_is_one_only_if_its_state_obeys_the_change() {
+    use KeyState::{Active, Compromised, Deactivated, PreActive, Suspended};
+    for (change, obeyed) in [
+        (
+            Suspend,
+            &[PreActive, Suspended, Deactivated, Compromised][..],
+        ),
+        (Resume, &[PreActive, Active]),
+        (Deactivate, &[Deactivated, Compromised]),
+        (Compromise, &[Compromised]),
+    ] {
+        for state in [PreActive, Active, Suspended, Deactivated, Compromised] {
+            assert_eq!(change.is_obeyed_in(state), obeyed.contains(&state));
+        }
     }
 }
 
@@ -177,7 +236,14 @@ fn a_reason_is_one_line_of_text() {
         ..set(1, Suspend)
     };
     assert_eq!(with("lost a laptop").check(), Ok(()));
-    for bad in ["", "   ", "two\nlines", &"x".repeat(MAX_REASON_BYTES + 1)] {
+    for bad in [
+        "",
+        "   ",
+        "two\nlines",
+        "turned \u{202e}",
+        "two\u{2028}lines",
+        &"x".repeat(MAX_REASON_BYTES + 1),
+    ] {
         let refusal = with(bad).check().unwrap_err();
         assert_eq!(refusal.reason, Reason::RequestInvalid, "{bad}");
     }

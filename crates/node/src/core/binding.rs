@@ -68,7 +68,7 @@ pub(super) fn reused(id: CommandId) -> Refusal {
     .with("command_id", id)
 }
 
-fn rejected(id: CommandId) -> Refusal {
+pub(super) fn rejected(id: CommandId) -> Refusal {
     Refusal::new(
         Reason::CommandRejected,
         format!("command {id} was rejected by an admin"),

@@ -35,6 +35,12 @@ pub(crate) const STATEMENTS: Rate = Rate {
     per_second: 128,
 };
 
+/// Suspensions of keys that are suspended: one admin alone can make any number.
+pub(crate) const SUSPENSIONS: Rate = Rate {
+    burst: 64,
+    per_second: 1,
+};
+
 /// A bucket of tokens that refills with time.
 #[derive(Debug)]
 pub(crate) struct Budget {

@@ -52,7 +52,7 @@ pub(super) fn admit(
     Ok(Admitted {
         digest: signed.digest(),
         endorsements: signed.endorsement_set_hash(),
-        rejected: signed.rejected(),
+        rejected: signed.is_forbidden(&command.body),
         command,
     })
 }

@@ -114,6 +114,16 @@ pub fn key(index: &dyn Index, name: &KeyName) -> Result<Option<KeyRow>, IndexErr
     row(index, Table::Keys, name.as_str().as_bytes())
 }
 
+/// The sequence of the record by which an admin forbade a command about a state, if one did.
+pub fn rejected_state(index: &dyn Index, command: &Digest) -> Result<Option<u64>, IndexError> {
+    row(index, Table::Standings, &rejected_key(command))
+}
+
+/// No name of a key begins so.
+fn rejected_key(command: &Digest) -> Vec<u8> {
+    [&[0], command.as_bytes().as_slice()].concat()
+}
+
 /// Where a key stands by the word of admins.
 pub fn standing(index: &dyn Index, name: &KeyName) -> Result<StandingRow, IndexError> {
     let row = row(index, Table::Standings, name.as_str().as_bytes())?;
@@ -261,19 +271,15 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             })
         }
         Entry::KeyStateChanged(changed) => {
-            let mut rows = bind_id(
-                index,
-                changed.judgment.command_id,
-                changed.judgment.command,
-                changed.expires.plus(REMEMBER_MARGIN_MS),
-                Mark::Released(0),
-            )?;
             let mut row = standing(index, &changed.key)?;
             row.standing.take(changed.mark.clone());
             row.record = record.sequence;
             let key = changed.key.as_str().as_bytes().to_vec();
-            rows.push(put(Table::Standings, key, &row)?);
-            Ok(rows)
+            Ok(vec![put(Table::Standings, key, &row)?])
+        }
+        Entry::KeyStateRejected { judgment, .. } => {
+            let key = rejected_key(&judgment.command);
+            Ok(vec![put(Table::Standings, key, &record.sequence)?])
         }
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {

@@ -2,21 +2,22 @@
 //!
 //! Each node holds the states itself and refuses by them alone. A command about a state needs no
 //! trusted clock: it does not expire, and its sequence orders it, so a node that was away for a year
-//! takes it like one that heard of it at once.
+//! takes it like one that heard of it at once. Nor does its id bind it: a command that somebody else
+//! made under the same id must not keep a suspension away.
 
 use std::sync::Arc;
 
 use quorate_model::{
-    Digest, KeyName, Reason, Refusal, Signature,
+    Digest, KeyName, KeyState, Reason, Refusal, Signature,
     audit::{Entry, KeyStateChanged},
     command::{CommandBody, SignedCommand},
     node_api::NodeReply,
-    standing::{Effect, SetKeyState, StateMark, StateReceipt},
+    standing::{Effect, SetKeyState, StateChange, StateMark, StateReceipt},
 };
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
-    binding::check_id,
+    binding::rejected,
     gate::{self, Admitted},
     ledger,
     loaded::unknown,
@@ -61,24 +62,73 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = self.check_held(set)? {
             return self.refused(context, subject, refusal);
         }
+        let digest = admitted.digest();
         let mut state = lock(&self.state);
-        let judged = match check_id(&state, &admitted)? {
-            Ok(()) => ledger::standing(&*state.index, &set.key)?
-                .standing
-                .judge(set, &admitted.digest()),
-            Err(refusal) => Err(refusal),
-        };
-        match judged {
+        let standing = ledger::standing(&*state.index, &set.key)?.standing;
+        // What this node acts by is not taken back by a word that comes later.
+        if !standing.holds(&digest)
+            && let Some(outcome) = self.rejected_state(context, &mut state, &admitted, set)?
+        {
+            return Ok(outcome);
+        }
+        match standing.judge(set, &digest) {
             Err(refusal) => {
                 drop(state);
                 self.refused(context, subject, refusal)
             }
             Ok(Effect::Known) => {
-                let receipt = self.recorded_receipt(&state, set, admitted.digest())?;
+                let receipt = self.recorded_receipt(&state, set, digest)?;
                 Ok(Outcome::Ready(receipt.map(NodeReply::StateSet)))
             }
-            Ok(Effect::Changes) => self.change_state(context, &mut state, &admitted, set, signed),
+            Ok(Effect::Changes) => {
+                let repeats = set.change == StateChange::Suspend
+                    && standing.state(true) == KeyState::Suspended;
+                if repeats && !state.suspensions.take(context.reading.monotonic_ms) {
+                    return Ok(Outcome::Ready(Err(Refusal::new(
+                        Reason::Overloaded,
+                        format!(
+                            "key \"{}\" is suspended, and was so often: try again later",
+                            set.key
+                        ),
+                    ))));
+                }
+                self.change_state(context, &mut state, &admitted, set, signed)
+            }
         }
+    }
+
+    /// What an admin forbade stays forbidden for ever, because such commands do not expire (P8).
+    fn rejected_state(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        state: &mut State,
+        admitted: &Admitted,
+        set: &SetKeyState,
+    ) -> Result<Option<Outcome>, Fatal> {
+        let refusal = rejected(admitted.command().id);
+        if set.change != StateChange::Suspend
+            && ledger::rejected_state(&*state.index, &admitted.digest())?.is_some()
+        {
+            return Ok(Some(Outcome::Ready(Err(self.recorded_rejection(refusal)))));
+        }
+        if !admitted.is_rejected() {
+            return Ok(None);
+        }
+        if !state.refusals.take(context.reading.monotonic_ms) {
+            let message = format!("node {} records no more rejections for the moment", self.me);
+            let refusal = Refusal::new(Reason::Overloaded, message);
+            return Ok(Some(Outcome::Ready(Err(refusal))));
+        }
+        let entry = Entry::KeyStateRejected {
+            judgment: self.judgment(admitted, "reject:admin"),
+            key: set.key.clone(),
+        };
+        let time = state.clock.elapsed(context.reading);
+        let appended = self.record(state, time, vec![entry])?;
+        Ok(Some(Outcome::Pending(Pending {
+            appended,
+            release: Box::new(move |_| Err(refusal)),
+        })))
     }
 
     /// Checks that this node has certified the key that the command names (I4).
@@ -116,7 +166,6 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let entry = Entry::KeyStateChanged(KeyStateChanged {
             judgment: self.judgment(admitted, rule),
-            expires: admitted.command().expires,
             key: set.key.clone(),
             key_id: set.key_id,
             mark,

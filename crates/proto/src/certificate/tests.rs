@@ -153,7 +153,7 @@ fn certificate(pinned: &PinnedRoster, command: &Command) -> CommitCertificate {
     let verifying_shares = vec![vec![1], vec![2], vec![3]];
     let session = SessionPreimage {
         binding: SessionBinding {
-            protocol: "dkg/1".to_owned(),
+            protocol: "dkg/2".to_owned(),
             cluster: pinned.cluster(),
             roster: pinned.hash(),
             key: create.key.clone(),

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
-use quorate_model::{CommandId, Digest, KeyId, KeyPurpose, Scheme, UnixMillis};
+use quorate_model::{
+    CommandId, Digest, KeyId, KeyPurpose, Scheme, UnixMillis, standing::StateChange,
+};
 use uuid::Uuid;
 
 use super::*;
@@ -282,6 +284,41 @@ fn each_malformed_payload_is_refused() {
     check("sign.payloads.path", &|sign| {
         sign.payloads[0].path = vec![1 << 31];
     });
+}
+
+#[test]
+fn each_malformed_change_of_state_is_refused() {
+    let set = SetKeyState {
+        key: "hot".parse().unwrap(),
+        key_id: KeyId([7; 32]),
+        sequence: 1,
+        change: StateChange::Suspend,
+        reason: "a drill".to_owned(),
+    };
+    let command = Command {
+        body: CommandBody::SetKeyState(set),
+        ..sign()
+    };
+    assert_eq!(decode(&encode(&command)), Ok(command.clone()));
+    let check = |field: &str, change: &dyn Fn(&mut v1::SetKeyState)| {
+        let mut wire = v1::Command::from(&command);
+        match &mut wire.body {
+            Some(v1::command::Body::SetKeyState(set)) => change(set),
+            _ => panic!("the body changes a state"),
+        }
+        let refused = decode(&wire.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.reason, Reason::CommandUndecodable, "{field}");
+        assert_eq!(refused.get("field"), Some(field), "{refused}");
+    };
+
+    check("set_key_state.key", &|set| set.key.clear());
+    check("set_key_state.key_id", &|set| set.key_id.truncate(31));
+    check("set_key_state.change", &|set| set.change = 0);
+    check("set_key_state.change", &|set| set.change = 9);
+    check("set_key_state", &|set| set.sequence = 0);
+    check("set_key_state", &|set| set.reason.clear());
+    check("set_key_state", &|set| set.reason = "two\nlines".to_owned());
+    check("set_key_state", &|set| set.reason = "x".repeat(501));
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::BeginSigningResponse>,
         through::<pb::AdvanceSigningResponse>,
         through::<pb::AttestAddressResponse>,
+        through::<pb::SetKeyStateResponse>,
     ]
     .map(|through| through(reply.clone()))
     .into()

@@ -20,10 +20,10 @@ pub(crate) const MAX_PARTIES: usize = 32;
 /// The name and version of key generation for a scheme, as a session is bound to it.
 pub const fn birth_protocol(scheme: Scheme) -> Option<&'static str> {
     match scheme {
-        Scheme::Bip340 => Some("dkg/1/bip340"),
-        Scheme::FrostSecp256k1 => Some("dkg/1/frost-secp256k1"),
-        Scheme::Ed25519 => Some("dkg/1/ed25519"),
-        Scheme::EcdsaSecp256k1 => Some("dkg/1/ecdsa-secp256k1"),
+        Scheme::Bip340 => Some("dkg/2/bip340"),
+        Scheme::FrostSecp256k1 => Some("dkg/2/frost-secp256k1"),
+        Scheme::Ed25519 => Some("dkg/2/ed25519"),
+        Scheme::EcdsaSecp256k1 => Some("dkg/2/ecdsa-secp256k1"),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use quorate_client::{
     AwaitingCommand,
     model::{
-        CommandId,
+        CommandId, Digest,
         command::{CommandBody, EndorsementKind},
         roster::Role,
     },
@@ -26,9 +26,12 @@ pub(crate) struct Endorse {
     /// Id of the command
     #[arg(value_parser = command_id)]
     id: CommandId,
-    /// Do not ask
-    #[arg(long)]
+    /// Do not ask: the digest says what is meant
+    #[arg(long, requires = "digest")]
     yes: bool,
+    /// Insist on the command with this digest, as whoever proposed it tells it
+    #[arg(long, value_name = "HEX", value_parser = digest)]
+    digest: Option<Digest>,
 }
 
 impl Endorse {
@@ -41,12 +44,26 @@ impl Endorse {
         let awaiting = client.awaiting(self.id).await?;
         // What is shown is what is signed: it was decoded from the exact bytes.
         show(&awaiting);
+        if self
+            .digest
+            .is_some_and(|expected| expected != awaiting.digest())
+        {
+            return Err(CliError::Unverified(format!(
+                "command {} has digest {}, which is not the one that is expected",
+                self.id,
+                awaiting.digest()
+            )));
+        }
         if !self.yes && !asked(kind)? {
             return Err(CliError::Usage("nothing was signed".to_owned()));
         }
         let view = client.endorse(&awaiting, kind).await?;
         print_view(context, &view)
     }
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
 fn show(awaiting: &AwaitingCommand) {
@@ -75,7 +92,7 @@ fn asked(kind: EndorsementKind) -> Result<bool, CliError> {
     let mut input = io::stdin().lock();
     if !io::stdin().is_terminal() {
         return Err(CliError::Usage(format!(
-            "there is no terminal to ask at: add --yes to {} it",
+            "there is no terminal to ask at: add --yes and --digest to {} it",
             kind.as_str()
         )));
     }

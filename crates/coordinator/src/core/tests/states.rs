@@ -259,3 +259,65 @@ fn a_change_of_another_key_of_the_name_is_denied() {
     assert_eq!(view.state, CommandState::Denied);
     assert_eq!(view.error.as_ref().unwrap().reason, Reason::KeyIdMismatch);
 }
+
+#[test]
+fn commands_that_wait_keep_no_suspension_from_its_holders() {
+    let (mut world, key) = with_key();
+    let mut last = None;
+    for _ in 0..40 {
+        let command = world.state_change(&key, 2, Resume);
+        last = Some(world.submit(&command));
+        world.run();
+        world.pass(10);
+    }
+    let view = world.view(last.unwrap());
+    assert_eq!(view.state, CommandState::Failed);
+    assert_eq!(view.error.as_ref().unwrap().reason, Reason::Overloaded);
+
+    let handle = suspend(&mut world, &key);
+    world.pass(20);
+
+    assert_eq!(outcome(&world, handle).receipts.len(), 3);
+}
+
+#[test]
+fn nobody_forbids_a_suspension_that_is_under_way() {
+    let (mut world, key) = with_key();
+    world.silence(1);
+    world.silence(2);
+    let command = world.state_change(&key, 1, Suspend);
+    let waiting = world.submit(&command);
+    world.run();
+    let id = quorate_proto::command::decode(&command.bytes).unwrap().id;
+
+    let said = world.word_of_bob(&command, EndorsementKind::Reject);
+    let handle = world.endorse(id, said);
+    world.run();
+
+    assert_eq!(world.refusal(handle).reason, Reason::RequestInvalid);
+    world.speak(1);
+    world.speak(2);
+    world.pass(20);
+    assert_eq!(outcome(&world, waiting).receipts.len(), 3);
+}
+
+/// A holder that signs for anything cannot make a state seem to be one that no honest node takes.
+#[test]
+fn one_receipt_for_what_the_others_refuse_teaches_nothing() {
+    let (mut world, key) = with_key();
+    let command = world.state_change(&key, u64::MAX, Suspend);
+    let set = quorate_proto::command::decode(&command.bytes).unwrap().body;
+    let quorate_model::command::CommandBody::SetKeyState(set) = set else {
+        panic!("no change of state")
+    };
+    let mark = quorate_model::standing::StateMark::new(&set, command.clone());
+    let node = world.node(0);
+    node.standings.entry(key.clone()).or_default().take(mark);
+
+    let handle = world.submit(&command);
+    world.run();
+    world.pass(20);
+
+    assert_eq!(world.view(handle).state, CommandState::Denied);
+    assert_eq!(state(&mut world, &key), KeyState::Active);
+}

@@ -43,20 +43,32 @@ fn roster() -> PinnedRoster {
             id: "coordinator-1".parse().unwrap(),
             tls_key_hash: Digest::new([100; 32]),
         }],
-        principals: vec![Principal {
-            id: admin(),
-            person: "Ada".to_owned(),
-            roles: vec![Role::Admin, Role::Client],
-            identity_key: IdentityKey::of(&key(200)),
-            tls_key_hash: Digest::new([200; 32]),
-        }],
-        admin_quorum: 1,
-        lifecycle_quorum: 1,
+        principals: vec![
+            principal(admin(), "Ada", 200),
+            principal(second_admin(), "Bob", 202),
+        ],
+        admin_quorum: 2,
+        lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin(), &key(200));
+    signed.sign(&second_admin(), &key(202));
     signed.verify_first().unwrap()
+}
+
+fn second_admin() -> PrincipalId {
+    "bob".parse().unwrap()
+}
+
+fn principal(id: PrincipalId, person: &str, number: u8) -> Principal {
+    Principal {
+        id,
+        person: person.to_owned(),
+        roles: vec![Role::Admin, Role::Client],
+        identity_key: IdentityKey::of(&key(number)),
+        tls_key_hash: Digest::new([number; 32]),
+    }
 }
 
 /// The key 2 of 3 of the nodes 1, 2, 3.
@@ -101,7 +113,16 @@ fn case() -> Case {
     let pinned = roster();
     let (source, reshare) = (source(), reshare());
     let bytes = b"reshare treasury".to_vec();
-    let signed = SignedCommand::propose(bytes, &pinned.cluster(), &admin(), Role::Admin, &key(200));
+    let cluster = pinned.cluster();
+    let mut signed = SignedCommand::propose(bytes, &cluster, &admin(), Role::Admin, &key(200));
+    let second = second_admin();
+    signed.endorse(
+        &cluster,
+        EndorsementKind::Approve,
+        &second,
+        Role::Admin,
+        &key(202),
+    );
     let dealing = [
         source.participants[0].clone(),
         source.participants[2].clone(),
@@ -261,6 +282,13 @@ fn a_command_for_others_or_without_its_endorsement_is_refused() {
     refused(|case| case.cluster = Digest::ZERO, elsewhere);
     refused(|case| case.roster = Digest::ZERO, elsewhere);
     let bytes = || b"reshare treasury".to_vec();
+    // P11: one admin alone moves no key.
+    refused(
+        |case| {
+            case.certificate.command.endorsements.pop();
+        },
+        "lifecycle quorum",
+    );
     refused(
         |case| {
             let (cluster, by) = (case.cluster, key(201));
@@ -314,7 +342,7 @@ fn a_command_for_another_key_or_epoch_is_refused() {
 
 #[test]
 fn what_was_prepared_is_what_was_commanded() {
-    let changes: [fn(&mut Case); 9] = [
+    let changes: [fn(&mut Case); 10] = [
         |case| case.certificate.statement.key = "other".parse().unwrap(),
         |case| case.certificate.statement.threshold = 3,
         |case| case.certificate.statement.participants.swap(0, 1),
@@ -323,6 +351,7 @@ fn what_was_prepared_is_what_was_commanded() {
         |case| case.certificate.statement.source = None,
         |case| case.certificate.statement.source = Some((Epoch(3), Digest::ZERO)),
         |case| case.certificate.statement.epoch = Epoch(3),
+        |case| case.certificate.statement.epoch = Epoch(3 + 1_001),
         |case| case.reshare.nodes.swap(0, 1),
     ];
     for change in changes {

@@ -356,7 +356,7 @@ fn words_of_others_and_words_against_carry_nothing() {
 }
 
 #[test]
-fn a_command_is_for_one_key_and_its_id_for_one_command() {
+fn a_command_is_for_one_key() {
     let mut cluster = Cluster::new(3);
     cluster.create("notes", Scheme::Bip340, 2);
 
@@ -369,18 +369,97 @@ fn a_command_is_for_one_key_and_its_id_for_one_command() {
     let unknown = cluster.state_set("others", 1, Suspend);
     let unknown = cluster.proposed(unknown);
     assert_eq!(told(cluster.bring(0, &unknown)), Some(Reason::KeyUnknown));
-
-    let id = cluster.command_id();
-    let body = |sequence| CommandBody::SetKeyState(cluster.state_set("notes", sequence, Suspend));
-    let (one, two) = (
-        cluster.signed(id, Role::Admin, body(1)),
-        cluster.signed(id, Role::Admin, body(2)),
-    );
-    cluster.bring(0, &one).unwrap();
-    assert_eq!(told(cluster.bring(0, &two)), Some(Reason::RequestIdReused));
-
     let sign = cluster.sign_command("notes", vec![Payload::message(*b"one")]);
     assert_eq!(told(cluster.bring(0, &sign)), Some(Reason::RequestInvalid));
+}
+
+/// Whoever holds a suspension back cannot have somebody else use up its id.
+#[test]
+fn the_id_of_a_suspension_is_taken_by_nobody() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create("notes", Scheme::Bip340, 2);
+    let id = cluster.command_id();
+    let set = CommandBody::SetKeyState(cluster.state_set("notes", 1, Suspend));
+    let suspension = cluster.signed(id, Role::Admin, set);
+    let body = CommandBody::Sign(cluster.sign_body("notes", vec![Payload::message(*b"x")]));
+    let hijack = cluster.signed(id, Role::Client, body);
+    let set = cluster.set(&[0, 1], Scheme::Bip340);
+    let request = cluster.share_request(&hijack, &certificate, &[set]);
+    cluster.shares(0, &request).unwrap();
+
+    cluster.bring(0, &suspension).unwrap();
+
+    assert_eq!(cluster.state_of(0, "notes"), KeyState::Suspended);
+}
+
+/// P11: one admin suspends, so another one alone does not keep a suspension away; whoever proposed
+/// it can take it back.
+#[test]
+fn a_suspension_is_not_vetoed_by_one_admin() {
+    let mut cluster = Cluster::new(3);
+    cluster.create("notes", Scheme::Bip340, 2);
+    let second = cluster.second_admin.clone();
+    let set = cluster.state_set("notes", 1, Suspend);
+    let mut vetoed = cluster.proposed(set.clone());
+    let reject = EndorsementKind::Reject;
+    cluster.word(&mut vetoed, reject, "the-second-admin", &second);
+    let mut withdrawn = cluster.proposed(set);
+    withdrawn.endorsements.clear();
+    let first = cluster.admin.clone();
+    cluster.word(&mut withdrawn, reject, "the-admin", &first);
+
+    let rejected = Some(Reason::CommandRejected);
+    assert_eq!(told(cluster.bring(0, &withdrawn)), rejected);
+    cluster.bring(0, &vetoed).unwrap();
+
+    assert_eq!(cluster.state_of(0, "notes"), KeyState::Suspended);
+}
+
+/// P8: commands about states do not expire, so what forbids one does not lapse either.
+#[test]
+fn what_an_admin_forbade_stays_forbidden_for_ever() {
+    let mut cluster = Cluster::new(3);
+    cluster.create("notes", Scheme::Bip340, 2);
+    cluster.change(0, "notes", 1, Suspend).unwrap();
+    let second = cluster.second_admin.clone();
+    let set = cluster.state_set("notes", 2, Resume);
+    let approved = cluster.approved(set);
+    let mut rejected = approved.clone();
+    rejected.endorsements.pop();
+    let reject = EndorsementKind::Reject;
+    cluster.word(&mut rejected, reject, "the-second-admin", &second);
+    let forbidden = Some(Reason::CommandRejected);
+    assert_eq!(told(cluster.bring(0, &rejected)), forbidden);
+
+    cluster.monotonic_ms += 366 * 24 * 3_600_000;
+    let last = cluster.cores[0].checkpoint_now(cluster.reading()).unwrap();
+    cluster.cores[0].journal().commit(&last).unwrap();
+
+    assert_eq!(told(cluster.bring(0, &approved)), forbidden);
+    // Where it was carried out before, the word comes too late.
+    cluster.change(1, "notes", 1, Suspend).unwrap();
+    cluster.bring(1, &approved).unwrap();
+    assert!(cluster.bring(1, &rejected).is_ok());
+    assert_eq!(cluster.state_of(1, "notes"), KeyState::Active);
+}
+
+#[test]
+fn suspensions_of_a_suspended_key_are_bounded_in_rate() {
+    let mut cluster = Cluster::new(2);
+    cluster.create("notes", Scheme::Bip340, 2);
+    let mut sequence = 1;
+    let refused = loop {
+        let changed = cluster.change(0, "notes", sequence, Suspend);
+        if let Err(refusal) = changed {
+            break refusal;
+        }
+        sequence += 1;
+        assert!(sequence < 1_000, "nothing bounds them");
+    };
+
+    assert_eq!(refused.reason, Reason::Overloaded);
+    // The others still count.
+    cluster.change(0, "notes", sequence, Compromise).unwrap();
 }
 
 /// P6: state commands do not expire, and no clock is needed to obey them.

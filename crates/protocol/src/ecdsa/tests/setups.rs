@@ -57,7 +57,7 @@ type Change = fn(&mut SessionBinding);
 fn foreign_bindings() -> Vec<(Change, SetupError)> {
     vec![
         (
-            |b| b.protocol = "dkg/1/ed25519".to_owned(),
+            |b| b.protocol = "dkg/2/ed25519".to_owned(),
             SetupError::Protocol,
         ),
         (|b| b.key = "other".parse().unwrap(), SetupError::Binding),

@@ -195,7 +195,7 @@ fn a_session_of_another_shape_or_protocol_is_not_read() {
     let (session, rounds) = honest(1);
     let changes: [fn(&mut SessionPreimage); 6] = [
         |s| s.binding.source = None,
-        |s| s.binding.protocol = "dkg/1/bip340".to_owned(),
+        |s| s.binding.protocol = "dkg/2/bip340".to_owned(),
         |s| s.binding.source.as_mut().unwrap().receivers = 2,
         |s| s.binding.source.as_mut().unwrap().dealers.clear(),
         |s| s.binding.participants.swap(0, 1),

@@ -59,7 +59,7 @@ fn everybody_starts_from_what_is_right() {
 
 #[test]
 fn a_binding_of_another_protocol_or_scheme_is_refused() {
-    for protocol in ["dkg/1/bip340", "reshare/2/bip340", "reshare/1/ed25519"] {
+    for protocol in ["dkg/2/bip340", "reshare/2/bip340", "reshare/1/ed25519"] {
         let refusal = of_binding(|binding| binding.protocol = protocol.to_owned());
         assert_eq!(refusal, SetupError::Protocol);
     }
