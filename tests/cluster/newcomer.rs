@@ -57,6 +57,13 @@ fn a_kept_directory_comes_back_with_its_keys() {
         cluster.json(&["key", "show", "demo-taproot"])["public_key"],
         before["public_key"]
     );
+    let (_, directory) = cluster.stop();
+    let other = run(program("quorate")
+        .args(["dev", "--second-admin", "--exec", "true", "--dir"])
+        .arg(directory.path())
+        .env("QUORATE_DEV_NO_BUILD", "1"));
+    assert_ne!(other.code, 0, "{other:?}");
+    assert!(other.stderr.contains("made with one admin"), "{other:?}");
 }
 
 #[test]

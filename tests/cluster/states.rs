@@ -95,6 +95,56 @@ fn a_node_that_was_away_hears_of_it_from_a_coordinator_or_at_its_console() {
     }
 }
 
+/// P11: two admins, at two keyboards.
+#[test]
+fn a_resumption_waits_for_the_second_admin() {
+    let cluster = Cluster::start(&["--second-admin"]);
+    cluster.create_key("notes", "bip340", "messages");
+    change(&cluster, "suspend");
+    let resume = |id: &str| {
+        let words = ["key", "resume", "notes", "--reason", "found"];
+        cluster.quorate(&[&words[..], &["--command-id", id, "-o", "json"]].concat())
+    };
+    let speak = |verb: &str, id: &str, who: &str, digest: &str| {
+        let words = ["command", verb, id, "--identity", who, "--yes"];
+        cluster.quorate(&[&words[..], &["--digest", digest]].concat())
+    };
+
+    let first = "0e6c5c2f-7f64-4a1e-9d1c-52a0f3b87d10";
+    resume(first).refused(4, "quorate command approve");
+    sign(&cluster).refused(3, "KEY_SUSPENDED");
+    let waiting = cluster.json(&["command", "show", first]);
+    assert_eq!(waiting["state"], "AWAITING_ENDORSEMENT");
+    let digest = waiting["digest"].as_str().unwrap();
+
+    // The same admin again, another command's digest, a client: none of them carries it.
+    speak("approve", first, "admin", digest).refused(3, "endorses twice");
+    speak("approve", first, "admin-2", &"0".repeat(64)).refused(7, "not the one");
+    speak("approve", first, "client", digest).refused(3, "ROLE_MISSING");
+    let approved = speak("approve", first, "admin-2", digest);
+    assert_eq!(approved.code, 0, "{}", approved.stderr);
+    assert!(
+        approved.stderr.contains("resume key notes"),
+        "{}",
+        approved.stderr
+    );
+    assert_eq!(sign(&cluster).code, 0);
+
+    change(&cluster, "suspend");
+    let second = "3b9f4d71-0a52-4c7e-8a3d-1f6e29c4b058";
+    resume(second).refused(4, "quorate command approve");
+    let waiting = cluster.json(&["command", "show", second]);
+    let digest = waiting["digest"].as_str().unwrap();
+    let rejected = speak("reject", second, "admin-2", digest);
+    assert!(
+        rejected.stdout.contains("COMMAND_REJECTED"),
+        "{}",
+        rejected.stdout
+    );
+    sign(&cluster).refused(3, "KEY_SUSPENDED");
+    resume(second).refused(3, "COMMAND_REJECTED");
+}
+
 #[test]
 fn what_is_no_state_changes_nothing_at_a_console() {
     let cluster = Cluster::start(&[]);

@@ -61,6 +61,10 @@ pub(crate) struct Dev {
     /// How many of them sign, and the profile's default for new keys [default: a majority]
     #[arg(long, value_name = "COUNT")]
     threshold: Option<u16>,
+    /// Make a second admin, admin-2, and a lifecycle quorum of 2: what changes the state of a key
+    /// takes both, but for a suspension
+    #[arg(long)]
+    second_admin: bool,
     /// Directory to keep the cluster in, and to resume it from [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -167,11 +171,18 @@ impl Dev {
                 "making a cluster in {} ...",
                 place.root().display()
             ));
-            ceremony::hold(place, &binaries).await?;
+            ceremony::hold(place, &binaries, self.second_admin).await?;
         }
         let profile = cluster
             .start(place, &binaries, self.listen, &self.gateway)
             .await?;
+        if self.second_admin && profile.roster().roster().lifecycle_quorum < 2 {
+            return Err(DevError::Usage(format!(
+                "the cluster in {} was made with one admin: make another one with --second-admin",
+                place.root().display()
+            ))
+            .into());
+        }
         let client = cluster::connect(&profile, Role::Client).await?;
         cluster::all_connected(&client, &place.shape().node_ids()).await?;
         output::progress(&format!(
@@ -272,7 +283,7 @@ impl Shown {
         format!(
             "{steps}\n{details}\n\
              This cluster is for trying things out: its roster is thrown away, all shares lie on \
-             one disk,\nand its lifecycle quorum is 1, which is unsafe: one admin alone decides.\n\
+             one disk,\nand {}.\n\
              \nUse it from another terminal:\n\n    \
              export QUORATE_HOME={}\n    \
              export PATH={}:$PATH\n    \
@@ -281,6 +292,7 @@ impl Shown {
              {}\n\
              A killed node is not started again; this does it:\n\n    \
              quorate-node run --config {root}/nodes/node-a.toml\n",
+            unsafety(profile),
             quoted(&profile.home().display().to_string()),
             quoted(&binaries.directory.display().to_string()),
             self.gateway
@@ -288,6 +300,15 @@ impl Shown {
                 .map(Presented::usage)
                 .unwrap_or_default(),
         )
+    }
+}
+
+/// What is unsafe about the admins of a throwaway roster.
+fn unsafety(profile: &Profile) -> &'static str {
+    if profile.roster().roster().lifecycle_quorum < 2 {
+        "its lifecycle quorum is 1, which is unsafe: one admin alone decides"
+    } else {
+        "the identities of both admins lie side by side, which is unsafe: one person has both"
     }
 }
 

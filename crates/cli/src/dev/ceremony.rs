@@ -8,7 +8,7 @@ use quorate_client::{
     identity::{Identity, SealingCost, write_private},
     model::{
         CoordinatorId, NodeId,
-        roster::{CoordinatorCard, NodeCard, Principal, Role, SignedRoster},
+        roster::{CoordinatorCard, NodeCard, Role, SignedRoster},
     },
     passphrase::Passphrase,
     profile::{Defaults, Profile, ROSTER_FILE, Settings, make_private_directory},
@@ -27,8 +27,15 @@ pub(super) const COORDINATOR: &str = "coordinator";
 /// The name of the file with the passphrase of the profile's identities.
 const PASSPHRASE_FILE: &str = "passphrase";
 
+/// The id of the second admin, where there is one.
+const SECOND_ADMIN: &str = "admin-2";
+
 /// Holds the ceremony in an empty directory.
-pub(super) async fn hold(place: &Place, binaries: &Binaries) -> Result<(), DevError> {
+pub(super) async fn hold(
+    place: &Place,
+    binaries: &Binaries,
+    second_admin: bool,
+) -> Result<(), DevError> {
     let nodes_directory = place.root().join("nodes");
     make_private_directory(&nodes_directory)?;
     let mut nodes = Vec::new();
@@ -42,24 +49,44 @@ pub(super) async fn hold(place: &Place, binaries: &Binaries) -> Result<(), DevEr
     let passphrase_path = home.join(PASSPHRASE_FILE);
     write_private(&passphrase_path, passphrase.expose())
         .map_err(DevError::file("write", &passphrase_path))?;
-    let (admin, admin_card) = make_identity(&home, Role::Admin, &passphrase)?;
-    let (_, client_card) = make_identity(&home, Role::Client, &passphrase)?;
+    let mut admins = vec![make_identity(
+        &home,
+        Role::Admin.as_str(),
+        Role::Admin,
+        &passphrase,
+    )?];
+    if second_admin {
+        admins.push(make_identity(
+            &home,
+            SECOND_ADMIN,
+            Role::Admin,
+            &passphrase,
+        )?);
+    }
+    let client = make_identity(&home, Role::Client.as_str(), Role::Client, &passphrase)?;
+    let principals = admins
+        .iter()
+        .chain([&client])
+        .map(|identity| identity.card().clone())
+        .collect();
     let roster = assemble(
         "dev",
         nodes,
         vec![coordinator],
-        vec![admin_card, client_card],
+        principals,
         None,
-        1,
+        if second_admin { 2 } else { 1 },
     );
     let mut signed = SignedRoster::unsigned(&roster)?;
-    signed.sign(&admin.card().id, admin.signing_key());
+    for admin in &admins {
+        signed.sign(&admin.card().id, admin.signing_key());
+    }
     let settings = Settings {
         roster_hash: signed.hash(),
         coordinators: Vec::new(),
         identities: BTreeMap::from(
             [Role::Admin, Role::Client]
-                .map(|role| (role.as_str().to_owned(), file_of(role).into())),
+                .map(|role| (role.as_str().to_owned(), file_of(role.as_str()).into())),
         ),
         defaults: Defaults {
             threshold: Some(place.shape().threshold),
@@ -80,8 +107,8 @@ pub(super) fn coordinator_id() -> Result<CoordinatorId, DevError> {
         .map_err(|error| DevError::Usage(format!("{error}")))
 }
 
-fn file_of(role: Role) -> String {
-    format!("{}.identity", role.as_str())
+fn file_of(id: &str) -> String {
+    format!("{id}.identity")
 }
 
 async fn make_node(place: &Place, binaries: &Binaries, id: &NodeId) -> Result<NodeCard, DevError> {
@@ -121,20 +148,19 @@ async fn make_coordinator(place: &Place, binaries: &Binaries) -> Result<Coordina
 
 fn make_identity(
     home: &Path,
+    id: &str,
     role: Role,
     passphrase: &Passphrase,
-) -> Result<(Identity, Principal), DevError> {
-    let id = role
-        .as_str()
+) -> Result<Identity, DevError> {
+    let person = format!("dev {id}");
+    let path = home.join(file_of(id));
+    let id = id
         .parse()
         .map_err(|error| DevError::Usage(format!("{error}")))?;
-    let person = format!("dev {}", role.as_str());
     let identity = Identity::generate(id, person, vec![role], &mut OsRng)?;
     // The passphrase is random and lies beside the file, so a costly derivation protects nothing.
-    let path = home.join(file_of(role));
     identity.write_new(&path, passphrase, SealingCost::Generated, &mut OsRng)?;
-    let card = identity.card().clone();
-    Ok((identity, card))
+    Ok(identity)
 }
 
 async fn pin_node(
