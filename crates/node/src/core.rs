@@ -179,6 +179,9 @@ struct State {
     pairings: Budget,
     statements: Budget,
     suspensions: Budget,
+    /// Breaks P33 on purpose; see [`NodeCore::ignore_states`].
+    #[cfg(debug_assertions)]
+    ignores_states: bool,
     checkpointed: Checkpointed,
     /// Evidence that was recorded in this run, by whom it blames.
     blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
@@ -249,6 +252,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 pairings: Budget::new(budget::PAIRINGS),
                 statements: Budget::new(budget::STATEMENTS),
                 suspensions: Budget::new(budget::SUSPENSIONS),
+                #[cfg(debug_assertions)]
+                ignores_states: false,
                 checkpointed: Checkpointed {
                     sequence,
                     monotonic_ms: 0,
@@ -280,6 +285,13 @@ impl<D: Disk + 'static> NodeCore<D> {
     pub fn ignore_key_ids(&self) {
         self.ignores_key_ids
             .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Has this node sign whatever state a key is in (P33), so that the simulator can show that it
+    /// finds it. No release build holds it.
+    #[cfg(debug_assertions)]
+    pub fn ignore_states(&self) {
+        lock(&self.state).ignores_states = true;
     }
 
     /// The journal, to wait for durability.

@@ -9,6 +9,7 @@
 //! | I6 | an honest node is never blamed | the coordinators' notices, whom the evidence that they keep proves guilty, and whom nodes ban |
 //! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share, or the last message of a session, leaves, and again after every crash |
 //! | I8 | what is pending ends | the world's healing phase |
+//! | P33 | no signature with a key that does not stand as active | the order of records in each chain: a release after a suspension, and before the next resumption |
 //! | I9 | same command id, same outcome | all final answers to one command; two coordinators that share nothing may each have a signature made |
 //! | P15 | no secret before all have seen the same | what honest nodes of one attempt were shown when the first of them sends shares |
 
@@ -17,11 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Participant, Refusal,
-    audit::{Entry, PairBanned},
+    audit::{Entry, PairBanned, SharePurpose},
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
     operation::{CommandOutcome, CommandView, KeyView},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareStatement},
+    standing::Standing,
 };
 use quorate_protocol::{
     derivation::Child,
@@ -67,6 +69,9 @@ pub(crate) struct Invariants {
     /// What the chains of nodes say at the end.
     pub(crate) bans: usize,
     pub(crate) suspensions: usize,
+    pub(crate) states: usize,
+    /// Where each key stands by the chain of each node, as far as it was read.
+    standings: BTreeMap<(NodeId, KeyName), Standing>,
     broken: Option<(&'static str, String)>,
 }
 
@@ -121,7 +126,7 @@ impl Invariants {
 
     /// A command that a client made.
     pub(crate) fn made(&mut self, operation: &Operation) {
-        if !operation.is_creation() {
+        if operation.signs() {
             self.commands.insert(operation.digest(), operation.key_id);
         }
     }
@@ -271,6 +276,24 @@ impl Invariants {
                 }
             }
             Entry::PairingsSuspended(_) => self.suspensions += 1,
+            Entry::KeyStateChanged(changed) => {
+                self.states += 1;
+                let at = (node.clone(), changed.key.clone());
+                self.standings
+                    .entry(at)
+                    .or_default()
+                    .take(changed.mark.clone());
+            }
+            Entry::ShareReleased(released) if released.purpose == SharePurpose::Sign => {
+                let at = (node.clone(), released.key.clone());
+                let refusal = self
+                    .standings
+                    .get(&at)
+                    .and_then(|standing| standing.check_signs(&released.key).err());
+                if let Some(refusal) = refusal {
+                    self.breaks("P33", format!("{node} signs although the {refusal}"));
+                }
+            }
             _ => {}
         }
     }

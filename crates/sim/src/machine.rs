@@ -47,6 +47,9 @@ pub enum Mutation {
     /// Signs with any key of the name that a command gives (I4); every node breaks this one.
     #[cfg(debug_assertions)]
     IgnoresKeyId,
+    /// Signs whatever state a key is in (P33).
+    #[cfg(debug_assertions)]
+    IgnoresState,
 }
 
 impl Mutation {
@@ -54,6 +57,8 @@ impl Mutation {
     pub(crate) fn is_of_all(self) -> bool {
         match self {
             Self::OldRandomness | Self::NoFsync => false,
+            #[cfg(debug_assertions)]
+            Self::IgnoresState => false,
             #[cfg(debug_assertions)]
             Self::SkipsEcho | Self::IgnoresKeyId => true,
         }
@@ -66,7 +71,18 @@ impl Mutation {
             #[cfg(debug_assertions)]
             Self::SkipsEcho => true,
             #[cfg(debug_assertions)]
-            Self::IgnoresKeyId => false,
+            Self::IgnoresKeyId | Self::IgnoresState => false,
+        }
+    }
+
+    /// Whether only a key that is suspended shows that it is broken.
+    pub(crate) fn needs_states(self) -> bool {
+        match self {
+            Self::OldRandomness | Self::NoFsync => false,
+            #[cfg(debug_assertions)]
+            Self::SkipsEcho | Self::IgnoresKeyId => false,
+            #[cfg(debug_assertions)]
+            Self::IgnoresState => true,
         }
     }
 
@@ -217,6 +233,10 @@ impl Machine {
                 #[cfg(debug_assertions)]
                 if self.mutation == Some(Mutation::IgnoresKeyId) {
                     core.ignore_key_ids();
+                }
+                #[cfg(debug_assertions)]
+                if self.mutation == Some(Mutation::IgnoresState) {
+                    core.ignore_states();
                 }
                 let durable = |sequence| recorded(&core, sequence);
                 invariants.survived(&self.id, &durable);

@@ -9,6 +9,7 @@ use quorate_model::{
     operation::CommandView,
     refusal::Refusal,
     roster::{PinnedRoster, Role},
+    standing::{SetKeyState, StateChange},
 };
 
 /// One command of a client, from its making to its answer.
@@ -24,7 +25,9 @@ pub(crate) struct Operation {
     pub(crate) key_id: KeyId,
     /// The coordinator that its client knows; any of them where it knows all.
     pub(crate) desk: Option<usize>,
-    /// What it asks to have signed; none for a creation.
+    /// Whether it changes the state of the key.
+    pub(crate) changes_state: bool,
+    /// What it asks to have signed; none for a creation and a change of state.
     pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
     pub(crate) answers: Vec<Result<CommandView, Refusal>>,
@@ -95,6 +98,33 @@ impl Speaker<'_> {
         Operation::new(signed, id, (key, key_id), Vec::new())
     }
 
+    /// Asks for a change of the state of a key.
+    pub(crate) fn set_state(
+        &self,
+        id: CommandId,
+        created: UnixMillis,
+        (key, key_id): (KeyName, KeyId),
+        sequence: u64,
+        change: StateChange,
+    ) -> Operation {
+        let body = CommandBody::SetKeyState(SetKeyState {
+            key: key.clone(),
+            key_id,
+            sequence,
+            change,
+            reason: "simulated".to_owned(),
+        });
+        Operation {
+            changes_state: true,
+            ..Operation::new(
+                self.command(id, created, body),
+                id,
+                (key, key_id),
+                Vec::new(),
+            )
+        }
+    }
+
     /// Asks for a signature over a message by a child of the key; over its digest where the scheme
     /// signs nothing else.
     pub(crate) fn sign(
@@ -134,6 +164,7 @@ impl Operation {
             key,
             key_id,
             desk: None,
+            changes_state: false,
             payloads,
             answers: Vec::new(),
             done: false,
@@ -142,7 +173,12 @@ impl Operation {
 
     /// Whether it creates a key.
     pub(crate) fn is_creation(&self) -> bool {
-        self.payloads.is_empty()
+        self.payloads.is_empty() && !self.changes_state
+    }
+
+    /// Whether it asks for a signature.
+    pub(crate) fn signs(&self) -> bool {
+        !self.payloads.is_empty()
     }
 
     /// The same, by a client that knows one coordinator only.

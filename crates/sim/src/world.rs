@@ -69,6 +69,8 @@ pub struct Report {
     pub bans: usize,
     /// How often pairings were suspended after a signature that did not hold.
     pub suspensions: usize,
+    /// How many changes of states stand in the chains of nodes.
+    pub states: usize,
     /// How many happenings there were.
     pub steps: u64,
     /// The hash of everything that happened, to compare replays.
@@ -127,13 +129,14 @@ impl World {
         for line in &self.trace {
             hash = hash.text(line);
         }
-        let done = |creations: bool| {
-            let of_kind = |o: &&Operation| o.done && o.is_creation() == creations;
+        let done = |is_of_kind: fn(&Operation) -> bool| {
+            let of_kind = |o: &&Operation| o.done && is_of_kind(o);
             self.operations.iter().filter(of_kind).count()
         };
         Ok(Report {
-            keys: done(true),
-            signatures: done(false),
+            keys: done(Operation::is_creation),
+            signatures: done(Operation::signs),
+            states: self.invariants.states,
             proven: self.invariants.proven(),
             bans: self.invariants.bans,
             suspensions: self.invariants.suspensions,

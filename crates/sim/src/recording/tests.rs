@@ -63,6 +63,7 @@ fn secp_point(secret: [u8; 32]) -> Vec<u8> {
 /// A run of two signatures, with everything that passed.
 fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
     let shape = Shape {
+        states: false,
         nodes,
         threshold,
         coordinators: 1,

@@ -393,8 +393,13 @@ impl World {
 
     /// A client hears something final, or tries again with the same command.
     fn answered(&mut self, desk: usize, operation: usize, result: Result<CommandView, Refusal>) {
+        let outdated = |view: &CommandView| {
+            let reason = view.error.as_ref().map(|refusal| refusal.reason);
+            reason == Some(Reason::StateOutdated)
+        };
         let again = match &result {
-            Ok(view) => view.state != CommandState::Succeeded,
+            // A suspension that comes after its resumption is over.
+            Ok(view) => view.state != CommandState::Succeeded && !outdated(view),
             Err(refusal) => refusal.reason != Reason::RequestIdReused,
         };
         if result.is_ok() {

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_model::{CommandId, DerivationPath, KeyId, KeyName, Scheme, UnixMillis, roster::Role};
+use quorate_model::{
+    CommandId, DerivationPath, KeyId, KeyName, Scheme, UnixMillis, roster::Role,
+    standing::StateChange,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
@@ -31,6 +34,8 @@ pub(crate) struct Shape {
     pub(crate) cheat: Option<(Trick, u32)>,
     /// One name is given to two keys of disjoint committees, by a coordinator with two faces.
     pub(crate) twice: bool,
+    /// The key is suspended and resumed in between.
+    pub(crate) states: bool,
 }
 
 impl Shape {
@@ -49,15 +54,17 @@ impl Shape {
         let cheats = rng.next_u32().is_multiple_of(2);
         let twice = nodes >= 4 && rng.next_u32().is_multiple_of(3);
         let coordinators = 1 + pick(rng, COORDINATORS);
+        let signatures = 4 + below(rng, 12);
         Self {
             nodes,
             threshold,
             coordinators: if twice { COORDINATORS } else { coordinators },
-            signatures: 4 + below(rng, 12),
+            signatures,
             scheme,
             mutation: None,
             cheat: (cheats && room && nodes > 2 && !twice).then_some((trick, times)),
             twice,
+            states: signatures.is_multiple_of(2) && !twice,
         }
     }
 }
@@ -87,6 +94,7 @@ impl World {
             mutation: Some(mutation),
             cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
             twice,
+            states: mutation.needs_states(),
             ..Shape::draw(&mut rng)
         };
         Self::build(seed, rng, faults, &shape)
@@ -101,6 +109,7 @@ impl World {
             coordinators: 1,
             cheat: Some((trick, times)),
             twice: false,
+            states: false,
             ..Shape::draw(&mut rng)
         };
         if trick.is_of_ecdsa() {
@@ -169,6 +178,9 @@ impl World {
         let name: KeyName = self.people.key_name();
         let created = UnixMillis(EPOCH_MS);
         let keys = self.plan_keys(shape, &name, created);
+        if let Some((key_id, _)) = keys.first().filter(|_| shape.states) {
+            self.plan_states(&name, *key_id, created);
+        }
         for number in 0..=shape.signatures {
             let id = self.id();
             let message = format!("message {number}").into_bytes();
@@ -253,6 +265,24 @@ impl World {
             self.at(20_000, Happening::Submit { operation });
         }
         keys
+    }
+
+    /// Has the key suspended and resumed while it signs; which comes first is a matter of delays.
+    fn plan_states(&mut self, name: &KeyName, key_id: KeyId, created: UnixMillis) {
+        for (sequence, change) in [(1, StateChange::Suspend), (2, StateChange::Resume)] {
+            let id = self.id();
+            let operation = Speaker {
+                pinned: &self.people.pinned,
+                principal: self.people.admin_id(),
+                role: Role::Admin,
+                key: &self.people.admin,
+            }
+            .set_state(id, created, (name.clone(), key_id), sequence, change);
+            self.operations.push(operation);
+            let when = 500_000 + sequence * below(&mut self.rng, 4_000_000);
+            let operation = self.operations.len() - 1;
+            self.at(when, Happening::Submit { operation });
+        }
     }
 
     fn id(&mut self) -> CommandId {

@@ -7,17 +7,19 @@ const ONCE_FAILED: &[u64] = &[];
 
 #[test]
 fn two_hundred_seeds_break_no_rule() {
-    let (mut signatures, mut twice) = (0, 0);
+    let (mut signatures, mut twice, mut states) = (0, 0, 0);
     for seed in 0..200 {
         match World::from_seed(seed).run() {
             Ok(report) => {
                 signatures += report.signatures;
+                states += report.states;
                 twice += u32::from(report.keys == 2);
             }
             Err(violation) => panic!("{violation}"),
         }
     }
     assert!(signatures > 1_000, "only {signatures} signatures were made");
+    assert!(states > 200, "only {states} changes of states were heard");
     assert!(twice > 20, "only {twice} runs gave a name to two keys");
 }
 
@@ -67,6 +69,12 @@ fn a_node_that_does_not_compare_echoes_is_found() {
 #[test]
 fn a_node_that_signs_with_another_key_of_the_name_is_found() {
     assert_eq!(found(Mutation::IgnoresKeyId), "I4");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_node_that_signs_with_a_suspended_key_is_found() {
+    assert_eq!(found(Mutation::IgnoresState), "P33");
 }
 
 /// What comes of a trick that is played once: a key, every signature, and proof.
