@@ -321,7 +321,7 @@ impl Core {
                         .max_ceremonies
                         .saturating_add(limits.max_waiting_ceremonies)
             }
-            CommandBody::SetKeyState(_) => self.states.is_full(),
+            CommandBody::SetKeyState(_) => self.states.is_full(&command.signed),
             CommandBody::Sign(_) | _ => self.signing.len() >= limits.max_pending,
         };
         if full {

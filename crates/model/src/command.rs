@@ -460,12 +460,19 @@ impl SignedCommand {
             .collect()
     }
 
-    /// Whether an admin forbids a command with this body, so that it is not carried out. Who may
-    /// suspend alone is not stopped by one other: a word against a suspension counts only where
-    /// nobody proposes it any more.
+    /// Whether an admin forbids a command with this body, so that it is not carried out. One admin
+    /// suspends, so none alone is in the way of a suspension.
     pub fn is_forbidden(&self, body: &CommandBody) -> bool {
         let suspends = matches!(body, CommandBody::SetKeyState(set) if set.change.needs_one());
-        self.rejected() && !(suspends && self.proposed_in(body.role()))
+        self.rejected() && !suspends
+    }
+
+    /// The admin who proposes the command, if one does.
+    pub fn proposing_admin(&self) -> Option<&PrincipalId> {
+        self.endorsements
+            .iter()
+            .find(|e| e.kind == EndorsementKind::Propose && e.role == Role::Admin)
+            .map(|e| &e.principal)
     }
 
     /// Whether an admin speaks against the command.

@@ -28,7 +28,10 @@ pub const MAX_SUSPENSION_STEP: u64 = 1_024;
 /// The longest reason, in bytes.
 pub const MAX_REASON_BYTES: usize = 500;
 
-/// The most bytes that all commands about the state of one key take: three, each of at most a few
+/// The highest sequence, so that there is always a next one.
+const MAX_SEQUENCE: u64 = u64::MAX >> 1;
+
+/// The most bytes that all commands about the state of one key take: four, each of at most a few
 /// kilobytes with its endorsements.
 pub const MAX_STANDING_BYTES: usize = 64 << 10;
 
@@ -68,12 +71,12 @@ impl StateChange {
     }
 
     /// Whether a key in this state is one of which the change was obeyed.
-    fn is_obeyed_in(self, state: KeyState) -> bool {
+    pub const fn is_obeyed_in(self, state: KeyState) -> bool {
         match self {
-            Self::Suspend => state != KeyState::Active,
+            Self::Suspend => !matches!(state, KeyState::Active),
             Self::Resume => matches!(state, KeyState::Active | KeyState::PreActive),
             Self::Deactivate => matches!(state, KeyState::Deactivated | KeyState::Compromised),
-            Self::Compromise => state == KeyState::Compromised,
+            Self::Compromise => matches!(state, KeyState::Compromised),
         }
     }
 
@@ -120,8 +123,10 @@ impl SetKeyState {
     /// printable on one line.
     pub fn check(&self) -> Result<(), Refusal> {
         let invalid = |message: &str| Err(Refusal::new(Reason::RequestInvalid, message));
-        if self.sequence == 0 {
-            return invalid("the sequence of a state is 0, expected 1 or more");
+        if !(1..=MAX_SEQUENCE).contains(&self.sequence) {
+            return invalid(
+                "the sequence of a state is 0 or far too high, expected 1 or a few more than the last one",
+            );
         }
         if self.reason.trim().is_empty() {
             return invalid("a change of state needs a reason: say why in a few words");
@@ -288,7 +293,8 @@ impl Standing {
         let suspended = sequence_of(self.suspended.as_ref());
         let (least, most) = match set.change {
             StateChange::Deactivate | StateChange::Compromise => (0, u64::MAX),
-            StateChange::Resume => (resumed.max(suspended).saturating_add(1), u64::MAX),
+            // One that a suspension outdoes is heard all the same: it says how far the next may go.
+            StateChange::Resume => (resumed.saturating_add(1), u64::MAX),
             StateChange::Suspend => (
                 resumed.max(suspended.saturating_add(1)),
                 resumed.saturating_add(MAX_SUSPENSION_STEP),

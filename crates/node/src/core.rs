@@ -21,7 +21,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CoordinatorId, Digest, NodeId, Reason, Refusal, UnixMillis,
+    CoordinatorId, Digest, NodeId, PrincipalId, Reason, Refusal, UnixMillis,
     audit::{Entry, Refused},
     bytes::Nonce32,
     node_api::{NodeReply, NodeRequest},
@@ -178,7 +178,9 @@ struct State {
     repeated_proofs: Budget,
     pairings: Budget,
     statements: Budget,
-    suspensions: Budget,
+    rejections: Budget,
+    /// Of each admin.
+    suspensions: BTreeMap<PrincipalId, Budget>,
     /// Breaks P33 on purpose; see [`NodeCore::ignore_states`].
     #[cfg(debug_assertions)]
     ignores_states: bool,
@@ -251,7 +253,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 repeated_proofs: Budget::new(budget::REPEATED_PROOFS),
                 pairings: Budget::new(budget::PAIRINGS),
                 statements: Budget::new(budget::STATEMENTS),
-                suspensions: Budget::new(budget::SUSPENSIONS),
+                rejections: Budget::new(budget::REFUSALS),
+                suspensions: BTreeMap::new(),
                 #[cfg(debug_assertions)]
                 ignores_states: false,
                 checkpointed: Checkpointed {

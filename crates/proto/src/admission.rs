@@ -45,7 +45,7 @@ pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<C
     let command = command::decode(&signed.bytes)?;
     check_place(pinned, &command)?;
     let role = command.body.role();
-    if !signed.proposed_in(role) && !signed.rejected() {
+    if !signed.proposed_in(role) && !signed.is_forbidden(&command.body) {
         return Err(Refusal::new(
             Reason::RoleMissing,
             format!(
@@ -58,7 +58,23 @@ pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<C
     if let CommandBody::CreateKey(create) = &command.body {
         check_shape(pinned, create)?;
     }
+    check_lifetime(&command)?;
     Ok(command)
+}
+
+/// Checks what is wrong with the times of a command by any clock: what a node would refuse for ever
+/// is not to be learned from anybody either.
+fn check_lifetime(command: &Command) -> Result<(), Refusal> {
+    if command.expires <= command.created {
+        return Err(invalid("the command expires before it was made".to_owned()));
+    }
+    let lifetime = command.expires.since(command.created);
+    if lifetime > MAX_LIFETIME_MS {
+        return Err(invalid(format!(
+            "the command lives {lifetime} ms, at most {MAX_LIFETIME_MS} ms"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that enough distinct persons speak for the command (P6, P11). One that an admin forbids
@@ -121,15 +137,7 @@ pub fn check_endorsements(pinned: &PinnedRoster, signed: &SignedCommand) -> Resu
 ///
 /// When the command lives too long, is made ahead of time, or has expired.
 pub fn check_time(command: &Command, now: UnixMillis) -> Result<(), Refusal> {
-    if command.expires <= command.created {
-        return Err(invalid("the command expires before it was made".to_owned()));
-    }
-    let lifetime = command.expires.since(command.created);
-    if lifetime > MAX_LIFETIME_MS {
-        return Err(invalid(format!(
-            "the command lives {lifetime} ms, at most {MAX_LIFETIME_MS} ms"
-        )));
-    }
+    check_lifetime(command)?;
     if !command.body.expires() {
         return Ok(());
     }

@@ -11,11 +11,12 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, KeyRecord, NodeId, PrincipalId, Reason, Refusal, UnixMillis,
+    Digest, KeyRecord, NodeId, Reason, Refusal, UnixMillis,
     command::{CommandBody, Endorsement, EndorsementKind, SignedCommand},
     ids::{CommandId, KeyId},
     node_api::{KeyListing, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandState, Progress, StateOutcome},
+    roster::Role,
     standing::{Effect, SetKeyState, Standing, StateMark, StateReceipt},
 };
 use quorate_proto::admission;
@@ -27,9 +28,9 @@ use super::{
 /// The most changes under way, and the most commands that wait for the words of others.
 const MAX_OPS: usize = 256;
 
-/// The most commands of one principal that wait for the words of others, so that none can keep the
-/// others' from waiting.
-const MAX_WAITING_OF_ONE: usize = 32;
+/// The most changes of one admin that are under way, and the most that wait for the words of others,
+/// so that none can keep the others' out.
+const MAX_OF_ONE: usize = 32;
 
 /// The most keys whose standing is kept. Every one takes the word of an admin.
 const MAX_STANDINGS: usize = 1 << 20;
@@ -85,14 +86,15 @@ impl States {
         self.ops.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.ops.len() >= MAX_OPS
+    /// Whether there is no room for another change by whoever proposes it.
+    pub(super) fn is_full(&self, signed: &SignedCommand) -> bool {
+        let ops = self.ops.values().map(|op| &op.command);
+        self.ops.len() >= MAX_OPS || of_one(ops, signed) >= MAX_OF_ONE
     }
 
-    /// How many commands of a principal wait.
-    fn waiting_of(&self, principal: Option<&PrincipalId>) -> usize {
-        let theirs = |command: &&Admitted| proposer(&command.signed) == principal;
-        self.awaiting.values().filter(theirs).count()
+    /// Whether no further command of whoever proposes it can wait.
+    fn is_full_of_waiting(&self, signed: &SignedCommand) -> bool {
+        self.awaiting.len() >= MAX_OPS || of_one(self.awaiting.values(), signed) >= MAX_OF_ONE
     }
 
     /// Whether these bytes wait for more persons.
@@ -145,8 +147,7 @@ impl Core {
         if command.command.expires <= now {
             return self.end(id, CommandState::Expired, None, Some(admission::expired()));
         }
-        let theirs = self.states.waiting_of(proposer(&command.signed));
-        if theirs >= MAX_WAITING_OF_ONE || self.states.awaiting.len() >= MAX_OPS {
+        if self.states.is_full_of_waiting(&command.signed) {
             let refusal = Refusal::new(
                 Reason::Overloaded,
                 "too many commands wait for endorsements: have some approved or rejected first",
@@ -188,7 +189,7 @@ impl Core {
                 continue;
             }
             // Whoever spoke for a command may still forbid it.
-            if word.kind == EndorsementKind::Reject {
+            if word.kind == EndorsementKind::Reject && word.role == Role::Admin {
                 signed
                     .endorsements
                     .retain(|earlier| earlier.principal != word.principal);
@@ -468,14 +469,12 @@ impl Core {
     }
 }
 
-/// Who asks for a command.
-fn proposer(signed: &SignedCommand) -> Option<&PrincipalId> {
-    let proposal = |word: &&Endorsement| word.kind == EndorsementKind::Propose;
-    signed
-        .endorsements
-        .iter()
-        .find(proposal)
-        .map(|word| &word.principal)
+/// How many of these commands are proposed by the same admin as this one.
+fn of_one<'a>(commands: impl Iterator<Item = &'a Admitted>, signed: &SignedCommand) -> usize {
+    let admin = signed.proposing_admin();
+    commands
+        .filter(|command| command.signed.proposing_admin() == admin)
+        .count()
 }
 
 /// What a command that was checked asks for.

@@ -45,7 +45,10 @@ fn the_higher_sequence_wins_and_suspend_wins_ties() {
     for (held, sequence, change, expected) in [
         (vec![], 1, Suspend, Ok(Effect::Changes)),
         (vec![(1, Suspend)], 2, Resume, Ok(Effect::Changes)),
-        (vec![(2, Suspend)], 2, Resume, Err(Reason::StateOutdated)),
+        // Outdone, and heard all the same.
+        (vec![(2, Suspend)], 2, Resume, Ok(Effect::Changes)),
+        (vec![(2, Resume)], 2, Resume, Ok(Effect::Known)),
+        (vec![(3, Resume)], 2, Resume, Err(Reason::StateOutdated)),
         (vec![(2, Resume)], 2, Suspend, Ok(Effect::Changes)),
         (vec![(3, Resume)], 2, Suspend, Err(Reason::StateOutdated)),
         (vec![(1, Suspend)], 1, Suspend, Ok(Effect::Known)),
@@ -138,6 +141,8 @@ fn the_order_in_which_commands_are_heard_does_not_matter() {
     let said = [
         (1, Suspend),
         (1_024, Suspend),
+        (10, Resume),
+        (1_030, Suspend),
         (1_025, Resume),
         (2_000, Suspend),
         (2_000, Resume),
@@ -171,6 +176,11 @@ fn the_order_in_which_commands_are_heard_does_not_matter() {
 
         assert_eq!(one.state(true), other.state(true), "{some:?}");
         assert_eq!(fresh.state(true), one.state(true), "{some:?}");
+        // Not only the state: what comes next is judged alike.
+        if !one.decisive().is_some_and(|mark| mark.change.retires()) {
+            assert_eq!(one, other, "{some:?}");
+            assert_eq!(fresh, one, "{some:?}");
+        }
     }
 }
 
@@ -248,4 +258,5 @@ fn a_reason_is_one_line_of_text() {
         assert_eq!(refusal.reason, Reason::RequestInvalid, "{bad}");
     }
     assert!(set(0, Suspend).check().is_err());
+    assert!(set(u64::MAX, Resume).check().is_err());
 }

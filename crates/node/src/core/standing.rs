@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use quorate_model::{
-    Digest, KeyName, KeyState, Reason, Refusal, Signature,
+    Digest, KeyName, KeyState, PrincipalId, Reason, Refusal, Signature,
     audit::{Entry, KeyStateChanged},
     command::{CommandBody, SignedCommand},
     node_api::NodeReply,
@@ -18,6 +18,7 @@ use quorate_model::{
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::rejected,
+    budget::{self, Budget},
     gate::{self, Admitted},
     ledger,
     loaded::unknown,
@@ -35,6 +36,17 @@ pub(super) fn check_standing(state: &State, name: &KeyName) -> Result<Result<(),
     Ok(ledger::standing(&*state.index, name)?
         .standing
         .check_signs(name))
+}
+
+/// Each admin has a budget of its own, so that none uses up the others'.
+fn may_suspend_again(state: &mut State, by: Option<PrincipalId>, now_ms: u64) -> bool {
+    by.is_some_and(|admin| {
+        state
+            .suspensions
+            .entry(admin)
+            .or_insert_with(|| Budget::new(budget::SUSPENSIONS))
+            .take(now_ms)
+    })
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
@@ -87,7 +99,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(Effect::Changes) => {
                 let repeats = set.change == StateChange::Suspend
                     && standing.state(true) == KeyState::Suspended;
-                if repeats && !state.suspensions.take(context.reading.monotonic_ms) {
+                let by = signed.proposing_admin().cloned();
+                if repeats && !may_suspend_again(&mut state, by, context.reading.monotonic_ms) {
                     return Ok(Outcome::Ready(Err(Refusal::new(
                         Reason::Overloaded,
                         format!(
@@ -110,15 +123,22 @@ impl<D: Disk + 'static> NodeCore<D> {
         set: &SetKeyState,
     ) -> Result<Option<Outcome>, Fatal> {
         let refusal = rejected(admitted.command().id);
-        if set.change != StateChange::Suspend
-            && ledger::rejected_state(&*state.index, &admitted.digest())?.is_some()
-        {
-            return Ok(Some(Outcome::Ready(Err(self.recorded_rejection(refusal)))));
+        if let Some(record) = ledger::rejected_state(&*state.index, &admitted.digest())? {
+            let told = if self.journal.durable().sequence() < record {
+                Refusal::new(
+                    Reason::Overloaded,
+                    "the rejection is being written: ask again",
+                )
+            } else {
+                refusal
+            };
+            return Ok(Some(Outcome::Ready(Err(told))));
         }
         if !admitted.is_rejected() {
             return Ok(None);
         }
-        if !state.refusals.take(context.reading.monotonic_ms) {
+        // A budget of its own, which only admins use: nobody else can keep it from being recorded.
+        if !state.rejections.take(context.reading.monotonic_ms) {
             let message = format!("node {} records no more rejections for the moment", self.me);
             let refusal = Refusal::new(Reason::Overloaded, message);
             return Ok(Some(Outcome::Ready(Err(refusal))));
@@ -177,10 +197,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         });
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(state, time, vec![entry])?;
-        let receipt = self.receipt(state, set, admitted.digest())?;
+        let receipt = obeyed(set, self.receipt(state, set, admitted.digest())?);
         Ok(Outcome::Pending(Pending {
             appended,
-            release: Box::new(move |_| Ok(NodeReply::StateSet(receipt))),
+            release: Box::new(move |_| receipt.map(NodeReply::StateSet)),
         }))
     }
 
@@ -198,7 +218,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 "the change of state is being written: ask again",
             )));
         }
-        Ok(Ok(receipt))
+        Ok(obeyed(set, receipt))
     }
 
     fn receipt(
@@ -222,4 +242,20 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         .sign(&self.identity))
     }
+}
+
+/// A resumption that a suspension outdoes is kept and not acknowledged.
+fn obeyed(set: &SetKeyState, receipt: StateReceipt) -> Result<StateReceipt, Refusal> {
+    if set.change.is_obeyed_in(receipt.state) {
+        return Ok(receipt);
+    }
+    Err(Refusal::new(
+        Reason::StateOutdated,
+        format!(
+            "key \"{}\" stays {}: sequence {} was heard, make the command again with a higher one",
+            set.key, receipt.state, receipt.sequence
+        ),
+    )
+    .with("key", &set.key)
+    .with("sequence", receipt.sequence))
 }

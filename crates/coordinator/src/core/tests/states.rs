@@ -305,7 +305,7 @@ fn nobody_forbids_a_suspension_that_is_under_way() {
 #[test]
 fn one_receipt_for_what_the_others_refuse_teaches_nothing() {
     let (mut world, key) = with_key();
-    let command = world.state_change(&key, u64::MAX, Suspend);
+    let command = world.state_change(&key, 1 << 40, Suspend);
     let set = quorate_proto::command::decode(&command.bytes).unwrap().body;
     let quorate_model::command::CommandBody::SetKeyState(set) = set else {
         panic!("no change of state")

@@ -392,8 +392,7 @@ fn the_id_of_a_suspension_is_taken_by_nobody() {
     assert_eq!(cluster.state_of(0, "notes"), KeyState::Suspended);
 }
 
-/// P11: one admin suspends, so another one alone does not keep a suspension away; whoever proposed
-/// it can take it back.
+/// P11: one admin suspends, so another one alone does not keep a suspension away.
 #[test]
 fn a_suspension_is_not_vetoed_by_one_admin() {
     let mut cluster = Cluster::new(3);
@@ -408,8 +407,12 @@ fn a_suspension_is_not_vetoed_by_one_admin() {
     let first = cluster.admin.clone();
     cluster.word(&mut withdrawn, reject, "the-admin", &first);
 
-    let rejected = Some(Reason::CommandRejected);
-    assert_eq!(told(cluster.bring(0, &withdrawn)), rejected);
+    let role = Some(Reason::RoleMissing);
+    assert_eq!(
+        told(cluster.bring(0, &withdrawn)),
+        role,
+        "nobody proposes it"
+    );
     cluster.bring(0, &vetoed).unwrap();
 
     assert_eq!(cluster.state_of(0, "notes"), KeyState::Suspended);
@@ -441,6 +444,47 @@ fn what_an_admin_forbade_stays_forbidden_for_ever() {
     cluster.bring(1, &approved).unwrap();
     assert!(cluster.bring(1, &rejected).is_ok());
     assert_eq!(cluster.state_of(1, "notes"), KeyState::Active);
+}
+
+/// A resumption that a suspension outdoes is heard, because it says how far the next may go, and not
+/// acknowledged.
+#[test]
+fn a_resumption_that_is_outdone_is_kept_and_not_acknowledged() {
+    let mut cluster = Cluster::new(2);
+    cluster.create("notes", Scheme::Bip340, 2);
+    cluster.change(0, "notes", 1_024, Suspend).unwrap();
+    let set = cluster.state_set("notes", 10, Resume);
+    let resume = cluster.approved(set);
+
+    for _ in 0..2 {
+        let refused = told(cluster.bring(0, &resume));
+        assert_eq!(refused, Some(Reason::StateOutdated));
+    }
+
+    assert_eq!(cluster.state_of(0, "notes"), KeyState::Suspended);
+    cluster.change(0, "notes", 1_034, Suspend).unwrap();
+    let beyond = told(cluster.change(0, "notes", 1_035, Suspend));
+    assert_eq!(beyond, Some(Reason::StateOutdated));
+}
+
+/// What every node refuses for its times is refused by whoever learns of it too.
+#[test]
+fn a_command_that_lives_too_long_is_taken_by_nobody() {
+    let mut cluster = Cluster::new(2);
+    cluster.create("notes", Scheme::Bip340, 2);
+    let set = cluster.state_set("notes", 1, Suspend);
+    let good = cluster.proposed(set);
+    let mut command = quorate_proto::command::decode(&good.bytes).unwrap();
+    for (created, expires) in [(START, START), (START, START.plus(8 * 24 * 3_600_000))] {
+        (command.created, command.expires) = (created, expires);
+        let signed = cluster.propose(&command, Role::Admin);
+
+        let brought = told(cluster.bring(0, &signed));
+        let admitted = quorate_proto::admission::admit(&cluster.pinned, &signed);
+
+        assert_eq!(brought, Some(Reason::CommandTimeInvalid));
+        assert_eq!(reason(admitted), Reason::CommandTimeInvalid);
+    }
 }
 
 #[test]
