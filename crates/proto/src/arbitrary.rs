@@ -8,20 +8,16 @@ use proptest::{
     sample::select,
 };
 use quorate_model::{
-    CommandId, CoordinatorId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, KeyRecord,
-    KeyState, NodeId, Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId,
-    Purposes, Reason, Refusal, Scheme, SessionBinding, SessionPreimage, SessionSource, Signature,
-    TicketId, UnixMillis,
-    certificate::{KeyEvidence, PreparedStatement},
+    CommandId, CoordinatorId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, KeyState,
+    NodeId, Nonce32, Participant, PartyIndex, Payload, PayloadKind, PrincipalId, Purposes, Reason,
+    Refusal, Scheme, SessionBinding, SessionPreimage, SessionSource, Signature, TicketId,
+    UnixMillis,
+    certificate::PreparedStatement,
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     node_api::{
         Aborted, ActivationReceipt, AuditPage, CeremonyReply, ClockState, KeyListing, NodeReply,
         NodeRequest, NodeStatus, PairingReply, Prepared, ShareBatch, SignedItem, SigningReply,
         SigningRequest, TimeAttestation,
-    },
-    operation::{
-        CommandKind, CommandOutcome, CommandState, CommandView, KeyView, NodeView, Progress,
-        SignOutcome,
     },
     path::{FIRST_HARDENED, MAX_STEPS},
     roster::{Role, RosterSignature, SignedRoster},
@@ -35,9 +31,11 @@ use uuid::Uuid;
 
 mod addresses;
 mod states;
+mod views;
 
 pub(crate) use addresses::{address, address_statement};
-use states::{set_key_state, standing, state_outcome, state_receipt};
+use states::{set_key_state, standing, state_receipt};
+pub(crate) use views::{command_view, key_view, node_view};
 
 const NAME: &str = "[a-z][a-z0-9-]{0,20}[a-z0-9]";
 
@@ -662,155 +660,4 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         state_receipt().prop_map(NodeReply::StateSet),
         reply_in_rounds(),
     ]
-}
-
-fn outcome() -> impl Strategy<Value = CommandOutcome> {
-    let signed = (
-        named::<KeyName>(),
-        epoch(),
-        scheme(),
-        vec(named::<NodeId>(), 0..3),
-        vec(bytes(), 0..3),
-        vec(receipt(), 0..3),
-    )
-        .prop_map(|(key, epoch, scheme, signers, signatures, receipts)| {
-            CommandOutcome::Signed(SignOutcome {
-                key,
-                epoch,
-                scheme,
-                signers,
-                signatures,
-                receipts,
-            })
-        });
-    prop_oneof![
-        (named(), epoch()).prop_map(|(key, epoch)| CommandOutcome::KeyCreated { key, epoch }),
-        signed,
-        state_outcome().prop_map(CommandOutcome::KeyStateSet),
-    ]
-}
-
-pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
-    let states = vec![
-        CommandState::AwaitingEndorsement,
-        CommandState::Running,
-        CommandState::Succeeded,
-        CommandState::Denied,
-        CommandState::Failed,
-        CommandState::Expired,
-        CommandState::Cancelled,
-    ];
-    let kinds = vec![
-        CommandKind::CreateKey,
-        CommandKind::Sign,
-        CommandKind::SetKeyState,
-    ];
-    let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
-        |(step, awaited, percent)| Progress {
-            step,
-            awaited,
-            percent,
-        },
-    );
-    (
-        (
-            command_id(),
-            digest(),
-            select(kinds),
-            named::<KeyName>(),
-            select(states),
-        ),
-        (
-            time(),
-            time(),
-            option::of(progress),
-            option::of(outcome()),
-            option::of(refusal()),
-            option::of(signed_command()),
-        ),
-    )
-        .prop_map(|((id, digest, kind, key, state), rest)| {
-            let (created, expires, progress, outcome, error, awaiting) = rest;
-            CommandView {
-                id,
-                digest,
-                kind,
-                key,
-                state,
-                created,
-                expires,
-                progress,
-                outcome,
-                error,
-                awaiting,
-            }
-        })
-}
-
-pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
-    let record = (
-        (
-            named::<KeyName>(),
-            scheme(),
-            purposes(),
-            epoch(),
-            any::<u16>(),
-            participants(),
-        ),
-        (
-            bytes(),
-            vec(bytes(), 0..4),
-            uniform32(any::<u8>()),
-            digest(),
-            digest(),
-        ),
-    )
-        .prop_map(
-            |((name, scheme, purposes, epoch, threshold, participants), rest)| {
-                let (group_key, verifying_shares, chain_code, command, certificate) = rest;
-                KeyRecord {
-                    name,
-                    scheme,
-                    purposes,
-                    epoch,
-                    threshold,
-                    participants,
-                    group_key,
-                    verifying_shares,
-                    chain_code,
-                    command,
-                    certificate,
-                }
-            },
-        );
-    let evidence = (bytes(), option::of(bytes()))
-        .prop_map(|(certificate, proof)| KeyEvidence { certificate, proof });
-    (record, state(), evidence, standing()).prop_map(|(record, state, evidence, standing)| {
-        KeyView {
-            record,
-            state,
-            evidence,
-            standing,
-        }
-    })
-}
-
-pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {
-    (
-        (named::<NodeId>(), ".{0,12}", any::<bool>(), ".{0,12}"),
-        (any::<u64>(), any::<u64>(), any::<u32>(), any::<bool>()),
-    )
-        .prop_map(|((id, region, connected, version), rest)| {
-            let (latency_us, journal_sequence, pid, clock_confirmed) = rest;
-            NodeView {
-                id,
-                region,
-                connected,
-                version,
-                latency_us,
-                journal_sequence,
-                pid,
-                clock_confirmed,
-            }
-        })
 }
