@@ -129,6 +129,23 @@ fn a_resumption_waits_for_the_second_admin() {
         approved.stderr
     );
     assert_eq!(sign(&cluster).code, 0);
+    // The same request under the same id has the same outcome, although the key has moved on.
+    let again = resume(first).json();
+    assert_eq!(
+        (&again["command_id"], &again["state"]),
+        (&first.into(), &"ACTIVE".into())
+    );
+    let other = [
+        "key",
+        "resume",
+        "notes",
+        "--reason",
+        "other",
+        "--command-id",
+    ];
+    cluster
+        .quorate(&[&other[..], &[first]].concat())
+        .refused(1, "is ACTIVE already");
 
     change(&cluster, "suspend");
     let second = "3b9f4d71-0a52-4c7e-8a3d-1f6e29c4b058";

@@ -16,6 +16,8 @@ pub(crate) mod sign;
 pub(crate) mod verify;
 pub(crate) mod version;
 
+use std::path::PathBuf;
+
 use quorate_client::{Client, ClientError, CommandOptions, Prepared};
 use quorate_model::{Reason, Refusal, ids::CommandId};
 use serde_json::json;
@@ -41,10 +43,7 @@ async fn prepare(
     let Some(id) = submission.command_id else {
         return Ok(make(&CommandOptions::default())?);
     };
-    let kept = context
-        .home()?
-        .join("commands")
-        .join(format!("{id}.command"));
+    let kept = kept_at(context, id)?;
     if let Some(earlier) = Prepared::read(&kept)? {
         let options = CommandOptions {
             command_id: Some(id),
@@ -64,6 +63,12 @@ async fn prepare(
     })?;
     prepared.write(&kept)?;
     Ok(prepared)
+}
+
+/// Where the bytes of a command under this id are kept.
+fn kept_at(context: &Context, id: CommandId) -> Result<PathBuf, CliError> {
+    let commands = context.home()?.join("commands");
+    Ok(commands.join(format!("{id}.command")))
 }
 
 /// What is asked for is not what the id was used for before.

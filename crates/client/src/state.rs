@@ -51,9 +51,7 @@ impl Acknowledged {
                 return Err(VerificationError::BadReceipt(receipt.node.clone()));
             }
         }
-        let binding = holders
-            .saturating_sub(usize::from(record.threshold))
-            .saturating_add(1);
+        let binding = record.blocking();
         if acting.len() < binding {
             return Err(other("fewer holders act by it than it takes to bind"));
         }

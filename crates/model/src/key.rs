@@ -87,6 +87,14 @@ impl KeyRecord {
         KeyId::of(&self.command)
     }
 
+    /// How many holders it takes so that every set of signers has one of them: n-t+1 (P41).
+    pub fn blocking(&self) -> usize {
+        self.participants
+            .len()
+            .saturating_sub(usize::from(self.threshold))
+            .saturating_add(1)
+    }
+
     /// The index of a node's share.
     pub fn index_of(&self, node: &NodeId) -> Option<PartyIndex> {
         self.participants

@@ -47,14 +47,6 @@ struct StateOp {
 }
 
 impl StateOp {
-    /// How many holders must act by the change so that every signing set has one of them.
-    fn binding(&self) -> usize {
-        let holders = self.record.participants.len();
-        holders
-            .saturating_sub(usize::from(self.record.threshold))
-            .saturating_add(1)
-    }
-
     fn holders(&self) -> impl Iterator<Item = &NodeId> {
         self.record.participants.iter().map(|p| &p.node)
     }
@@ -345,9 +337,12 @@ impl Core {
             return;
         };
         let late = op.deadline_ms <= moment.ms();
-        let binds = op.receipts.len() >= op.binding();
-        let hopeless =
-            op.refusals.len() > op.record.participants.len().saturating_sub(op.binding());
+        let binds = op.receipts.len() >= op.record.blocking();
+        let hopeless = op.refusals.len()
+            > op.record
+                .participants
+                .len()
+                .saturating_sub(op.record.blocking());
         if !late && !(op.awaited.is_empty() && (binds || hopeless)) {
             let progress = Progress {
                 step: "acknowledge".to_owned(),
@@ -380,7 +375,7 @@ impl Core {
         if binds {
             let outcome = StateOutcome {
                 key: op.set.key.clone(),
-                binding: u16::try_from(op.binding()).unwrap_or(u16::MAX),
+                binding: u16::try_from(op.record.blocking()).unwrap_or(u16::MAX),
                 receipts: op.receipts.into_values().collect(),
                 missing,
             };
@@ -498,12 +493,12 @@ fn unbound(op: &StateOp, missing: &[NodeId]) -> Refusal {
         Reason::QuorumUnavailable,
         format!(
             "{} of {} holders act by the change, {} must before it binds: {nodes} have not said so; \
-             submit the same command again when they are back, or import it at their consoles",
+             they hear of it when they connect, or import it at their consoles",
             op.receipts.len(),
             op.record.participants.len(),
-            op.binding(),
+            op.record.blocking(),
         ),
     )
-    .with("needed", op.binding())
+    .with("needed", op.record.blocking())
     .with("missing", nodes)
 }

@@ -38,6 +38,11 @@ pub(super) fn check_standing(state: &State, name: &KeyName) -> Result<Result<(),
         .check_signs(name))
 }
 
+fn is_proven(state: &State, name: &KeyName) -> Result<bool, Fatal> {
+    let row = ledger::key(&*state.index, name)?;
+    Ok(row.is_some_and(|row| row.activated.is_some()))
+}
+
 /// Each admin has a budget of its own, so that none uses up the others'.
 fn may_suspend_again(state: &mut State, by: Option<PrincipalId>, now_ms: u64) -> bool {
     by.is_some_and(|admin| {
@@ -178,8 +183,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         set: &SetKeyState,
         signed: SignedCommand,
     ) -> Result<Outcome, Fatal> {
-        let proven =
-            ledger::key(&*state.index, &set.key)?.is_some_and(|row| row.activated.is_some());
+        let proven = is_proven(state, &set.key)?;
         let mark = StateMark::new(set, signed);
         let mut standing = ledger::standing(&*state.index, &set.key)?.standing;
         standing.take(mark.clone());
@@ -228,8 +232,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         command: Digest,
     ) -> Result<StateReceipt, Fatal> {
         let row = ledger::standing(&*state.index, &set.key)?;
-        let proven =
-            ledger::key(&*state.index, &set.key)?.is_some_and(|row| row.activated.is_some());
+        let proven = is_proven(state, &set.key)?;
         Ok(StateReceipt {
             node: self.me.clone(),
             key: set.key.clone(),

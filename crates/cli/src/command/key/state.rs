@@ -2,9 +2,10 @@
 
 use clap::Args;
 use quorate_client::{
-    Acknowledged, ClientError, Prepared,
+    Acknowledged, ClientError, ListedKey, Prepared,
     model::{
         NodeId,
+        command::CommandBody,
         operation::{CommandState, CommandView},
         roster::Role,
         standing::StateChange,
@@ -36,10 +37,15 @@ impl ChangeState {
     pub(super) async fn run(&self, context: &Context, change: StateChange) -> Result<(), CliError> {
         let client = context.connect(Role::Admin).await?;
         let key = client.look_up(&self.key.reference()).await?;
-        let prepared = command::prepare(context, &client, &self.submission, |options| {
-            client.prepare_state_change(&key, change, &self.reason, options)
-        })
-        .await?;
+        let prepared = match self.kept(context, &key, change)? {
+            Some(prepared) => prepared,
+            None => {
+                command::prepare(context, &client, &self.submission, |options| {
+                    client.prepare_state_change(&key, change, &self.reason, options)
+                })
+                .await?
+            }
+        };
         if self.submission.validate_only {
             return command::validate(context, &client, &prepared).await;
         }
@@ -59,6 +65,30 @@ impl ChangeState {
         quorate_client::succeeded(&view)?;
         let acknowledged = client.acknowledged(&key, &prepared, &view)?;
         print(context, change, &prepared, &view, &acknowledged)
+    }
+}
+
+impl ChangeState {
+    /// The same request under the same id, made before. It is not made again, because the state of
+    /// the key, and with it the sequence, has moved on since.
+    fn kept(
+        &self,
+        context: &Context,
+        key: &ListedKey,
+        change: StateChange,
+    ) -> Result<Option<Prepared>, CliError> {
+        let Some(id) = self.submission.command_id else {
+            return Ok(None);
+        };
+        let earlier = Prepared::read(&command::kept_at(context, id)?)?;
+        Ok(earlier.filter(|earlier| {
+            matches!(
+                &earlier.command().body,
+                CommandBody::SetKeyState(set) if set.key_id == key.record().id()
+                    && set.change == change
+                    && set.reason == self.reason
+            )
+        }))
     }
 }
 
