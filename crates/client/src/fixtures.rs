@@ -181,10 +181,11 @@ pub(crate) fn made_key_in(
     let shares = PartyIndex::first(3).zip(&outputs).map(share).collect();
     let first_shares = [0, 1].map(|at: usize| *outputs[at].share.expose());
     let bytes = certificate.to_bytes().unwrap();
-    let (_, record) = quorate_proto::certificate::verify(&bytes, &roster).unwrap();
+    let (_, record) = quorate_proto::certificate::verify(&bytes, None, &roster).unwrap();
     let evidence = KeyEvidence {
         certificate: bytes,
         proof: None,
+        birth: None,
     };
     let view = KeyView {
         record,

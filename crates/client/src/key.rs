@@ -77,7 +77,9 @@ struct Checked {
 impl ListedKey {
     /// Verifies what a coordinator says about a key.
     pub fn verify(view: &KeyView, roster: &PinnedRoster) -> Result<Self, VerificationError> {
-        let KeyEvidence { certificate, proof } = &view.evidence;
+        let KeyEvidence {
+            certificate, proof, ..
+        } = &view.evidence;
         let (_, record) = verify::certificate(certificate, roster)?;
         let verifiers = Verifiers::new(&record)?;
         if record != view.record {

@@ -99,7 +99,7 @@ pub(crate) fn certificate(
     bytes: &[u8],
     roster: &PinnedRoster,
 ) -> Result<(CommitCertificate, KeyRecord), VerificationError> {
-    let (certificate, record) = quorate_proto::certificate::verify(bytes, roster)?;
+    let (certificate, record) = quorate_proto::certificate::verify(bytes, None, roster)?;
     check_public_sharing(
         record.scheme,
         record.threshold,

@@ -17,6 +17,7 @@ use crate::{
     identity::Signature,
     ids::{CommandId, Epoch, KeyId, KeyName, NodeId, UnixMillis},
     key::KeyState,
+    node_api::EraseCertificate,
     standing::StateMark,
     tagged::{Tag, Tagged},
     wire::{self, WireError},
@@ -152,6 +153,18 @@ pub enum Entry {
         /// The key.
         key: KeyName,
     },
+    /// The node holds or held a share of a later epoch of a key, and knows it by this.
+    KeyIntroduced {
+        /// The key.
+        key: KeyName,
+        /// The encoded commit certificate of its birth.
+        birth: Vec<u8>,
+    },
+    /// The node erases its shares of the epochs below one (P29).
+    EpochsErased {
+        /// The word of the holders of that epoch.
+        certificate: EraseCertificate,
+    },
 }
 
 impl Entry {
@@ -180,6 +193,8 @@ impl Entry {
             Self::PairingsSetUp { .. } => "pairings-set-up",
             Self::KeyStateChanged(_) => "key-state-changed",
             Self::KeyStateRejected { .. } => "key-state-rejected",
+            Self::KeyIntroduced { .. } => "key-introduced",
+            Self::EpochsErased { .. } => "epochs-erased",
         }
     }
 }

@@ -362,11 +362,13 @@ impl PossessionProof {
     }
 }
 
-/// All that a client needs to trust a public key: the certificate and the proof.
+/// All that a client needs to trust a public key and the sharing of it that is in use (P20).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyEvidence {
-    /// The encoded [`CommitCertificate`].
+    /// The encoded [`CommitCertificate`] of the epoch.
     pub certificate: Vec<u8>,
-    /// The encoded [`PossessionProof`]; none while the key is not active.
+    /// The encoded [`PossessionProof`] of the epoch; none while its shares are not proven.
     pub proof: Option<Vec<u8>>,
+    /// The encoded certificate of the key's birth, where the epoch is a later one.
+    pub birth: Option<Vec<u8>>,
 }

@@ -67,13 +67,15 @@ pub enum CommandBody {
     Sign(Sign),
     /// Change the state of a key.
     SetKeyState(SetKeyState),
+    /// Deal a key's shares again.
+    ReshareKey(ReshareKey),
 }
 
 impl CommandBody {
     /// The role whose word carries the command out, for as long as roles are the only rules.
     pub fn role(&self) -> Role {
         match self {
-            Self::CreateKey(_) | Self::SetKeyState(_) => Role::Admin,
+            Self::CreateKey(_) | Self::SetKeyState(_) | Self::ReshareKey(_) => Role::Admin,
             Self::Sign(_) => Role::Client,
         }
     }
@@ -81,6 +83,7 @@ impl CommandBody {
     /// How many distinct persons must speak for the command, its proposer among them (P11).
     pub fn persons_needed(&self, roster: &Roster) -> usize {
         match self {
+            Self::ReshareKey(_) => usize::from(roster.lifecycle_quorum),
             Self::SetKeyState(set) if !set.change.needs_one() => {
                 usize::from(roster.lifecycle_quorum)
             }
@@ -100,6 +103,7 @@ impl CommandBody {
             Self::CreateKey(create) => &create.key,
             Self::Sign(sign) => &sign.key,
             Self::SetKeyState(set) => &set.key,
+            Self::ReshareKey(reshare) => &reshare.key,
         }
     }
 }

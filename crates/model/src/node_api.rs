@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     address::{AddressKind, AddressStatement},
     bytes::{Digest, Nonce32},
-    certificate::PreparedStatement,
+    certificate::{KeyEvidence, PreparedStatement},
     command::SignedCommand,
     identity::Signature,
     ids::{Epoch, KeyName, NodeId, PartyIndex, UnixMillis},
-    key::KeyState,
+    key::{KeyRecord, KeyState},
     path::DerivationPath,
-    refusal::Refusal,
+    refusal::{Reason, Refusal},
+    roster::PinnedRoster,
     scheme::Scheme,
     share::{SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, TicketBatch},
     standing::{Standing, StateReceipt},
@@ -63,6 +64,8 @@ pub enum NodeRequest {
         command: SignedCommand,
         /// The epoch to make.
         epoch: Epoch,
+        /// What is reshared, and by whom; none when a key is born.
+        source: Option<ReshareFrom>,
     },
     /// Carries the envelopes of one round to the node: answers with those of the next.
     AdvanceCeremony {
@@ -80,14 +83,23 @@ pub enum NodeRequest {
         /// All holders with a ticket each.
         set: SetOfSigners,
     },
-    /// Hands over the finished proof: the key becomes active.
+    /// Hands over the finished proof: the epoch becomes the one in use. At a node that held a share
+    /// of an earlier epoch and holds none of this one, that share is not used any more.
     ActivateKey {
         /// The key.
         key: KeyName,
         /// The epoch that is proven.
         epoch: Epoch,
+        /// The encoded certificate of the epoch.
+        certificate: Vec<u8>,
         /// The encoded proof.
         proof: Vec<u8>,
+    },
+    /// Has the node erase its shares of all epochs below those that new holders have vouched for
+    /// (P29). Each erasure stands alone.
+    EraseEpochs {
+        /// At most [`MAX_ERASURES`].
+        erasures: Vec<EraseCertificate>,
     },
     /// Hands over evidence against a peer for the node's audit log (P16).
     RecordEvidence {
@@ -161,6 +173,18 @@ pub enum NodeRequest {
     },
 }
 
+/// The most erasures in one request: they cost one rewrite of the keyring together.
+pub const MAX_ERASURES: usize = 256;
+
+/// What a resharing starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReshareFrom {
+    /// The epoch that is reshared, with its proof of possession.
+    pub evidence: KeyEvidence,
+    /// Who deals: exactly as many of its holders as make the key.
+    pub dealers: Vec<NodeId>,
+}
+
 /// A request for a signature that is made in rounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningRequest {
@@ -213,6 +237,8 @@ pub enum NodeReply {
     Address(AddressStatement),
     /// To [`NodeRequest::SetKeyState`].
     StateSet(StateReceipt),
+    /// To [`NodeRequest::EraseEpochs`]: one outcome for each, in order.
+    Erased(Vec<Result<EraseReceipt, Refusal>>),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -313,6 +339,12 @@ pub struct KeyListing {
     pub certificate: Option<Vec<u8>>,
     /// The encoded proof of possession, when the key is proven.
     pub proof: Option<Vec<u8>>,
+    /// The encoded certificate of the key's birth, when that of the epoch is another one.
+    pub birth: Option<Vec<u8>>,
+    /// The lowest epoch that the node can still make.
+    pub next_epoch: Epoch,
+    /// Whether the node still keeps shares of epochs below its own.
+    pub keeps_old: bool,
     /// The commands about its state that this node acts by.
     pub standing: Standing,
 }
@@ -408,7 +440,9 @@ pub struct Aborted {
     pub evidence: Option<Vec<u8>>,
 }
 
-/// A node's acknowledgement that a key is active (P41).
+/// A node's acknowledgement that an epoch of a key is the one in use (P41). A holder says with it
+/// that its share is durable, that it holds the certificate and has verified the proof of every
+/// share: those of all holders together let old epochs be erased (P29).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivationReceipt {
     /// The node.
@@ -430,6 +464,87 @@ impl ActivationReceipt {
     pub fn digest(&self) -> Digest {
         Tagged::new(Tag::Receipt)
             .text("activation")
+            .text(self.node.as_str())
+            .text(self.key.as_str())
+            .number(u64::from(self.epoch.0))
+            .digest(&self.certificate)
+            .number(self.sequence)
+            .finish()
+    }
+}
+
+/// The word of every holder of an epoch that all lower ones may be erased (P29).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EraseCertificate {
+    /// The key.
+    pub key: KeyName,
+    /// The epoch that stays.
+    pub epoch: Epoch,
+    /// One receipt of every holder, in index order.
+    pub receipts: Vec<ActivationReceipt>,
+}
+
+impl EraseCertificate {
+    /// Checks that every holder of an epoch, and nobody else, has vouched for it. `record` comes
+    /// from a certificate and proof that were verified.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ProtocolViolation`] when a receipt is missing, of something else, or forged.
+    pub fn verify(&self, pinned: &PinnedRoster, record: &KeyRecord) -> Result<(), Refusal> {
+        let fails = |what: String| {
+            Refusal::new(
+                Reason::ProtocolViolation,
+                format!("erase certificate does not hold: {what}"),
+            )
+        };
+        if self.key != record.name || self.epoch != record.epoch {
+            return Err(fails("it is of another epoch".to_owned()));
+        }
+        if self.receipts.len() != record.participants.len() {
+            return Err(fails("it is not signed by every holder".to_owned()));
+        }
+        for (holder, receipt) in record.participants.iter().zip(&self.receipts) {
+            let says = receipt.node == holder.node
+                && receipt.key == record.name
+                && receipt.epoch == record.epoch
+                && receipt.certificate == record.certificate;
+            let card = pinned.roster().node(&holder.node).filter(|_| says);
+            let holds = card.is_some_and(|card| {
+                let digest = receipt.digest();
+                card.identity_key
+                    .verify(&digest, &receipt.signature)
+                    .is_ok()
+            });
+            if !holds {
+                return Err(fails(format!("node {} does not vouch", holder.node)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A node's statement that it keeps no share of the epochs below one (P29).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EraseReceipt {
+    /// The node.
+    pub node: NodeId,
+    /// The key.
+    pub key: KeyName,
+    /// The epoch below which nothing is kept.
+    pub epoch: Epoch,
+    /// The hash of its certificate.
+    pub certificate: Digest,
+    /// The journal sequence of the erasure.
+    pub sequence: u64,
+    /// Over all of it.
+    pub signature: Signature,
+}
+
+impl EraseReceipt {
+    /// What the node signs.
+    pub fn digest(&self) -> Digest {
+        Tagged::new(Tag::Erase)
             .text(self.node.as_str())
             .text(self.key.as_str())
             .number(u64::from(self.epoch.0))

@@ -8,6 +8,7 @@ use crate::{
     command::SignedCommand,
     ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
     key::{KeyRecord, KeyState},
+    node_api::EraseReceipt,
     refusal::Refusal,
     scheme::Scheme,
     share::ShareReceipt,
@@ -59,6 +60,8 @@ pub enum CommandKind {
     Sign,
     /// Changes the state of a key.
     SetKeyState,
+    /// Deals a key's shares again.
+    ReshareKey,
 }
 
 impl CommandKind {
@@ -68,6 +71,7 @@ impl CommandKind {
             Self::CreateKey => "create-key",
             Self::Sign => "sign",
             Self::SetKeyState => "set-key-state",
+            Self::ReshareKey => "reshare-key",
         }
     }
 }
@@ -98,6 +102,21 @@ pub enum CommandOutcome {
     Signed(SignOutcome),
     /// Holders act by a change of state.
     KeyStateSet(StateOutcome),
+    /// A key has new shares.
+    KeyReshared(ReshareOutcome),
+}
+
+/// Who has erased the shares that a key had before (P29).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReshareOutcome {
+    /// The key.
+    pub key: KeyName,
+    /// The epoch of the new shares.
+    pub epoch: Epoch,
+    /// The receipts of the nodes that have erased their shares of lower epochs.
+    pub erased: Vec<EraseReceipt>,
+    /// The nodes with such shares that have not said so. They erase them when they are back.
+    pub missing: Vec<NodeId>,
 }
 
 /// Who acts by a change of state, and who has not said so (P41).

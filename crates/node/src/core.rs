@@ -357,6 +357,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 attempt,
                 command,
                 epoch,
+                source: _,
             } => self.begin_ceremony(context, attempt, &command, epoch),
             NodeRequest::AdvanceCeremony {
                 attempt,
@@ -366,9 +367,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             NodeRequest::ProveKey { certificate, set } => {
                 self.prove_key(context, &certificate, &set)
             }
-            NodeRequest::ActivateKey { key, epoch, proof } => {
-                self.activate_key(context, &key, epoch, &proof)
-            }
+            NodeRequest::ActivateKey {
+                key, epoch, proof, ..
+            } => self.activate_key(context, &key, epoch, &proof),
             NodeRequest::RecordEvidence { evidence } => self.record_evidence(context, evidence),
             NodeRequest::ReadAudit { from, limit } => self.read_audit(from, limit),
             NodeRequest::AttestTime { challenge } => {

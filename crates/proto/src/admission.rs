@@ -4,10 +4,10 @@
 //! away from the nodes, and to answer callers at once. Signatures come before parsing.
 
 use quorate_model::{
-    Reason, Refusal, UnixMillis,
+    NodeId, Reason, Refusal, UnixMillis,
     command::{
-        Command, CommandBody, CreateKey, EndorsementError, MAX_COMMAND_BYTES, MAX_CREATED_AHEAD_MS,
-        MAX_LIFETIME_MS, SignedCommand,
+        Command, CommandBody, EndorsementError, MAX_COMMAND_BYTES, MAX_CREATED_AHEAD_MS,
+        MAX_LIFETIME_MS, ShapeError, SignedCommand,
     },
     roster::PinnedRoster,
 };
@@ -55,8 +55,14 @@ pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<C
         )
         .with("role", role.as_str()));
     }
-    if let CommandBody::CreateKey(create) = &command.body {
-        check_shape(pinned, create)?;
+    match &command.body {
+        CommandBody::CreateKey(create) => {
+            check_shape(pinned, create.check_shape(), &create.nodes)?;
+        }
+        CommandBody::ReshareKey(reshare) => {
+            check_shape(pinned, reshare.check_shape(), &reshare.nodes)?;
+        }
+        CommandBody::Sign(_) | CommandBody::SetKeyState(_) | _ => {}
     }
     check_lifetime(&command)?;
     Ok(command)
@@ -201,15 +207,13 @@ fn check_place(pinned: &PinnedRoster, command: &Command) -> Result<(), Refusal> 
     Ok(())
 }
 
-fn check_shape(pinned: &PinnedRoster, create: &CreateKey) -> Result<(), Refusal> {
-    create
-        .check_shape()
-        .map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
-    match create
-        .nodes
-        .iter()
-        .find(|id| pinned.roster().node(id).is_none())
-    {
+fn check_shape(
+    pinned: &PinnedRoster,
+    shape: Result<(), ShapeError>,
+    holders: &[NodeId],
+) -> Result<(), Refusal> {
+    shape.map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
+    match holders.iter().find(|id| pinned.roster().node(id).is_none()) {
         Some(stranger) => Err(Refusal::new(
             Reason::NodeUnknown,
             format!("node \"{stranger}\" is not in the roster"),

@@ -15,9 +15,9 @@ use quorate_model::{
     certificate::PreparedStatement,
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
     node_api::{
-        Aborted, ActivationReceipt, AuditPage, CeremonyReply, ClockState, KeyListing, NodeReply,
-        NodeRequest, NodeStatus, PairingReply, Prepared, ShareBatch, SignedItem, SigningReply,
-        SigningRequest, TimeAttestation,
+        Aborted, AuditPage, CeremonyReply, ClockState, KeyListing, NodeReply, NodeRequest,
+        NodeStatus, PairingReply, Prepared, ShareBatch, SignedItem, SigningReply, SigningRequest,
+        TimeAttestation,
     },
     path::{FIRST_HARDENED, MAX_STEPS},
     roster::{Role, RosterSignature, SignedRoster},
@@ -30,10 +30,14 @@ use quorate_model::{
 use uuid::Uuid;
 
 mod addresses;
+mod resharing;
 mod states;
 mod views;
 
 pub(crate) use addresses::{address, address_statement};
+use resharing::{
+    activation_receipt, erase_certificate, erase_receipt, reshare_command, reshare_from,
+};
 use states::{set_key_state, standing, state_receipt};
 pub(crate) use views::{command_view, key_view, node_view};
 
@@ -185,7 +189,7 @@ fn body() -> impl Strategy<Value = CommandBody> {
             })
         });
     let set = set_key_state().prop_map(CommandBody::SetKeyState);
-    prop_oneof![create, sign, set]
+    prop_oneof![create, sign, set, reshare_command()]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -347,13 +351,20 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
             .prop_map(|(scheme, count)| NodeRequest::MakeTickets { scheme, count }),
         vec(share, 0..3).prop_map(|requests| NodeRequest::SignShares { requests }),
         signed_command().prop_map(|command| NodeRequest::Validate { command }),
-        (attempt(), signed_command(), epoch()).prop_map(|(attempt, command, epoch)| {
-            NodeRequest::BeginCeremony {
-                attempt,
-                command,
-                epoch,
-            }
-        }),
+        (
+            attempt(),
+            signed_command(),
+            epoch(),
+            option::of(reshare_from())
+        )
+            .prop_map(|(attempt, command, epoch, source)| {
+                NodeRequest::BeginCeremony {
+                    attempt,
+                    command,
+                    epoch,
+                    source,
+                }
+            }),
         (attempt(), any::<u8>(), vec(bytes(), 0..4)).prop_map(|(attempt, round, envelopes)| {
             NodeRequest::AdvanceCeremony {
                 attempt,
@@ -362,11 +373,15 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
             }
         }),
         (bytes(), set()).prop_map(|(certificate, set)| NodeRequest::ProveKey { certificate, set }),
-        (named(), epoch(), bytes()).prop_map(|(key, epoch, proof)| NodeRequest::ActivateKey {
-            key,
-            epoch,
-            proof
+        (named(), epoch(), bytes(), bytes()).prop_map(|(key, epoch, certificate, proof)| {
+            NodeRequest::ActivateKey {
+                key,
+                epoch,
+                certificate,
+                proof,
+            }
         }),
+        vec(erase_certificate(), 0..3).prop_map(|erasures| NodeRequest::EraseEpochs { erasures }),
         bytes().prop_map(|evidence| NodeRequest::RecordEvidence { evidence }),
         (any::<u64>(), any::<u32>())
             .prop_map(|(from, limit)| NodeRequest::ReadAudit { from, limit }),
@@ -609,36 +624,23 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         option::of(bytes()),
         option::of(bytes()),
         standing(),
+        (option::of(bytes()), epoch(), any::<bool>()),
     )
-        .prop_map(
-            |(key, state, epoch, certificate, proof, standing)| KeyListing {
+        .prop_map(|(key, state, epoch, certificate, proof, standing, rest)| {
+            let (birth, next_epoch, keeps_old) = rest;
+            KeyListing {
                 key,
                 state,
                 epoch,
                 certificate,
                 proof,
+                birth,
+                next_epoch,
+                keeps_old,
                 standing,
-            },
-        );
+            }
+        });
     let outcome = prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
-    let activation = (
-        named::<NodeId>(),
-        named::<KeyName>(),
-        epoch(),
-        digest(),
-        any::<u64>(),
-        signature(),
-    )
-        .prop_map(
-            |(node, key, epoch, certificate, sequence, signature)| ActivationReceipt {
-                node,
-                key,
-                epoch,
-                certificate,
-                sequence,
-                signature,
-            },
-        );
     prop_oneof![
         status().prop_map(NodeReply::Status),
         vec(listing, 0..3).prop_map(NodeReply::Keys),
@@ -652,7 +654,12 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         Just(NodeReply::Done),
         ceremony().prop_map(NodeReply::Ceremony),
         receipt().prop_map(NodeReply::Proved),
-        activation.prop_map(NodeReply::Activated),
+        activation_receipt().prop_map(NodeReply::Activated),
+        vec(
+            prop_oneof![erase_receipt().prop_map(Ok), refusal().prop_map(Err)],
+            0..3
+        )
+        .prop_map(NodeReply::Erased),
         (vec(bytes(), 0..4), any::<u64>())
             .prop_map(|(records, durable)| NodeReply::Audit(AuditPage { records, durable })),
         attestation().prop_map(NodeReply::Time),

@@ -1,13 +1,20 @@
 //! Verification of commit certificates from their bytes (P20).
 
-use quorate_model::{KeyRecord, Refusal, certificate::CommitCertificate, roster::PinnedRoster};
+use quorate_model::{
+    KeyRecord, Reason, Refusal,
+    certificate::{CommitCertificate, EpochChange},
+    command::CommandBody,
+    roster::PinnedRoster,
+};
 
 use crate::command;
 
-/// Reads a certificate of a key's birth and checks it in full under a pinned roster: what the
-/// command asked for is what all holders signed.
+/// Reads the certificate of an epoch of a key and checks it under a pinned roster: what the command
+/// asked for is what all holders signed. An epoch later than the first needs the certificate of the
+/// key's birth beside it, and the key's id, group key and chain code are those of the birth.
 ///
-/// Says nothing about possession: the key is to be used only once every share has been proven.
+/// Says nothing about possession: an epoch is to be used only once every share has been proven, and
+/// a later one is not to be relied on for anything before (decision 0019).
 ///
 /// # Errors
 ///
@@ -15,11 +22,28 @@ use crate::command;
 /// or the refusal of the command that it carries.
 pub fn verify(
     bytes: &[u8],
+    birth: Option<&[u8]>,
     pinned: &PinnedRoster,
 ) -> Result<(CommitCertificate, KeyRecord), Refusal> {
     let certificate = CommitCertificate::from_bytes(bytes)?;
     let command = command::decode(&certificate.command.bytes)?;
-    let record = certificate.verify_birth(pinned, &command)?;
+    let Some(birth) = birth else {
+        let record = certificate.verify_birth(pinned, &command)?;
+        return Ok((certificate, record));
+    };
+    let CommandBody::ReshareKey(reshare) = &command.body else {
+        return Err(Refusal::new(
+            Reason::ProtocolViolation,
+            "certificate does not hold: its command does not reshare a key",
+        ));
+    };
+    let (_, birth) = verify(birth, None, pinned)?;
+    let change = EpochChange {
+        cluster: command.cluster,
+        roster: command.roster,
+        reshare,
+    };
+    let record = certificate.verify_epoch_change(pinned, change, &birth)?;
     Ok((certificate, record))
 }
 

@@ -5,8 +5,8 @@
 
 use prost::Message as _;
 use quorate_model::{
-    KeyId, Payload, Purposes, Reason, Refusal,
-    command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, Sign},
+    Epoch, KeyId, Payload, Purposes, Reason, Refusal,
+    command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, ReshareKey, Sign},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     roster::MAX_NODES,
     standing::SetKeyState,
@@ -83,6 +83,7 @@ fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
         CommandBody::CreateKey(create) => Some(v1::command::Body::CreateKey(create.into())),
         CommandBody::Sign(sign) => Some(v1::command::Body::Sign(sign.into())),
         CommandBody::SetKeyState(set) => Some(v1::command::Body::SetKeyState(set.into())),
+        CommandBody::ReshareKey(reshare) => Some(v1::command::Body::ReshareKey(reshare.into())),
         _ => None,
     }
 }
@@ -128,6 +129,19 @@ impl From<&SetKeyState> for v1::SetKeyState {
     }
 }
 
+impl From<&ReshareKey> for v1::ReshareKey {
+    fn from(reshare: &ReshareKey) -> Self {
+        Self {
+            key: reshare.key.to_string(),
+            key_id: reshare.key_id.as_bytes().to_vec(),
+            source_epoch: reshare.source_epoch.0,
+            threshold: reshare.threshold.into(),
+            nodes: reshare.nodes.iter().map(ToString::to_string).collect(),
+            accept_fragile: reshare.accept_fragile,
+        }
+    }
+}
+
 fn command(wire: v1::Command) -> Result<Command, Malformed> {
     Ok(Command {
         cluster: digest("cluster", &wire.cluster)?,
@@ -139,6 +153,9 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
             v1::command::Body::CreateKey(create) => CommandBody::CreateKey(create_key(create)?),
             v1::command::Body::Sign(request) => CommandBody::Sign(sign(request)?),
             v1::command::Body::SetKeyState(set) => CommandBody::SetKeyState(set_key_state(set)?),
+            v1::command::Body::ReshareKey(reshare) => {
+                CommandBody::ReshareKey(reshare_key(reshare)?)
+            }
         },
     })
 }
@@ -185,6 +202,19 @@ fn set_key_state(wire: v1::SetKeyState) -> Result<SetKeyState, Malformed> {
     set.check()
         .map_err(|refusal| Malformed::new("set_key_state", refusal.message))?;
     Ok(set)
+}
+
+fn reshare_key(wire: v1::ReshareKey) -> Result<ReshareKey, Malformed> {
+    Ok(ReshareKey {
+        key: name("reshare_key.key", wire.key)?,
+        key_id: array("reshare_key.key_id", &wire.key_id).map(KeyId)?,
+        source_epoch: Epoch(wire.source_epoch),
+        threshold: small("reshare_key.threshold", wire.threshold)?,
+        nodes: list("reshare_key.nodes", wire.nodes, MAX_NODES, |node| {
+            name("reshare_key.nodes", node)
+        })?,
+        accept_fragile: wire.accept_fragile,
+    })
 }
 
 pub(crate) fn purposes(field: &'static str, wire: Vec<i32>) -> Result<Purposes, Malformed> {

@@ -1,6 +1,7 @@
 //! Size limits of whole messages. A receiver cuts off what is larger before it decodes anything.
 
 use quorate_model::{
+    command::MAX_HOLDERS,
     payload::MAX_SIGNING_ITEMS,
     share::{MAX_SHARE_BATCH, ShareRequest},
 };
@@ -24,6 +25,9 @@ pub const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The most items on a page of the public API.
 pub const MAX_PUBLIC_PAGE: usize = 1_000;
+
+/// The most who take part in a ceremony: those who deal shares again, and those who receive.
+pub(crate) const MAX_CEREMONY: usize = 2 * MAX_HOLDERS;
 
 /// The most keys or records on a page of a node.
 pub const MAX_NODE_PAGE: usize = 1 << 16;
@@ -70,15 +74,21 @@ pub fn node_call(path: &str) -> CallLimits {
     let (request, reply) = match method {
         "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_PAGE_BYTES),
         "ValidateCommand" | "BeginSigning" | "SetKeyState" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
-        // An envelope has at most 64 KiB, and there are at most 32.
-        "AdvanceCeremony" => (3 << 20, MAX_PAGE_BYTES),
+        // An envelope has at most 64 KiB, and there are at most 64.
+        "AdvanceCeremony" => (5 << 20, MAX_PAGE_BYTES),
         // Here one has at most 160 KiB.
         "AdvancePairing" => (MAX_NODE_REPLY_BYTES, MAX_NODE_REPLY_BYTES),
         // Where no shape is fragile, at most 15 others sign.
         "AdvanceSigning" => (2 << 20, 2 << 20),
         // A certificate, a proof or evidence, of 1 MiB each.
-        "ProveKey" | "ActivateKey" | "RecordEvidence" | "BeginPairing" => (2 << 20, SMALL_BYTES),
-        "BeginCeremony" | "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_PAGE_BYTES),
+        "ProveKey" | "ActivateKey" | "RecordEvidence" | "BeginPairing" => {
+            (MAX_PAGE_BYTES, SMALL_BYTES)
+        }
+        // Receipts of 32 holders for each of 256 keys.
+        "EraseEpochs" => (MAX_PAGE_BYTES, SMALL_BYTES),
+        // Two certificates and a proof, of 1 MiB each.
+        "BeginCeremony" => (MAX_PAGE_BYTES, MAX_PAGE_BYTES),
+        "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_PAGE_BYTES),
         _ => (SMALL_BYTES, SMALL_BYTES),
     };
     let lists = if method == "SignShares" {

@@ -18,6 +18,7 @@ use prost_types::{
 use quorate_model::{
     Reason, Refusal,
     command::{MAX_ENDORSEMENTS, MAX_HOLDERS},
+    node_api::MAX_ERASURES,
     path::MAX_STEPS,
     payload::{MAX_PAYLOADS, MAX_SIGNING_ITEMS},
     roster::MAX_NODES,
@@ -26,7 +27,9 @@ use quorate_model::{
 };
 
 use crate::{
-    limits::{MAX_NODE_PAGE, MAX_PUBLIC_PAGE, MAX_REFUSAL_PARTS, MAX_ROSTER_SIGNATURES},
+    limits::{
+        MAX_CEREMONY, MAX_NODE_PAGE, MAX_PUBLIC_PAGE, MAX_REFUSAL_PARTS, MAX_ROSTER_SIGNATURES,
+    },
     operation::MAX_RECEIPTS,
 };
 
@@ -35,7 +38,7 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.node.v1.Aborted.culprits", MAX_HOLDERS),
     (
         "quorate.node.v1.AdvanceCeremonyRequest.envelopes",
-        MAX_HOLDERS,
+        MAX_CEREMONY,
     ),
     (
         "quorate.node.v1.AdvancePairingRequest.envelopes",
@@ -49,6 +52,9 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.node.v1.BeginPairingRequest.holders", MAX_HOLDERS),
     ("quorate.node.v1.BeginSigningRequest.signers", MAX_HOLDERS),
     ("quorate.node.v1.CeremonyReply.envelopes", MAX_HOLDERS),
+    ("quorate.node.v1.EraseEpochsRequest.erasures", MAX_ERASURES),
+    ("quorate.node.v1.EraseEpochsResponse.outcomes", MAX_ERASURES),
+    ("quorate.node.v1.ReshareFrom.dealers", MAX_HOLDERS),
     ("quorate.node.v1.PairingReply.envelopes", MAX_HOLDERS),
     ("quorate.node.v1.SigningReply.envelopes", MAX_HOLDERS),
     ("quorate.node.v1.ConfirmTimeRequest.attestations", MAX_NODES),
@@ -73,6 +79,8 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.CreateKey.nodes", MAX_NODES),
     ("quorate.v1.CreateKey.purposes", KeyPurpose::ALL.len()),
     ("quorate.v1.Key.participants", MAX_NODES),
+    ("quorate.v1.KeyReshared.erased", MAX_NODES),
+    ("quorate.v1.KeyReshared.missing_nodes", MAX_NODES),
     ("quorate.v1.KeyStateSet.missing_nodes", MAX_NODES),
     ("quorate.v1.KeyStateSet.receipts", MAX_HOLDERS),
     ("quorate.v1.Key.purposes", KeyPurpose::ALL.len()),
@@ -87,6 +95,7 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.ListNodesResponse.nodes", MAX_PUBLIC_PAGE),
     ("quorate.v1.Payload.path", MAX_STEPS),
     ("quorate.v1.Refusal.metadata", MAX_REFUSAL_PARTS),
+    ("quorate.v1.ReshareKey.nodes", MAX_NODES),
     ("quorate.v1.Roster.signatures", MAX_ROSTER_SIGNATURES),
     ("quorate.v1.Sign.payloads", MAX_PAYLOADS),
     ("quorate.v1.Signed.receipts", MAX_RECEIPTS),

@@ -4,8 +4,10 @@ use quorate_model::{
     Epoch, KeyRecord, NodeId, Participant, Reason, Refusal,
     certificate::{KeyEvidence, MAX_CERTIFICATE_BYTES},
     command::MAX_HOLDERS,
+    node_api::EraseReceipt,
     operation::{
-        CommandOutcome, CommandView, KeyView, NodeView, Progress, SignOutcome, StateOutcome,
+        CommandOutcome, CommandView, KeyView, NodeView, Progress, ReshareOutcome, SignOutcome,
+        StateOutcome,
     },
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
@@ -83,6 +85,14 @@ fn outcome_to_wire(outcome: CommandOutcome) -> Result<v1::command_view::Outcome,
                 missing_nodes: set.missing.into_iter().map(Into::into).collect(),
             }))
         }
+        CommandOutcome::KeyReshared(done) => {
+            Ok(v1::command_view::Outcome::KeyReshared(v1::KeyReshared {
+                key: names::key(&done.key),
+                epoch: done.epoch.0,
+                erased: done.erased.iter().map(store).collect::<Result<_, _>>()?,
+                missing_nodes: done.missing.into_iter().map(Into::into).collect(),
+            }))
+        }
         _ => Err(Refusal::new(
             Reason::Invariant,
             "the outcome has no wire form",
@@ -133,6 +143,9 @@ fn outcome(wire: v1::command_view::Outcome) -> Result<CommandOutcome, Malformed>
         v1::command_view::Outcome::KeyStateSet(set) => {
             Ok(CommandOutcome::KeyStateSet(state_outcome(set)?))
         }
+        v1::command_view::Outcome::KeyReshared(done) => {
+            Ok(CommandOutcome::KeyReshared(reshare_outcome(done)?))
+        }
     }
 }
 
@@ -165,6 +178,17 @@ fn state_outcome(wire: v1::KeyStateSet) -> Result<StateOutcome, Malformed> {
             |bytes| stored::<StateReceipt>("key_state_set.receipts", &bytes),
         )?,
         missing: node_ids("key_state_set.missing_nodes", wire.missing_nodes)?,
+    })
+}
+
+fn reshare_outcome(wire: v1::KeyReshared) -> Result<ReshareOutcome, Malformed> {
+    Ok(ReshareOutcome {
+        key: names::key_in("key_reshared.key", &wire.key)?,
+        epoch: Epoch(wire.epoch),
+        erased: list("key_reshared.erased", wire.erased, MAX_NODES, |bytes| {
+            stored::<EraseReceipt>("key_reshared.erased", &bytes)
+        })?,
+        missing: node_ids("key_reshared.missing_nodes", wire.missing_nodes)?,
     })
 }
 
@@ -216,6 +240,7 @@ impl From<KeyView> for v1::Key {
             certificate_hash: record.certificate.as_bytes().to_vec(),
             certificate: evidence.certificate,
             proof: evidence.proof,
+            birth: evidence.birth,
             standing: standing_to_wire(&standing),
         }
     }
@@ -230,11 +255,16 @@ impl TryFrom<v1::Key> for KeyView {
 
 fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
     let point = |field, bytes| bounded(field, bytes, MAX_POINT_BYTES);
+    let certificate = |field, bytes| bounded(field, bytes, MAX_CERTIFICATE_BYTES);
     let evidence = KeyEvidence {
-        certificate: bounded("certificate", wire.certificate, MAX_CERTIFICATE_BYTES)?,
+        certificate: certificate("certificate", wire.certificate)?,
         proof: wire
             .proof
-            .map(|proof| bounded("proof", proof, MAX_CERTIFICATE_BYTES))
+            .map(|proof| certificate("proof", proof))
+            .transpose()?,
+        birth: wire
+            .birth
+            .map(|birth| certificate("birth", birth))
             .transpose()?,
     };
     let record = KeyRecord {

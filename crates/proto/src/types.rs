@@ -57,7 +57,7 @@ enums! {
     v1::PayloadKind => PayloadKind {
         Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage
     };
-    v1::command_view::Kind => CommandKind { CreateKey, Sign, SetKeyState }, _;
+    v1::command_view::Kind => CommandKind { CreateKey, Sign, SetKeyState, ReshareKey }, _;
     v1::command_view::State => CommandState {
         AwaitingEndorsement, Running, Succeeded, Denied, Failed, Expired, Cancelled
     }, _;

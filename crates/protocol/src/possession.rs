@@ -9,9 +9,13 @@ use quorate_model::{
     roster::PinnedRoster,
 };
 
-use crate::frost::{PublicKeys, ShareBytes, SigningSet, Tweak, aggregate, verify_share};
+use crate::{
+    frost::{PublicKeys, ShareBytes, SigningSet, Tweak, aggregate, verify_share},
+    sharing::check_public_sharing,
+};
 
-/// Checks a proof whole: who took part, every share, and the signature.
+/// Checks a proof whole: that the public shares make the key, who took part, every share, and the
+/// signature.
 ///
 /// # Errors
 ///
@@ -22,8 +26,22 @@ pub fn verify(
     keys: &PublicKeys,
     proof: &PossessionProof,
 ) -> Result<(), Refusal> {
+    check_public_sharing(
+        record.scheme,
+        record.threshold,
+        &record.group_key,
+        &record.verifying_shares,
+    )
+    .map_err(|error| fails(&error.to_string()))?;
     let shares = proof.verify_receipts(pinned, record)?;
     verify_shares(record, keys, proof, &shares)
+}
+
+fn fails(what: &str) -> Refusal {
+    Refusal::new(
+        Reason::ProtocolViolation,
+        format!("proof of possession fails: {what}"),
+    )
 }
 
 /// Checks the mathematics of a proof whose receipts hold: `shares` are those of all holders.
@@ -33,20 +51,14 @@ fn verify_shares(
     proof: &PossessionProof,
     shares: &[ShareBytes],
 ) -> Result<(), Refusal> {
-    let fails = |what: String| {
-        Refusal::new(
-            Reason::ProtocolViolation,
-            format!("proof of possession fails: {what}"),
-        )
-    };
     let set = SigningSet::from_received(record.scheme.proven_by(), &proof.set)
-        .map_err(|error| fails(error.to_string()))?;
+        .map_err(|error| fails(&error.to_string()))?;
     let message = pop_message(&record.certificate);
     let mut named = Vec::with_capacity(shares.len());
     for (participant, share) in record.participants.iter().zip(shares) {
         verify_share(keys, &set, &message, Tweak::None, participant.index, share).map_err(
             |_| {
-                fails(format!(
+                fails(&format!(
                     "the share of node {} does not hold",
                     participant.node
                 ))
@@ -55,9 +67,9 @@ fn verify_shares(
         named.push((participant.index, *share));
     }
     let signature = aggregate(keys, &set, &message, Tweak::None, &named)
-        .map_err(|error| fails(error.to_string()))?;
+        .map_err(|error| fails(&error.to_string()))?;
     if signature != proof.signature {
-        return Err(fails("its signature is another one".to_owned()));
+        return Err(fails("its signature is another one"));
     }
     Ok(())
 }

@@ -372,6 +372,7 @@ impl Puppets {
             attempt,
             command,
             epoch,
+            ..
         } = request
         else {
             return None;

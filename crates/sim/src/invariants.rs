@@ -114,7 +114,9 @@ impl Invariants {
                 }
             }
             NodeRequest::ProveKey { certificate, set } => {
-                if let Ok((_, record)) = quorate_proto::certificate::verify(certificate, pinned) {
+                if let Ok((_, record)) =
+                    quorate_proto::certificate::verify(certificate, None, pinned)
+                {
                     let made = (set.clone(), record.participants.clone());
                     self.sets.insert(set.digest(), made);
                     self.certifies(record);
@@ -330,7 +332,7 @@ impl Invariants {
 
     /// A key that a client is shown, with its proof.
     pub(crate) fn shown(&mut self, pinned: &PinnedRoster, key: &KeyView) {
-        match quorate_proto::certificate::verify(&key.evidence.certificate, pinned) {
+        match quorate_proto::certificate::verify(&key.evidence.certificate, None, pinned) {
             Ok((_, record)) => self.lives(record),
             Err(error) => self.breaks("P20", format!("a client is shown a false key: {error}")),
         }

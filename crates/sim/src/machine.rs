@@ -413,7 +413,7 @@ impl Machine {
             let Some(certificate) = key.proof.and(key.certificate) else {
                 continue;
             };
-            match quorate_proto::certificate::verify(&certificate, &people.pinned) {
+            match quorate_proto::certificate::verify(&certificate, None, &people.pinned) {
                 Ok((_, record)) => invariants.relies(&self.id, record),
                 Err(error) => {
                     let node = &self.id;

@@ -256,6 +256,7 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
         kind: match &command.body {
             CommandBody::CreateKey(_) => CommandKind::CreateKey,
             CommandBody::SetKeyState(_) => CommandKind::SetKeyState,
+            CommandBody::ReshareKey(_) => CommandKind::ReshareKey,
             CommandBody::Sign(_) | _ => CommandKind::Sign,
         },
         key: command.body.key().clone(),

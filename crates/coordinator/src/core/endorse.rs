@@ -107,11 +107,15 @@ impl Core {
         for node in self.peers.connected() {
             let command = signed.clone();
             let request = match body {
-                CommandBody::CreateKey(_) => NodeRequest::BeginCeremony {
-                    attempt: [0; 16],
-                    command,
-                    epoch,
-                },
+                // Nodes judge the command before they miss what is to be reshared.
+                CommandBody::CreateKey(_) | CommandBody::ReshareKey(_) => {
+                    NodeRequest::BeginCeremony {
+                        attempt: [0; 16],
+                        command,
+                        epoch,
+                        source: None,
+                    }
+                }
                 CommandBody::SetKeyState(_) => NodeRequest::SetKeyState { command },
                 CommandBody::Sign(_) | _ => NodeRequest::SignShares {
                     requests: vec![ShareRequest {

@@ -29,7 +29,7 @@ impl Certified {
         certificate: &[u8],
         proof: Option<&[u8]>,
     ) -> Option<Self> {
-        let (_, record) = quorate_proto::certificate::verify(certificate, pinned).ok()?;
+        let (_, record) = quorate_proto::certificate::verify(certificate, None, pinned).ok()?;
         let public = PublicKeys::of_record(&record).ok()?;
         if proof.is_some_and(|proof| !math::proof_holds(pinned, &record, &public, proof)) {
             return None;
@@ -57,6 +57,7 @@ impl Certified {
             evidence: KeyEvidence {
                 certificate: self.certificate.clone(),
                 proof: self.proof.clone(),
+                birth: None,
             },
             standing,
         }

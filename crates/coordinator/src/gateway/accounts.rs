@@ -135,8 +135,8 @@ fn certified(
         return Err(Unserved::NotActive);
     }
     let certificate = &view.evidence.certificate;
-    let (_, record) =
-        quorate_proto::certificate::verify(certificate, pinned).map_err(|_| Unserved::FalseKey)?;
+    let (_, record) = quorate_proto::certificate::verify(certificate, None, pinned)
+        .map_err(|_| Unserved::FalseKey)?;
     if record.name != configured.key {
         return Err(Unserved::FalseKey);
     }

@@ -1,14 +1,16 @@
 //! Certificates of a key that was reshared (P20, P27, P28).
 
+use std::collections::BTreeSet;
+
 use super::{CommitCertificate, participants_of, violation};
 use crate::{
     bytes::Digest,
-    command::ReshareKey,
+    command::{MAX_HOLDERS, ReshareKey},
     ids::ClusterId,
     key::{KeyRecord, Participant},
     refusal::Refusal,
     roster::{PinnedRoster, Role},
-    session::{SessionSource, reshare_places},
+    session::{SessionBinding, SessionSource, reshare_places},
 };
 
 /// What the command of a certificate decodes to, where it reshares a key.
@@ -22,22 +24,26 @@ pub struct EpochChange<'a> {
     pub reshare: &'a ReshareKey,
 }
 
-/// How far an epoch may be ahead of its source: attempts take rising numbers, and no committee alone
-/// may use them up.
-const MAX_EPOCH_STEP: u32 = 1_000;
-
 impl CommitCertificate {
-    /// Checks a certificate of a resharing in full (P20): endorsements under the pinned roster;
-    /// key, source, committee and threshold exactly as commanded; scheme, purposes, group key and
-    /// chain code exactly those of the source; one signature of every new holder. `source` is the
-    /// record of the epoch that was reshared, from a certificate that was verified.
+    /// Checks a certificate of a resharing as far as it can be checked beside the certificate of
+    /// the key's birth (P20): endorsements under the pinned roster, by as many persons as the
+    /// lifecycle quorum; key, source, committee and threshold exactly as commanded; scheme, purposes,
+    /// group key and chain code exactly those of the birth; one signature of every new holder.
+    /// `birth` is the record of the first epoch, from a certificate that was verified.
+    ///
+    /// The new holders alone vouch for the epoch that they took their shares from. So the record
+    /// counts only with its proof of possession, for which the key itself signs (decision 0019).
     ///
     /// The record that follows has the id of the key: it names the command that created it.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ProtocolViolation`](crate::Reason::ProtocolViolation) when it does not hold.
     pub fn verify_epoch_change(
         &self,
         pinned: &PinnedRoster,
         command: EpochChange<'_>,
-        source: &KeyRecord,
+        birth: &KeyRecord,
     ) -> Result<KeyRecord, Refusal> {
         let EpochChange {
             cluster,
@@ -53,17 +59,17 @@ impl CommitCertificate {
         reshare
             .check_shape()
             .map_err(|error| violation(&error.to_string()))?;
-        if reshare.key != source.name
-            || reshare.key_id != source.id()
-            || reshare.source_epoch != source.epoch
+        if reshare.key != birth.name
+            || reshare.key_id != birth.id()
+            || reshare.source_epoch < birth.epoch
         {
             return Err(violation("its command is for another key or epoch"));
         }
-        self.check_successor(pinned, reshare, source)?;
-        self.check_reshare_session(pinned, reshare, source)?;
+        self.check_successor(pinned, reshare, birth)?;
+        self.check_reshare_session(pinned, reshare)?;
         self.check_verifying_shares()?;
         self.check_signatures(pinned)?;
-        Ok(self.record(source.command))
+        Ok(self.record(birth.command))
     }
 
     /// What was prepared is the same key, as the command wants it.
@@ -71,57 +77,53 @@ impl CommitCertificate {
         &self,
         pinned: &PinnedRoster,
         reshare: &ReshareKey,
-        source: &KeyRecord,
+        birth: &KeyRecord,
     ) -> Result<(), Refusal> {
         let statement = &self.statement;
+        let source = statement.source.map(|(epoch, _)| epoch);
         let as_commanded = statement.key == reshare.key
             && statement.threshold == reshare.threshold
             && statement.participants == participants_of(&reshare.nodes)
             && statement.command == self.command.digest()
-            && statement.source == Some((source.epoch, source.certificate))
-            && statement.epoch > source.epoch
-            && statement.epoch.0 <= source.epoch.0.saturating_add(MAX_EPOCH_STEP)
+            && source == Some(reshare.source_epoch)
+            && reshare.can_make(statement.epoch)
             && statement.roster == pinned.hash();
         if !as_commanded {
             return Err(violation("what was prepared is not what was commanded"));
         }
-        let unchanged = statement.scheme == source.scheme
-            && statement.purposes == source.purposes
-            && statement.group_key == source.group_key
-            && statement.chain_code == source.chain_code;
+        let unchanged = statement.scheme == birth.scheme
+            && statement.purposes == birth.purposes
+            && statement.group_key == birth.group_key
+            && statement.chain_code == birth.chain_code;
         if !unchanged {
             return Err(violation("what was prepared is another key"));
         }
         Ok(())
     }
 
-    /// The session is the one in which exactly t holders of the source dealt to the new committee.
+    /// The session is the one in which holders of the source dealt to the new committee.
     fn check_reshare_session(
         &self,
         pinned: &PinnedRoster,
         reshare: &ReshareKey,
-        source: &KeyRecord,
     ) -> Result<(), Refusal> {
         let Self {
             session, statement, ..
         } = self;
         let binding = &session.binding;
-        let expected = binding
-            .source
-            .as_ref()
-            .and_then(|claimed| places(claimed, reshare, source));
-        let (participants, bound_source) = expected
-            .ok_or_else(|| violation("its dealers are not as many holders as make the key"))?;
+        let claimed = binding.source.as_ref();
+        let source = claimed.map(|source| (source.epoch, source.certificate));
+        let placed = claimed.is_some_and(|source| stand_in_place(binding, source, reshare));
         let bound = binding.cluster == pinned.cluster()
             && binding.roster == pinned.hash()
             && binding.key == reshare.key
-            && binding.source == Some(bound_source)
+            && source == statement.source
             && binding.target_epoch == statement.epoch
             && binding.threshold == reshare.threshold
-            && binding.participants == participants
+            && placed
             && binding.command == self.command.digest()
             && binding.payload_index == 0
-            && session.nonces.len() == participants.len();
+            && session.nonces.len() == binding.participants.len();
         if !bound || session.id() != statement.session {
             return Err(violation("its session is another one"));
         }
@@ -129,34 +131,24 @@ impl CommitCertificate {
     }
 }
 
-/// Where everybody stands if those deal that a session claims; none if they are not exactly as many
-/// holders as make the key.
-fn places(
-    claimed: &SessionSource,
-    reshare: &ReshareKey,
-    source: &KeyRecord,
-) -> Option<(Vec<Participant>, SessionSource)> {
-    let dealing: Vec<_> = source
-        .participants
-        .iter()
-        .filter(|holder| {
-            let mut dealers = claimed.dealers.iter();
-            dealers.any(|dealer| dealer.source_index == holder.index)
+/// Whether receivers and dealers stand where [`reshare_places`] puts them.
+fn stand_in_place(binding: &SessionBinding, source: &SessionSource, reshare: &ReshareKey) -> bool {
+    let dealing = source.dealers.iter().filter_map(|dealer| {
+        let mut participants = binding.participants.iter();
+        let stands = participants.find(|participant| participant.index == dealer.index)?;
+        Some(Participant {
+            index: dealer.source_index,
+            node: stands.node.clone(),
         })
-        .cloned()
-        .collect();
-    let needed = usize::from(source.threshold);
-    if dealing.len() != needed || claimed.dealers.len() != needed {
-        return None;
-    }
+    });
+    let dealing: Vec<_> = dealing.collect();
+    let shares: BTreeSet<_> = dealing.iter().map(|dealer| dealer.index).collect();
     let (participants, dealers) = reshare_places(&reshare.nodes, &dealing);
-    let bound = SessionSource {
-        epoch: source.epoch,
-        certificate: source.certificate,
-        dealers,
-        receivers: u16::try_from(reshare.nodes.len()).ok()?,
-    };
-    Some((participants, bound))
+    shares.len() == source.dealers.len()
+        && (1..=MAX_HOLDERS).contains(&dealers.len())
+        && usize::from(source.receivers) == reshare.nodes.len()
+        && binding.participants == participants
+        && source.dealers == dealers
 }
 
 #[cfg(test)]

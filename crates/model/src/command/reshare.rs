@@ -1,7 +1,15 @@
-//! What a command to reshare a key asks for (P27). No command carries it over the wire.
+//! What a command to reshare a key asks for (P27).
 
-use super::{ShapeError, check_shape};
-use crate::ids::{Epoch, KeyId, KeyName, NodeId};
+use super::{ShapeError, check_key_id, check_shape};
+use crate::{
+    ids::{Epoch, KeyId, KeyName, NodeId},
+    key::KeyRecord,
+    refusal::Refusal,
+};
+
+/// How far an epoch may be ahead of its source: attempts take rising numbers, and no committee alone
+/// may use them up.
+const MAX_EPOCH_STEP: u32 = 1_000;
 
 /// A request for new shares of a key: refresh, another threshold, other nodes.
 ///
@@ -28,5 +36,19 @@ impl ReshareKey {
     /// is accepted.
     pub fn check_shape(&self) -> Result<(), ShapeError> {
         check_shape(self.threshold, &self.nodes, self.accept_fragile)
+    }
+
+    /// Whether an attempt may take this number: one above the source, and not far above it (P30).
+    pub fn can_make(&self, epoch: Epoch) -> bool {
+        epoch > self.source_epoch && epoch.0 <= self.source_epoch.0.saturating_add(MAX_EPOCH_STEP)
+    }
+
+    /// Checks that a key is the one that the command names, and not another of its name (I4).
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyIdMismatch`](crate::Reason::KeyIdMismatch) when it is another.
+    pub fn check_key(&self, held: &KeyRecord) -> Result<(), Refusal> {
+        check_key_id(&self.key, self.key_id, held)
     }
 }

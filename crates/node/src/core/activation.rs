@@ -53,10 +53,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         certificate: &[u8],
         set: &SetOfSigners,
     ) -> Result<Outcome, Fatal> {
-        let (parsed, record) = match quorate_proto::certificate::verify(certificate, &self.pinned) {
-            Ok(verified) => verified,
-            Err(refusal) => return self.refused(context, Subject::default(), refusal),
-        };
+        let (parsed, record) =
+            match quorate_proto::certificate::verify(certificate, None, &self.pinned) {
+                Ok(verified) => verified,
+                Err(refusal) => return self.refused(context, Subject::default(), refusal),
+            };
         let subject = Subject {
             command: Some(record.command),
             key: Some(record.name.clone()),

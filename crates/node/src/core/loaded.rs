@@ -83,7 +83,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let Some((epoch, certificate)) = &row.certified else {
             return Ok(Err(not_active(name, "its creation has not been certified")));
         };
-        let (_, record) = match quorate_proto::certificate::verify(certificate, &self.pinned) {
+        let (_, record) = match quorate_proto::certificate::verify(certificate, None, &self.pinned)
+        {
             Ok(verified) => verified,
             Err(refusal) => return Ok(Err(refusal)),
         };

@@ -585,7 +585,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         admitted: &Admitted,
         certificate: &[u8],
     ) -> Result<(), Refusal> {
-        let (_, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        let (_, record) = quorate_proto::certificate::verify(certificate, None, &self.pinned)?;
         let sign = match &admitted.command().body {
             CommandBody::Sign(sign) => sign,
             CommandBody::SetKeyState(set) => return set.check_key(&record),

@@ -170,7 +170,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(unknown(&set.key)));
         };
         Ok(
-            quorate_proto::certificate::verify(&certificate, &self.pinned)
+            quorate_proto::certificate::verify(&certificate, None, &self.pinned)
                 .and_then(|(_, record)| set.check_key(&record)),
         )
     }

@@ -79,6 +79,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             })
             .map(|(_, named)| named)
             .map(|(key, row, standing)| KeyListing {
+                birth: None,
+                next_epoch: row.next_epoch(),
+                keeps_old: false,
                 key,
                 state: standing.state(row.activated.is_some()),
                 epoch: row.epoch(),
@@ -176,7 +179,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 .ok_or_else(|| loaded::not_active(key, "its creation is not finished")),
         };
         let stated = certificate
-            .and_then(|(_, bytes)| quorate_proto::certificate::verify(&bytes, &self.pinned))
+            .and_then(|(_, bytes)| quorate_proto::certificate::verify(&bytes, None, &self.pinned))
             .and_then(|(_, record)| self.address_statement(&record, path, kind));
         Ok(Outcome::Ready(stated.map(NodeReply::Address)))
     }

@@ -3,7 +3,6 @@
 use proptest::{array::uniform32, collection::vec, option, prelude::*, sample::select};
 use quorate_model::{
     KeyName, KeyRecord, NodeId,
-    certificate::KeyEvidence,
     operation::{
         CommandKind, CommandOutcome, CommandState, CommandView, KeyView, NodeView, Progress,
         SignOutcome,
@@ -11,8 +10,9 @@ use quorate_model::{
 };
 
 use super::{
-    bytes, command_id, digest, epoch, named, participants, purposes, receipt, refusal, scheme,
-    signed_command, state,
+    bytes, command_id, digest, epoch, named, participants, purposes, receipt, refusal,
+    resharing::{evidence_of_key, reshare_outcome},
+    scheme, signed_command, state,
     states::{standing, state_outcome},
     time,
 };
@@ -40,6 +40,7 @@ fn outcome() -> impl Strategy<Value = CommandOutcome> {
         (named(), epoch()).prop_map(|(key, epoch)| CommandOutcome::KeyCreated { key, epoch }),
         signed,
         state_outcome().prop_map(CommandOutcome::KeyStateSet),
+        reshare_outcome().prop_map(CommandOutcome::KeyReshared),
     ]
 }
 
@@ -136,16 +137,14 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
                 }
             },
         );
-    let evidence = (bytes(), option::of(bytes()))
-        .prop_map(|(certificate, proof)| KeyEvidence { certificate, proof });
-    (record, state(), evidence, standing()).prop_map(|(record, state, evidence, standing)| {
-        KeyView {
+    (record, state(), evidence_of_key(), standing()).prop_map(
+        |(record, state, evidence, standing)| KeyView {
             record,
             state,
             evidence,
             standing,
-        }
-    })
+        },
+    )
 }
 
 pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {

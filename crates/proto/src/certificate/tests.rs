@@ -16,6 +16,7 @@ fn a_certificate_that_fits_its_command_yields_the_key() {
 
     let (certificate, record) = verify(
         &certificate(&pinned, &create(&pinned)).to_bytes().unwrap(),
+        None,
         &pinned,
     )
     .unwrap();
@@ -32,7 +33,7 @@ fn a_certificate_for_another_key_than_commanded_is_refused() {
     other.statement.key = "other-key".parse().unwrap();
     other.signatures = signatures(&other.statement);
 
-    let refused = verify(&other.to_bytes().unwrap(), &pinned).unwrap_err();
+    let refused = verify(&other.to_bytes().unwrap(), None, &pinned).unwrap_err();
 
     assert_eq!(refused.reason, Reason::ProtocolViolation);
     assert!(
@@ -50,7 +51,7 @@ fn a_certificate_around_bytes_that_are_no_command_is_refused() {
     bytes.extend([0x78, 1]);
     unreadable.command = propose(&pinned, bytes);
 
-    let refused = verify(&unreadable.to_bytes().unwrap(), &pinned).unwrap_err();
+    let refused = verify(&unreadable.to_bytes().unwrap(), None, &pinned).unwrap_err();
 
     assert_eq!(refused.reason, Reason::CommandUndecodable);
 }
@@ -61,7 +62,7 @@ fn a_certificate_with_a_signature_by_the_wrong_node_is_refused() {
     let mut forged = certificate(&pinned, &create(&pinned));
     forged.signatures[1].signature = forged.signatures[0].signature;
 
-    let refused = verify(&forged.to_bytes().unwrap(), &pinned).unwrap_err();
+    let refused = verify(&forged.to_bytes().unwrap(), None, &pinned).unwrap_err();
 
     assert_eq!(refused.reason, Reason::ProtocolViolation);
     assert!(refused.message.contains("node-b"), "{refused}");
@@ -69,7 +70,7 @@ fn a_certificate_with_a_signature_by_the_wrong_node_is_refused() {
 
 #[test]
 fn bytes_that_are_no_certificate_are_refused() {
-    let refused = verify(b"\x01garbage", &pinned()).unwrap_err();
+    let refused = verify(b"\x01garbage", None, &pinned()).unwrap_err();
 
     assert_eq!(refused.reason, Reason::ProtocolViolation);
 }

@@ -5,8 +5,8 @@ use quorate_model::{
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
     node_api::{
-        Aborted, AuditPage, CeremonyReply, KeyListing, NodeReply, PairingReply, Prepared,
-        ShareBatch, SignedItem, SigningReply,
+        Aborted, AuditPage, CeremonyReply, EraseReceipt, KeyListing, MAX_ERASURES, NodeReply,
+        PairingReply, Prepared, ShareBatch, SignedItem, SigningReply,
     },
     share::{MAX_SHARE_BATCH, ShareStatement},
 };
@@ -90,6 +90,11 @@ replies! {
     ActivateKeyResponse => NodeReply::Activated(receipt), Self { receipt: store(&receipt)? };
     |wire| { Self::Activated(stored("receipt", &wire.receipt)?) }
 
+    EraseEpochsResponse => NodeReply::Erased(outcomes), Self {
+        outcomes: outcomes.into_iter().map(erased_to_wire).collect::<Result<_, _>>()?,
+    };
+    |wire| { Self::Erased(list("outcomes", wire.outcomes, MAX_ERASURES, erased)?) }
+
     RecordEvidenceResponse => NodeReply::Done, Self {};
     |_wire| { Self::Done }
 
@@ -146,6 +151,9 @@ fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
         epoch: listing.epoch.0,
         certificate: listing.certificate,
         proof: listing.proof,
+        birth: listing.birth,
+        next_epoch: listing.next_epoch.0,
+        keeps_old: listing.keeps_old,
         standing: standing_to_wire(&listing.standing),
     }
 }
@@ -162,7 +170,27 @@ fn listing(wire: pb::KeyListing) -> Result<KeyListing, Malformed> {
         epoch: Epoch(wire.epoch),
         certificate: bounded("keys.certificate", wire.certificate)?,
         proof: bounded("keys.proof", wire.proof)?,
+        birth: bounded("keys.birth", wire.birth)?,
+        next_epoch: Epoch(wire.next_epoch),
+        keeps_old: wire.keeps_old,
         standing: standing("keys.standing", wire.standing)?,
+    })
+}
+
+fn erased_to_wire(outcome: Result<EraseReceipt, Refusal>) -> Result<pb::EraseOutcome, Refusal> {
+    let outcome = match outcome {
+        Ok(receipt) => pb::erase_outcome::Outcome::Receipt(store(&receipt)?),
+        Err(refusal) => pb::erase_outcome::Outcome::Refusal(refusal.into()),
+    };
+    Ok(pb::EraseOutcome {
+        outcome: Some(outcome),
+    })
+}
+
+fn erased(wire: pb::EraseOutcome) -> Result<Result<EraseReceipt, Refusal>, Malformed> {
+    Ok(match present("outcomes.outcome", wire.outcome)? {
+        pb::erase_outcome::Outcome::Receipt(bytes) => Ok(stored("outcomes.receipt", &bytes)?),
+        pb::erase_outcome::Outcome::Refusal(wire) => Err(types::refusal(wire)?),
     })
 }
 

@@ -4,7 +4,7 @@ use quorate_model::{
     Epoch, Nonce32, PartyIndex, Reason, Refusal,
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
-    node_api::{NodeRequest, SigningRequest},
+    node_api::{MAX_ERASURES, NodeRequest, ReshareFrom, SigningRequest},
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
     share::{MAX_SHARE_BATCH, ShareRequest},
@@ -12,11 +12,14 @@ use quorate_model::{
 
 use crate::{
     convert::{Malformed, array, bounded, known, list, name, path, present, small, store, stored},
-    limits::{MAX_EVIDENCE_BYTES, MAX_NODE_REQUEST_BYTES},
+    limits::{MAX_CEREMONY, MAX_EVIDENCE_BYTES, MAX_NODE_REQUEST_BYTES},
     node::v1 as pb,
     types::signed_command,
     v1,
 };
+
+/// The most bytes of two certificates and a proof.
+const MAX_EVIDENCE_OF_KEY: usize = 3 * MAX_CERTIFICATE_BYTES + 64;
 
 /// A request in the form of the method that carries it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,8 @@ pub enum WireRequest {
     ProveKey(pb::ProveKeyRequest),
     /// For `ActivateKey`.
     ActivateKey(pb::ActivateKeyRequest),
+    /// For `EraseEpochs`.
+    EraseEpochs(pb::EraseEpochsRequest),
     /// For `RecordEvidence`.
     RecordEvidence(pb::RecordEvidenceRequest),
     /// For `ReadAudit`.
@@ -95,10 +100,12 @@ impl TryFrom<NodeRequest> for WireRequest {
                 attempt,
                 command,
                 epoch,
+                source,
             } => Self::BeginCeremony(pb::BeginCeremonyRequest {
                 attempt: attempt.to_vec(),
                 command: Some(command.into()),
                 epoch: epoch.0,
+                source: source.map(source_to_wire).transpose()?,
             }),
             NodeRequest::AdvanceCeremony {
                 attempt,
@@ -116,12 +123,20 @@ impl TryFrom<NodeRequest> for WireRequest {
                     signing_set,
                 })
             }
-            NodeRequest::ActivateKey { key, epoch, proof } => {
-                Self::ActivateKey(pb::ActivateKeyRequest {
-                    key: key.into(),
-                    epoch: epoch.0,
-                    proof,
-                })
+            NodeRequest::ActivateKey {
+                key,
+                epoch,
+                certificate,
+                proof,
+            } => Self::ActivateKey(pb::ActivateKeyRequest {
+                key: key.into(),
+                epoch: epoch.0,
+                certificate,
+                proof,
+            }),
+            NodeRequest::EraseEpochs { erasures } => {
+                let erasures = erasures.iter().map(store).collect::<Result<_, _>>()?;
+                Self::EraseEpochs(pb::EraseEpochsRequest { erasures })
             }
             NodeRequest::RecordEvidence { evidence } => {
                 Self::RecordEvidence(pb::RecordEvidenceRequest { evidence })
@@ -205,6 +220,23 @@ fn rounds_to_wire(request: NodeRequest) -> Result<WireRequest, Refusal> {
     })
 }
 
+fn source_to_wire(source: ReshareFrom) -> Result<pb::ReshareFrom, Refusal> {
+    Ok(pb::ReshareFrom {
+        evidence: store(&source.evidence)?,
+        dealers: source.dealers.into_iter().map(Into::into).collect(),
+    })
+}
+
+fn source(wire: pb::ReshareFrom) -> Result<ReshareFrom, Malformed> {
+    let evidence = bounded("source.evidence", wire.evidence, MAX_EVIDENCE_OF_KEY)?;
+    Ok(ReshareFrom {
+        evidence: stored("source.evidence", &evidence)?,
+        dealers: list("source.dealers", wire.dealers, MAX_HOLDERS, |node| {
+            name("source.dealers", node)
+        })?,
+    })
+}
+
 fn share_to_wire(request: ShareRequest) -> Result<pb::ShareRequest, Refusal> {
     Ok(pb::ShareRequest {
         command: Some(request.command.into()),
@@ -241,8 +273,8 @@ fn indices(field: &'static str, numbers: Vec<u32>) -> Result<Vec<PartyIndex>, Ma
     })
 }
 
-fn envelopes(wire: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Malformed> {
-    list("envelopes", wire, MAX_HOLDERS, |envelope| {
+fn envelopes(wire: Vec<Vec<u8>>, most: usize) -> Result<Vec<Vec<u8>>, Malformed> {
+    list("envelopes", wire, most, |envelope| {
         bounded("envelopes", envelope, MAX_NODE_REQUEST_BYTES)
     })
 }
@@ -282,13 +314,14 @@ requests! {
             attempt: array("attempt", &wire.attempt)?,
             command: signed_command(present("command", wire.command)?)?,
             epoch: Epoch(wire.epoch),
+            source: wire.source.map(source).transpose()?,
         }
     }
     AdvanceCeremonyRequest(wire) {
         Self::AdvanceCeremony {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
-            envelopes: envelopes(wire.envelopes)?,
+            envelopes: envelopes(wire.envelopes, MAX_CEREMONY)?,
         }
     }
     ProveKeyRequest(wire) {
@@ -301,7 +334,15 @@ requests! {
         Self::ActivateKey {
             key: name("key", wire.key)?,
             epoch: Epoch(wire.epoch),
+            certificate: bounded("certificate", wire.certificate, MAX_CERTIFICATE_BYTES)?,
             proof: bounded("proof", wire.proof, MAX_CERTIFICATE_BYTES)?,
+        }
+    }
+    EraseEpochsRequest(wire) {
+        Self::EraseEpochs {
+            erasures: list("erasures", wire.erasures, MAX_ERASURES, |bytes| {
+                stored("erasures", &bytes)
+            })?,
         }
     }
     RecordEvidenceRequest(wire) {
@@ -331,7 +372,7 @@ requests! {
         Self::AdvancePairing {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
-            envelopes: envelopes(wire.envelopes)?,
+            envelopes: envelopes(wire.envelopes, MAX_HOLDERS)?,
         }
     }
     BeginSigningRequest(wire) {
@@ -350,7 +391,7 @@ requests! {
         Self::AdvanceSigning {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
-            envelopes: envelopes(wire.envelopes)?,
+            envelopes: envelopes(wire.envelopes, MAX_HOLDERS)?,
         }
     }
     SetKeyStateRequest(wire) {

@@ -21,6 +21,7 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::AdvanceCeremony(wire) => wire.try_into(),
         WireRequest::ProveKey(wire) => wire.try_into(),
         WireRequest::ActivateKey(wire) => wire.try_into(),
+        WireRequest::EraseEpochs(wire) => wire.try_into(),
         WireRequest::RecordEvidence(wire) => wire.try_into(),
         WireRequest::ReadAudit(wire) => wire.try_into(),
         WireRequest::AttestTime(wire) => wire.try_into(),
@@ -55,6 +56,7 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::AdvanceCeremonyResponse>,
         through::<pb::ProveKeyResponse>,
         through::<pb::ActivateKeyResponse>,
+        through::<pb::EraseEpochsResponse>,
         through::<pb::RecordEvidenceResponse>,
         through::<pb::ReadAuditResponse>,
         through::<pb::AttestTimeResponse>,
@@ -120,7 +122,7 @@ fn refused(request: impl TryInto<NodeRequest, Error = Refusal>) -> (Reason, Stri
 #[test]
 fn lists_longer_than_allowed_are_refused() {
     let requests = vec![pb::ShareRequest::default(); MAX_SHARE_BATCH + 1];
-    let envelopes = vec![Vec::new(); MAX_HOLDERS + 1];
+    let envelopes = vec![Vec::new(); 2 * MAX_HOLDERS + 1];
     let attempt = vec![0; 16];
 
     assert_eq!(
@@ -180,6 +182,7 @@ fn malformed_fields_are_named() {
             attempt: vec![0; 15],
             command: Some(v1::SignedCommand::default()),
             epoch: 1,
+            source: None,
         }),
         invalid("attempt")
     );
@@ -202,7 +205,8 @@ fn malformed_fields_are_named() {
         refused(pb::ActivateKeyRequest {
             key: String::new(),
             epoch: 1,
-            proof: Vec::new()
+            proof: Vec::new(),
+            certificate: Vec::new(),
         }),
         invalid("key")
     );

@@ -250,6 +250,7 @@ impl Core {
         let request = NodeRequest::ActivateKey {
             key: name.clone(),
             epoch: key.record.epoch,
+            certificate: key.certificate.clone(),
             proof: proof.clone(),
         };
         let requests = key

@@ -116,6 +116,7 @@ impl Core {
                 let request = NodeRequest::ActivateKey {
                     key: name.clone(),
                     epoch: key.record.epoch,
+                    certificate: key.certificate.clone(),
                     proof: proof.clone(),
                 };
                 let timeout = self.config.limits.call_timeout_ms;

@@ -27,6 +27,7 @@ impl Core {
             attempt,
             command: op.signed.as_ref().clone(),
             epoch: op.epoch,
+            source: None,
         };
         // The proof at the end takes a ticket of every node.
         for node in &op.create.nodes {

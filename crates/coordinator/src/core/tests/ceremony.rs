@@ -33,7 +33,8 @@ fn assert_active_everywhere(world: &mut World, name: &str) {
     }
     let view = world.core.key(&key).unwrap();
     let (_, record) =
-        quorate_proto::certificate::verify(&view.evidence.certificate, &world.pinned).unwrap();
+        quorate_proto::certificate::verify(&view.evidence.certificate, None, &world.pinned)
+            .unwrap();
     let proof = PossessionProof::from_bytes(view.evidence.proof.as_ref().unwrap()).unwrap();
     let keys = PublicKeys::of_record(&record).unwrap();
     quorate_protocol::possession::verify(&world.pinned, &record, &keys, &proof).unwrap();

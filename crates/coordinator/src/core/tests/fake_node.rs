@@ -195,6 +195,7 @@ impl FakeNode {
                 attempt,
                 command,
                 epoch,
+                source: _,
             } => self.begin(attempt, &command, epoch),
             NodeRequest::AdvanceCeremony {
                 attempt,
@@ -202,10 +203,13 @@ impl FakeNode {
                 envelopes,
             } => self.advance(attempt, round, &envelopes),
             NodeRequest::ProveKey { certificate, set } => self.prove(&certificate, &set),
-            NodeRequest::ActivateKey { key, epoch, proof } => {
+            NodeRequest::ActivateKey {
+                key, epoch, proof, ..
+            } => {
                 let held = self.keys.get_mut(&key).unwrap();
                 let (_, record) = quorate_proto::certificate::verify(
                     held.certificate.as_ref().unwrap(),
+                    None,
                     &self.pinned,
                 )?;
                 PossessionProof::from_bytes(&proof)?.verify_receipts(&self.pinned, &record)?;
@@ -311,6 +315,9 @@ impl FakeNode {
             })
             .take(limit as usize)
             .map(|(name, held)| KeyListing {
+                birth: None,
+                next_epoch: quorate_model::Epoch(2),
+                keeps_old: false,
                 key: name.clone(),
                 state: self.standing(name).state(held.proof.is_some()),
                 epoch: held.epoch,
@@ -367,8 +374,11 @@ impl FakeNode {
         };
         self.standing(&sign.key).check_signs(&sign.key)?;
         let held = self.keys.get(&request.key).unwrap();
-        let (_, record) =
-            quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
+        let (_, record) = quorate_proto::certificate::verify(
+            held.certificate.as_ref().unwrap(),
+            None,
+            &self.pinned,
+        )?;
         let facts = KeyFacts::of(&record);
         let messages: Vec<(Vec<u8>, DerivationPath, Tweak)> = decode_all(&sign.payloads, &facts)
             .unwrap()
@@ -414,8 +424,11 @@ impl FakeNode {
     ) -> Result<Vec<ShareItem>, Refusal> {
         assert_eq!(messages.len(), sets.len());
         let held = &self.keys[key];
-        let (_, record) =
-            quorate_proto::certificate::verify(held.certificate.as_ref().unwrap(), &self.pinned)?;
+        let (_, record) = quorate_proto::certificate::verify(
+            held.certificate.as_ref().unwrap(),
+            None,
+            &self.pinned,
+        )?;
         let me = record.index_of(&self.id).unwrap();
         let share = SigningKeyShare::new(
             held.scheme,
@@ -619,7 +632,7 @@ impl FakeNode {
     }
 
     fn prove(&mut self, certificate: &[u8], set: &SetOfSigners) -> Result<NodeReply, Refusal> {
-        let (parsed, record) = quorate_proto::certificate::verify(certificate, &self.pinned)?;
+        let (parsed, record) = quorate_proto::certificate::verify(certificate, None, &self.pinned)?;
         let held = self.keys.get_mut(&record.name).unwrap();
         held.certificate = Some(certificate.to_vec());
         let message = (

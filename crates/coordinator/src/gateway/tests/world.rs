@@ -287,7 +287,7 @@ pub(super) fn key_view(
         signatures: (1..=3).map(sign).collect(),
     };
     let certificate = certificate.to_bytes().unwrap();
-    let (_, record) = quorate_proto::certificate::verify(&certificate, pinned).unwrap();
+    let (_, record) = quorate_proto::certificate::verify(&certificate, None, pinned).unwrap();
     KeyView {
         record,
         state: KeyState::Active,
@@ -295,6 +295,7 @@ pub(super) fn key_view(
         evidence: KeyEvidence {
             certificate,
             proof: Some(vec![]),
+            birth: None,
         },
     }
 }

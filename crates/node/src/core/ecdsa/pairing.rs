@@ -95,10 +95,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Some(reply) = self.repeat_pairing_hello(context, attempt, request) {
             return Ok(Outcome::Ready(reply.map(NodeReply::Pairing)));
         }
-        let (parsed, record) = match quorate_proto::certificate::verify(certificate, &self.pinned) {
-            Ok(verified) => verified,
-            Err(refusal) => return self.refused(context, Subject::default(), refusal),
-        };
+        let (parsed, record) =
+            match quorate_proto::certificate::verify(certificate, None, &self.pinned) {
+                Ok(verified) => verified,
+                Err(refusal) => return self.refused(context, Subject::default(), refusal),
+            };
         let row = ledger::key(&*lock(&self.state).index, &record.name)?;
         let checked = self.check_own(&parsed, &record, row.as_ref());
         let active = row.is_some_and(|row| row.activated.is_some());

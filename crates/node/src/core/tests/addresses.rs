@@ -35,7 +35,7 @@ fn every_holder_states_the_same_address_under_its_own_signature() {
     let mut cluster = Cluster::new(3);
     let certificate = create(&mut cluster).to_bytes().unwrap();
     let pinned = cluster.pinned.clone();
-    let (_, record) = quorate_proto::certificate::verify(&certificate, &pinned).unwrap();
+    let (_, record) = quorate_proto::certificate::verify(&certificate, None, &pinned).unwrap();
     let path: DerivationPath = "m/0/5".parse().unwrap();
     let facts = quorate_intent::KeyFacts::of(&record);
     let derived = AddressClaim {

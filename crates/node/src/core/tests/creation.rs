@@ -45,6 +45,7 @@ fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
         attempt,
         command: command.clone(),
         epoch: Epoch(1),
+        source: None,
     };
     let hellos: Vec<_> = (0..3)
         .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
@@ -84,6 +85,7 @@ fn an_idle_ceremony_is_dropped() {
         attempt,
         command,
         epoch: Epoch(1),
+        source: None,
     };
     let hellos: Vec<_> = (0..3)
         .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
@@ -157,6 +159,7 @@ fn a_rejection_ends_a_creation_that_is_under_way() {
             attempt: [9; 16],
             command: rejected.clone(),
             epoch: Epoch(2),
+            source: None,
         };
         assert_eq!(reason(cluster.ask(at, begin)), Reason::CommandRejected);
     }
@@ -185,6 +188,7 @@ fn two_creations_cannot_share_a_command_id() {
         attempt: [8; 16],
         command: command.clone(),
         epoch: Epoch(1),
+        source: None,
     };
     cluster.ask(0, begin(&second)).unwrap();
 

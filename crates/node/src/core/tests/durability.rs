@@ -98,6 +98,7 @@ fn an_activation_is_confirmed_only_once_its_record_is_durable() {
         key: name.clone(),
         epoch: Epoch(1),
         proof: proof.to_bytes().unwrap(),
+        certificate: Vec::new(),
     };
 
     let Outcome::Pending(first) = cluster.judge(0, activate()) else {
@@ -176,6 +177,7 @@ fn a_key_is_kept_in_memory_only_once_it_is_active() {
             key: name.clone(),
             epoch: Epoch(1),
             proof: proof.to_bytes().unwrap(),
+            certificate: Vec::new(),
         };
         cluster.ask(0, request)
     };
@@ -244,6 +246,7 @@ fn rejections() -> [(MakeRequest, &'static str); 2] {
             attempt: [9; 16],
             command,
             epoch: Epoch(1),
+            source: None,
         }
     };
     [(sign, "sign"), (create, "create")]

@@ -223,6 +223,7 @@ fn refusals_are_recorded_but_not_without_bound() {
             attempt: [0; 16],
             command: command.clone(),
             epoch: Epoch(1),
+            source: None,
         };
         assert_eq!(reason(cluster.ask(0, begin)), Reason::EndorsementInvalid);
     }

@@ -241,6 +241,7 @@ impl Cluster {
                 attempt,
                 command: command.clone(),
                 epoch,
+                source: None,
             };
             replies.push(ceremony(self.ask(at, request)?));
         }
@@ -379,6 +380,7 @@ impl Cluster {
             key: certificate.statement.key.clone(),
             epoch: certificate.statement.epoch,
             proof: proof.to_bytes().unwrap(),
+            certificate: Vec::new(),
         };
         self.ask(at, request)
     }
