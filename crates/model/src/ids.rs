@@ -111,7 +111,9 @@ impl fmt::Display for CommandId {
 }
 
 /// The number of a sharing of a key; the first certified sharing of a key creates it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Epoch(pub u32);
 
 impl fmt::Display for Epoch {

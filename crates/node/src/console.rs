@@ -77,7 +77,7 @@ pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Resul
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
                 let committed = core.journal().commit(pending.appended())?;
-                pending.release(&committed)
+                pending.release(&committed, &mut OsRng)?
             }
         };
         let receipt = match reply {

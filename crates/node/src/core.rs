@@ -47,6 +47,8 @@ mod budget;
 mod ceremony;
 pub mod clock;
 mod ecdsa;
+mod erasing;
+mod evidence;
 mod gate;
 pub mod ledger;
 mod loaded;
@@ -100,7 +102,9 @@ pub enum Outcome {
     Pending(Pending),
 }
 
-type Release = Box<dyn FnOnce(&Committed) -> Result<NodeReply, Refusal> + Send>;
+type Released = Result<Result<NodeReply, Refusal>, Fatal>;
+
+type Release = Box<dyn FnOnce(&Committed, &mut dyn CryptoRngCore) -> Released + Send>;
 
 /// An answer behind its records.
 #[must_use]
@@ -115,9 +119,32 @@ impl Pending {
         &self.appended
     }
 
+    /// An answer that is made of nothing but what is durable.
+    fn answer(
+        appended: Appended,
+        answer: impl FnOnce(&Committed) -> Result<NodeReply, Refusal> + Send + 'static,
+    ) -> Outcome {
+        Self::act(appended, move |committed, _| Ok(answer(committed)))
+    }
+
+    /// An answer before which something is done that rests on the records.
+    fn act(
+        appended: Appended,
+        act: impl FnOnce(&Committed, &mut dyn CryptoRngCore) -> Released + Send + 'static,
+    ) -> Outcome {
+        Outcome::Pending(Self {
+            appended,
+            release: Box::new(act),
+        })
+    }
+
     /// The answer, for the proof that the records are durable.
-    pub fn release(self, committed: &Committed) -> Result<NodeReply, Refusal> {
-        (self.release)(committed)
+    ///
+    /// # Errors
+    ///
+    /// Only when the process must stop.
+    pub fn release(self, committed: &Committed, rng: &mut dyn CryptoRngCore) -> Released {
+        (self.release)(committed, rng)
     }
 }
 
@@ -357,8 +384,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 attempt,
                 command,
                 epoch,
-                source: _,
-            } => self.begin_ceremony(context, attempt, &command, epoch),
+                source,
+            } => self.begin_ceremony(context, attempt, &command, epoch, source),
             NodeRequest::AdvanceCeremony {
                 attempt,
                 round,
@@ -368,8 +395,13 @@ impl<D: Disk + 'static> NodeCore<D> {
                 self.prove_key(context, &certificate, &set)
             }
             NodeRequest::ActivateKey {
-                key, epoch, proof, ..
-            } => self.activate_key(context, &key, epoch, &proof),
+                key,
+                epoch,
+                certificate,
+                proof,
+            } => self.activate_key(context, (&key, epoch), &certificate, &proof),
+            NodeRequest::EraseEpochs { erasures } => self.erase_epochs(context, erasures),
+
             NodeRequest::RecordEvidence { evidence } => self.record_evidence(context, evidence),
             NodeRequest::ReadAudit { from, limit } => self.read_audit(from, limit),
             NodeRequest::AttestTime { challenge } => {

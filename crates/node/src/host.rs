@@ -229,6 +229,8 @@ pub struct HostReport {
     pub rebuilt: Option<String>,
     /// Whether the clock is trusted.
     pub clock_confirmed: bool,
+    /// How many shares of old epochs were erased whose erasure an earlier run had recorded.
+    pub erased: usize,
 }
 
 impl HostReport {
@@ -254,6 +256,14 @@ impl HostReport {
                 node = %self.node,
                 "the clock is not trusted after the gap: peers confirm it through a coordinator, \
                  or start with --confirm-clock"
+            );
+        }
+        if self.erased > 0 {
+            let shares = self.erased;
+            tracing::warn!(
+                node = %self.node,
+                shares,
+                "erased shares of old epochs, which an earlier run had recorded and not finished"
             );
         }
         tracing::info!(node = %self.node, records = self.journal.records, "open");
@@ -392,7 +402,8 @@ pub fn open_on<D: Disk + Clone + 'static>(
             observed: setting.reading.wall,
         });
     }
-    let report = HostReport {
+    let mut report = HostReport {
+        erased: 0,
         node: node.clone(),
         journal: journal_report,
         keyring_cut,
@@ -417,8 +428,11 @@ pub fn open_on<D: Disk + Clone + 'static>(
         engine: setting.engine,
         max_signatures: setting.max_signatures,
     });
+    // Before the record of this start, with which they count as done.
+    let erased = core.finish_erasures(rng)?;
     let appended = core.begin(setting.reading, entries)?;
     core.journal().commit(&appended)?;
+    report.erased = erased;
     Ok(Opened {
         core,
         writer: None,

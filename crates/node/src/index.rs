@@ -47,11 +47,13 @@ pub enum Table {
     Suspended,
     /// Where keys stand by the word of admins.
     Standings,
+    /// Shares whose erasure is recorded.
+    Erasing,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -59,6 +61,7 @@ impl Table {
         Self::Bans,
         Self::Suspended,
         Self::Standings,
+        Self::Erasing,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -71,6 +74,7 @@ impl Table {
             Self::Bans => 5,
             Self::Suspended => 6,
             Self::Standings => 7,
+            Self::Erasing => 8,
         }
     }
 }

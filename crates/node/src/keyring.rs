@@ -168,6 +168,15 @@ impl<D: Disk> Keyring<D> {
         self.state().wrapped.contains_key(share)
     }
 
+    /// The epochs of a key below one that have a data key, ascending.
+    pub fn epochs_below(&self, key: &KeyName, epoch: Epoch) -> Vec<Epoch> {
+        let from = (key.clone(), Epoch(0));
+        let to = (key.clone(), epoch);
+        let state = self.state();
+        let shares = state.wrapped.range(from..to);
+        shares.map(|((_, epoch), _)| *epoch).collect()
+    }
+
     /// Draws data keys for shares; they are durable when this returns. A share that has one gets
     /// another.
     pub fn add(

@@ -159,6 +159,7 @@ impl<D: Disk + 'static> Shell<D> {
         request: NodeRequest,
     ) -> Result<Result<NodeReply, Refusal>, Fatal> {
         let kind = kind(&request);
+        let erases = matches!(request, NodeRequest::EraseEpochs { .. });
         let start = Instant::now();
         let outcome = if is_quick(&request) {
             self.judge(&caller, request)?
@@ -169,7 +170,12 @@ impl<D: Disk + 'static> Shell<D> {
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
                 let committed = self.core.journal().on_durable(pending.appended()).await?;
-                pending.release(&committed)
+                let release = || pending.release(&committed, &mut OsRng);
+                if erases {
+                    tokio::task::block_in_place(release)?
+                } else {
+                    release()?
+                }
             }
         };
         self.tell(&reply);

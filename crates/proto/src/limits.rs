@@ -75,7 +75,7 @@ pub fn node_call(path: &str) -> CallLimits {
         "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_PAGE_BYTES),
         "ValidateCommand" | "BeginSigning" | "SetKeyState" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
         // An envelope has at most 64 KiB, and there are at most 64.
-        "AdvanceCeremony" => (5 << 20, MAX_PAGE_BYTES),
+        "AdvanceCeremony" => (5 << 20, 3 << 20),
         // Here one has at most 160 KiB.
         "AdvancePairing" => (MAX_NODE_REPLY_BYTES, MAX_NODE_REPLY_BYTES),
         // Where no shape is fragile, at most 15 others sign.

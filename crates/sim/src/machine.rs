@@ -363,7 +363,13 @@ impl Machine {
                 return Answer::Died;
             }
             Outcome::Pending(pending) => match core.journal().commit(pending.appended()) {
-                Ok(committed) => pending.release(&committed),
+                Ok(committed) => match pending.release(&committed, &mut self.rng) {
+                    Ok(reply) => reply,
+                    Err(fatal) => {
+                        invariants.breaks("I1", format!("{} stops: {fatal}", self.id));
+                        return Answer::Down;
+                    }
+                },
                 Err(error) => {
                     invariants.breaks("I1", format!("{} cannot write: {error}", self.id));
                     return Answer::Down;

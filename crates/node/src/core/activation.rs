@@ -1,39 +1,61 @@
-//! From a certificate to an active key (P20), and evidence against peers (P16).
+//! From a certificate to an epoch in use (P20, P28, P30).
 //!
 //! A node proves possession for one certified creation of a key name, ever. A key counts only with
 //! the proof of all holders, so a certificate of an abandoned attempt that a coordinator kept back
 //! can never become a second key of the same name (I4).
+//!
+//! Later epochs are made of the one in use. Of several, the highest that is proven counts; a node
+//! that learns of it moves up, whether it holds a share of it or not, and does not go back.
 
 use std::sync::Arc;
 
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
-    CommandId, DerivationPath, Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal, Signature,
+    CommandId, DerivationPath, Epoch, KeyName, KeyRecord, Reason, Refusal, Signature,
     audit::{Entry, Judgment, SharePurpose, ShareReleased},
     certificate::{CommitCertificate, PossessionProof},
     identity::sign_digest,
     node_api::{ActivationReceipt, NodeReply},
     payload::pop_message,
     share::{SetOfSigners, ShareReceipt, share_batch_digest},
-    tagged::{Tag, digest_of},
 };
-use quorate_protocol::evidence::{self, Evidence};
+use quorate_protocol::frost::PublicKeys;
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, Subject,
     binding::check_binding,
     ledger::{self, KeyRow},
-    loaded::LoadedKey,
+    loaded::{LoadedKey, epoch_changed, unknown},
     lock,
     signing::item_record,
 };
-use crate::{disk::Disk, journal::Committed};
+use crate::disk::Disk;
 
-/// The most bytes of evidence that a node records.
-const MAX_EVIDENCE_BYTES: usize = 256 * 1024;
+/// A certificate with the record that follows from it, and what the node knows of its key.
+type OwnCertificate = (CommitCertificate, KeyRecord, Option<KeyRow>);
 
-/// The most pieces of evidence against one node that are recorded in one run of the process.
-const MAX_EVIDENCE_PER_NODE: usize = 16;
+/// The refusal of a proof that is not asked for any more.
+fn outdated(row: &KeyRow, certificate: &CommitCertificate) -> Option<Refusal> {
+    let statement = &certificate.statement;
+    let active = row.active()?;
+    if active.order() < (statement.epoch, statement.session) {
+        return None;
+    }
+    // The proof exists; whoever lost it finds it in the listing of keys.
+    Some(if active.hash == certificate.hash() {
+        super::ceremony::exists(&statement.key)
+    } else {
+        epoch_changed(&statement.key, active.epoch)
+    })
+}
+
+/// The refusal of an epoch below the one in use (P30).
+fn superseded(row: &KeyRow, certificate: &CommitCertificate) -> Option<Refusal> {
+    let statement = &certificate.statement;
+    let active = row.active()?;
+    (active.order() > (statement.epoch, statement.session))
+        .then(|| epoch_changed(&statement.key, active.epoch))
+}
 
 fn command_id_of(certificate: &CommitCertificate) -> Result<CommandId, Fatal> {
     quorate_proto::command::decode(&certificate.command.bytes)
@@ -41,7 +63,7 @@ fn command_id_of(certificate: &CommitCertificate) -> Result<CommandId, Fatal> {
         .map_err(|_| Fatal::Invariant("a verified certificate has a command"))
 }
 
-fn refused(refusal: Refusal) -> Outcome {
+pub(super) fn refused(refusal: Refusal) -> Outcome {
     Outcome::Ready(Err(refusal))
 }
 
@@ -53,28 +75,25 @@ impl<D: Disk + 'static> NodeCore<D> {
         certificate: &[u8],
         set: &SetOfSigners,
     ) -> Result<Outcome, Fatal> {
-        let (parsed, record) =
-            match quorate_proto::certificate::verify(certificate, None, &self.pinned) {
-                Ok(verified) => verified,
-                Err(refusal) => return self.refused(context, Subject::default(), refusal),
-            };
+        let (parsed, record, row) = match self.own_certificate(certificate)? {
+            Ok(own) => own,
+            Err(refusal) => return self.refused(context, Subject::default(), refusal),
+        };
         let subject = Subject {
             command: Some(record.command),
             key: Some(record.name.clone()),
             epoch: Some(record.epoch),
             ..Subject::default()
         };
-        let row = ledger::key(&*lock(&self.state).index, &record.name)?;
         if let Err(refusal) = self.check_own(&parsed, &record, row.as_ref()) {
             return self.refused(context, subject, refusal);
         }
-        if row.as_ref().is_some_and(|row| row.activated.is_some()) {
-            // The proof exists; whoever lost it finds it in the listing of keys.
-            return Ok(refused(super::ceremony::exists(&record.name)));
+        if let Some(refusal) = row.as_ref().and_then(|row| outdated(row, &parsed)) {
+            return Ok(refused(refusal));
         }
-        let news = row.is_none_or(|row| row.certified.is_none());
+        let news = row.is_none_or(|row| row.certified(&record.certificate).is_none());
         let name = record.name.clone();
-        let key = match self.load_share(record, parsed.statement.epoch, false)? {
+        let key = match self.load_share(record, false)? {
             Ok(key) => key,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
@@ -131,7 +150,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             return self.refused(context, subject, refusal);
         }
         // Every proof takes a record, and only the first brings the key forward for sure.
-        let repeated = again.is_some_and(|row| row.certified.is_some());
+        if let Some(refusal) = again.as_ref().and_then(|row| outdated(row, &parsed)) {
+            return Ok(refused(refusal));
+        }
+        let repeated = again.is_some_and(|row| row.certified(&parsed.hash()).is_some());
         if repeated && !state.repeated_proofs.take(context.reading.monotonic_ms) {
             return Ok(refused(Refusal::new(
                 Reason::Overloaded,
@@ -141,22 +163,18 @@ impl<D: Disk + 'static> NodeCore<D> {
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, entries)?;
         drop(state);
-        self.loaded.forget(&name);
 
         let core = Arc::clone(self);
         let certificate = parsed.hash();
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |committed| {
-                let statement = core.release(committed, share_at, &key, certificate, tasks)?;
-                let batch = vec![statement.digest()];
-                let signature = sign_digest(&core.identity, &share_batch_digest(&batch));
-                Ok(NodeReply::Proved(ShareReceipt {
-                    statement,
-                    batch,
-                    signature,
-                }))
-            }),
+        Ok(Pending::answer(appended, move |committed| {
+            let statement = core.release(committed, share_at, &key, certificate, tasks)?;
+            let batch = vec![statement.digest()];
+            let signature = sign_digest(&core.identity, &share_batch_digest(&batch));
+            Ok(NodeReply::Proved(ShareReceipt {
+                statement,
+                batch,
+                signature,
+            }))
         }))
     }
 
@@ -209,10 +227,13 @@ impl<D: Disk + 'static> NodeCore<D> {
                 ),
             ));
         }
-        let certified = row.and_then(|row| row.certified.as_ref());
-        let other = certified.is_some_and(|(_, held)| {
-            CommitCertificate::from_bytes(held).map(|held| held.hash()) != Ok(certificate.hash())
-        });
+        // Another creation of the name is certified here (I4). Epochs of other keys than the one
+        // that is known were not verified beside its birth.
+        let other = row
+            .and_then(|row| Some((row, row.origin()?)))
+            .is_some_and(|(row, _)| {
+                statement.source.is_none() && row.certified(&certificate.hash()).is_none()
+            });
         if other {
             Err(super::ceremony::exists(&record.name))
         } else {
@@ -220,12 +241,35 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
     }
 
-    /// Takes the finished proof of possession: the key becomes active.
+    /// Reads a certificate of an epoch that this node may hold, verified beside the birth that it
+    /// knows, with what it knows of the key.
+    pub(super) fn own_certificate(
+        &self,
+        certificate: &[u8],
+    ) -> Result<Result<OwnCertificate, Refusal>, Fatal> {
+        let parsed = match CommitCertificate::from_bytes(certificate) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let row = ledger::key(&*lock(&self.state).index, &parsed.statement.key)?;
+        let birth = if parsed.statement.source.is_none() {
+            None
+        } else {
+            match row.as_ref().and_then(KeyRow::origin) {
+                Some(birth) => Some(birth),
+                None => return Ok(Err(unknown(&parsed.statement.key))),
+            }
+        };
+        let verified = quorate_proto::certificate::verify(certificate, birth, &self.pinned);
+        Ok(verified.map(|(parsed, record)| (parsed, record, row)))
+    }
+
+    /// Takes the finished proof of possession: the epoch is the one in use from here on.
     pub(super) fn activate_key(
         self: &Arc<Self>,
         context: &mut Context<'_>,
-        name: &KeyName,
-        epoch: Epoch,
+        (name, epoch): (&KeyName, Epoch),
+        certificate: &[u8],
         proof: &[u8],
     ) -> Result<Outcome, Fatal> {
         let subject = Subject {
@@ -233,8 +277,20 @@ impl<D: Disk + 'static> NodeCore<D> {
             epoch: Some(epoch),
             ..Subject::default()
         };
-        let key = match self.load(name)? {
-            Ok(key) if key.record.epoch == epoch => key,
+        let parsed = match PossessionProof::from_bytes(proof) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return self.refused(context, subject, refusal),
+        };
+        let row = ledger::key(&*lock(&self.state).index, name)?;
+        let Some(row) = row else {
+            return self.refused(context, subject, unknown(name));
+        };
+        let held = row.certified(&parsed.certificate).cloned();
+        let certificate = held
+            .as_ref()
+            .map_or(certificate, |held| held.certificate.as_slice());
+        let (own, record, row) = match self.own_certificate(certificate)? {
+            Ok((own, record, Some(row))) if own.hash() == parsed.certificate => (own, record, row),
             Ok(_) => {
                 let refusal = Refusal::new(
                     Reason::EpochChanged,
@@ -244,46 +300,102 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             Err(refusal) => return self.refused(context, subject, refusal),
         };
-        if let Err(refusal) = self.check_proof(&key, proof) {
+        if record.name != *name || record.epoch != epoch {
+            let refusal = Refusal::new(
+                Reason::EpochChanged,
+                format!("the proof is not of epoch {epoch} of key \"{name}\""),
+            );
             return self.refused(context, subject, refusal);
         }
-        let mut state = lock(&self.state);
-        let row = ledger::key(&*state.index, name)?;
-        let certificate = row.as_ref().and_then(|row| row.certified.as_ref());
-        if let Some(parsed) =
-            certificate.and_then(|(_, bytes)| CommitCertificate::from_bytes(bytes).ok())
-            && let Err(refusal) =
-                check_binding(&state, command_id_of(&parsed)?, parsed.command.digest())?
-        {
-            drop(state);
-            return self.refused(context, subject, refusal);
+        if let Some(refusal) = superseded(&row, &own) {
+            return Ok(refused(refusal));
         }
-        if let Some((sequence, _)) = row.and_then(|row| row.activated) {
-            drop(state);
+        // What a holder says of its share it says of one that it can use at this moment (P29).
+        let holds = record.index_of(&self.me).is_some();
+        if holds {
+            if held.is_none()
+                && let Err(refusal) = self.check_own(&own, &record, Some(&row))
+            {
+                return self.refused(context, subject, refusal);
+            }
+            if let Err(refusal) = self.load_share(record.clone(), false)? {
+                return self.refused(context, subject, refusal);
+            }
+        }
+        if let Some((sequence, _)) = held.as_ref().and_then(|held| held.proof.as_ref()) {
             // A receipt names a record, so it leaves only when that record is durable.
-            if self.journal.durable().sequence() < sequence {
+            if self.journal.durable().sequence() < *sequence {
                 return Ok(refused(Refusal::new(
                     Reason::Overloaded,
                     "the activation is being written: ask again",
                 )));
             }
-            return Ok(Outcome::Ready(Ok(self.activation_receipt(&key, sequence))));
+            return Ok(Outcome::Ready(Ok(
+                self.activation_receipt(&record, *sequence)
+            )));
+        }
+        if let Err(refusal) = self.check_proof(&record, &parsed) {
+            return self.refused(context, subject, refusal);
+        }
+        let entries = |row: &KeyRow| {
+            let news = row.certified(&parsed.certificate).is_none();
+            let certified = news.then(|| Entry::KeyCertified {
+                key: name.clone(),
+                epoch,
+                certificate: certificate.to_vec(),
+            });
+            let activated = Entry::KeyActivated {
+                key: name.clone(),
+                epoch,
+                proof: proof.to_vec(),
+            };
+            certified.into_iter().chain([activated]).collect()
+        };
+        self.take_epoch(context, subject, &own, &record, entries)
+    }
+
+    /// Records that an epoch is in use, unless something else came first.
+    fn take_epoch(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        subject: Subject,
+        own: &CommitCertificate,
+        record: &KeyRecord,
+        entries: impl FnOnce(&KeyRow) -> Vec<Entry>,
+    ) -> Result<Outcome, Fatal> {
+        let name = &record.name;
+        let mut state = lock(&self.state);
+        let row = ledger::key(&*state.index, name)?.unwrap_or_default();
+        if let Some(refusal) = superseded(&row, own) {
+            return Ok(refused(refusal));
+        }
+        let taken = row
+            .certified(&record.certificate)
+            .is_some_and(|held| held.proof.is_some());
+        if taken {
+            return Ok(refused(Refusal::new(
+                Reason::Overloaded,
+                "the activation is being written: ask again",
+            )));
+        }
+        // Once a later epoch is proven, all its holders have a part in it: no word against its
+        // command keeps a node behind.
+        if own.statement.source.is_none()
+            && let Err(refusal) = check_binding(&state, command_id_of(own)?, own.command.digest())?
+        {
+            drop(state);
+            return self.refused(context, subject, refusal);
         }
         let time = state.clock.elapsed(context.reading);
-        let entry = Entry::KeyActivated {
-            key: name.clone(),
-            epoch,
-            proof: proof.to_vec(),
-        };
-        let appended = self.record(&mut state, time, vec![entry])?;
-        drop(state);
+        let appended = self.record(&mut state, time, entries(&row))?;
         self.loaded.forget(name);
+        drop(state);
         self.forget_sessions(name);
         let core = Arc::clone(self);
         let sequence = appended.last();
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |_| Ok(core.activation_receipt(&key, sequence))),
+        let record = record.clone();
+        Ok(Pending::answer(appended, move |_| {
+            Ok(core.activation_receipt(&record, sequence))
         }))
     }
 
@@ -293,12 +405,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         self.ecdsa.forget_set_ups(name);
     }
 
-    fn activation_receipt(&self, key: &LoadedKey, sequence: u64) -> NodeReply {
+    fn activation_receipt(&self, record: &KeyRecord, sequence: u64) -> NodeReply {
         let mut receipt = ActivationReceipt {
             node: self.me.clone(),
-            key: key.record.name.clone(),
-            epoch: key.record.epoch,
-            certificate: key.record.certificate,
+            key: record.name.clone(),
+            epoch: record.epoch,
+            certificate: record.certificate,
             sequence,
             signature: Signature([0; 64]),
         };
@@ -307,88 +419,10 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 
     /// Checks a proof whole: who took part, every single share, and the signature.
-    fn check_proof(&self, key: &LoadedKey, proof: &[u8]) -> Result<(), Refusal> {
-        let proof = PossessionProof::from_bytes(proof)?;
-        quorate_protocol::possession::verify(&self.pinned, &key.record, &key.public, &proof)
-    }
-
-    /// Takes evidence against a peer into the audit log, if it proves anything (P16).
-    pub(super) fn record_evidence(
-        self: &Arc<Self>,
-        context: &mut Context<'_>,
-        evidence: Vec<u8>,
-    ) -> Result<Outcome, Fatal> {
-        if evidence.len() > MAX_EVIDENCE_BYTES {
-            return Ok(refused(Refusal::new(
-                Reason::TooLarge,
-                format!(
-                    "the evidence has {} bytes, at most {MAX_EVIDENCE_BYTES}",
-                    evidence.len()
-                ),
-            )));
-        }
-        let parsed = Evidence::from_bytes(&evidence);
-        // A signature share is judged by the key that it claims to be of, as this node knows it.
-        let key = match &parsed {
-            Ok(Evidence::BadSignatureShare(share)) => self.load(&share.receipt.statement.key)?.ok(),
-            _ => None,
-        };
-        let signing = key.as_ref().map(|key| evidence::SigningFacts {
-            key: &key.record.name,
-            epoch: key.record.epoch,
-            participants: &key.record.participants,
-            keys: &key.public,
-            chain_code: &key.record.chain_code,
-        });
-        let blamed = parsed
-            .map_err(|error| error.to_string())
-            .and_then(|evidence| {
-                let identity_of = |node: &NodeId| {
-                    self.pinned
-                        .roster()
-                        .node(node)
-                        .map(|card| card.identity_key)
-                };
-                let facts = evidence::Facts {
-                    identity_of: &identity_of,
-                    signing,
-                };
-                evidence.verify(&facts).map_err(|error| error.to_string())
-            });
-        let blamed = match blamed {
-            Ok(blamed) => blamed.node,
-            Err(why) => {
-                let refusal = Refusal::new(
-                    Reason::ProtocolViolation,
-                    format!("the evidence proves nothing: {why}"),
-                );
-                return self.refused(context, Subject::default(), refusal);
-            }
-        };
-        let mut state = lock(&self.state);
-        let digest = digest_of(Tag::Audit, &evidence);
-        let seen = state.blamed.entry(blamed.clone()).or_default();
-        if seen.contains(&digest) {
-            return Ok(Outcome::Ready(Ok(NodeReply::Done)));
-        }
-        if seen.len() >= MAX_EVIDENCE_PER_NODE || !state.refusals.take(context.reading.monotonic_ms)
-        {
-            return Ok(refused(Refusal::new(
-                Reason::Overloaded,
-                "too much evidence at once: try again later",
-            )));
-        }
-        let time = state.clock.elapsed(context.reading);
-        let entry = Entry::PeerBlamed {
-            node: blamed.clone(),
-            evidence,
-        };
-        let appended = self.record(&mut state, time, vec![entry])?;
-        state.blamed.entry(blamed).or_default().insert(digest);
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(|_| Ok(NodeReply::Done)),
-        }))
+    fn check_proof(&self, record: &KeyRecord, proof: &PossessionProof) -> Result<(), Refusal> {
+        let public = PublicKeys::of_record(record)
+            .map_err(|_| Refusal::new(Reason::ProtocolViolation, "the key is no key"))?;
+        quorate_protocol::possession::verify(&self.pinned, record, &public, proof)
     }
 
     /// Answers with a refusal and records it.
@@ -402,8 +436,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         match appended {
             // Final only once it is durable (P8): the answer waits for it.
             Some(appended) if refusal.reason == Reason::CommandRejected => {
-                let release = Box::new(move |_: &Committed| Err(refusal));
-                Ok(Outcome::Pending(Pending { appended, release }))
+                Ok(Pending::answer(appended, move |_| Err(refusal)))
             }
             None if refusal.reason == Reason::CommandRejected => {
                 Ok(refused(self.recorded_rejection(refusal)))

@@ -15,7 +15,7 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, KeyName, NodeId, PartyIndex, Reason, Refusal,
+    Digest, Epoch, KeyName, NodeId, PartyIndex, Reason, Refusal,
     audit::{Entry, PairBanned},
     key::Participant,
 };
@@ -44,20 +44,20 @@ pub(super) struct Ecdsa {
 /// Pairings that were read from the vault.
 #[derive(Default)]
 struct Loaded {
-    of_keys: BTreeMap<KeyName, (u64, Arc<PairingState>)>,
+    of_keys: BTreeMap<(KeyName, Epoch), (u64, Arc<PairingState>)>,
     uses: u64,
 }
 
 impl Loaded {
-    fn get(&mut self, name: &KeyName) -> Option<Arc<PairingState>> {
+    fn get(&mut self, share: &(KeyName, Epoch)) -> Option<Arc<PairingState>> {
         self.uses = self.uses.saturating_add(1);
         let now = self.uses;
-        let (last_use, pairings) = self.of_keys.get_mut(name)?;
+        let (last_use, pairings) = self.of_keys.get_mut(share)?;
         *last_use = now;
         Some(Arc::clone(pairings))
     }
 
-    fn keep(&mut self, name: &KeyName, pairings: &Arc<PairingState>) {
+    fn keep(&mut self, share: (KeyName, Epoch), pairings: &Arc<PairingState>) {
         if self.of_keys.len() >= CAPACITY {
             let oldest = self.of_keys.iter().min_by_key(|(_, (used, _))| *used);
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
@@ -65,7 +65,7 @@ impl Loaded {
             }
         }
         let entry = (self.uses, Arc::clone(pairings));
-        self.of_keys.insert(name.clone(), entry);
+        self.of_keys.insert(share, entry);
     }
 }
 
@@ -84,15 +84,22 @@ impl Ecdsa {
     pub(super) fn forget_set_ups(&self, name: &KeyName) {
         lock(&self.pairings).retain(|_, session| session.key() != name);
     }
+
+    /// Forgets the pairings of shares.
+    pub(super) fn forget_pairings(&self, shares: &BTreeSet<(KeyName, Epoch)>) {
+        lock(&self.loaded)
+            .of_keys
+            .retain(|share, _| !shares.contains(share));
+    }
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
     /// The pairings of a key, from memory or from the vault. None: there are none that can be used,
     /// and a set-up makes them.
     fn pairings_of(&self, key: &LoadedKey) -> Result<Option<Arc<PairingState>>, Fatal> {
-        let name = &key.record.name;
+        let share = (key.record.name.clone(), key.record.epoch);
         let mut loaded = lock(&self.ecdsa.loaded);
-        if let Some(pairings) = loaded.get(name) {
+        if let Some(pairings) = loaded.get(&share) {
             return Ok(Some(pairings));
         }
         let Some(pairings) = self.stored_pairings(key)? else {
@@ -100,7 +107,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let pairings = Arc::new(pairings);
         if key.active {
-            loaded.keep(name, &pairings);
+            loaded.keep(share, &pairings);
         }
         Ok(Some(pairings))
     }
@@ -240,10 +247,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut state = lock(&self.state);
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, vec![entry])?;
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |_| Err(refusal)),
-        }))
+        Ok(Pending::answer(appended, move |_| Err(refusal)))
     }
 }
 

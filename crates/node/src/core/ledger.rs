@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use quorate_model::{
     Digest, Epoch, KeyName, NodeId, UnixMillis,
     audit::{Entry, Judgment, PairBanned, Record, SharePurpose},
+    certificate::{CommitCertificate, PossessionProof},
     command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
     ids::CommandId,
+    node_api::EraseCertificate,
     refusal::Reason,
     standing::Standing,
     wire,
@@ -45,15 +47,52 @@ pub struct PreparedMark {
     pub statement: Digest,
 }
 
-/// What a node knows of a key.
+/// One epoch of a key whose certificate this node holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRow {
-    /// Every sharing that this node prepared, ascending by epoch.
-    pub prepared: Vec<PreparedMark>,
-    /// The certified epoch with its encoded certificate.
-    pub certified: Option<(Epoch, Vec<u8>)>,
+pub struct EpochRow {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The session that made it.
+    pub session: Digest,
+    /// The hash of its certificate.
+    pub hash: Digest,
+    /// The encoded certificate.
+    pub certificate: Vec<u8>,
     /// The encoded proof of possession and the sequence of its record.
-    pub activated: Option<(u64, Vec<u8>)>,
+    pub proof: Option<(u64, Vec<u8>)>,
+}
+
+impl EpochRow {
+    /// Where the epoch stands among all epochs of its key (P30).
+    pub fn order(&self) -> (Epoch, Digest) {
+        (self.epoch, self.session)
+    }
+}
+
+/// What a node erased of a key (P29).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// The epoch below which nothing is kept.
+    pub epoch: Epoch,
+    /// The hash of its certificate.
+    pub certificate: Digest,
+    /// The sequence of the record.
+    pub sequence: u64,
+}
+
+/// What a node knows of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Every sharing that this node prepared and has not erased, ascending by epoch.
+    pub prepared: Vec<PreparedMark>,
+    /// The highest epoch that this node prepared.
+    pub prepared_to: Epoch,
+    /// The encoded certificate of the key's birth, where the first of the epochs is a later one.
+    pub birth: Option<Vec<u8>>,
+    /// The certified epochs, ascending by their order.
+    pub epochs: Vec<EpochRow>,
+    /// What was erased last.
+    pub erased: Option<Erased>,
 }
 
 /// Where a key stands by the word of admins. A node certifies one creation of a name, so the name
@@ -67,22 +106,60 @@ pub struct StandingRow {
 }
 
 impl KeyRow {
-    /// The certified epoch, or the highest prepared one.
+    /// The epoch in use: the highest one that is proven (P30).
+    pub fn active(&self) -> Option<&EpochRow> {
+        self.epochs.iter().rfind(|row| row.proof.is_some())
+    }
+
+    /// The epoch in use, or the certified birth of a key that is not proven yet. A later epoch
+    /// without its proof is nothing to rely on.
+    pub fn current(&self) -> Option<&EpochRow> {
+        let born = || self.epochs.first().filter(|_| self.birth.is_none());
+        self.active().or_else(born)
+    }
+
+    /// The certificate of the key's birth beside which that of an epoch is verified; none for the
+    /// birth's own.
+    pub fn birth_of(&self, row: &EpochRow) -> Option<&[u8]> {
+        if let Some(birth) = &self.birth {
+            return Some(birth);
+        }
+        let first = self.epochs.first().filter(|first| first.hash != row.hash)?;
+        Some(&first.certificate)
+    }
+
+    /// The certificate of the key's birth, if this node has it.
+    pub fn origin(&self) -> Option<&[u8]> {
+        let first = || self.epochs.first().map(|first| &first.certificate);
+        self.birth.as_ref().or_else(first).map(Vec::as_slice)
+    }
+
+    /// The certified epoch with this certificate.
+    pub fn certified(&self, hash: &Digest) -> Option<&EpochRow> {
+        self.epochs.iter().find(|row| row.hash == *hash)
+    }
+
+    /// The epoch in use, or the highest prepared one.
     pub fn epoch(&self) -> Epoch {
-        let prepared = self.prepared.last().map_or(Epoch(0), |mark| mark.epoch);
-        self.certified
-            .as_ref()
-            .map_or(prepared, |(epoch, _)| *epoch)
+        self.current().map_or(self.prepared_to, |row| row.epoch)
     }
 
     /// The lowest epoch that this node can still prepare.
     pub fn next_epoch(&self) -> Epoch {
-        Epoch(
-            self.prepared
-                .last()
-                .map_or(0, |mark| mark.epoch.0)
-                .saturating_add(1),
-        )
+        let active = self.active().map_or(Epoch(0), |row| row.epoch);
+        Epoch(self.prepared_to.max(active).0.saturating_add(1))
+    }
+
+    /// The epochs below this one of which the node keeps a share (P29).
+    pub fn prepared_below(&self, order: (Epoch, Digest)) -> impl Iterator<Item = Epoch> {
+        let below = move |mark: &&PreparedMark| (mark.epoch, mark.session) < order;
+        self.prepared.iter().filter(below).map(|mark| mark.epoch)
+    }
+
+    /// Whether the node keeps shares of epochs below the one in use.
+    pub fn keeps_old(&self) -> bool {
+        self.active()
+            .is_some_and(|row| self.prepared_below(row.order()).next().is_some())
     }
 }
 
@@ -141,12 +218,8 @@ pub fn suspended(
     name: &KeyName,
     epoch: Epoch,
 ) -> Result<BTreeSet<NodeId>, IndexError> {
-    let row = row(index, Table::Suspended, &suspended_key(name, epoch))?;
+    let row = row(index, Table::Suspended, &share_key(name, epoch))?;
     Ok(row.unwrap_or_default())
-}
-
-fn suspended_key(name: &KeyName, epoch: Epoch) -> Vec<u8> {
-    [name.as_str().as_bytes(), b"/", &epoch.0.to_be_bytes()].concat()
 }
 
 fn change_suspended(
@@ -158,7 +231,7 @@ fn change_suspended(
     let before = suspended(index, name, epoch)?;
     let mut after = before.clone();
     change(&mut after);
-    let key = suspended_key(name, epoch);
+    let key = share_key(name, epoch);
     Ok(if after == before {
         Vec::new()
     } else if after.is_empty() {
@@ -231,6 +304,7 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
                     session: prepared.session,
                     statement: prepared.statement,
                 });
+                row.prepared_to = row.prepared_to.max(prepared.epoch);
             })?);
             Ok(changes)
         }
@@ -238,18 +312,17 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             key,
             epoch,
             certificate,
-        } => {
+        } => certify(index, key, *epoch, certificate),
+        Entry::KeyActivated { key, proof, .. } => activate(index, record.sequence, key, proof),
+        Entry::KeyIntroduced { key, birth } => {
             let change = change_key(index, key, |row| {
-                row.certified = Some((*epoch, certificate.clone()));
+                row.birth.get_or_insert_with(|| birth.clone());
             })?;
             Ok(vec![change])
         }
-        Entry::KeyActivated { key, proof, .. } => {
-            let change = change_key(index, key, |row| {
-                row.activated = Some((record.sequence, proof.clone()));
-            })?;
-            Ok(vec![change])
-        }
+        Entry::EpochsErased { certificate } => erase_epochs(index, record.sequence, certificate),
+        // The process that writes this has finished what was to be erased.
+        Entry::Boot { .. } => forget_erasing(index),
         Entry::Refused(refused) if refused.reason == Reason::CommandRejected.as_str() => {
             let (Some(digest), Some(id)) = (refused.command, refused.command_id) else {
                 return Ok(Vec::new());
@@ -292,16 +365,120 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
     }
 }
 
+fn certify(
+    index: &dyn Index,
+    key: &KeyName,
+    epoch: Epoch,
+    certificate: &[u8],
+) -> Result<Vec<RowChange>, IndexError> {
+    let parsed =
+        CommitCertificate::from_bytes(certificate).map_err(|_| IndexError::MalformedRow)?;
+    let certified = EpochRow {
+        epoch,
+        session: parsed.statement.session,
+        hash: parsed.hash(),
+        certificate: certificate.to_vec(),
+        proof: None,
+    };
+    let change = change_key(index, key, |row| {
+        if row.certified(&certified.hash).is_none() {
+            row.epochs.push(certified);
+            row.epochs.sort_by_key(EpochRow::order);
+        }
+    })?;
+    Ok(vec![change])
+}
+
+fn activate(
+    index: &dyn Index,
+    sequence: u64,
+    key: &KeyName,
+    proof: &[u8],
+) -> Result<Vec<RowChange>, IndexError> {
+    let proven = PossessionProof::from_bytes(proof)
+        .map_err(|_| IndexError::MalformedRow)?
+        .certificate;
+    let change = change_key(index, key, |row| {
+        if let Some(row) = row.epochs.iter_mut().find(|row| row.hash == proven) {
+            row.proof = Some((sequence, proof.to_vec()));
+        }
+    })?;
+    Ok(vec![change])
+}
+
+/// The rows of a key without the epochs below one. What of them is on the disk is noted, so that a
+/// process that dies before it is erased is followed by one that erases it.
+fn erase_epochs(
+    index: &dyn Index,
+    sequence: u64,
+    erase: &EraseCertificate,
+) -> Result<Vec<RowChange>, IndexError> {
+    let mut row = key(index, &erase.key)?.unwrap_or_default();
+    let stays = row.epochs.iter().find(|row| row.epoch == erase.epoch);
+    let vouched = erase.receipts.first().map(|receipt| receipt.certificate);
+    let Some(stays) = stays.filter(|row| vouched == Some(row.hash)) else {
+        return Ok(Vec::new());
+    };
+    let (order, certificate) = (stays.order(), stays.hash);
+    let mut changes = Vec::new();
+    for epoch in row.prepared_below(order) {
+        changes.push(RowChange::Put {
+            table: Table::Erasing,
+            key: share_key(&erase.key, epoch),
+            value: Vec::new(),
+        });
+    }
+    if row.birth.is_none() {
+        row.birth = row.epochs.first().map(|first| first.certificate.clone());
+    }
+    row.prepared
+        .retain(|mark| (mark.epoch, mark.session) >= order);
+    row.epochs.retain(|row| row.order() >= order);
+    row.erased = Some(Erased {
+        epoch: erase.epoch,
+        certificate,
+        sequence,
+    });
+    changes.push(put(
+        Table::Keys,
+        erase.key.as_str().as_bytes().to_vec(),
+        &row,
+    )?);
+    Ok(changes)
+}
+
+fn share_key(name: &KeyName, epoch: Epoch) -> Vec<u8> {
+    [name.as_str().as_bytes(), b"/", &epoch.0.to_be_bytes()].concat()
+}
+
+/// The shares whose erasure is recorded, and which a process that died may have left on the disk.
+pub fn erasing(index: &dyn Index) -> Result<BTreeSet<(KeyName, Epoch)>, IndexError> {
+    let rows = index.scan(Table::Erasing, None, usize::MAX)?;
+    let share = |key: &[u8]| {
+        let (name, epoch) = key.split_last_chunk::<4>()?;
+        let name = std::str::from_utf8(name.strip_suffix(b"/")?).ok()?;
+        Some((name.parse().ok()?, Epoch(u32::from_be_bytes(*epoch))))
+    };
+    rows.iter()
+        .map(|(key, _)| share(key).ok_or(IndexError::MalformedRow))
+        .collect()
+}
+
+fn forget_erasing(index: &dyn Index) -> Result<Vec<RowChange>, IndexError> {
+    let rows = index.scan(Table::Erasing, None, usize::MAX)?;
+    let table = Table::Erasing;
+    Ok(rows
+        .into_iter()
+        .map(|(key, _)| RowChange::Delete { table, key })
+        .collect())
+}
+
 fn change_key(
     index: &dyn Index,
     name: &KeyName,
     change: impl FnOnce(&mut KeyRow),
 ) -> Result<RowChange, IndexError> {
-    let mut row = key(index, name)?.unwrap_or(KeyRow {
-        prepared: Vec::new(),
-        certified: None,
-        activated: None,
-    });
+    let mut row = key(index, name)?.unwrap_or_default();
     change(&mut row);
     put(Table::Keys, name.as_str().as_bytes().to_vec(), &row)
 }

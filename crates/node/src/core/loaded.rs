@@ -12,7 +12,11 @@ use quorate_protocol::{
     sharing::SigningShare,
 };
 
-use super::{Fatal, NodeCore, ledger, lock};
+use super::{
+    Fatal, NodeCore, State,
+    ledger::{self, EpochRow, KeyRow},
+    lock,
+};
 use zeroize::Zeroizing;
 
 use crate::{disk::Disk, vault::VaultError};
@@ -39,6 +43,8 @@ pub(super) struct LoadedKeys(Mutex<Cache>);
 struct Cache {
     keys: BTreeMap<KeyName, (u64, Arc<LoadedKey>)>,
     uses: u64,
+    /// How often a key was forgotten.
+    forgotten: u64,
 }
 
 impl LoadedKeys {
@@ -52,8 +58,23 @@ impl LoadedKeys {
         Some(Arc::clone(key))
     }
 
-    fn keep(&self, name: &KeyName, key: &Arc<LoadedKey>) {
+    /// How often a key was forgotten: what was read before one was must not be kept after it.
+    fn forgotten(&self) -> u64 {
+        lock(&self.0).forgotten
+    }
+
+    /// Whether this is the key as it is in memory.
+    fn holds(&self, key: &Arc<LoadedKey>) -> bool {
+        let cache = lock(&self.0);
+        let kept = cache.keys.get(&key.record.name);
+        kept.is_some_and(|(_, kept)| Arc::ptr_eq(kept, key))
+    }
+
+    fn keep(&self, name: &KeyName, key: &Arc<LoadedKey>, forgotten: u64) {
         let mut cache = lock(&self.0);
+        if cache.forgotten != forgotten {
+            return;
+        }
         if cache.keys.len() >= CAPACITY {
             let oldest = cache.keys.iter().min_by_key(|(_, (used, _))| *used);
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
@@ -64,66 +85,87 @@ impl LoadedKeys {
         cache.keys.insert(name.clone(), (uses, Arc::clone(key)));
     }
 
-    /// Forgets a key whose row has changed.
+    /// Forgets a key whose row changes, while the state is locked in which it does.
     pub(super) fn forget(&self, name: &KeyName) {
-        lock(&self.0).keys.remove(name);
+        let mut cache = lock(&self.0);
+        cache.forgotten = cache.forgotten.wrapping_add(1);
+        cache.keys.remove(name);
     }
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
-    /// The certified sharing of a key, from memory or from the vault.
+    /// The sharing of a key that is in use, from memory or from the vault.
     pub(super) fn load(&self, name: &KeyName) -> Result<Result<Arc<LoadedKey>, Refusal>, Fatal> {
         if let Some(key) = self.loaded.get(name) {
             return Ok(Ok(key));
         }
+        let forgotten = self.loaded.forgotten();
         let row = ledger::key(&*lock(&self.state).index, name)?;
         let Some(row) = row else {
             return Ok(Err(unknown(name)));
         };
-        let Some((epoch, certificate)) = &row.certified else {
+        let Some(epoch) = row.current() else {
             return Ok(Err(not_active(name, "its creation has not been certified")));
         };
-        let (_, record) = match quorate_proto::certificate::verify(certificate, None, &self.pinned)
-        {
-            Ok(verified) => verified,
+        let active = epoch.proof.is_some();
+        let record = match self.record_of(&row, epoch) {
+            Ok(record) => record,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let loaded = self.load_share(record, *epoch, row.activated.is_some())?;
-        // Only what cannot change is kept: a key that is not active yet is read again.
+        let loaded = self.load_share(record, active)?;
+        // A key that is not active yet is read again.
         if let Ok(key) = &loaded
             && key.active
         {
-            self.loaded.keep(name, key);
+            self.loaded.keep(name, key, forgotten);
         }
         Ok(loaded)
+    }
+
+    /// What the certificate of an epoch says, verified again.
+    pub(super) fn record_of(&self, row: &KeyRow, epoch: &EpochRow) -> Result<KeyRecord, Refusal> {
+        let birth = row.birth_of(epoch);
+        quorate_proto::certificate::verify(&epoch.certificate, birth, &self.pinned)
+            .map(|(_, record)| record)
+    }
+
+    /// Refuses to use a share of an epoch that is not the one in use any more (P30).
+    pub(super) fn check_in_force(
+        &self,
+        state: &State,
+        key: &Arc<LoadedKey>,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        if self.loaded.holds(key) {
+            return Ok(Ok(()));
+        }
+        let record = &key.record;
+        let row = ledger::key(&*state.index, &record.name)?;
+        let active = row.as_ref().and_then(KeyRow::active);
+        Ok(match active {
+            Some(active) if active.hash == record.certificate => Ok(()),
+            Some(active) => Err(epoch_changed(&record.name, active.epoch)),
+            None => Err(not_active(&record.name, "not every share has been proven")),
+        })
     }
 
     /// Reads one share and checks it against the public share in the certificate.
     pub(super) fn load_share(
         &self,
         record: KeyRecord,
-        epoch: Epoch,
         active: bool,
     ) -> Result<Result<Arc<LoadedKey>, Refusal>, Fatal> {
         let Some(me) = record.index_of(&self.me) else {
-            return Ok(Err(Refusal::new(
-                Reason::KeyUnknown,
-                format!("node {} holds no share of key \"{}\"", self.me, record.name),
-            )));
+            return Ok(Err(self.holds_none(&record)));
         };
         let bug = |()| Refusal::new(Reason::Invariant, "a stored share does not fit its key");
-        let share = match self.vault.load(&record.name, epoch) {
-            Ok(share) => share,
-            Err(error @ (VaultError::Disk(_) | VaultError::Keyring(_))) => return Err(error.into()),
-            Err(error) => return Ok(Err(unavailable(&self.me, &record.name, &error))),
+        let secret = match self.secret_of(&record)? {
+            Ok(secret) => secret,
+            Err(refusal) => return Ok(Err(refusal)),
         };
         let made = PublicKeys::of_record(&record)
             .map_err(drop)
             .and_then(|public| {
                 let verifying_share = record.verifying_share(me).ok_or(())?;
-                let secret =
-                    Zeroizing::new(<[u8; 32]>::try_from(share.secret.as_slice()).map_err(drop)?);
-                let secret = SigningShare::from_bytes(*secret);
                 let share = SigningKeyShare::new(
                     record.scheme.proven_by(),
                     me,
@@ -153,6 +195,35 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 }
 
+impl<D: Disk + 'static> NodeCore<D> {
+    /// The stored share of an epoch. Whether it is the one of its certificate is for the caller to
+    /// check.
+    pub(super) fn secret_of(
+        &self,
+        record: &KeyRecord,
+    ) -> Result<Result<SigningShare, Refusal>, Fatal> {
+        let stored = match self.vault.load(&record.name, record.epoch) {
+            Ok(stored) => stored,
+            Err(error @ (VaultError::Disk(_) | VaultError::Keyring(_))) => return Err(error.into()),
+            Err(error) => return Ok(Err(unavailable(&self.me, &record.name, &error))),
+        };
+        let bug = |_| Refusal::new(Reason::Invariant, "a stored share has another size");
+        Ok(<[u8; 32]>::try_from(stored.secret.as_slice())
+            .map(Zeroizing::new)
+            .map(|secret| SigningShare::from_bytes(*secret))
+            .map_err(bug))
+    }
+
+    fn holds_none(&self, record: &KeyRecord) -> Refusal {
+        Refusal::new(
+            Reason::KeyUnknown,
+            format!("node {} holds no share of key \"{}\"", self.me, record.name),
+        )
+        .with("node", &self.me)
+        .with("key", &record.name)
+    }
+}
+
 fn ecdsa_share(
     record: &KeyRecord,
     me: PartyIndex,
@@ -175,6 +246,16 @@ fn unavailable(me: &NodeId, name: &KeyName, error: &VaultError) -> Refusal {
     )
     .with("node", me)
     .with("key", name)
+}
+
+/// Another epoch of the key is in use.
+pub(super) fn epoch_changed(name: &KeyName, epoch: Epoch) -> Refusal {
+    Refusal::new(
+        Reason::EpochChanged,
+        format!("key \"{name}\" is in epoch {epoch}"),
+    )
+    .with("key", name)
+    .with("epoch", epoch)
 }
 
 /// No key has this name.

@@ -29,8 +29,8 @@ use super::{
     binding::{check_binding, check_id, reused},
     gate,
     gate::Admitted,
-    ledger,
-    loaded::{LoadedKey, not_active, unknown},
+    ledger::{self, KeyRow},
+    loaded::{LoadedKey, epoch_changed, not_active, unknown},
     lock,
     standing::check_standing,
 };
@@ -175,7 +175,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             // Ids are checked again in one piece with the records that bind them: two requests
             // may have come for one id at the same moment.
             let permitted = match permitted {
-                Ok(permitted) => check_bound(&state, &mut bound, &permitted)?.map(|()| permitted),
+                Ok(permitted) => self
+                    .check_bound(&state, &mut bound, &permitted)?
+                    .map(|()| permitted),
                 Err(refusal) => Err(refusal),
             };
             match permitted {
@@ -219,19 +221,16 @@ impl<D: Disk + 'static> NodeCore<D> {
         drop(state);
 
         let core = Arc::clone(self);
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |committed| {
-                let outcomes = outcomes
-                    .into_iter()
-                    .map(|outcome| {
-                        outcome.and_then(|(at, key, command, tasks)| {
-                            core.release(committed, at, &key, command, tasks)
-                        })
+        Ok(Pending::answer(appended, move |committed| {
+            let outcomes = outcomes
+                .into_iter()
+                .map(|outcome| {
+                    outcome.and_then(|(at, key, command, tasks)| {
+                        core.release(committed, at, &key, command, tasks)
                     })
-                    .collect();
-                Ok(core.sign_batch(outcomes))
-            }),
+                })
+                .collect();
+            Ok(core.sign_batch(outcomes))
         }))
     }
 
@@ -377,11 +376,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Err(not_active(&record.name, "not every share has been proven"));
         }
         if epoch != record.epoch {
-            return Err(Refusal::new(
-                Reason::EpochChanged,
-                format!("key \"{}\" is in epoch {}", record.name, record.epoch),
-            )
-            .with("epoch", record.epoch));
+            return Err(epoch_changed(&record.name, record.epoch));
         }
         messages(key, &sign.payloads)
     }
@@ -534,20 +529,46 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
     }
 
-    /// Judges a command by what the node holds, without carrying it out. Answers with the
-    /// certificate of the key that is to sign, whose payloads [`Self::judge_payloads`] judges
-    /// without the state being locked.
+    /// Judges again, in one piece with the record, what may have changed since.
+    fn check_bound(
+        &self,
+        state: &State,
+        bound: &mut BTreeMap<CommandId, Digest>,
+        permitted: &Permitted,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        let Permitted {
+            id, command, key, ..
+        } = permitted;
+        if let Err(refusal) = check_binding(state, *id, *command)? {
+            return Ok(Err(refusal));
+        }
+        if let Err(refusal) = check_standing(state, &key.record.name)? {
+            return Ok(Err(refusal));
+        }
+        if let Err(refusal) = self.check_in_force(state, key)? {
+            return Ok(Err(refusal));
+        }
+        let first = *bound.entry(*id).or_insert(*command);
+        Ok(if first == *command {
+            Ok(())
+        } else {
+            Err(reused(*id))
+        })
+    }
+
+    /// Judges a command by what the node holds, without carrying it out. Answers with the row of
+    /// the key that it is about, which [`Self::judge_key`] judges without the state being locked.
     pub(super) fn judge_command(
         state: &State,
         admitted: &Admitted,
-    ) -> Result<Result<Option<Vec<u8>>, Refusal>, Fatal> {
+    ) -> Result<Result<Option<KeyRow>, Refusal>, Fatal> {
         if let Err(refusal) = check_id(state, admitted)? {
             return Ok(Err(refusal));
         }
         match &admitted.command().body {
             CommandBody::CreateKey(CreateKey { key, .. }) => {
                 let row = ledger::key(&*state.index, key)?;
-                Ok(match row.and_then(|row| row.certified) {
+                Ok(match row.as_ref().and_then(KeyRow::origin) {
                     Some(_) => Err(super::ceremony::exists(key)),
                     None => Ok(None),
                 })
@@ -557,21 +578,21 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let Some(row) = row else {
                     return Ok(Err(unknown(&sign.key)));
                 };
-                let Some((_, certificate)) = row.certified.filter(|_| row.activated.is_some())
-                else {
+                if row.active().is_none() {
                     return Ok(Err(not_active(&sign.key, "its creation is not finished")));
-                };
-                Ok(check_standing(state, &sign.key)?.map(|()| Some(certificate)))
+                }
+                Ok(check_standing(state, &sign.key)?.map(|()| Some(row)))
             }
             CommandBody::SetKeyState(set) => {
                 let row = ledger::standing(&*state.index, &set.key)?;
                 let judged = row.standing.judge(set, &admitted.digest());
-                let key = ledger::key(&*state.index, &set.key)?.and_then(|row| row.certified);
-                Ok(match key {
-                    Some((_, certificate)) => judged.map(|_| Some(certificate)),
+                let row = ledger::key(&*state.index, &set.key)?;
+                Ok(match row.filter(|row| row.current().is_some()) {
+                    Some(row) => judged.map(|_| Some(row)),
                     None => Err(unknown(&set.key)),
                 })
             }
+            CommandBody::ReshareKey(reshare) => Self::judge_resharing(state, reshare),
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the command: upgrade it",
@@ -579,16 +600,17 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
     }
 
-    /// Judges what a command asks to have signed by the key of a certificate.
-    pub(super) fn judge_payloads(
-        &self,
-        admitted: &Admitted,
-        certificate: &[u8],
-    ) -> Result<(), Refusal> {
-        let (_, record) = quorate_proto::certificate::verify(certificate, None, &self.pinned)?;
+    /// Judges whether the key of a row is the one that a command is for, and what it asks to have
+    /// signed.
+    pub(super) fn judge_key(&self, admitted: &Admitted, row: &KeyRow) -> Result<(), Refusal> {
+        let Some(current) = row.current() else {
+            return Ok(());
+        };
+        let record = self.record_of(row, current)?;
         let sign = match &admitted.command().body {
             CommandBody::Sign(sign) => sign,
             CommandBody::SetKeyState(set) => return set.check_key(&record),
+            CommandBody::ReshareKey(reshare) => return reshare.check_key(&record),
             CommandBody::CreateKey(_) | _ => return Ok(()),
         };
         self.check_key_id(sign, &record)?;
@@ -596,28 +618,6 @@ impl<D: Disk + 'static> NodeCore<D> {
             .map(drop)
             .map_err(|error| Refusal::from(&error))
     }
-}
-
-fn check_bound(
-    state: &State,
-    bound: &mut BTreeMap<CommandId, Digest>,
-    permitted: &Permitted,
-) -> Result<Result<(), Refusal>, Fatal> {
-    let Permitted {
-        id, command, key, ..
-    } = permitted;
-    if let Err(refusal) = check_binding(state, *id, *command)? {
-        return Ok(Err(refusal));
-    }
-    if let Err(refusal) = check_standing(state, &key.record.name)? {
-        return Ok(Err(refusal));
-    }
-    let first = *bound.entry(*id).or_insert(*command);
-    Ok(if first == *command {
-        Ok(())
-    } else {
-        Err(reused(*id))
-    })
 }
 
 /// Whether a refusal is an admin's rejection that no record holds yet.

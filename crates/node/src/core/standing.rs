@@ -40,7 +40,7 @@ pub(super) fn check_standing(state: &State, name: &KeyName) -> Result<Result<(),
 
 fn is_proven(state: &State, name: &KeyName) -> Result<bool, Fatal> {
     let row = ledger::key(&*state.index, name)?;
-    Ok(row.is_some_and(|row| row.activated.is_some()))
+    Ok(row.is_some_and(|row| row.active().is_some()))
 }
 
 /// Each admin has a budget of its own, so that none uses up the others'.
@@ -154,10 +154,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(state, time, vec![entry])?;
-        Ok(Some(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |_| Err(refusal)),
-        })))
+        Ok(Some(Pending::answer(appended, move |_| Err(refusal))))
     }
 
     /// Checks that this node has certified the key that the command names (I4).
@@ -166,13 +163,13 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(set.check_key(&key.record));
         }
         let row = ledger::key(&*lock(&self.state).index, &set.key)?;
-        let Some((_, certificate)) = row.and_then(|row| row.certified) else {
+        let known = row.as_ref().and_then(|row| Some((row, row.current()?)));
+        let Some((row, current)) = known else {
             return Ok(Err(unknown(&set.key)));
         };
-        Ok(
-            quorate_proto::certificate::verify(&certificate, None, &self.pinned)
-                .and_then(|(_, record)| set.check_key(&record)),
-        )
+        Ok(self
+            .record_of(row, current)
+            .and_then(|record| set.check_key(&record)))
     }
 
     fn change_state(
@@ -202,9 +199,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(state, time, vec![entry])?;
         let receipt = obeyed(set, self.receipt(state, set, admitted.digest())?);
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |_| receipt.map(NodeReply::StateSet)),
+        Ok(Pending::answer(appended, move |_| {
+            receipt.map(NodeReply::StateSet)
         }))
     }
 

@@ -66,28 +66,35 @@ impl<D: Disk + 'static> NodeCore<D> {
             .into_iter()
             .enumerate()
             .take_while(|(at, (_, row, standing))| {
-                let certificate = row.certified.as_ref().map_or(0, |(_, bytes)| bytes.len());
-                let proof = row.activated.as_ref().map_or(0, |(_, bytes)| bytes.len());
+                let evidence = row.current().map_or(0, |epoch| {
+                    let proof = epoch.proof.as_ref().map_or(0, |(_, bytes)| bytes.len());
+                    epoch.certificate.len().saturating_add(proof)
+                });
+                let birth = row.current().and_then(|epoch| row.birth_of(epoch));
+                let birth = birth.map_or(0, <[u8]>::len);
                 let commands = standing
                     .marks()
                     .map(|mark| mark.command.stored_bytes())
                     .fold(0usize, usize::saturating_add);
-                bytes = [certificate, proof, commands]
+                bytes = [evidence, birth, commands]
                     .into_iter()
                     .fold(bytes, usize::saturating_add);
                 *at == 0 || bytes <= MAX_PAGE_BYTES
             })
             .map(|(_, named)| named)
-            .map(|(key, row, standing)| KeyListing {
-                birth: None,
-                next_epoch: row.next_epoch(),
-                keeps_old: false,
-                key,
-                state: standing.state(row.activated.is_some()),
-                epoch: row.epoch(),
-                certificate: row.certified.map(|(_, certificate)| certificate),
-                proof: row.activated.map(|(_, proof)| proof),
-                standing,
+            .map(|(key, row, standing)| {
+                let current = row.current();
+                KeyListing {
+                    key,
+                    state: standing.state(row.active().is_some()),
+                    epoch: row.epoch(),
+                    certificate: current.map(|epoch| epoch.certificate.clone()),
+                    proof: current.and_then(|epoch| Some(epoch.proof.clone()?.1)),
+                    birth: current.and_then(|epoch| Some(row.birth_of(epoch)?.to_vec())),
+                    next_epoch: row.next_epoch(),
+                    keeps_old: row.keeps_old(),
+                    standing,
+                }
             })
             .collect();
         Ok(Outcome::Ready(Ok(NodeReply::Keys(listings))))
@@ -119,8 +126,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let judged = match gate::admit(&self.pinned, command, now) {
             Ok(admitted) => {
                 let judged = Self::judge_command(&lock(&self.state), &admitted)?;
-                judged.and_then(|certificate| match certificate {
-                    Some(certificate) => self.judge_payloads(&admitted, &certificate),
+                judged.and_then(|row| match row {
+                    Some(row) => self.judge_key(&admitted, &row),
                     None => Ok(()),
                 })
             }
@@ -171,16 +178,14 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Outcome::Ready(stated.map(NodeReply::Address)));
         }
         let row = ledger::key(&*lock(&self.state).index, key)?;
-        let certificate = match row {
+        let record = match &row {
             None => Err(loaded::unknown(key)),
             Some(row) => row
-                .certified
-                .filter(|_| row.activated.is_some())
-                .ok_or_else(|| loaded::not_active(key, "its creation is not finished")),
+                .active()
+                .ok_or_else(|| loaded::not_active(key, "its creation is not finished"))
+                .and_then(|active| self.record_of(row, active)),
         };
-        let stated = certificate
-            .and_then(|(_, bytes)| quorate_proto::certificate::verify(&bytes, None, &self.pinned))
-            .and_then(|(_, record)| self.address_statement(&record, path, kind));
+        let stated = record.and_then(|record| self.address_statement(&record, path, kind));
         Ok(Outcome::Ready(stated.map(NodeReply::Address)))
     }
 

@@ -13,6 +13,7 @@ mod durability;
 mod ecdsa;
 mod gate;
 mod harness;
+mod resharing;
 mod signing;
 mod standing;
 

@@ -5,7 +5,7 @@
 //! needs the certificate of a sharing that this node has prepared. What it costs is bounded.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -25,7 +25,8 @@ use quorate_protocol::ecdsa::{
 use super::share_of;
 use crate::{
     core::{
-        Context, Fatal, NodeCore, Outcome, Pending, Subject, ledger,
+        Context, Fatal, NodeCore, Outcome, Pending, Subject,
+        ledger::KeyRow,
         loaded::LoadedKey,
         lock,
         rounds::{Asked, IDLE_MS, Run, Turn, encode_all, told, unknown_session},
@@ -95,14 +96,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Some(reply) = self.repeat_pairing_hello(context, attempt, request) {
             return Ok(Outcome::Ready(reply.map(NodeReply::Pairing)));
         }
-        let (parsed, record) =
-            match quorate_proto::certificate::verify(certificate, None, &self.pinned) {
-                Ok(verified) => verified,
-                Err(refusal) => return self.refused(context, Subject::default(), refusal),
-            };
-        let row = ledger::key(&*lock(&self.state).index, &record.name)?;
+        let (parsed, record, row) = match self.own_certificate(certificate)? {
+            Ok(own) => own,
+            Err(refusal) => return self.refused(context, Subject::default(), refusal),
+        };
         let checked = self.check_own(&parsed, &record, row.as_ref());
-        let active = row.is_some_and(|row| row.activated.is_some());
+        let active = row
+            .as_ref()
+            .and_then(KeyRow::active)
+            .is_some_and(|active| active.hash == record.certificate);
         let subject = Subject {
             command: Some(record.command),
             key: Some(record.name.clone()),
@@ -112,7 +114,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = checked {
             return self.refused(context, subject, refusal);
         }
-        let key = match self.load_share(record, parsed.statement.epoch, active)? {
+        let key = match self.load_share(record, active)? {
             Ok(key) => key,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
@@ -323,7 +325,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         self.vault
             .store_pairings(&record.name, record.epoch, &bytes, context.rng)?;
         // Before the record lifts a suspension, so that nobody finds the old ones.
-        lock(&self.ecdsa.loaded).of_keys.remove(&record.name);
+        let share = (record.name.clone(), record.epoch);
+        self.ecdsa.forget_pairings(&BTreeSet::from([share]));
         let time = state.clock.elapsed(context.reading);
         let entry = Entry::PairingsSetUp {
             key: record.name.clone(),
@@ -340,12 +343,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             aborted: None,
         };
         let run = Arc::clone(run);
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |_| {
-                lock(&run).answer(turn, None, Ok(reply.clone()));
-                Ok(NodeReply::Pairing(reply))
-            }),
+        Ok(Pending::answer(appended, move |_| {
+            lock(&run).answer(turn, None, Ok(reply.clone()));
+            Ok(NodeReply::Pairing(reply))
         }))
     }
 }

@@ -378,15 +378,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         let appended = self.record(&mut state, time, vec![entry])?;
         drop(state);
         let (run, facts) = (Arc::clone(run), Arc::clone(facts));
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |committed| {
-                let bug = || Refusal::new(Reason::Invariant, "a last message has no record");
-                let at = committed.positions().first().copied().ok_or_else(bug)?;
-                *lock(&facts.released) = Some(at);
-                lock(&run).answer(turn, Some(machine), Ok(reply.clone()));
-                Ok(NodeReply::Signing(reply))
-            }),
+        Ok(Pending::answer(appended, move |committed| {
+            let bug = || Refusal::new(Reason::Invariant, "a last message has no record");
+            let at = committed.positions().first().copied().ok_or_else(bug)?;
+            *lock(&facts.released) = Some(at);
+            lock(&run).answer(turn, Some(machine), Ok(reply.clone()));
+            Ok(NodeReply::Signing(reply))
         }))
     }
 
@@ -461,9 +458,6 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut state = lock(&self.state);
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, vec![entry])?;
-        Ok(Outcome::Pending(Pending {
-            appended,
-            release: Box::new(move |_| Err(refusal)),
-        }))
+        Ok(Pending::answer(appended, move |_| Err(refusal)))
     }
 }

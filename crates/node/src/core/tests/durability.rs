@@ -1,6 +1,7 @@
 //! Answers wait for their records, and records that find no room stop nobody.
 
 use quorate_model::{Refusal, certificate::PossessionProof};
+use rand_core::OsRng;
 
 use super::*;
 use crate::{
@@ -39,7 +40,7 @@ fn a_journal_without_room_refuses_and_the_node_goes_on() {
             .journal()
             .commit(pending.appended())
             .unwrap();
-        pending.release(&committed).unwrap();
+        pending.release(&committed, &mut OsRng).unwrap().unwrap();
     }
     assert!(matches!(judge(&mut cluster), Outcome::Pending(_)));
 }
@@ -110,7 +111,7 @@ fn an_activation_is_confirmed_only_once_its_record_is_durable() {
     assert_eq!(reason(second), Reason::Overloaded);
 
     let committed = cluster.cores[0].journal().commit(first.appended()).unwrap();
-    let receipt = first.release(&committed).unwrap();
+    let receipt = first.release(&committed, &mut OsRng).unwrap().unwrap();
     let Outcome::Ready(third) = cluster.judge(0, activate()) else {
         panic!("a second record");
     };
@@ -133,7 +134,10 @@ fn a_rejection_is_told_only_once_its_record_is_durable() {
             .commit(pending.appended())
             .unwrap();
         assert!(is_rejected(&entries(&cluster, 0)));
-        assert_eq!(told(pending.release(&committed)), Reason::CommandRejected);
+        assert_eq!(
+            told(pending.release(&committed, &mut OsRng).unwrap()),
+            Reason::CommandRejected
+        );
     }
 }
 
@@ -157,7 +161,7 @@ fn a_rejection_that_is_repeated_waits_for_the_first_record() {
         assert_eq!(told(early), Reason::Overloaded, "{name}");
 
         let committed = cluster.cores[0].journal().commit(first.appended()).unwrap();
-        let _told = first.release(&committed);
+        let _told = first.release(&committed, &mut OsRng).unwrap();
         let Outcome::Ready(late) = cluster.judge(0, request) else {
             panic!("{name}: a record without a token");
         };

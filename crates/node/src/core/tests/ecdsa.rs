@@ -18,6 +18,7 @@ use quorate_protocol::{
     frost::Tweak,
     verify,
 };
+use rand_core::OsRng;
 
 use super::*;
 use crate::{core::Outcome, journal::JournalLimits};
@@ -368,7 +369,7 @@ fn the_last_message_waits_for_its_record() {
     assert_eq!(entries(&cluster, 0).len(), before);
     let core = Arc::clone(&cluster.cores[0]);
     let committed = core.journal().commit(pending.appended()).unwrap();
-    let reply = signing(pending.release(&committed).unwrap());
+    let reply = signing(pending.release(&committed, &mut OsRng).unwrap().unwrap());
     assert_eq!(reply.round, round::COMBINE);
     let last = entries(&cluster, 0).pop();
     assert!(matches!(last, Some(Entry::ShareReleased(_))), "{last:?}");
@@ -474,7 +475,10 @@ fn a_ban_is_durable_before_it_is_answered_and_ends_what_is_under_way() {
     assert_eq!(reason(stopped), Reason::PairBanned);
     let core = Arc::clone(&cluster.cores[0]);
     let committed = core.journal().commit(pending.appended()).unwrap();
-    assert_eq!(reason(pending.release(&committed)), Reason::PairBanned);
+    assert_eq!(
+        reason(pending.release(&committed, &mut OsRng).unwrap()),
+        Reason::PairBanned
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What a command must be, and when, to be carried out at all.
+use rand_core::OsRng;
 
 use super::*;
 use crate::core::{Context, Outcome, Reading};
@@ -170,7 +171,7 @@ fn a_clock_that_jumps_stops_signing_until_peers_confirm_it() {
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
                 let committed = core.journal().commit(pending.appended()).unwrap();
-                pending.release(&committed)
+                pending.release(&committed, &mut OsRng).unwrap()
             }
         }
     };

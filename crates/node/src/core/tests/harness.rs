@@ -22,7 +22,7 @@ use quorate_protocol::{
     frost::{Hedge, PublicKeys, SigningSet, Tweak, aggregate},
 };
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use rand_core::{OsRng, SeedableRng as _};
 use uuid::Uuid;
 
 use crate::{
@@ -156,7 +156,7 @@ impl Cluster {
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
                 let committed = core.journal().commit(pending.appended()).unwrap();
-                pending.release(&committed)
+                pending.release(&committed, &mut OsRng).unwrap()
             }
         }
     }

@@ -9,6 +9,7 @@ use quorate_model::{
     standing::{SetKeyState, StateChange, StateReceipt},
 };
 use quorate_protocol::ecdsa::signing::round;
+use rand_core::OsRng;
 
 use super::{
     ecdsa::{DIGEST, inbox_of, said_in},
@@ -270,7 +271,7 @@ fn a_change_binds_at_once_and_is_acknowledged_once_it_is_durable() {
     );
     let journal = cluster.cores[0].journal();
     let committed = journal.commit(pending.appended()).unwrap();
-    pending.release(&committed).unwrap();
+    pending.release(&committed, &mut OsRng).unwrap().unwrap();
     assert!(cluster.bring(0, &command).is_ok());
 }
 

@@ -166,18 +166,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = check_standing(state, &record.name)? {
             return Ok(Err(refusal));
         }
-        let in_force = ledger::key(&*state.index, &record.name)?.is_some_and(|row| {
-            let certified = row.certified.as_ref().map(|(epoch, _)| *epoch);
-            row.activated.is_some() && certified == Some(record.epoch)
-        });
-        if !in_force {
-            return Ok(Err(Refusal::new(
-                Reason::EpochChanged,
-                format!(
-                    "key \"{}\" is no longer in epoch {}",
-                    record.name, record.epoch
-                ),
-            )));
+        if let Err(refusal) = self.check_in_force(state, &facts.key)? {
+            return Ok(Err(refusal));
         }
         let suspended = ledger::suspended(&*state.index, &record.name, record.epoch)?;
         let suspended = self
