@@ -33,6 +33,7 @@ mod commands;
 pub mod config;
 mod ecdsa;
 mod endorse;
+mod erasing;
 pub mod event;
 mod keys;
 mod mail;
@@ -55,6 +56,7 @@ pub use event::{
 use ceremony::Ceremonies;
 use commands::{Commands, Lookup, fresh_view, reused};
 use ecdsa::Ecdsa;
+use erasing::Erasing;
 use keys::KeyBook;
 use peers::{Call, Part, Peers, Purpose, Queued};
 use signing::Signing;
@@ -83,6 +85,7 @@ pub struct Core {
     ceremonies: Ceremonies,
     validations: BTreeMap<u64, Validation>,
     states: States,
+    erasing: Erasing,
     evidence: BTreeSet<Vec<u8>>,
     out: Vec<Action>,
     writes: Vec<StoreItem>,
@@ -138,6 +141,7 @@ impl Core {
             ceremonies: Ceremonies::default(),
             validations: BTreeMap::new(),
             states: States::default(),
+            erasing: Erasing::default(),
             evidence,
             out: Vec::new(),
             writes: Vec::new(),
@@ -224,6 +228,7 @@ impl Core {
             || !self.ceremonies.is_empty()
             || !self.validations.is_empty()
             || !self.states.is_idle()
+            || self.is_erasing(moment)
             || self
                 .calls
                 .values()
@@ -246,6 +251,7 @@ impl Core {
         self.tick_ceremonies(moment);
         self.tick_validations(moment);
         self.tick_states(moment);
+        self.tick_erasing(moment);
         if moment.ms() >= self.upkeep_ms {
             self.upkeep_ms = moment.ms().saturating_add(IDLE_TICK_MS);
             self.upkeep(moment);
@@ -299,6 +305,10 @@ impl Core {
                 let set = set.clone();
                 self.begin_state_change(moment, &command, set);
             }
+            CommandBody::ReshareKey(reshare) => {
+                let reshare = reshare.clone();
+                self.begin_resharing(moment, &command, reshare);
+            }
             CommandBody::Sign(_) | _ => self.begin_signing(moment, command),
         }
     }
@@ -315,7 +325,7 @@ impl Core {
         }
         let limits = &self.config.limits;
         let full = match &command.command.body {
-            CommandBody::CreateKey(_) => {
+            CommandBody::CreateKey(_) | CommandBody::ReshareKey(_) => {
                 self.ceremonies.len()
                     >= limits
                         .max_ceremonies
@@ -437,7 +447,9 @@ impl Core {
             }
             Purpose::Signing { session } => self.session_reply(moment, session, &node, result),
             Purpose::Renewal { id } => self.renewal_reply(moment, id, &node, result),
-            Purpose::Lookup { key, stage } => self.lookup_reply(moment, &key, stage, result),
+            Purpose::Lookup { key, stage } => {
+                self.lookup_reply(moment, (&key, &node), stage, result)
+            }
             Purpose::Validate { validation } => {
                 self.validate_reply(moment, validation, &node, result);
             }
@@ -447,6 +459,8 @@ impl Core {
             Purpose::State { op } => self.state_reply(op, &node, result),
             Purpose::Confirm => self.ask_status_soon(&node),
             Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
+            Purpose::MoveUp { key } => self.moved_up(moment, &key, &node, result),
+            Purpose::Erase { keys } => self.erase_reply(moment, &node, &keys, result),
             Purpose::Courtesy => {}
         }
     }

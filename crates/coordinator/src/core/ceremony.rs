@@ -1,20 +1,24 @@
-//! Births of keys: the coordinator's side of key generation (P18 to P20).
+//! Births of keys, and new shares of keys: the coordinator's side of key generation and resharing
+//! (P18 to P20, P27 to P31).
 //!
 //! ```text
-//!  wait for all nodes ─► begin ─► rounds ─► certificate ─► (pair) ─► prove ─► activate ─► done
+//!  wait for all nodes ─► begin ─► rounds ─► certificate ─► (pair) ─► prove ─► activate ─► (erase)
 //!        ▲                  │        │           ▲           │          │
 //!        └── another attempt, fresh id, ◄────────┘     certificate that nodes hold already
-//!            higher epoch where one is taken
+//!            higher epoch where one is taken,
+//!            other dealers where one is silent or guilty
 //! ```
 //!
 //! In each stage every node is asked one thing, and the stage ends when all have answered. A lost
 //! call is repeated: nodes answer a repeat exactly as before. The coordinator only carries; it can
 //! read no share and forge no statement, and a certificate that nodes did not all sign is none.
 
+mod aim;
 mod asking;
 mod pairing;
 mod progress;
 mod proving;
+mod resharing;
 mod resume;
 mod rounds;
 
@@ -37,6 +41,9 @@ use super::{
     keys::{self, Certified},
 };
 
+use aim::Aim;
+use resharing::Ending;
+
 /// Attempts at one key before its creation fails.
 const MAX_TRIES: u32 = 12;
 
@@ -46,19 +53,19 @@ const AGAIN_MS: u64 = 50;
 /// The delay before a lost call is repeated, in milliseconds.
 const REPEAT_MS: u64 = 100;
 
-/// All creations that are under way or wait for their turn.
+/// All ceremonies that are under way or wait for their turn.
 #[derive(Default)]
 pub(super) struct Ceremonies {
-    ops: BTreeMap<KeyName, Creation>,
+    ops: BTreeMap<KeyName, Change>,
     queue: VecDeque<KeyName>,
 }
 
-/// One creation.
-struct Creation {
+/// One creation or resharing.
+struct Change {
     /// None while nobody waits for it: a creation that an earlier run left unfinished.
     id: Option<CommandId>,
     signed: Arc<SignedCommand>,
-    create: CreateKey,
+    aim: Aim,
     digest: Digest,
     expires: UnixMillis,
     started_ms: u64,
@@ -103,6 +110,8 @@ enum Stage {
     Activating {
         key: Arc<Certified>,
     },
+    /// Until old shares are erased.
+    Ending(Box<Ending>),
 }
 
 /// What one node is asked in a stage.
@@ -131,16 +140,17 @@ impl Ceremonies {
 
     /// The command with its endorsements.
     pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
-        self.ops.values().find(|op| op.id == Some(id)).map(|op| {
-            (
-                Arc::clone(&op.signed),
-                CommandBody::CreateKey(op.create.clone()),
-            )
-        })
+        let op = self.ops.values().find(|op| op.id == Some(id))?;
+        Some((Arc::clone(&op.signed), op.aim.body()))
+    }
+
+    /// Whether a key is being made or reshared.
+    pub(super) fn is_under_way(&self, key: &KeyName) -> bool {
+        self.ops.contains_key(key)
     }
 }
 
-impl Creation {
+impl Change {
     fn unanswered(&self) -> Vec<NodeId> {
         self.asks
             .iter()
@@ -183,39 +193,40 @@ impl Core {
             }
             let refusal = Refusal::new(
                 Reason::SessionLimit,
-                format!("another command is creating key \"{name}\""),
+                format!("another command is changing key \"{name}\""),
             )
             .with("key", &name);
             return self.end(id, CommandState::Failed, None, Some(refusal));
         }
         let signed = Arc::clone(&admitted.signed);
         let expires = admitted.command.expires;
-        self.add_creation(moment, Some(id), signed, create, expires, resume);
+        let aim = Aim::Create(create);
+        self.add_change(moment, Some(id), signed, aim, expires, resume);
     }
 
-    fn add_creation(
+    fn add_change(
         &mut self,
         moment: &mut Moment<'_>,
         id: Option<CommandId>,
         signed: Arc<SignedCommand>,
-        create: CreateKey,
+        aim: Aim,
         expires: UnixMillis,
         resume: Option<Arc<Certified>>,
     ) {
-        let name = create.key.clone();
+        let name = aim.key().clone();
         let stage = match resume {
             Some(key) => Stage::Tickets { key },
             None => Stage::Waiting { not_before_ms: 0 },
         };
-        let creation = Creation {
+        let creation = Change {
             id,
             digest: signed.digest(),
             signed,
-            create,
+            epoch: aim.first_epoch(),
+            aim,
             expires,
             started_ms: moment.ms(),
             running: false,
-            epoch: Epoch(1),
             tries: 0,
             number: self.fresh_id(),
             stage,
@@ -278,6 +289,9 @@ impl Core {
         if !op.running {
             return;
         }
+        if self.replaces_silent_dealers(moment, name) {
+            return;
+        }
         if let Some(refusal) = self.overdue(moment, name) {
             return self.fail_creation(moment, name, CommandState::Failed, refusal);
         }
@@ -286,12 +300,8 @@ impl Core {
         };
         match &op.stage {
             Stage::Waiting { not_before_ms } => {
-                let all = op
-                    .create
-                    .nodes
-                    .iter()
-                    .all(|node| self.peers.is_connected(node));
-                if all && *not_before_ms <= now_ms {
+                let due = *not_before_ms <= now_ms;
+                if due && self.missing_of(name).is_empty() {
                     self.begin_rounds(moment, name);
                 } else {
                     self.tell_progress(name);
@@ -319,12 +329,16 @@ impl Core {
             | Stage::Pairing { .. }
             | Stage::Proving(_)
             | Stage::Activating { .. } => self.repeat_asks(moment, name),
+            Stage::Ending(_) => self.end_resharing_if_over(moment, name),
         }
     }
 
     /// Why a creation cannot wait any longer.
     fn overdue(&self, moment: &Moment<'_>, name: &KeyName) -> Option<Refusal> {
         let op = self.ceremonies.ops.get(name)?;
+        if let Stage::Ending(_) = &op.stage {
+            return None;
+        }
         let limits = &self.config.limits;
         let waited_ms = moment.ms().saturating_sub(op.stage_ms);
         let patience_ms = if let Stage::Pairing { .. } = &op.stage {
@@ -333,22 +347,16 @@ impl Core {
             limits.quorum_wait_ms
         };
         if waited_ms >= patience_ms {
-            let silent = op.unanswered();
-            let missing: Vec<&str> = op
-                .create
-                .nodes
-                .iter()
-                .filter(|node| !self.peers.is_connected(node) || silent.contains(node))
-                .map(NodeId::as_str)
-                .collect();
+            let mut missing = self.missing_of(name);
+            missing.extend(op.unanswered());
             if !missing.is_empty() {
-                let missing = missing.join(", ");
+                let names: Vec<&str> = missing.iter().map(NodeId::as_str).collect();
+                let missing = names.join(", ");
+                let what = op.aim.needs();
                 return Some(
                     Refusal::new(
                         Reason::QuorumUnavailable,
-                        format!(
-                            "every node of a new key must take part: no answer comes from {missing}"
-                        ),
+                        format!("{what}: no answer comes from {missing}"),
                     )
                     .with("missing", missing),
                 );
@@ -358,7 +366,7 @@ impl Core {
         (age_ms >= limits.ceremony_deadline_ms).then(|| {
             Refusal::new(
                 Reason::TimedOut,
-                format!("the key was not created within {age_ms} ms"),
+                format!("the command was not carried out within {age_ms} ms"),
             )
         })
     }
@@ -384,8 +392,9 @@ impl Core {
                 self.pairing_round_done(moment, name, &key, attempt, replies);
             }
             Stage::Proving(proving) => self.proved(moment, name, &proving, replies),
-            Stage::Activating { key } => self.activated(moment, name, &key, &replies),
+            Stage::Activating { key } => self.activated(moment, name, &key, replies),
             stage @ (Stage::Waiting { .. }
+            | Stage::Ending(_)
             | Stage::Looking
             | Stage::Unpaired { .. }
             | Stage::Tickets { .. }) => {
@@ -418,6 +427,7 @@ impl Core {
         }
         if let Stage::Proving(proving) = &op.stage
             && refusal.reason.is_retryable()
+            && refusal.reason != Reason::EpochChanged
         {
             let key = Arc::clone(&proving.key);
             let scheme = key.record.scheme.proven_by();
@@ -426,14 +436,22 @@ impl Core {
         }
         if let Stage::Activating { .. } = &op.stage
             && refusal.reason.is_retryable()
+            && refusal.reason != Reason::EpochChanged
         {
             let at_ms = moment.ms().saturating_add(REPEAT_MS);
             return self.set_ask(name, node, AskState::Repeat { at_ms });
         }
         let reason = refusal.reason;
-        if reason == Reason::KeyExists {
+        let again = matches!(op.aim, Aim::Reshare(_)) && reason == Reason::EpochChanged;
+        if again || reason == Reason::KeyExists {
             return self.look(moment, name, node);
         }
+        if reason == Reason::ShareUnavailable && self.avoid_dealer(name, node) {
+            return self.again(moment, name, refusal);
+        }
+        let Some(op) = self.ceremonies.ops.get_mut(name) else {
+            return;
+        };
         if reason == Reason::EpochTaken {
             let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
             let after = op.epoch.0.saturating_add(1);
@@ -516,6 +534,9 @@ impl Core {
             return;
         }
         self.writes.push(StoreItem::Key(key.stored()));
+        if key.birth.is_some() {
+            self.epoch_changed(&key.record.name);
+        }
         if key.proof.is_some() {
             for participant in &key.record.participants {
                 self.tickets

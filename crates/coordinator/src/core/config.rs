@@ -25,6 +25,9 @@ pub struct Limits {
     pub sign_deadline_ms: u64,
     /// How long a key creation may take in all, in milliseconds.
     pub ceremony_deadline_ms: u64,
+    /// How long the end of a resharing waits until old shares are erased, in milliseconds. Those of
+    /// nodes that are away are erased later.
+    pub erase_wait_ms: u64,
     /// The least delay after which a signer counts as stalled, in milliseconds.
     pub stall_min_ms: u64,
     /// The greatest such delay, in milliseconds.
@@ -65,6 +68,7 @@ impl Default for Limits {
             quorum_wait_ms: 8_000,
             sign_deadline_ms: 30_000,
             ceremony_deadline_ms: 60_000,
+            erase_wait_ms: 2_000,
             stall_min_ms: 100,
             stall_max_ms: 3_000,
             stall_factor: 4,

@@ -69,6 +69,8 @@ pub struct StoredKey {
     pub certificate: Vec<u8>,
     /// The encoded proof of possession, once there is one.
     pub proof: Option<Vec<u8>>,
+    /// The encoded certificate of the key's birth, of a later epoch.
+    pub birth: Option<Vec<u8>>,
 }
 
 /// What happens to the core.

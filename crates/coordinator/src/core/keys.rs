@@ -6,8 +6,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord, certificate::KeyEvidence, operation::KeyView,
-    roster::PinnedRoster, standing::Standing,
+    Digest, Epoch, KeyName, KeyRecord,
+    certificate::{CommitCertificate, KeyEvidence},
+    operation::KeyView,
+    roster::PinnedRoster,
+    standing::Standing,
 };
 use quorate_protocol::frost::PublicKeys;
 
@@ -17,29 +20,63 @@ use super::{event::StoredKey, math};
 pub(super) struct Certified {
     pub(super) record: KeyRecord,
     pub(super) public: PublicKeys,
+    /// The session that made the epoch.
+    session: Digest,
     pub(super) certificate: Vec<u8>,
     /// The proof of possession, verified.
     pub(super) proof: Option<Vec<u8>>,
+    /// The certificate of the key's birth, of a later epoch.
+    pub(super) birth: Option<Vec<u8>>,
 }
 
 impl Certified {
-    /// Verifies a certificate, and the proof if there is one.
-    pub(super) fn verify(
-        pinned: &PinnedRoster,
-        certificate: &[u8],
-        proof: Option<&[u8]>,
-    ) -> Option<Self> {
-        let (_, record) = quorate_proto::certificate::verify(certificate, None, pinned).ok()?;
+    /// Verifies certificates, and the proof if there is one. A later epoch without its proof is good
+    /// for nothing but the end of the run that makes it.
+    pub(super) fn verify(pinned: &PinnedRoster, evidence: &KeyEvidence) -> Option<Self> {
+        let KeyEvidence {
+            certificate,
+            proof,
+            birth,
+        } = evidence;
+        let (parsed, record) =
+            quorate_proto::certificate::verify(certificate, birth.as_deref(), pinned).ok()?;
         let public = PublicKeys::of_record(&record).ok()?;
+        let proof = proof.as_deref();
         if proof.is_some_and(|proof| !math::proof_holds(pinned, &record, &public, proof)) {
             return None;
         }
         Some(Self {
             record,
             public,
-            certificate: certificate.to_vec(),
+            session: parsed.statement.session,
+            certificate: certificate.clone(),
             proof: proof.map(<[u8]>::to_vec),
+            birth: birth.clone(),
         })
+    }
+
+    pub(super) fn evidence(&self) -> KeyEvidence {
+        KeyEvidence {
+            certificate: self.certificate.clone(),
+            proof: self.proof.clone(),
+            birth: self.birth.clone(),
+        }
+    }
+
+    /// The certificate of the key's birth.
+    pub(super) fn origin(&self) -> &[u8] {
+        self.birth.as_ref().unwrap_or(&self.certificate)
+    }
+
+    /// Where the epoch stands among those of its key (P30).
+    fn order(&self) -> (Epoch, Digest) {
+        (self.record.epoch, self.session)
+    }
+
+    /// The digest of the command that made this epoch.
+    pub(super) fn made_by(&self) -> Option<Digest> {
+        let parsed = CommitCertificate::from_bytes(&self.certificate).ok()?;
+        Some(parsed.command.digest())
     }
 
     pub(super) fn stored(&self) -> StoredKey {
@@ -47,6 +84,7 @@ impl Certified {
             name: self.record.name.clone(),
             certificate: self.certificate.clone(),
             proof: self.proof.clone(),
+            birth: self.birth.clone(),
         }
     }
 
@@ -54,11 +92,7 @@ impl Certified {
         KeyView {
             record: self.record.clone(),
             state: standing.state(self.proof.is_some()),
-            evidence: KeyEvidence {
-                certificate: self.certificate.clone(),
-                proof: self.proof.clone(),
-                birth: None,
-            },
+            evidence: self.evidence(),
             standing,
         }
     }
@@ -96,8 +130,12 @@ impl KeyBook {
             Entry::Verified(key) => return Some(Arc::clone(key)),
             Entry::Unverified(stored) => stored,
         };
-        let verified = Certified::verify(pinned, &stored.certificate, stored.proof.as_deref())
-            .filter(|key| key.record.name == *name);
+        let evidence = KeyEvidence {
+            certificate: stored.certificate.clone(),
+            proof: stored.proof.clone(),
+            birth: stored.birth.clone(),
+        };
+        let verified = Certified::verify(pinned, &evidence).filter(|key| key.record.name == *name);
         let Some(key) = verified else {
             self.0.remove(name);
             return None;
@@ -140,18 +178,30 @@ impl KeyBook {
         unproven.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether what is known of a name stays, beside a certificate that has a proof or not. Under
-    /// one name one key is served, the first that is known with its proof; a second certificate for
-    /// a known name is ignored, and only a proof can be news.
-    fn stays(&mut self, pinned: &PinnedRoster, name: &KeyName, has_proof: bool) -> bool {
-        self.get(pinned, name)
-            .is_some_and(|known| known.proof.is_some() || !has_proof)
+    /// Whether what is known of a name stays, beside an epoch that is proven or not. Under one name
+    /// one key is served, the first that is known with its proof; of that key the highest epoch that
+    /// is proven.
+    fn stays(
+        &mut self,
+        pinned: &PinnedRoster,
+        name: &KeyName,
+        (epoch, session): (Epoch, Digest),
+        has_proof: bool,
+    ) -> bool {
+        self.get(pinned, name).is_some_and(|known| {
+            !has_proof || (known.proof.is_some() && known.order() >= (epoch, session))
+        })
     }
 
     /// Takes a verified key, unless what is known of its name stays.
     pub(super) fn put(&mut self, pinned: &PinnedRoster, key: Arc<Certified>) -> bool {
         let name = &key.record.name;
-        if self.stays(pinned, name, key.proof.is_some()) {
+        let has_proof = key.proof.is_some();
+        let other = self
+            .get(pinned, name)
+            .is_some_and(|known| known.proof.is_some() && known.record.id() != key.record.id());
+        let relies = has_proof || key.birth.is_none();
+        if other || !relies || self.stays(pinned, name, key.order(), has_proof) {
             return false;
         }
         self.0.insert(name.clone(), Entry::Verified(key));
@@ -163,31 +213,38 @@ impl KeyBook {
         &mut self,
         pinned: &PinnedRoster,
         name: &KeyName,
-        certificate: &[u8],
-        proof: Option<&[u8]>,
+        evidence: &KeyEvidence,
     ) -> Learned {
-        // Both before anything is verified, which costs much more.
-        if self.is_as_stored(name, certificate, proof) || self.stays(pinned, name, proof.is_some())
-        {
+        // All before anything is verified, which costs much more.
+        if self.is_as_stored(name, evidence) {
             return Learned::Known;
         }
-        match Certified::verify(pinned, certificate, proof) {
+        let Ok(parsed) = CommitCertificate::from_bytes(&evidence.certificate) else {
+            return Learned::False;
+        };
+        let order = (parsed.statement.epoch, parsed.statement.session);
+        if self.stays(pinned, name, order, evidence.proof.is_some()) {
+            return Learned::Known;
+        }
+        match Certified::verify(pinned, evidence) {
             Some(key) if key.record.name == *name => {
-                self.put(pinned, Arc::new(key));
-                Learned::News
+                if self.put(pinned, Arc::new(key)) {
+                    Learned::News
+                } else {
+                    Learned::Known
+                }
             }
             _ => Learned::False,
         }
     }
 
-    fn is_as_stored(&self, name: &KeyName, certificate: &[u8], proof: Option<&[u8]>) -> bool {
+    fn is_as_stored(&self, name: &KeyName, evidence: &KeyEvidence) -> bool {
+        let KeyEvidence {
+            certificate, proof, ..
+        } = evidence;
         match self.0.get(name) {
-            Some(Entry::Unverified(key)) => {
-                key.certificate == certificate && key.proof.as_deref() == proof
-            }
-            Some(Entry::Verified(key)) => {
-                key.certificate == certificate && key.proof.as_deref() == proof
-            }
+            Some(Entry::Unverified(key)) => key.certificate == *certificate && key.proof == *proof,
+            Some(Entry::Verified(key)) => key.certificate == *certificate && key.proof == *proof,
             None => false,
         }
     }

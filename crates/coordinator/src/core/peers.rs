@@ -77,6 +77,14 @@ pub(super) enum Purpose {
         challenge: Nonce32,
     },
     Confirm,
+    /// A node hears of the epoch that is in use.
+    MoveUp {
+        key: KeyName,
+    },
+    /// A node erases its shares of old epochs.
+    Erase {
+        keys: Vec<KeyName>,
+    },
     /// Told for their good; nothing depends on the answer.
     Courtesy,
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, NodeId, PartyIndex, Reason, Refusal,
+    Digest, KeyName, NodeId, PartyIndex, Reason, Refusal,
     command::{CommandBody, Sign, SignedCommand},
     identity::Signature,
     ids::{CommandId, UnixMillis},
@@ -254,6 +254,7 @@ impl Core {
 
     /// Begins another attempt where one is needed. False: not possible at the moment.
     fn advance(&mut self, moment: &mut Moment<'_>, id: CommandId) -> bool {
+        self.follow_epoch(id);
         let Some(op) = self.signing.ops.get(&id) else {
             return true;
         };
@@ -276,6 +277,44 @@ impl Core {
                 self.begin_sessions(moment, id, &material)
             }
             _ => self.begin_attempt(moment, id),
+        }
+    }
+
+    /// Where another epoch of the key is in use by now, everything begins anew: shares of different
+    /// epochs never meet (P31).
+    fn follow_epoch(&mut self, id: CommandId) {
+        let Some(material) = self.signing.op(id).and_then(|op| op.material.clone()) else {
+            return;
+        };
+        let record = &material.key.record;
+        let current = self.keys.get(&self.pinned, &record.name);
+        if current.is_none_or(|key| key.record.certificate == record.certificate) {
+            return;
+        }
+        self.close_sessions_of(id);
+        if let Some(op) = self.signing.ops.get_mut(&id) {
+            op.material = None;
+            op.in_rounds = Progress::default();
+            op.attempts.clear();
+            op.setbacks.clear();
+        }
+    }
+
+    /// The commands that wait for a key go on at once with its new epoch.
+    pub(super) fn epoch_changed(&mut self, name: &KeyName) {
+        let ids: Vec<CommandId> = self
+            .signing
+            .ops
+            .iter()
+            .filter(|(_, op)| op.sign().is_some_and(|sign| sign.key == *name))
+            .filter(|(_, op)| !op.setbacks.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            if let Some(op) = self.signing.ops.get_mut(&id) {
+                op.setbacks.clear();
+            }
+            self.signing.wait(id);
         }
     }
 

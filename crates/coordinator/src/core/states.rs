@@ -133,7 +133,11 @@ impl Core {
         missing: Refusal,
         now: UnixMillis,
     ) {
-        if !matches!(command.command.body, CommandBody::SetKeyState(_)) {
+        let waits = matches!(
+            command.command.body,
+            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_)
+        );
+        if !waits {
             return self.end(id, CommandState::Denied, None, Some(missing));
         }
         if command.command.expires <= now {

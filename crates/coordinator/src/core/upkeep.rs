@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use quorate_model::{
     KeyName, NodeId, Scheme,
     bytes::Nonce32,
-    certificate::CommitCertificate,
+    certificate::{CommitCertificate, KeyEvidence},
     node_api::{ClockState, KeyListing, NodeReply, NodeRequest, NodeStatus, TimeAttestation},
 };
 
@@ -318,12 +318,18 @@ impl Core {
         };
         let proof = listing.proof.as_deref();
         let key = listing.key.clone();
-        match self.keys.learn(&self.pinned, &key, certificate, proof) {
+        let evidence = KeyEvidence {
+            certificate: certificate.clone(),
+            proof: listing.proof.clone(),
+            birth: listing.birth.clone(),
+        };
+        match self.keys.learn(&self.pinned, &key, &evidence) {
             Learned::Known => {}
             Learned::News => {
                 if let Some(known) = self.keys.get(&self.pinned, &key) {
                     self.writes.push(StoreItem::Key(known.stored()));
                 }
+                self.epoch_changed(&key);
                 self.out
                     .push(Action::Notice(Notice::KeyLearned { key: key.clone() }));
             }
@@ -338,6 +344,7 @@ impl Core {
         self.learn_standing(moment, node, listing);
         self.warm(node, certificate, proof.is_some());
         self.finish_creation(moment, node, &key, proof.is_some());
+        self.look_after(moment, node, listing);
     }
 
     /// Keeps a few tickets of a node ready for the schemes of its active keys.

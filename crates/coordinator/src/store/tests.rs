@@ -48,6 +48,7 @@ fn key(text: &str, certificate: &[u8]) -> StoredKey {
         name: name(text),
         certificate: certificate.to_vec(),
         proof: None,
+        birth: None,
     }
 }
 

@@ -26,6 +26,7 @@ impl Stage {
             Self::Pairing { .. } | Self::Unpaired { .. } => ("pair", 7),
             Self::Tickets { .. } | Self::Proving(_) => ("prove", 8),
             Self::Activating { .. } => ("activate", 9),
+            Self::Ending(_) => ("erase old shares", 9),
         }
     }
 }
@@ -39,14 +40,16 @@ impl Core {
             return;
         };
         let (step, place) = op.stage.step();
-        let awaited = if let Stage::Waiting { .. } = &op.stage {
-            let nodes = op.create.nodes.iter();
-            nodes
-                .filter(|node| !self.peers.is_connected(node))
-                .cloned()
-                .collect()
-        } else {
-            op.unanswered()
+        let awaited = match &op.stage {
+            Stage::Waiting { .. } => self.missing_of(name).into_iter().collect(),
+            Stage::Ending(ending) => ending.awaited().cloned().collect(),
+            Stage::Looking
+            | Stage::Rounds { .. }
+            | Stage::Pairing { .. }
+            | Stage::Unpaired { .. }
+            | Stage::Tickets { .. }
+            | Stage::Proving(_)
+            | Stage::Activating { .. } => op.unanswered(),
         };
         let progress = Progress {
             step: step.to_owned(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
     KeyName, NodeId, PartyIndex, Reason, Refusal,
-    certificate::PossessionProof,
+    certificate::{KeyEvidence, PossessionProof},
     node_api::{ActivationReceipt, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandState},
     share::{SetEntry, SetOfSigners, ShareReceipt},
@@ -161,7 +161,11 @@ impl Core {
             signature,
         };
         let certified = proof.to_bytes().ok().and_then(|proof| {
-            Certified::verify(&self.pinned, &proving.key.certificate, Some(&proof))
+            let evidence = KeyEvidence {
+                proof: Some(proof),
+                ..proving.key.evidence()
+            };
+            Certified::verify(&self.pinned, &evidence)
         });
         match certified {
             Some(key) => self.activate(moment, name, &Arc::new(key)),
@@ -231,7 +235,7 @@ impl Core {
         }
         let refusal = Refusal::new(
             Reason::PeerMisbehaved,
-            format!("node {node} does not prove its share: the key cannot become active"),
+            format!("node {node} does not prove its share: the new shares cannot be used"),
         )
         .with("node", node);
         self.fail_creation(moment, name, CommandState::Failed, refusal);
@@ -274,19 +278,21 @@ impl Core {
         moment: &mut Moment<'_>,
         name: &KeyName,
         key: &Arc<Certified>,
-        replies: &BTreeMap<NodeId, NodeReply>,
+        replies: BTreeMap<NodeId, NodeReply>,
     ) {
-        let false_receipt = replies.iter().find(|(node, reply)| {
-            let NodeReply::Activated(receipt) = reply else {
-                return true;
-            };
-            !self.acknowledges(receipt, key, node)
-        });
-        if let Some((node, _)) = false_receipt {
-            let node = node.clone();
-            return self.spoilt(moment, name, &node, None);
+        let mut receipts = BTreeMap::new();
+        for (node, reply) in replies {
+            match reply {
+                NodeReply::Activated(receipt) if self.acknowledges(&receipt, key, &node) => {
+                    receipts.insert(node, receipt);
+                }
+                _ => return self.spoilt(moment, name, &node, None),
+            }
         }
         self.remember_key(key);
+        if key.birth.is_some() {
+            return self.begin_ending(moment, name, key, receipts);
+        }
         let Some(op) = self.ceremonies.ops.remove(name) else {
             return;
         };
@@ -300,7 +306,12 @@ impl Core {
         self.take_turns(moment);
     }
 
-    fn acknowledges(&self, receipt: &ActivationReceipt, key: &Certified, node: &NodeId) -> bool {
+    pub(in crate::core) fn acknowledges(
+        &self,
+        receipt: &ActivationReceipt,
+        key: &Certified,
+        node: &NodeId,
+    ) -> bool {
         receipt.node == *node
             && receipt.key == key.record.name
             && receipt.epoch == key.record.epoch

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use quorate_model::{
     KeyName, NodeId,
-    certificate::CommitCertificate,
+    certificate::{CommitCertificate, KeyEvidence},
     command::CommandBody,
     node_api::{NodeReply, NodeRequest},
     operation::CommandState,
 };
 
-use super::{Stage, taken};
+use super::{Aim, Stage, taken};
 use crate::core::{
     CallFailure, Core, Moment, Purpose,
     keys::{self, Certified},
@@ -42,7 +42,7 @@ impl Core {
     pub(in crate::core) fn lookup_reply(
         &mut self,
         moment: &mut Moment<'_>,
-        name: &KeyName,
+        (name, node): (&KeyName, &NodeId),
         number: u64,
         result: Result<NodeReply, CallFailure>,
     ) {
@@ -54,14 +54,21 @@ impl Core {
         else {
             return;
         };
+        if let Aim::Reshare(_) = &op.aim {
+            return self.looked_for_epoch(moment, name, node, result);
+        }
         let digest = op.digest;
         let found = match result {
             Ok(NodeReply::Keys(listings)) => listings
                 .into_iter()
                 .find(|listing| listing.key == *name)
                 .and_then(|listing| {
-                    let certificate = listing.certificate?;
-                    Certified::verify(&self.pinned, &certificate, listing.proof.as_deref())
+                    let evidence = KeyEvidence {
+                        certificate: listing.certificate?,
+                        proof: listing.proof,
+                        birth: listing.birth,
+                    };
+                    Certified::verify(&self.pinned, &evidence)
                 })
                 // What a node lists under a name can be the certificate of any other key.
                 .filter(|key| key.record.name == *name),
@@ -111,16 +118,9 @@ impl Core {
         let Some(key) = self.keys.get(&self.pinned, name) else {
             return;
         };
-        if let Some(proof) = &key.proof {
+        if key.proof.is_some() {
             if !listed_proof {
-                let request = NodeRequest::ActivateKey {
-                    key: name.clone(),
-                    epoch: key.record.epoch,
-                    certificate: key.certificate.clone(),
-                    proof: proof.clone(),
-                };
-                let timeout = self.config.limits.call_timeout_ms;
-                self.call(moment, node, request, timeout, Purpose::Courtesy);
+                self.move_up(moment, node, &key);
             }
             return;
         }
@@ -139,7 +139,8 @@ impl Core {
             && all
         {
             let signed = Arc::new(certificate.command);
-            self.add_creation(moment, None, signed, create, command.expires, Some(key));
+            let aim = Aim::Create(create);
+            self.add_change(moment, None, signed, aim, command.expires, Some(key));
         }
     }
 }

@@ -10,9 +10,11 @@ use crate::core::{
     mail::{self, Said},
     math,
 };
+use quorate_protocol::ceremony::round::SHARE;
+
 use quorate_model::{
     KeyName, NodeId, Reason, Refusal,
-    certificate::{CommitCertificate, NodeSignature, participants_of},
+    certificate::{CommitCertificate, KeyEvidence, NodeSignature},
     node_api::{Aborted, AttemptId, CeremonyReply, NodeReply, NodeRequest, Prepared},
     operation::CommandState,
 };
@@ -20,6 +22,7 @@ use quorate_model::{
 impl Core {
     pub(super) fn begin_rounds(&mut self, moment: &mut Moment<'_>, name: &KeyName) {
         let attempt: AttemptId = moment.bytes();
+        self.choose_dealers(moment, name);
         let Some(op) = self.ceremonies.ops.get(name) else {
             return;
         };
@@ -27,17 +30,17 @@ impl Core {
             attempt,
             command: op.signed.as_ref().clone(),
             epoch: op.epoch,
-            source: None,
+            source: op.aim.source(),
         };
-        // The proof at the end takes a ticket of every node.
-        for node in &op.create.nodes {
-            self.tickets.pool(node, op.create.scheme.proven_by());
+        // The proof at the end takes a ticket of every holder.
+        for node in op.aim.holders() {
+            self.tickets.pool(node, op.aim.scheme().proven_by());
         }
         let requests = op
-            .create
-            .nodes
-            .iter()
-            .map(|node| (node.clone(), request.clone()))
+            .aim
+            .participants()
+            .into_iter()
+            .map(|participant| (participant.node, request.clone()))
             .collect();
         self.ask_all(
             moment,
@@ -78,10 +81,15 @@ impl Core {
         let Some(op) = self.ceremonies.ops.get(name) else {
             return;
         };
-        let sorted = mail::sort(&participants_of(&op.create.nodes), &said);
-        let Some((round, mail)) = self.sorted(moment, sorted) else {
+        let sorted = mail::sort(&op.aim.participants(), &said);
+        let holders = op.aim.holders().to_vec();
+        let Some((round, mut mail)) = self.sorted(moment, sorted) else {
             return self.again(moment, name, disagreement());
         };
+        // Who only deals is done with its last word.
+        if round == SHARE {
+            mail.retain(|node, _| holders.contains(node));
+        }
         let requests = mail
             .into_iter()
             .map(|(node, envelopes)| {
@@ -135,6 +143,9 @@ impl Core {
                 self.misbehaved(moment, &culprit, "spoilt a ceremony", true);
                 self.keep_evidence(moment, &culprit, &evidence);
                 let refusal = refusal.with("culprit", &culprit);
+                if self.goes_on_without(name, &culprit) {
+                    return self.again(moment, name, refusal);
+                }
                 self.fail_creation(moment, name, CommandState::Failed, refusal);
             }
             None if current => self.run_again(moment, name, refusal),
@@ -153,8 +164,8 @@ impl Core {
             return;
         };
         let signatures: Option<Vec<NodeSignature>> = op
-            .create
-            .nodes
+            .aim
+            .holders()
             .iter()
             .map(|node| {
                 let signature = prepared.get(node)?.signature;
@@ -181,11 +192,19 @@ impl Core {
                     verifying_shares: one.verifying_shares,
                     signatures,
                 };
-                Certified::verify(&self.pinned, &certificate.to_bytes().ok()?, None)
+                let evidence = KeyEvidence {
+                    certificate: certificate.to_bytes().ok()?,
+                    proof: None,
+                    birth: op.aim.birth(),
+                };
+                Certified::verify(&self.pinned, &evidence)
             });
         if let Some(key) = certified {
             let key = Arc::new(key);
-            self.remember_key(&key);
+            // A later epoch is nothing to remember before it is proven.
+            if key.birth.is_none() {
+                self.remember_key(&key);
+            }
             if key.record.scheme.is_frost() {
                 self.begin_proving(moment, name, &key);
             } else {

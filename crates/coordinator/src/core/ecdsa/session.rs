@@ -273,10 +273,26 @@ impl Core {
         let Some(op) = self.signing.op_mut(session.op) else {
             return;
         };
+        let changed = reason == Reason::EpochChanged;
         if failed || reason.is_retryable() {
             op.set_back(node, moment.ms(), Some(refusal));
+            if changed {
+                self.seek_epoch(moment, session.op, node);
+            }
         } else {
             op.refusals.insert(node.clone(), refusal);
+        }
+    }
+
+    /// Nothing that is under way for a command counts any more.
+    pub(in crate::core) fn close_sessions_of(&mut self, id: CommandId) {
+        let sessions = self.ecdsa.sessions.iter();
+        let numbers: Vec<u64> = sessions
+            .filter(|(_, session)| session.op == id)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            self.close_session(number);
         }
     }
 

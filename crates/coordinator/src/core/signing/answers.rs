@@ -108,8 +108,12 @@ impl Core {
         {
             peer.next_status_ms = 0;
         }
+        let changed = refusal.reason == Reason::EpochChanged;
         if refusal.reason.is_retryable() {
             op.set_back(node, moment.ms(), Some(refusal));
+            if changed {
+                self.seek_epoch(moment, part.op, node);
+            }
         } else {
             op.refusals.insert(node.clone(), refusal);
         }

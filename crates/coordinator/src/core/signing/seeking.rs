@@ -38,6 +38,36 @@ impl Core {
         false
     }
 
+    /// Asks a node for the epoch that it has in use, which is not the one that is known here: it may
+    /// have been made through another coordinator.
+    pub(in crate::core) fn seek_epoch(
+        &mut self,
+        moment: &Moment<'_>,
+        id: CommandId,
+        node: &NodeId,
+    ) {
+        let Some(op) = self.signing.ops.get(&id) else {
+            return;
+        };
+        let Some(name) = op.sign().map(|sign| sign.key.clone()) else {
+            return;
+        };
+        // A run of this coordinator tells of its end itself, and one answer serves all.
+        let asked = self
+            .calls
+            .values()
+            .any(|call| call.node == *node && matches!(call.purpose, Purpose::Seek { .. }));
+        if asked || self.ceremonies.is_under_way(&name) {
+            return;
+        }
+        let request = NodeRequest::ListKeys {
+            after: keys::before(&name),
+            limit: 1,
+        };
+        let timeout = self.config.limits.call_timeout_ms;
+        self.call(moment, node, request, timeout, Purpose::Seek { op: id });
+    }
+
     pub(in crate::core) fn seek_reply(
         &mut self,
         moment: &mut Moment<'_>,

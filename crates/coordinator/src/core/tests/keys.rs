@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_model::{KeyState, Scheme, operation::CommandState};
+use quorate_model::{KeyState, Scheme, certificate::KeyEvidence, operation::CommandState};
 
 use super::{
     super::{Notice, StoreItem, keys::Certified},
@@ -175,16 +175,16 @@ fn the_first_proven_key_of_a_name_is_the_one_that_is_served() {
     );
     assert_ne!(first.record.id(), second.record.id());
     let pinned = world.core.pinned.clone();
-    let (certificate, proof) = (
-        &second.evidence.certificate,
-        second.evidence.proof.as_deref(),
-    );
+    let unproven = |evidence: &KeyEvidence| KeyEvidence {
+        proof: None,
+        ..evidence.clone()
+    };
 
-    for proof in [None, proof] {
-        let key = Certified::verify(&pinned, certificate, proof).unwrap();
+    for evidence in [unproven(&second.evidence), second.evidence.clone()] {
+        let key = Certified::verify(&pinned, &evidence).unwrap();
         assert!(!world.core.keys.put(&pinned, Arc::new(key)));
     }
-    let unproven = Certified::verify(&pinned, &first.evidence.certificate, None).unwrap();
+    let unproven = Certified::verify(&pinned, &unproven(&first.evidence)).unwrap();
     assert!(!world.core.keys.put(&pinned, Arc::new(unproven)));
 
     assert_eq!(world.core.key(&name), Some(first));
