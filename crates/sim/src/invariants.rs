@@ -20,7 +20,7 @@ use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Participant, Refusal,
     audit::{Entry, PairBanned, SharePurpose},
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
-    operation::{CommandOutcome, CommandView, KeyView},
+    operation::{CommandOutcome, CommandView, KeyView, ReshareOutcome},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareStatement},
     standing::Standing,
@@ -53,11 +53,20 @@ pub(crate) struct Invariants {
     last_messages: BTreeMap<(NodeId, Digest), u64>,
     /// What each node signed in each session.
     sessions: BTreeMap<(NodeId, Digest), Digest>,
+    /// The first epoch that was seen of each key that lives.
     keys: BTreeMap<KeyId, KeyRecord>,
+    /// Every epoch that somebody relies on, by its certificate.
+    epochs: BTreeMap<KeyId, BTreeMap<Digest, KeyRecord>>,
+    /// The certificate of each key's birth.
+    births: BTreeMap<KeyId, Vec<u8>>,
+    /// The epoch whose shares answered each signing set.
+    epoch_of: BTreeMap<Digest, Epoch>,
+    /// The epoch of each key that each node has in use by its chain.
+    in_use: BTreeMap<(NodeId, KeyName), Epoch>,
     /// The key that each node relies on under a name.
     relied: BTreeMap<(NodeId, KeyName), KeyId>,
     /// What certificates say, whether the shares were proven or not.
-    certified: BTreeMap<(KeyId, Epoch), KeyRecord>,
+    certified: BTreeMap<(KeyId, Epoch), Vec<KeyRecord>>,
     /// The commands of clients, with the key that each names.
     commands: BTreeMap<Digest, KeyId>,
     outcomes: BTreeMap<(Digest, Option<CoordinatorId>), CommandOutcome>,
@@ -105,8 +114,10 @@ impl Invariants {
             NodeRequest::SignShares { requests } => {
                 for request in requests {
                     let named = self.commands.get(&request.command.digest());
-                    let key = named.and_then(|id| self.certified.get(&(*id, request.epoch)));
-                    let holders = key.map(|key| key.participants.clone()).unwrap_or_default();
+                    let keys = named.and_then(|id| self.certified.get(&(*id, request.epoch)));
+                    let holders = keys.into_iter().flatten();
+                    let holders: Vec<Participant> =
+                        holders.flat_map(|key| key.participants.clone()).collect();
                     for set in &request.items {
                         let made = (set.clone(), holders.clone());
                         self.sets.insert(set.digest(), made);
@@ -114,9 +125,7 @@ impl Invariants {
                 }
             }
             NodeRequest::ProveKey { certificate, set } => {
-                if let Ok((_, record)) =
-                    quorate_proto::certificate::verify(certificate, None, pinned)
-                {
+                if let Some(record) = self.record_of(pinned, certificate) {
                     let made = (set.clone(), record.participants.clone());
                     self.sets.insert(set.digest(), made);
                     self.certifies(record);
@@ -133,15 +142,31 @@ impl Invariants {
         }
     }
 
+    /// What a certificate says: of a birth, or of a later epoch of a key whose birth was seen.
+    fn record_of(&mut self, pinned: &PinnedRoster, certificate: &[u8]) -> Option<KeyRecord> {
+        let verify = quorate_proto::certificate::verify;
+        if let Ok((_, record)) = verify(certificate, None, pinned) {
+            self.births.insert(record.id(), certificate.to_vec());
+            return Some(record);
+        }
+        let mut births = self.births.values();
+        births.find_map(|birth| Some(verify(certificate, Some(birth), pinned).ok()?.1))
+    }
+
     /// A certificate; attempts that were given up may leave some without a proof.
     fn certifies(&mut self, record: KeyRecord) {
         let at = (record.id(), record.epoch);
-        let first = self.certified.get(&at);
-        if first.is_some_and(|first| first.group_key != record.group_key) {
+        let known = self.certified.entry(at).or_default();
+        let other = known
+            .iter()
+            .any(|known| known.group_key != record.group_key);
+        if !known.contains(&record) {
+            known.push(record);
+        }
+        if other {
             let detail = format!("epoch {} of key {} has two group keys", at.1, at.0);
             self.breaks("I4", detail);
         }
-        self.certified.entry(at).or_insert(record);
     }
 
     /// Watches what a node says. `durable` looks a record up in what its disk would keep.
@@ -209,8 +234,12 @@ impl Invariants {
         let Some(id) = self.commands.get(&statement.command) else {
             return self.breaks("I2", format!("{node} signed what nobody asked for"));
         };
-        let named = self.certified.get(&(*id, statement.epoch));
-        if named.is_none_or(|key| key.index_of(node).is_none()) {
+        let mut named = self
+            .certified
+            .get(&(*id, statement.epoch))
+            .into_iter()
+            .flatten();
+        if !named.any(|key| key.index_of(node).is_some()) {
             let detail =
                 format!("{node} signed with another key than {id}, which it was asked for");
             self.breaks("I4", detail);
@@ -236,6 +265,17 @@ impl Invariants {
             .or_default()
             .insert(*sequence, *record);
         for item in items {
+            let epoch = *self
+                .epoch_of
+                .entry(item.signing_set)
+                .or_insert(statement.epoch);
+            if epoch != statement.epoch {
+                let detail = format!(
+                    "{node} mixes shares of epochs {epoch} and {}",
+                    statement.epoch
+                );
+                self.breaks("I5", detail);
+            }
             let Some((set, holders)) = self.sets.get(&item.signing_set) else {
                 self.breaks(
                     "I2",
@@ -286,8 +326,19 @@ impl Invariants {
                     .or_default()
                     .take(changed.mark.clone());
             }
+            Entry::KeyActivated { key, epoch, .. } => {
+                let at = (node.clone(), key.clone());
+                let before = self.in_use.insert(at, *epoch);
+                if before.is_some_and(|before| before > *epoch) {
+                    self.breaks("P30", format!("{node} goes back to epoch {epoch}"));
+                }
+            }
             Entry::ShareReleased(released) if released.purpose == SharePurpose::Sign => {
                 let at = (node.clone(), released.key.clone());
+                if self.in_use.get(&at) != Some(&released.epoch) {
+                    let detail = format!("{node} signs with epoch {}", released.epoch);
+                    self.breaks("P30", detail);
+                }
                 let refusal = self
                     .standings
                     .get(&at)
@@ -332,7 +383,8 @@ impl Invariants {
 
     /// A key that a client is shown, with its proof.
     pub(crate) fn shown(&mut self, pinned: &PinnedRoster, key: &KeyView) {
-        match quorate_proto::certificate::verify(&key.evidence.certificate, None, pinned) {
+        let birth = key.evidence.birth.as_deref();
+        match quorate_proto::certificate::verify(&key.evidence.certificate, birth, pinned) {
             Ok((_, record)) => self.lives(record),
             Err(error) => self.breaks("P20", format!("a client is shown a false key: {error}")),
         }
@@ -343,12 +395,17 @@ impl Invariants {
         if first.is_some_and(|first| first.group_key != record.group_key) {
             self.breaks("I4", format!("key {} has two group keys", record.id()));
         }
+        let epochs = self.epochs.entry(record.id()).or_default();
+        epochs.insert(record.certificate, record.clone());
         self.keys.entry(record.id()).or_insert(record);
     }
 
-    /// The keys that are alive.
-    pub(crate) fn live_keys(&self) -> Vec<KeyRecord> {
-        self.keys.values().cloned().collect()
+    /// The keys that are alive, each with the epochs that somebody relies on.
+    pub(crate) fn live_keys(&self) -> Vec<Vec<KeyRecord>> {
+        let epochs = self.epochs.values();
+        epochs
+            .map(|epochs| epochs.values().cloned().collect())
+            .collect()
     }
 
     /// Watches an honest node that took a round of a ceremony and answered.
@@ -394,7 +451,7 @@ impl Invariants {
             let key = match &evidence {
                 Evidence::BadSignatureShare(bad) => {
                     let statement = &bad.receipt.statement;
-                    self.certified.values().find(|key| {
+                    self.certified.values().flatten().find(|key| {
                         key.name == statement.key
                             && key.epoch == statement.epoch
                             && key.index_of(&statement.node).is_some()
@@ -454,12 +511,13 @@ impl Invariants {
             CommandOutcome::Signed(_) => Some(by.clone()),
             _ => None,
         };
+        let made = same(outcome);
         let first = self
             .outcomes
             .entry((digest, by))
-            .or_insert_with(|| outcome.clone())
+            .or_insert_with(|| made.clone())
             .clone();
-        if first != *outcome {
+        if first != made {
             self.breaks("I9", format!("command {} has two outcomes", operation.id));
         }
         let CommandOutcome::Signed(signed) = outcome else {
@@ -485,5 +543,19 @@ impl Invariants {
             );
             self.breaks("I4", detail);
         }
+    }
+}
+
+/// What must be the same in all answers to a command. Two coordinators may each bring the runs of
+/// one resharing to their end, and which nodes have erased what is a matter of time.
+fn same(outcome: &CommandOutcome) -> CommandOutcome {
+    match outcome {
+        CommandOutcome::KeyReshared(done) => CommandOutcome::KeyReshared(ReshareOutcome {
+            key: done.key.clone(),
+            epoch: Epoch(0),
+            erased: Vec::new(),
+            missing: Vec::new(),
+        }),
+        _ => outcome.clone(),
     }
 }

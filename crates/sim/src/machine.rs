@@ -419,7 +419,8 @@ impl Machine {
             let Some(certificate) = key.proof.and(key.certificate) else {
                 continue;
             };
-            match quorate_proto::certificate::verify(&certificate, None, &people.pinned) {
+            let birth = key.birth.as_deref();
+            match quorate_proto::certificate::verify(&certificate, birth, &people.pinned) {
                 Ok((_, record)) => invariants.relies(&self.id, record),
                 Err(error) => {
                     let node = &self.id;

@@ -5,8 +5,9 @@ use quorate_model::{
     CommandId, DerivationPath, Digest, KeyId, KeyName, KeyPurpose, NodeId, Payload, PrincipalId,
     Purposes, Scheme, UnixMillis,
     audit::message_hash,
-    command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
-    operation::CommandView,
+    command::{Command, CommandBody, CreateKey, ReshareKey, Sign, SignedCommand},
+    key::KeyRecord,
+    operation::{CommandState, CommandView},
     refusal::Refusal,
     roster::{PinnedRoster, Role},
     standing::{SetKeyState, StateChange},
@@ -27,6 +28,8 @@ pub(crate) struct Operation {
     pub(crate) desk: Option<usize>,
     /// Whether it changes the state of the key.
     pub(crate) changes_state: bool,
+    /// Whether it deals the key's shares again.
+    pub(crate) reshares: bool,
     /// What it asks to have signed; none for a creation and a change of state.
     pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
@@ -125,6 +128,35 @@ impl Speaker<'_> {
         }
     }
 
+    /// Asks for new shares of a key.
+    pub(crate) fn reshare(
+        &self,
+        id: CommandId,
+        created: UnixMillis,
+        source: &KeyRecord,
+        threshold: u16,
+        nodes: Vec<NodeId>,
+    ) -> Operation {
+        let (key, key_id) = (source.name.clone(), source.id());
+        let body = CommandBody::ReshareKey(ReshareKey {
+            key: key.clone(),
+            key_id,
+            source_epoch: source.epoch,
+            threshold,
+            nodes,
+            accept_fragile: true,
+        });
+        Operation {
+            reshares: true,
+            ..Operation::new(
+                self.command(id, created, body),
+                id,
+                (key, key_id),
+                Vec::new(),
+            )
+        }
+    }
+
     /// Asks for a signature over a message by a child of the key; over its digest where the scheme
     /// signs nothing else.
     pub(crate) fn sign(
@@ -165,6 +197,7 @@ impl Operation {
             key_id,
             desk: None,
             changes_state: false,
+            reshares: false,
             payloads,
             answers: Vec::new(),
             done: false,
@@ -173,7 +206,17 @@ impl Operation {
 
     /// Whether it creates a key.
     pub(crate) fn is_creation(&self) -> bool {
-        self.payloads.is_empty() && !self.changes_state
+        self.payloads.is_empty() && !self.changes_state && !self.reshares
+    }
+
+    /// Whether it dealt shares again, and was not overtaken by another one.
+    pub(crate) fn is_reshared(&self) -> bool {
+        let succeeded = |answer: &Result<CommandView, Refusal>| {
+            answer
+                .as_ref()
+                .is_ok_and(|view| view.state == CommandState::Succeeded)
+        };
+        self.reshares && self.answers.iter().any(succeeded)
     }
 
     /// Whether it asks for a signature.

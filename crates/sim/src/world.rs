@@ -7,7 +7,7 @@ pub(crate) mod plan;
 use std::collections::BTreeMap;
 
 use quorate_coordinator::core::Now;
-use quorate_model::UnixMillis;
+use quorate_model::{KeyRecord, UnixMillis};
 use quorate_node::disk::Survival;
 use rand_chacha::ChaCha8Rng;
 
@@ -51,6 +51,8 @@ pub struct World {
     cheat: Option<Cheat>,
     two_faced: Option<TwoFaced>,
     operations: Vec<Operation>,
+    /// The operation that waits until faults are over.
+    last: usize,
     pub(crate) invariants: Invariants,
     pub(crate) recording: Option<Recording>,
     trace: Vec<String>,
@@ -71,6 +73,8 @@ pub struct Report {
     pub suspensions: usize,
     /// How many changes of states stand in the chains of nodes.
     pub states: usize,
+    /// How many resharings succeeded.
+    pub reshares: usize,
     /// How many happenings there were.
     pub steps: u64,
     /// The hash of everything that happened, to compare replays.
@@ -137,6 +141,7 @@ impl World {
             keys: done(Operation::is_creation),
             signatures: done(Operation::signs),
             states: self.invariants.states,
+            reshares: done(Operation::is_reshared),
             proven: self.invariants.proven(),
             bans: self.invariants.bans,
             suspensions: self.invariants.suspensions,
@@ -166,7 +171,7 @@ impl World {
             }
         }
         self.check_shares();
-        let operation = self.operations.len() - 1;
+        let operation = self.last;
         self.after(1_000_000, Happening::Submit { operation });
     }
 
@@ -203,16 +208,20 @@ impl World {
 
     /// Every key that is alive has t shares on honest disks that a loss of power leaves (I1).
     fn check_shares(&mut self) {
-        for record in self.invariants.live_keys() {
-            let holders = (0..self.machines.len())
-                .filter(|at| self.invariants.is_honest(&self.people.node_id(*at)))
-                .filter(|at| self.machines[*at].holds(&record))
-                .count();
-            if holders < usize::from(record.threshold) {
-                let detail = format!(
-                    "key {} has {holders} durable shares of the {} that it needs",
-                    record.name, record.threshold
-                );
+        for epochs in self.invariants.live_keys() {
+            let held = |record: &KeyRecord| {
+                (0..self.machines.len())
+                    .filter(|at| self.invariants.is_honest(&self.people.node_id(*at)))
+                    .filter(|at| self.machines[*at].holds(record))
+                    .count()
+            };
+            let enough = |record: &KeyRecord| held(record) >= usize::from(record.threshold);
+            if !epochs.iter().any(enough) {
+                let shares: Vec<String> = epochs
+                    .iter()
+                    .map(|r| format!("{} of {} in epoch {}", held(r), r.threshold, r.epoch))
+                    .collect();
+                let detail = format!("too few shares are durable: {}", shares.join(", "));
                 self.invariants.breaks("I1", detail);
             }
         }

@@ -50,6 +50,10 @@ const MAX_TRIES: u32 = 12;
 /// The delay before another attempt, times the number of attempts so far, in milliseconds.
 const AGAIN_MS: u64 = 50;
 
+/// The least delay after another coordinator was found to change the key, in milliseconds; up to
+/// eight times as long by chance.
+const GIVE_WAY_MS: u64 = 1_250;
+
 /// The delay before a lost call is repeated, in milliseconds.
 const REPEAT_MS: u64 = 100;
 
@@ -477,6 +481,7 @@ impl Core {
     /// Another attempt, after a while.
     fn again(&mut self, moment: &mut Moment<'_>, name: &KeyName, why: Refusal) {
         let number = self.fresh_id();
+        let [chance] = moment.bytes::<1>();
         let Some(op) = self.ceremonies.ops.get_mut(name) else {
             return;
         };
@@ -486,7 +491,11 @@ impl Core {
         if op.tries >= MAX_TRIES {
             return self.fail_creation(moment, name, CommandState::Failed, why);
         }
-        let wait = AGAIN_MS.saturating_mul(u64::from(op.tries));
+        let mut wait = AGAIN_MS.saturating_mul(u64::from(op.tries));
+        // Another coordinator is at it. Whoever comes back first finds the nodes free.
+        if why.reason == Reason::SessionLimit {
+            wait = GIVE_WAY_MS.saturating_mul(u64::from(chance).saturating_add(32).div_euclid(32));
+        }
         op.stage = Stage::Waiting {
             not_before_ms: moment.now.ms().saturating_add(wait),
         };

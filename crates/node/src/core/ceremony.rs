@@ -46,6 +46,10 @@ use machine::{Machine, Step};
 /// The most ceremonies at a time (P17).
 const MAX_SESSIONS: usize = 64;
 
+/// A ceremony in which nothing has come after the hello for so long gives way to one of another
+/// coordinator, in milliseconds.
+const GIVE_WAY_MS: u64 = 1_000;
+
 /// The most sharings of one key that a node keeps.
 const MAX_ATTEMPTS: usize = 64;
 
@@ -60,6 +64,8 @@ pub(super) struct Session {
     /// The digest of everything that was asked.
     request: Digest,
     touched_ms: u64,
+    /// Whether anything came after the hello.
+    advanced: bool,
     work: Arc<Mutex<Work>>,
     judgment: Judgment,
 }
@@ -271,10 +277,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut sessions = lock(&self.sessions);
         sessions.retain(|_, session| now_ms.saturating_sub(session.touched_ms) <= IDLE_MS);
         // One ceremony per key. A coordinator that starts again has given the old one up; another
-        // coordinator waits until it ends or is idle.
+        // coordinator waits until it ends or is idle. Two that have each begun at some of the nodes
+        // both give way, and one of them comes back first.
+        let in_the_way = |session: &Session| {
+            let since_ms = now_ms.saturating_sub(session.touched_ms);
+            session.key() == aim.key() && (session.advanced || since_ms < GIVE_WAY_MS)
+        };
         if sessions
             .iter()
-            .any(|((other, _), s)| s.key() == aim.key() && *other != *context.caller)
+            .any(|((other, _), session)| *other != *context.caller && in_the_way(session))
         {
             return Err(Refusal::new(
                 Reason::SessionLimit,
@@ -315,6 +326,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 command: admitted.digest(),
                 request,
                 touched_ms: now_ms,
+                advanced: false,
                 work: Arc::new(Mutex::new(Run::new(machine, reply.clone()))),
                 judgment: self.judgment(admitted, rule),
             },
@@ -337,6 +349,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Outcome::Ready(Err(unknown_session())));
         };
         session.touched_ms = now_ms;
+        session.advanced = true;
         let work = Arc::clone(&session.work);
         let facts = Facts {
             aim: Arc::clone(&session.aim),

@@ -72,6 +72,7 @@ fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
         mutation: None,
         cheat: None,
         twice: false,
+        reshares: 0,
     };
     let rng = ChaCha8Rng::seed_from_u64(11);
     let mut world = World::build(11, rng, Faults::NONE, &shape);
@@ -84,7 +85,7 @@ fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
 /// What a thief of the recording and of these disks holds, and what it would like to know.
 fn heist(world: &World, stolen: usize) -> (BTreeSet<Vec<u8>>, Points, KeyRecord) {
     let recording = world.recording.as_ref().unwrap();
-    let record = world.invariants.live_keys().remove(0);
+    let record = world.invariants.live_keys().remove(0).remove(0);
     let mut loot = recording.passed.clone();
     for machine in world.machines.iter().take(stolen) {
         loot.extend(machine.opened());

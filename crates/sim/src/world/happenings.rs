@@ -2,9 +2,10 @@
 
 use quorate_coordinator::core::{Action, BatchId, CallFailure, CallId, Event, StoreItem, admit};
 use quorate_model::{
-    Reason, Refusal,
+    KeyName, Reason, Refusal,
     node_api::{NodeReply, NodeRequest},
     operation::{CommandState, CommandView},
+    roster::Role,
 };
 use rand_core::RngCore as _;
 
@@ -12,6 +13,7 @@ use super::{AWAY_US, World};
 use crate::{
     faults::{below, happens, pick},
     machine::Answer,
+    workload::Speaker,
 };
 
 /// How long the client waits before it submits the same command again, in microseconds.
@@ -63,6 +65,8 @@ pub(super) enum Happening {
     StartDesk { desk: usize },
     /// A client submits an operation, again if need be.
     Submit { operation: usize },
+    /// An admin has a key reshared, from the epoch that it is shown.
+    Reshare { key: KeyName },
 }
 
 impl Happening {
@@ -142,6 +146,7 @@ impl World {
             Happening::CrashDesk { desk } => self.crash_desk(desk),
             Happening::StartDesk { desk } => self.start_desk(desk),
             Happening::Submit { operation } => self.submit(operation),
+            Happening::Reshare { key } => self.reshare(key),
         }
     }
 
@@ -215,6 +220,46 @@ impl World {
             }
             Err(refusal) => self.answered(desk, operation, Err(refusal)),
         }
+    }
+
+    /// An admin looks at a key and asks for new shares of it, for a committee that chance draws.
+    fn reshare(&mut self, name: KeyName) {
+        let shown = self.desks.iter_mut().find_map(|desk| desk.shows(&name));
+        let Some(shown) = shown.filter(|key| key.evidence.proof.is_some()) else {
+            self.after(RESUBMIT_US, Happening::Reshare { key: name });
+            return;
+        };
+        let mut nodes: Vec<_> = (0..self.machines.len())
+            .map(|at| self.people.node_id(at))
+            .collect();
+        // A cheat may hold a key up for ever where n < 2t-1.
+        let cheats = self.cheat.is_some();
+        let least = if cheats { 3 } else { 2 };
+        let keep = least + pick(&mut self.rng, nodes.len() - least + 1);
+        while nodes.len() > keep {
+            let at = pick(&mut self.rng, nodes.len());
+            nodes.remove(at);
+        }
+        let turn = pick(&mut self.rng, nodes.len());
+        nodes.rotate_left(turn);
+        let most = if cheats {
+            nodes.len().div_ceil(2)
+        } else {
+            nodes.len()
+        };
+        let threshold = 2 + u16::try_from(pick(&mut self.rng, most - 1)).unwrap_or(0);
+        let id = self.id();
+        let created = self.now().wall;
+        let operation = Speaker {
+            pinned: &self.people.pinned,
+            principal: self.people.admin_id(),
+            role: Role::Admin,
+            key: &self.people.admin,
+        }
+        .reshare(id, created, &shown.record, threshold, nodes);
+        let at = self.operations.len();
+        self.operations.push(operation);
+        self.submit(at);
     }
 
     /// Tells a coordinator something and carries out what it wants.
@@ -393,12 +438,21 @@ impl World {
 
     /// A client hears something final, or tries again with the same command.
     fn answered(&mut self, desk: usize, operation: usize, result: Result<CommandView, Refusal>) {
+        let reshares = self.operations[operation].reshares;
         let outdated = |view: &CommandView| {
             let reason = view.error.as_ref().map(|refusal| refusal.reason);
-            reason == Some(Reason::StateOutdated)
+            match reason {
+                Some(Reason::StateOutdated | Reason::EpochChanged) => {
+                    view.state == CommandState::Denied
+                }
+                // The admins would choose holders that work with each other.
+                Some(Reason::PairBanned) => reshares,
+                _ => false,
+            }
         };
         let again = match &result {
-            // A suspension that comes after its resumption is over.
+            // A suspension that comes after its resumption is over, and so is a resharing that
+            // another one overtook.
             Ok(view) => view.state != CommandState::Succeeded && !outdated(view),
             Err(refusal) => refusal.reason != Reason::RequestIdReused,
         };

@@ -36,6 +36,8 @@ pub(crate) struct Shape {
     pub(crate) twice: bool,
     /// The key is suspended and resumed in between.
     pub(crate) states: bool,
+    /// How often the key's shares are dealt again.
+    pub(crate) reshares: u64,
 }
 
 impl Shape {
@@ -65,6 +67,7 @@ impl Shape {
             cheat: (cheats && room && nodes > 2 && !twice).then_some((trick, times)),
             twice,
             states: signatures.is_multiple_of(2) && !twice,
+            reshares: if twice { 0 } else { below(rng, 4) },
         }
     }
 }
@@ -95,6 +98,7 @@ impl World {
             cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
             twice,
             states: mutation.needs_states(),
+            reshares: 0,
             ..Shape::draw(&mut rng)
         };
         Self::build(seed, rng, faults, &shape)
@@ -110,6 +114,7 @@ impl World {
             cheat: Some((trick, times)),
             twice: false,
             states: false,
+            reshares: 0,
             ..Shape::draw(&mut rng)
         };
         if trick.is_of_ecdsa() {
@@ -153,6 +158,7 @@ impl World {
             cheat,
             two_faced: shape.twice.then(|| TwoFaced::new(shape.nodes)),
             operations: Vec::new(),
+            last: 0,
             invariants: Invariants::new(guilty.into_iter().collect::<BTreeSet<_>>()),
             recording: None,
             trace: Vec::new(),
@@ -213,6 +219,12 @@ impl World {
             if number < shape.signatures {
                 self.at(when, Happening::Submit { operation });
             }
+        }
+        self.last = self.operations.len() - 1;
+        for _ in 0..shape.reshares {
+            let when = 400_000 + below(&mut self.rng, 7_000_000);
+            let key = name.clone();
+            self.at(when, Happening::Reshare { key });
         }
         for _ in 0..self.faults.node_crashes {
             let node = pick(&mut self.rng, self.machines.len());
@@ -285,7 +297,7 @@ impl World {
         }
     }
 
-    fn id(&mut self) -> CommandId {
+    pub(super) fn id(&mut self) -> CommandId {
         let mut bytes = [0; 16];
         self.rng.fill_bytes(&mut bytes);
         CommandId(uuid::Builder::from_random_bytes(bytes).into_uuid())
