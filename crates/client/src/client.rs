@@ -1,15 +1,19 @@
 //! The client: typed verbs over the public API. Every answer that matters is verified before the
 //! caller sees it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use quorate_model::{
-    CommandId, DerivationPath, NodeId, Payload, Reason, Refusal,
+    CommandId, DerivationPath, Epoch, KeyRecord, NodeId, Payload, Reason, Refusal,
     address::{AddressKind, AddressQuery},
     command::{CommandBody, CreateKey, Sign},
     ids::KeyId,
     node_api::AuditPage,
-    operation::{CommandState, CommandView, NodeView},
+    operation::{CommandOutcome, CommandState, CommandView, NodeView},
     roster::PinnedRoster,
 };
 
@@ -36,6 +40,7 @@ struct Inner {
     receipts: ReceiptChecker,
     default_threshold: Option<u16>,
     transport: Transport,
+    renewed: Renewed,
 }
 
 impl Client {
@@ -65,6 +70,7 @@ impl Client {
             receipts,
             default_threshold,
             transport,
+            renewed: Renewed::default(),
         })))
     }
 
@@ -205,17 +211,22 @@ impl Client {
     ) -> Result<Signed, ClientError> {
         let prepared = self.prepare_sign(key, payloads, options)?;
         let view = self.carry_out(&prepared).await?;
-        self.signed(key, &prepared, &view)
+        self.signed(key, &prepared, &view).await
     }
 
-    /// Verifies what a command that signs came to.
-    pub fn signed(
+    /// Verifies what a command that signs came to. Where it was signed in a later epoch than the
+    /// caller's, the key is fetched and verified again.
+    pub async fn signed(
         &self,
         key: &CertifiedKey,
         prepared: &Prepared,
         view: &CommandView,
     ) -> Result<Signed, ClientError> {
-        Signed::verify(key, prepared, view, &self.0.receipts)
+        let mut key = key.clone();
+        if let Some(CommandOutcome::Signed(outcome)) = &view.outcome {
+            key = self.at_least(&key, outcome.epoch).await?;
+        }
+        Signed::verify(&key, prepared, view, &self.0.receipts)
     }
 
     /// A key whose certificate holds, in whatever state it is.
@@ -255,15 +266,75 @@ impl Client {
         path: &DerivationPath,
         kind: AddressKind,
     ) -> Result<AttestedAddress, ClientError> {
-        key.check_receives()?;
-        let claim = address::derive(key, path, kind)?;
-        let query = AddressQuery {
-            key: claim.key.clone(),
-            path: path.clone(),
-            kind,
+        let mut key = key.clone();
+        let mut fetches = 0..MOST_FETCHES;
+        loop {
+            key.check_receives()?;
+            let claim = address::derive(&key, path, kind)?;
+            let query = AddressQuery {
+                key: claim.key.clone(),
+                path: path.clone(),
+                kind,
+            };
+            let statements = self.0.transport.statements(&query).await?;
+            // Holders state it in the epoch that is in use, and change over one after another.
+            let mut epochs = statements.iter().map(|one| one.claim.epoch);
+            if epochs.any(|epoch| epoch != claim.epoch) && fetches.next().is_some() {
+                key = self.renew(key.record()).await?;
+                continue;
+            }
+            return AttestedAddress::verify(claim, key.record(), &self.0.roster, statements);
+        }
+    }
+
+    /// A key as it is by now, where an earlier epoch of it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`VerificationError::OtherKeyId`] or [`VerificationError::KeyChanged`] when another key is
+    /// shown.
+    pub(crate) async fn look_up_again(&self, known: &KeyRecord) -> Result<ListedKey, ClientError> {
+        let reference = KeyReference {
+            name: known.name.clone(),
+            id: Some(known.id()),
         };
-        let statements = self.0.transport.statements(&query).await?;
-        AttestedAddress::verify(claim, key.record(), &self.0.roster, statements)
+        let listed = self.look_up(&reference).await?;
+        listed.check_unchanged(known)?;
+        Ok(listed)
+    }
+
+    /// The same of a key that signs, remembered for the next time.
+    async fn renew(&self, known: &KeyRecord) -> Result<CertifiedKey, ClientError> {
+        let listed = self.look_up_again(known).await?;
+        let key = listed
+            .certified()
+            .ok_or_else(|| ClientError::NotActive(known.name.clone()))?;
+        self.0.renewed.keep(&key);
+        Ok(key)
+    }
+
+    /// A key in an epoch as late as this one: as the caller has it, as it was verified before, or
+    /// fetched. An earlier one if the coordinator has no such epoch.
+    async fn at_least(
+        &self,
+        key: &CertifiedKey,
+        epoch: Epoch,
+    ) -> Result<CertifiedKey, ClientError> {
+        let mut key = key.clone();
+        if key.record().epoch >= epoch {
+            return Ok(key);
+        }
+        if let Some(kept) = self.0.renewed.get(&key.record().id()) {
+            kept.listed().check_unchanged(key.record())?;
+            key = kept;
+        }
+        for _ in 0..MOST_FETCHES {
+            if key.record().epoch >= epoch {
+                break;
+            }
+            key = self.renew(key.record()).await?;
+        }
+        Ok(key)
     }
 
     /// Every key, each verified. That none is left out is the coordinator's word.
@@ -320,6 +391,32 @@ impl Client {
     /// The evidence against nodes that the coordinator holds, with the node that it names.
     pub async fn list_evidence(&self) -> Result<Vec<(NodeId, Vec<u8>)>, ClientError> {
         self.0.transport.evidence().await
+    }
+}
+
+/// How often a key is fetched again for one call.
+const MOST_FETCHES: usize = 2;
+
+/// How many keys are remembered that were fetched again.
+const MOST_RENEWED: usize = 1024;
+
+/// Keys in epochs later than those that callers hold. Callers keep keys for as long as they run,
+/// and would have them fetched again for every signature.
+#[derive(Debug, Default)]
+struct Renewed(Mutex<BTreeMap<KeyId, CertifiedKey>>);
+
+impl Renewed {
+    fn get(&self, id: &KeyId) -> Option<CertifiedKey> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(id).cloned()
+    }
+
+    fn keep(&self, key: &CertifiedKey) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= MOST_RENEWED {
+            keys.clear();
+        }
+        keys.insert(key.record().id(), key.clone());
     }
 }
 

@@ -2,8 +2,9 @@
 #![expect(clippy::arithmetic_side_effects, reason = "test data is small")]
 
 mod fake_cluster;
+mod resharing;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bitcoin::{
     NetworkKind,
@@ -30,7 +31,9 @@ use quorate_model::{
     },
 };
 use quorate_protocol::{
-    dkg::{Advance, DkgOutput, HelloState, Setup, protocol_name, start},
+    ceremony::{Advance, Machine, Output},
+    dkg::{DkgOutput, HelloState, Setup, protocol_name, start},
+    envelope::Envelope,
     frost::{
         Hedge, PublicKeys, SigningKeyShare, SigningSet, Tweak, aggregate, generate_batch,
         sign_share,
@@ -56,7 +59,7 @@ pub(crate) fn node_id(number: u8) -> NodeId {
         .unwrap()
 }
 
-/// A roster of three nodes with one principal that is admin and client.
+/// A roster of four nodes with one principal that is admin and client.
 pub(crate) fn cluster() -> (PinnedRoster, Identity) {
     let identity = Identity::generate(
         "ann".parse().unwrap(),
@@ -87,7 +90,7 @@ pub(crate) fn roster_with(identity: &Identity, coordinator: Digest) -> SignedRos
         version: 1,
         cluster_name: "test".to_owned(),
         parents: vec![],
-        nodes: (1..=3).map(node).collect(),
+        nodes: (1..=4).map(node).collect(),
         coordinators: vec![CoordinatorCard {
             id: "coordinator".parse().unwrap(),
             tls_key_hash: coordinator,
@@ -105,7 +108,7 @@ pub(crate) fn roster_with(identity: &Identity, coordinator: Digest) -> SignedRos
 /// A key that three nodes really made, and everything needed to sign with it.
 pub(crate) struct MadeKey {
     pub(crate) roster: PinnedRoster,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) view: KeyView,
     shares: Vec<SigningKeyShare>,
     first_shares: [[u8; 32]; 2],
@@ -120,10 +123,11 @@ pub(crate) fn made_key(scheme: Scheme) -> MadeKey {
 /// Makes a 2-of-3 key of a cluster.
 pub(crate) fn made_key_in(
     roster: PinnedRoster,
-    identity: Identity,
+    identity: impl Into<Arc<Identity>>,
     scheme: Scheme,
     purposes: &[KeyPurpose],
 ) -> MadeKey {
+    let identity = identity.into();
     let create = CreateKey {
         key: "hot".parse().unwrap(),
         scheme,
@@ -193,24 +197,23 @@ pub(crate) fn made_key_in(
         standing: quorate_model::standing::Standing::default(),
         evidence,
     };
-    let mut made = MadeKey {
+    let made = MadeKey {
         roster,
         identity,
         view,
         shares,
         first_shares,
     };
-    let certificate = made.view.record.certificate;
-    let message = pop_message(&certificate);
-    let (set, receipts, signature) = made.sign(&[1, 2, 3], certificate, &message);
-    let proof = PossessionProof {
-        certificate,
-        set,
-        receipts,
-        signature,
-    };
-    made.view.evidence.proof = Some(proof.to_bytes().unwrap());
-    made
+    made.proven()
+}
+
+fn hello_state() -> HelloState {
+    HelloState {
+        journal_sequence: 1,
+        journal_head: Digest::ZERO,
+        boot_id: [0; 16],
+        policy: Digest::ZERO,
+    }
 }
 
 /// Runs key generation among three machines in this process.
@@ -242,18 +245,21 @@ fn generate(roster: &PinnedRoster, create: &CreateKey, command: Digest) -> Vec<D
             scheme: create.scheme,
             binding: binding.clone(),
         };
-        let state = HelloState {
-            journal_sequence: 1,
-            journal_head: Digest::ZERO,
-            boot_id: [0; 16],
-            policy: Digest::ZERO,
-        };
+        let state = hello_state();
         let (machine, hello) = start(setup, state, &key, &mut OsRng).unwrap();
         running.push((me, key, machine));
         envelopes.push(hello);
     }
-    loop {
-        let mut outputs = Vec::new();
+    run(running, envelopes)
+}
+
+/// Runs machines in this process until all have finished, and answers with what each ends with.
+fn run<O: Output + std::fmt::Debug>(
+    mut running: Vec<(PartyIndex, SigningKey, Machine<O>)>,
+    mut envelopes: Vec<Envelope>,
+) -> Vec<O> {
+    let mut outputs = BTreeMap::new();
+    while !running.is_empty() {
         let mut next = Vec::new();
         let mut outgoing_of_all = Vec::new();
         for (me, key, machine) in running {
@@ -266,21 +272,41 @@ fn generate(roster: &PinnedRoster, create: &CreateKey, command: Digest) -> Vec<D
             if let Advance::Running { machine, outgoing } = step {
                 next.push((me, key, machine));
                 outgoing_of_all.extend(outgoing);
-            } else if let Advance::Finished { output, .. } = step {
-                outputs.push(output);
+            } else if let Advance::Finished { output, outgoing } = step {
+                outputs.insert(me, output);
+                outgoing_of_all.extend(outgoing);
             } else {
                 panic!("{step:?}");
             }
         }
-        if !outputs.is_empty() {
-            return outputs;
-        }
         (running, envelopes) = (next, outgoing_of_all);
     }
+    outputs.into_values().collect()
 }
 
 impl MadeKey {
-    /// Signs one message with these nodes, as a coordinator would have it signed.
+    /// The key with the proof of possession by all its holders.
+    fn proven(mut self) -> Self {
+        let certificate = self.view.record.certificate;
+        let message = pop_message(&certificate);
+        let everybody: Vec<_> = (1..).take(self.shares.len()).collect();
+        let (set, receipts, signature) = self.sign(&everybody, certificate, &message);
+        let proof = PossessionProof {
+            certificate,
+            set,
+            receipts,
+            signature,
+        };
+        self.view.evidence.proof = Some(proof.to_bytes().unwrap());
+        self
+    }
+
+    /// The number of the node that holds the share with this index.
+    fn number_of(&self, index: u8) -> u8 {
+        resharing::number(&self.view.record.participants[usize::from(index) - 1].node)
+    }
+
+    /// Signs one message with the shares of these indices, as a coordinator would have it signed.
     pub(crate) fn sign(
         &self,
         signers: &[u8],
@@ -326,15 +352,16 @@ impl MadeKey {
 
     fn receipt(
         &self,
-        number: u8,
+        index: u8,
         command: Digest,
         set: &SetOfSigners,
         message: Digest,
         share: [u8; 32],
     ) -> ShareReceipt {
+        let number = self.number_of(index);
         let statement = ShareStatement {
             node: node_id(number),
-            sequence: 5,
+            sequence: 5_000,
             record: Digest::new([7; 32]),
             command,
             key: self.view.record.name.clone(),
@@ -354,8 +381,8 @@ impl MadeKey {
         }
     }
 
-    /// Signs payloads with a key of ecdsa-secp256k1 that is put together from its shares, as nodes
-    /// 1 and 2 would sign them together.
+    /// Signs payloads with a key of ecdsa-secp256k1 that is put together from its shares, as the
+    /// first two of its holders would sign them together.
     pub(crate) fn sign_ecdsa(&self, command: Digest, payloads: &[Payload]) -> SignOutcome {
         let record = &self.view.record;
         let facts = KeyFacts::of(record);
@@ -369,8 +396,8 @@ impl MadeKey {
             let signature = [signature.to_bytes().as_slice(), &[id.to_byte()]].concat();
             let message = signed_message_hash(&item.message, &item.path, false);
             let whole = *whole_signature_hash(&signature).as_bytes();
-            for number in [1, 2] {
-                receipts.push(self.receipt(number, command, &set, message, whole));
+            for index in [1, 2] {
+                receipts.push(self.receipt(index, command, &set, message, whole));
             }
             signatures.push(signature);
         }
@@ -378,7 +405,7 @@ impl MadeKey {
             key: record.name.clone(),
             epoch: record.epoch,
             scheme: record.scheme,
-            signers: vec![node_id(1), node_id(2)],
+            signers: [1, 2].map(|index| node_id(self.number_of(index))).to_vec(),
             signatures,
             receipts,
         }

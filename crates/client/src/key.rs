@@ -5,8 +5,8 @@ use std::{str::FromStr, sync::Arc};
 
 use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
-    DerivationPath, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes, Reason,
-    Refusal, Scheme, certificate::KeyEvidence, ids::KeyId, operation::KeyView,
+    DerivationPath, Digest, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes,
+    Reason, Refusal, Scheme, certificate::KeyEvidence, ids::KeyId, operation::KeyView,
     roster::PinnedRoster, standing::Standing,
 };
 
@@ -61,6 +61,9 @@ impl FromStr for KeyReference {
 pub struct ListedKey(Arc<Checked>);
 
 /// A key that every holder has certified and proven: it signs, and its address may be shown.
+///
+/// It says who holds the key in one epoch. It serves on after the key was reshared: whatever comes
+/// back from another epoch has the [`Client`](crate::Client) verify the key again.
 #[derive(Clone, Debug)]
 pub struct CertifiedKey(Arc<Checked>);
 
@@ -70,41 +73,54 @@ struct Checked {
     verifiers: Verifiers,
     state: KeyState,
     standing: Standing,
-    certificate: Vec<u8>,
-    proof: Option<Vec<u8>>,
+    made_by: Digest,
+    evidence: KeyEvidence,
 }
 
 impl ListedKey {
-    /// Verifies what a coordinator says about a key.
+    /// Verifies what a coordinator says about a key. A later epoch than that of its birth counts
+    /// only with its proof of possession, in whatever state the key is (decision 0019).
     pub fn verify(view: &KeyView, roster: &PinnedRoster) -> Result<Self, VerificationError> {
         let KeyEvidence {
-            certificate, proof, ..
+            certificate,
+            proof,
+            birth,
         } = &view.evidence;
-        let (_, record) = verify::certificate(certificate, roster)?;
+        let (certified, record) = verify::certificate(certificate, birth.as_deref(), roster)?;
         let verifiers = Verifiers::new(&record)?;
         if record != view.record {
             return Err(VerificationError::OtherKey(view.record.name.clone()));
         }
+        let is_later = birth.is_some();
         let is_active = view.state == KeyState::Active;
-        let proof = proof.as_ref().filter(|_| view.state != KeyState::PreActive);
+        let counts = is_later || view.state != KeyState::PreActive;
+        let proof = proof.as_ref().filter(|_| counts);
         match proof {
             Some(proof) => {
                 verify::possession(proof, &record, roster)?;
+            }
+            None if is_later => {
+                return Err(VerificationError::UnprovenEpoch {
+                    key: record.name,
+                    epoch: record.epoch,
+                });
             }
             None if is_active => return Err(VerificationError::NoProof(record.name)),
             None => {}
         }
         let standing = state::standing(view, &record, roster)?;
         let state = standing.state(proof.is_some());
-        let proof = proof.cloned();
-        let certificate = certificate.clone();
         Ok(Self(Arc::new(Checked {
-            record,
             verifiers,
             state,
             standing,
-            certificate,
-            proof,
+            made_by: certified.command.digest(),
+            evidence: KeyEvidence {
+                certificate: certificate.clone(),
+                proof: proof.cloned(),
+                birth: birth.clone(),
+            },
+            record,
         })))
     }
 
@@ -126,17 +142,48 @@ impl ListedKey {
 
     /// The encoded commit certificate.
     pub fn certificate(&self) -> &[u8] {
-        &self.0.certificate
+        &self.0.evidence.certificate
     }
 
     /// The encoded proof of possession of a proven key.
     pub fn proof(&self) -> Option<&[u8]> {
-        self.0.proof.as_deref()
+        self.0.evidence.proof.as_deref()
+    }
+
+    /// The encoded certificate of the key's birth, where this epoch is a later one.
+    pub fn birth(&self) -> Option<&[u8]> {
+        self.0.evidence.birth.as_deref()
+    }
+
+    /// The certificate with all that it is checked by, beside the roster.
+    pub fn evidence(&self) -> &KeyEvidence {
+        &self.0.evidence
+    }
+
+    /// The digest of the command that made this epoch.
+    pub(crate) fn made_by(&self) -> Digest {
+        self.0.made_by
+    }
+
+    /// Checks that this is still the key that it was in another epoch.
+    pub(crate) fn check_unchanged(&self, before: &KeyRecord) -> Result<(), VerificationError> {
+        let record = self.record();
+        let is_same = record.id() == before.id()
+            && record.name == before.name
+            && record.scheme == before.scheme
+            && record.purposes == before.purposes
+            && record.group_key == before.group_key
+            && record.chain_code == before.chain_code;
+        if !is_same {
+            return Err(VerificationError::KeyChanged(before.name.clone()));
+        }
+        Ok(())
     }
 
     /// The key as one that may be used; none while it is not active.
     pub fn certified(&self) -> Option<CertifiedKey> {
         self.0
+            .evidence
             .proof
             .is_some()
             .then(|| CertifiedKey(Arc::clone(&self.0)))
@@ -157,12 +204,12 @@ impl CertifiedKey {
 
     /// The encoded commit certificate.
     pub fn certificate(&self) -> &[u8] {
-        &self.0.certificate
+        &self.0.evidence.certificate
     }
 
     /// The encoded proof of possession.
     pub fn proof(&self) -> &[u8] {
-        self.0.proof.as_deref().unwrap_or_default()
+        self.0.evidence.proof.as_deref().unwrap_or_default()
     }
 
     /// The key as lists show it.

@@ -38,6 +38,7 @@ mod evm;
 mod fixtures;
 mod key;
 pub mod profile;
+mod reshare;
 mod signed;
 mod state;
 mod transport;
@@ -57,6 +58,7 @@ pub use quorate_identity as identity;
 pub use quorate_identity::passphrase;
 /// The vocabulary that the SDK speaks.
 pub use quorate_model as model;
+pub use reshare::{Committee, Reshared};
 pub use signed::Signed;
 pub use state::{Acknowledged, AwaitingCommand};
 pub use verify::VerificationError;

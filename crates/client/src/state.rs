@@ -41,14 +41,17 @@ impl Acknowledged {
             return Err(other("it is not one of a change of state"));
         };
         let holders = record.participants.len();
-        let mut acting = BTreeSet::new();
+        let (mut heard, mut acting) = (BTreeSet::new(), BTreeSet::new());
         for receipt in &outcome.receipts {
-            let is_holder = record.index_of(&receipt.node).is_some();
             let holds = receipt
                 .verify(roster, &receipt.node, set, &prepared.digest())
                 .is_ok();
-            if !is_holder || !holds || !acting.insert(receipt.node.clone()) {
+            if !holds || !heard.insert(receipt.node.clone()) {
                 return Err(VerificationError::BadReceipt(receipt.node.clone()));
+            }
+            // Whoever held the key in an earlier epoch binds nobody.
+            if record.index_of(&receipt.node).is_some() {
+                acting.insert(receipt.node.clone());
             }
         }
         let binding = record.blocking();
@@ -62,11 +65,13 @@ impl Acknowledged {
             .filter(|node| !acting.contains(*node))
             .cloned()
             .collect();
+        let receipts = outcome.receipts.iter();
+        let receipts = receipts.filter(|receipt| acting.contains(&receipt.node));
         Ok(Self {
             outcome: StateOutcome {
                 key: record.name.clone(),
                 binding: u16::try_from(binding).unwrap_or(u16::MAX),
-                receipts: outcome.receipts.clone(),
+                receipts: receipts.cloned().collect(),
                 missing,
             },
             holders,
@@ -193,18 +198,19 @@ impl Client {
     }
 
     /// Verifies what a command that changes a state came to: every receipt, and how many it takes
-    /// to bind.
+    /// to bind. It binds whoever holds the key by then.
     ///
     /// # Errors
     ///
     /// [`VerificationError::OtherOutcome`] when it is the outcome of something else, and
     /// [`VerificationError::BadReceipt`] when a receipt does not hold.
-    pub fn acknowledged(
+    pub async fn acknowledged(
         &self,
         key: &ListedKey,
         prepared: &Prepared,
         view: &CommandView,
     ) -> Result<Acknowledged, ClientError> {
+        let key = self.look_up_again(key.record()).await?;
         Ok(Acknowledged::verify(
             key.record(),
             self.roster(),
@@ -234,7 +240,10 @@ impl Client {
                 .into());
         };
         let command = quorate_proto::admission::admit_proposal(self.roster(), &signed)?;
-        if !matches!(command.body, CommandBody::SetKeyState(_)) {
+        if !matches!(
+            command.body,
+            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_)
+        ) {
             return Err(other_body().into());
         }
         if command.id != id || signed.digest() != view.digest {

@@ -1,5 +1,9 @@
 //! What is checked before anything that came from a coordinator is believed.
 
+mod outcome;
+
+pub(crate) use outcome::outcome;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Mutex, PoisonError},
@@ -7,19 +11,15 @@ use std::{
 
 use ed25519_dalek::VerifyingKey;
 use quorate_evm::EvmSignatureError;
-use quorate_intent::{ItemTweak, SigningItem};
+use quorate_intent::ItemTweak;
 use quorate_model::{
-    DerivationPath, Digest, KeyId, KeyName, KeyRecord, NodeId, PartyIndex, Refusal, Signature,
+    DerivationPath, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Refusal, Signature,
     address::FalseStatement,
     certificate::{CommitCertificate, PossessionProof},
     identity::verify_with,
     ids::CommandId,
-    operation::SignOutcome,
     roster::PinnedRoster,
-    share::{
-        MAX_SHARE_BATCH, ShareReceipt, share_batch_digest, signed_message_hash,
-        whole_signature_hash,
-    },
+    share::{MAX_SHARE_BATCH, ShareReceipt, share_batch_digest},
 };
 use quorate_protocol::{
     derivation::{Child, DerivationError},
@@ -41,6 +41,33 @@ pub enum VerificationError {
     /// An active key without a proof.
     #[error("key \"{0}\" is said to be active without a proof of possession")]
     NoProof(KeyName),
+    /// A later epoch without a proof: only the key itself says that its holders have it (decision
+    /// 0019).
+    #[error(
+        "epoch {epoch} of key \"{key}\" comes without its proof of possession, and so from nobody \
+         who can be shown to have the key"
+    )]
+    UnprovenEpoch {
+        /// The key.
+        key: KeyName,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The same id with another public key or another meaning.
+    #[error("key \"{0}\" is not what it was: resharing changes neither public key nor purposes")]
+    KeyChanged(KeyName),
+    /// An outcome of an epoch above the one that is shown.
+    #[error(
+        "the outcome is of epoch {made} of key \"{key}\", and the coordinator shows epoch {shown}"
+    )]
+    OtherEpoch {
+        /// The key.
+        key: KeyName,
+        /// The epoch of the outcome.
+        made: Epoch,
+        /// The epoch that the coordinator shows.
+        shown: Epoch,
+    },
     /// Evidence for another key, or made for another command.
     #[error("what came back for key \"{0}\" is the evidence of another")]
     OtherKey(KeyName),
@@ -73,7 +100,7 @@ pub enum VerificationError {
     #[error("{0}")]
     NoChild(String),
     /// A signer's receipt that does not hold.
-    #[error("the receipt of signer \"{0}\" does not hold")]
+    #[error("the receipt of node \"{0}\" does not hold")]
     BadReceipt(NodeId),
     /// A verified signature that EVM chains do not take from the account of the key.
     #[error(transparent)]
@@ -94,12 +121,14 @@ pub enum VerificationError {
     Unfinished(String),
 }
 
-/// Checks a commit certificate in full under the pinned roster (P20).
+/// Checks a commit certificate in full under the pinned roster (P20), that of a later epoch beside
+/// the certificate of the key's birth.
 pub(crate) fn certificate(
     bytes: &[u8],
+    birth: Option<&[u8]>,
     roster: &PinnedRoster,
 ) -> Result<(CommitCertificate, KeyRecord), VerificationError> {
-    let (certificate, record) = quorate_proto::certificate::verify(bytes, None, roster)?;
+    let (certificate, record) = quorate_proto::certificate::verify(bytes, birth, roster)?;
     check_public_sharing(
         record.scheme,
         record.threshold,
@@ -183,137 +212,6 @@ pub(crate) fn tweak_of(tweak: ItemTweak) -> Tweak {
         ItemTweak::None => Tweak::None,
         ItemTweak::TaprootKeyPath => Tweak::TaprootKeyPath,
     }
-}
-
-/// Checks the outcome of a command that signs: that it is of this key and command, that each
-/// signature verifies, and that exactly the signers that it names have signed shares for it.
-pub(crate) fn outcome(
-    record: &KeyRecord,
-    verifiers: &Verifiers,
-    command: &Digest,
-    items: &[&SigningItem],
-    outcome: &SignOutcome,
-    receipts: &ReceiptChecker,
-) -> Result<(), VerificationError> {
-    if outcome.key != record.name
-        || outcome.epoch != record.epoch
-        || outcome.scheme != record.scheme
-    {
-        return Err(VerificationError::OtherOutcome("it is another key's"));
-    }
-    if outcome.signatures.len() != items.len() {
-        return Err(VerificationError::OtherOutcome(
-            "it holds another number of signatures",
-        ));
-    }
-    for (at, (item, signature)) in items.iter().zip(&outcome.signatures).enumerate() {
-        verifiers
-            .signature(record, &item.path, item.tweak, &item.message, signature)
-            .map_err(|()| VerificationError::BadSignature(at))?;
-    }
-    let messages: Vec<_> = items
-        .iter()
-        .map(|item| {
-            let is_taproot = item.tweak == ItemTweak::TaprootKeyPath;
-            signed_message_hash(&item.message, &item.path, is_taproot)
-        })
-        .collect();
-    if record.scheme.is_frost() {
-        signers(record, command, &messages, outcome, receipts)
-    } else {
-        signers_in_rounds(record, command, &messages, outcome, receipts)
-    }
-}
-
-/// Where each message is signed by itself, t holders state for each that they took part in exactly
-/// this signature, all in one session.
-fn signers_in_rounds(
-    record: &KeyRecord,
-    command: &Digest,
-    messages: &[Digest],
-    outcome: &SignOutcome,
-    receipts: &ReceiptChecker,
-) -> Result<(), VerificationError> {
-    let other = Err(VerificationError::OtherOutcome(
-        "its signers are not t holders of the key for every message",
-    ));
-    let threshold = usize::from(record.threshold);
-    if outcome.receipts.len() != messages.len().saturating_mul(threshold) {
-        return other;
-    }
-    let mut all = BTreeMap::new();
-    let signed = messages.iter().zip(&outcome.signatures);
-    for ((message, signature), group) in signed.zip(outcome.receipts.chunks(threshold)) {
-        let made = whole_signature_hash(signature);
-        let mut session = None;
-        let mut before = None;
-        for receipt in group {
-            let statement = &receipt.statement;
-            let Some(index) = record.index_of(&statement.node) else {
-                return other;
-            };
-            let [item] = statement.items.as_slice() else {
-                return Err(VerificationError::BadReceipt(statement.node.clone()));
-            };
-            let fits = statement.key == record.name
-                && statement.epoch == record.epoch
-                && statement.command == *command
-                && item.message == *message
-                && item.share == *made.as_bytes()
-                && *session.get_or_insert(item.signing_set) == item.signing_set;
-            if !fits || !receipts.holds(receipt) {
-                return Err(VerificationError::BadReceipt(statement.node.clone()));
-            }
-            if before.is_some_and(|before| before >= index) {
-                return other;
-            }
-            before = Some(index);
-            all.insert(index, statement.node.clone());
-        }
-    }
-    if all.into_values().eq(outcome.signers.iter().cloned()) {
-        Ok(())
-    } else {
-        other
-    }
-}
-
-fn signers(
-    record: &KeyRecord,
-    command: &Digest,
-    messages: &[Digest],
-    outcome: &SignOutcome,
-    receipts: &ReceiptChecker,
-) -> Result<(), VerificationError> {
-    let indices: Option<Vec<PartyIndex>> = outcome
-        .signers
-        .iter()
-        .map(|node| record.index_of(node))
-        .collect();
-    let are_threshold = outcome.signers.len() == usize::from(record.threshold)
-        && outcome.receipts.len() == outcome.signers.len()
-        && indices.is_some_and(|indices| indices.is_sorted_by(|a, b| a < b));
-    if !are_threshold {
-        return Err(VerificationError::OtherOutcome(
-            "its signers are not t holders of the key",
-        ));
-    }
-    for (node, receipt) in outcome.signers.iter().zip(&outcome.receipts) {
-        let statement = &receipt.statement;
-        let fits = statement.node == *node
-            && statement.key == record.name
-            && statement.epoch == record.epoch
-            && statement.command == *command
-            && statement
-                .items
-                .iter()
-                .map(|item| &item.message)
-                .eq(messages);
-        if !fits || !receipts.holds(receipt) {
-            return Err(VerificationError::BadReceipt(node.clone()));
-        }
-    }
-    Ok(())
 }
 
 /// How many verified batches are remembered.

@@ -1,11 +1,13 @@
 //! What signed statements in one place say about records in another (P38): every receipt names
 //! the record that permits its shares, and every certificate the statements that were prepared.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use quorate_model::{
     Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId,
     audit::{Entry, Record, ShareReleased},
+    node_api::EraseCertificate,
+    roster::PinnedRoster,
     share::ShareReceipt,
 };
 
@@ -24,6 +26,10 @@ struct Journal {
     prepared: HashMap<(KeyName, Epoch), HashSet<Digest>>,
     /// The key that its node holds under a name.
     certified: HashMap<(KeyName, Epoch), KeyRecord>,
+    /// The certificate of the birth of each.
+    births: HashMap<KeyName, Vec<u8>>,
+    /// Below which epochs of a key it keeps no share.
+    erased: BTreeMap<KeyName, Epoch>,
     /// The last sequence of the export: what was signed later cannot be in it.
     head: u64,
 }
@@ -54,6 +60,10 @@ pub(super) struct CrossCheck {
     journals: HashMap<NodeId, Journal>,
     claims: Vec<Claim>,
     prepared: Vec<PreparedClaim>,
+    /// What nodes erased shares on.
+    erasures: Vec<(NodeId, EraseCertificate)>,
+    /// Epochs whose shares were proven, by the hash of their certificates.
+    proven: HashMap<Digest, KeyRecord>,
 }
 
 /// How many claims were matched against a journal, and how many name one that was not given.
@@ -72,13 +82,29 @@ impl CrossCheck {
     }
 
     /// Remembers what matters of a verified record.
-    pub(super) fn record(&mut self, node: &NodeId, record: &Record, hash: Digest) {
+    ///
+    /// # Errors
+    ///
+    /// When the node uses a share that it has erased.
+    pub(super) fn record(
+        &mut self,
+        node: &NodeId,
+        record: &Record,
+        hash: Digest,
+    ) -> Result<(), String> {
         let journal = self.journals.entry(node.clone()).or_default();
         journal.head = record.sequence;
         if let Entry::ShareReleased(ShareReleased {
             key, epoch, items, ..
         }) = &record.entry
         {
+            if let Some(kept) = journal.erased.get(key).filter(|kept| epoch < kept) {
+                return Err(format!(
+                    "node \"{node}\" released a share of epoch {epoch} of key \"{key}\" in record {} \
+                     after it erased all shares below epoch {kept}: this proves its fault",
+                    record.sequence
+                ));
+            }
             let permit = Permit {
                 hash,
                 key: key.clone(),
@@ -93,7 +119,46 @@ impl CrossCheck {
                 .entry(at)
                 .or_default()
                 .insert(prepared.statement);
+        } else if let Entry::EpochsErased { certificate } = &record.entry {
+            let EraseCertificate { key, epoch, .. } = certificate;
+            let kept = journal.erased.entry(key.clone()).or_insert(*epoch);
+            *kept = (*kept).max(*epoch);
+            self.erasures.push((node.clone(), certificate.clone()));
         }
+        Ok(())
+    }
+
+    /// Remembers the verified birth of a key that a node holds.
+    pub(super) fn introduce(&mut self, node: &NodeId, key: &KeyName, birth: &[u8]) {
+        let journal = self.journals.entry(node.clone()).or_default();
+        journal.births.insert(key.clone(), birth.to_vec());
+    }
+
+    /// The certificate of the birth of a key, as a node holds it.
+    pub(super) fn birth(&self, node: &NodeId, key: &KeyName) -> Option<&[u8]> {
+        let journal = self.journals.get(node)?;
+        journal.births.get(key).map(Vec::as_slice)
+    }
+
+    /// Remembers an epoch with its verified proof of possession.
+    pub(super) fn prove(&mut self, record: KeyRecord) {
+        self.proven.insert(record.certificate, record);
+    }
+
+    /// Below which epochs a node keeps no shares.
+    pub(super) fn erased(&self, node: &NodeId) -> BTreeMap<KeyName, Epoch> {
+        let journal = self.journals.get(node);
+        journal
+            .map(|journal| journal.erased.clone())
+            .unwrap_or_default()
+    }
+
+    /// An epoch of a key that was proven; none where a name stands for two.
+    pub(super) fn proven(&self, key: &KeyName, epoch: Epoch) -> Option<&KeyRecord> {
+        let all = self.proven.values();
+        let mut of_it = all.filter(|record| record.name == *key && record.epoch == epoch);
+        let first = of_it.next();
+        first.filter(|_| of_it.next().is_none())
     }
 
     /// Remembers what a verified receipt says, and which key its command is for.
@@ -153,30 +218,10 @@ impl CrossCheck {
     }
 
     /// Matches all claims against all journals.
-    pub(super) fn finish(&self) -> Result<Matched, String> {
+    pub(super) fn finish(&self, roster: &PinnedRoster) -> Result<Matched, String> {
         let mut matched = Matched::default();
         for claim in &self.claims {
-            let held = self.certified(&claim.node, &claim.key, claim.epoch);
-            if let (Some(asked), Some(held)) = (claim.asked, held.map(KeyRecord::id))
-                && asked != held
-            {
-                return Err(format!(
-                    "node \"{}\" signed shares of key \"{}\" with id {held} under a command for the \
-                     key with id {asked}: this proves its fault",
-                    claim.node, claim.key
-                ));
-            }
-            let fits = self
-                .journals
-                .get(&claim.node)
-                .and_then(|journal| claim.fits(journal));
-            matched.count(fits, || {
-                format!(
-                    "node \"{}\" signed shares of key \"{}\" under record {}, and its journal has \
-                     no such record: this proves its fault",
-                    claim.node, claim.key, claim.sequence
-                )
-            })?;
+            self.match_claim(claim, &mut matched)?;
         }
         for claim in &self.prepared {
             let fits = self
@@ -191,7 +236,60 @@ impl CrossCheck {
                 )
             })?;
         }
+        for (node, erasure) in &self.erasures {
+            matched.count(self.is_vouched_for(erasure, roster), || {
+                format!(
+                    "node \"{node}\" erased its shares below epoch {} of key \"{}\" without the \
+                     word of every holder of that epoch: this proves its fault",
+                    erasure.epoch, erasure.key
+                )
+            })?;
+        }
         self.find_second_statement().map_or(Ok(matched), Err)
+    }
+
+    /// Matches the word of a signer with its journal and with the certificate of the epoch that it
+    /// signed in.
+    fn match_claim(&self, claim: &Claim, matched: &mut Matched) -> Result<(), String> {
+        let held = self.certified(&claim.node, &claim.key, claim.epoch);
+        if let (Some(asked), Some(held)) = (claim.asked, held.map(KeyRecord::id))
+            && asked != held
+        {
+            return Err(format!(
+                "node \"{}\" signed shares of key \"{}\" with id {held} under a command for the \
+                 key with id {asked}: this proves its fault",
+                claim.node, claim.key
+            ));
+        }
+        if held.is_some_and(|held| held.index_of(&claim.node).is_none()) {
+            return Err(format!(
+                "node \"{}\" signed shares of epoch {} of key \"{}\", which it knows to hold none \
+                 of: this proves its fault",
+                claim.node, claim.epoch, claim.key
+            ));
+        }
+        let fits = self
+            .journals
+            .get(&claim.node)
+            .and_then(|journal| claim.fits(journal));
+        matched.count(fits, || {
+            format!(
+                "node \"{}\" signed shares of key \"{}\" under record {}, and its journal has \
+                 no such record: this proves its fault",
+                claim.node, claim.key, claim.sequence
+            )
+        })
+    }
+
+    /// Whether every holder of the epoch that stays has vouched for it; none where no journal that
+    /// was given holds the evidence for that epoch.
+    fn is_vouched_for(&self, erasure: &EraseCertificate, roster: &PinnedRoster) -> Option<bool> {
+        let named = erasure.receipts.first().map(|receipt| receipt.certificate);
+        let Some(named) = named else {
+            return Some(false);
+        };
+        let record = self.proven.get(&named)?;
+        Some(erasure.verify(roster, record).is_ok())
     }
 
     /// A node never prepares two shares for one epoch of a key (P19).

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read as _, Write};
 use quorate_model::{
     CommandId, Digest, NodeId,
     audit::{ChainError, MAX_RECORD_BYTES},
+    certificate::KeyEvidence,
     operation::SignOutcome,
     wire::{self, WireError},
 };
@@ -194,12 +195,12 @@ pub fn write_signatures(
 }
 
 /// Writes evidence against a node, in its encoded form. Evidence about a signature share is only
-/// checked with the certificate of the key.
+/// checked with what is known of the key in that epoch.
 pub fn write_evidence(
     out: &mut dyn Write,
     roster: Digest,
     evidence: &[u8],
-    certificate: Option<&[u8]>,
+    key: Option<&KeyEvidence>,
 ) -> Result<(), AuditFileError> {
     let header = Header {
         format: FORMAT,
@@ -208,8 +209,14 @@ pub fn write_evidence(
         node: None,
         command: None,
     };
-    let parts = [Some(evidence), certificate];
-    write_all(out, header, parts.into_iter().flatten())
+    let mut parts = vec![evidence];
+    if let Some(key) = key {
+        parts.push(&key.certificate);
+        parts.extend(key.proof.as_deref());
+        // Its place says what it is.
+        parts.extend(key.birth.as_deref().filter(|_| key.proof.is_some()));
+    }
+    write_all(out, header, parts.into_iter())
 }
 
 fn write_all<'a>(

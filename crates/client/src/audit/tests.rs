@@ -1,3 +1,5 @@
+mod epochs;
+
 use std::io::Cursor;
 
 use quorate_model::{

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, io::BufRead};
 
 use quorate_model::{
-    Digest, KeyName, KeyRecord, NodeId,
+    Digest, Epoch, KeyName, KeyRecord, NodeId,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
+    certificate::{CommitCertificate, KeyEvidence},
     command::{CommandBody, Sign, SignedCommand},
     operation::SignOutcome,
     roster::PinnedRoster,
@@ -42,6 +43,8 @@ pub struct JournalReport {
     pub summary: ChainSummary,
     /// How many records there are of each kind.
     pub kinds: BTreeMap<&'static str, u64>,
+    /// Below which epochs of its keys it keeps no shares.
+    pub erased: BTreeMap<KeyName, Epoch>,
     /// Nodes that evidence in the journal proves guilty.
     pub blamed: Vec<NodeId>,
     /// How many pieces of evidence need the command to be checked, and were not.
@@ -102,7 +105,8 @@ impl<'a> Verifier<'a> {
 
     /// Matches what the files say about each other (P38).
     pub fn finish(self) -> Result<Matched, AuditFileError> {
-        self.cross.finish().map_err(AuditFileError::Contradiction)
+        let matched = self.cross.finish(self.roster);
+        matched.map_err(AuditFileError::Contradiction)
     }
 
     fn journal<R: BufRead>(
@@ -143,6 +147,7 @@ impl<'a> Verifier<'a> {
             unchecked_evidence,
         } = report;
         Ok(JournalReport {
+            erased: self.cross.erased(&node),
             node,
             summary,
             kinds,
@@ -160,11 +165,13 @@ impl<'a> Verifier<'a> {
     ) -> Result<(), AuditFileError> {
         let count = content.kinds.entry(record.entry.kind()).or_default();
         *count = count.saturating_add(1);
-        self.cross.record(node, record, hash);
         let what = || format!("record {} of node \"{node}\"", record.sequence);
+        let refused = |error: String| does_not_hold(&what(), error);
+        self.cross.record(node, record, hash).map_err(refused)?;
         if let Entry::KeyCertified { certificate, .. } = &record.entry {
-            self.certificate(node, certificate)
-                .map_err(|error| does_not_hold(&what(), error))?;
+            self.certificate(node, certificate).map_err(refused)?;
+        } else if let Entry::KeyIntroduced { key, birth } = &record.entry {
+            self.birth(node, key, birth).map_err(refused)?;
         } else if let Entry::KeyActivated { key, epoch, proof } = &record.entry {
             let certified = self.cross.certified(node, key, *epoch).cloned();
             let certified = certified
@@ -175,6 +182,7 @@ impl<'a> Verifier<'a> {
                 .receipts
                 .iter()
                 .for_each(|receipt| self.cross.receipt(receipt, None));
+            self.cross.prove(certified);
         } else if let Entry::PeerBlamed {
             node: culprit,
             evidence,
@@ -192,10 +200,33 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Verifies a certificate that a node holds, and remembers what all holders have signed.
+    /// Verifies by what a node knows a key of whose first epoch it may have held nothing.
+    fn birth(&mut self, node: &NodeId, key: &KeyName, birth: &[u8]) -> Result<(), String> {
+        let (_, born) =
+            verify::certificate(birth, None, self.roster).map_err(|error| error.to_string())?;
+        if born.name != *key {
+            return Err(format!("it is the birth of key \"{}\"", born.name));
+        }
+        self.cross.introduce(node, key, birth);
+        self.cross.certify(node, born)
+    }
+
+    /// Verifies a certificate that a node holds, and remembers what all holders have signed. One of
+    /// a later epoch is verified beside the birth that the node holds.
     fn certificate(&mut self, node: &NodeId, bytes: &[u8]) -> Result<(), String> {
+        let read = CommitCertificate::from_bytes(bytes).map_err(|error| error.to_string())?;
+        let key = &read.statement.key;
+        let is_later = read.statement.source.is_some();
+        let birth = match self.cross.birth(node, key) {
+            Some(birth) if is_later => Some(birth),
+            None if is_later => return Err(format!("the birth of key \"{key}\" is not here")),
+            Some(_) | None => None,
+        };
         let (certificate, record) =
-            verify::certificate(bytes, self.roster).map_err(|error| error.to_string())?;
+            verify::certificate(bytes, birth, self.roster).map_err(|error| error.to_string())?;
+        if !is_later {
+            self.cross.introduce(node, &record.name, bytes);
+        }
         let statement = certificate.statement.digest();
         for participant in &record.participants {
             self.cross.prepared(PreparedClaim {
@@ -288,14 +319,21 @@ impl<'a> Verifier<'a> {
     ) -> Result<EvidenceReport, AuditFileError> {
         let missing = || does_not_hold("evidence", "the file holds none");
         let evidence = file.next_record()?.ok_or_else(missing)?;
-        let certificate = file.next_record()?;
-        if certificate.is_some() && file.next_record()?.is_some() {
+        let key = match file.next_record()? {
+            Some(certificate) => Some(KeyEvidence {
+                certificate,
+                proof: file.next_record()?,
+                birth: file.next_record()?,
+            }),
+            None => None,
+        };
+        if key.as_ref().is_some_and(|key| key.birth.is_some()) && file.next_record()?.is_some() {
             return Err(does_not_hold(
                 "evidence",
                 "the file holds more than one piece",
             ));
         }
-        self.prove(&evidence, certificate)
+        self.prove(&evidence, key.as_ref())
             .map_err(|unproven| match unproven {
                 Unproven::Refused(message) => does_not_hold("evidence", message),
                 Unproven::FactsMissing => does_not_hold(
@@ -305,16 +343,19 @@ impl<'a> Verifier<'a> {
             })
     }
 
-    /// Checks evidence, with the certificate of the key where it needs it.
+    /// Checks evidence, with what is known of the key in the epoch that it is about: by a journal
+    /// that was given before, or by what stands beside the evidence.
     fn prove(
         &self,
         evidence: &[u8],
-        certificate: Option<Vec<u8>>,
+        key: Option<&KeyEvidence>,
     ) -> Result<EvidenceReport, Unproven> {
         let evidence = Evidence::from_bytes(evidence).map_err(Unproven::refused)?;
-        let signing = match certificate {
-            Some(certificate) => Some(self.signing_context(&certificate)?),
-            None => None,
+        let journaled = epoch_of(&evidence).and_then(|(key, epoch)| self.cross.proven(key, epoch));
+        let signing = match (journaled, key) {
+            (Some(record), _) => Some(SigningContext::new(record.clone())?),
+            (None, Some(key)) => Some(self.signing_context(key)?),
+            (None, None) => None,
         };
         let identity_of = |node: &NodeId| {
             self.roster
@@ -336,13 +377,30 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// The public side of a key, from its certificate.
-    fn signing_context(&self, certificate: &[u8]) -> Result<SigningContext, Unproven> {
+    /// The public side of a key, from its certificate; that of a later epoch than the first only
+    /// with its proof (decision 0019).
+    fn signing_context(&self, key: &KeyEvidence) -> Result<SigningContext, Unproven> {
+        let birth = key.birth.as_deref();
         let (_, record) =
-            verify::certificate(certificate, self.roster).map_err(Unproven::refused)?;
-        let keys = PublicKeys::of_record(&record).map_err(Unproven::refused)?;
-        Ok(SigningContext { record, keys })
+            verify::certificate(&key.certificate, birth, self.roster).map_err(Unproven::refused)?;
+        match &key.proof {
+            Some(proof) => {
+                verify::possession(proof, &record, self.roster).map_err(Unproven::refused)?;
+            }
+            None if birth.is_some() => return Err(Unproven::FactsMissing),
+            None => {}
+        }
+        SigningContext::new(record)
     }
+}
+
+/// The key and the epoch whose certificate evidence is checked with, where it needs one.
+fn epoch_of(evidence: &Evidence) -> Option<(&KeyName, Epoch)> {
+    let Evidence::BadSignatureShare(bad) = evidence else {
+        return None;
+    };
+    let statement = &bad.receipt.statement;
+    Some((&statement.key, statement.epoch))
 }
 
 /// What is counted while a journal is read.
@@ -368,6 +426,11 @@ struct SigningContext {
 }
 
 impl SigningContext {
+    fn new(record: KeyRecord) -> Result<Self, Unproven> {
+        let keys = PublicKeys::of_record(&record).map_err(Unproven::refused)?;
+        Ok(Self { record, keys })
+    }
+
     fn facts(&self) -> SigningFacts<'_> {
         SigningFacts {
             key: &self.record.name,

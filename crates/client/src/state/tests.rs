@@ -154,7 +154,7 @@ fn receipts_are_checked_and_whoever_gave_none_is_missing() {
     let mut unsigned = two.clone();
     unsigned.record = 10;
     for bad in [
-        vec![one.clone(), one],
+        vec![one.clone(), one.clone()],
         vec![stranger],
         vec![lowered],
         vec![unsigned],
@@ -162,6 +162,11 @@ fn receipts_are_checked_and_whoever_gave_none_is_missing() {
     ] {
         assert!(matches!(verify(bad), Err(VerificationError::BadReceipt(_))));
     }
+    // Whoever held the key in another epoch binds nobody in this one.
+    let former = receipt(&made, &prepared, 4);
+    let with_former = verify(vec![former.clone(), one.clone(), two.clone()]).unwrap();
+    assert_eq!(with_former.nodes().count(), 2);
+    assert!(verify(vec![former, one.clone()]).is_err());
     // A coordinator that says "succeeded" with too few is not believed.
     assert!(matches!(
         verify(vec![two.clone()]),

@@ -5,6 +5,8 @@ use quorate_model::{
     operation::{CommandKind, CommandOutcome, CommandState, CommandView, KeyView},
 };
 
+use quorate_model::operation::SignOutcome;
+
 use super::*;
 use crate::{
     CertifiedKey, ClientError, CommandOptions, KeyReference, ListedKey, Prepared, Signed,
@@ -51,7 +53,7 @@ fn a_certificate_with_another_statement_or_signature_does_not_hold() {
         let mut certificate =
             CommitCertificate::from_bytes(&made.view.evidence.certificate).unwrap();
         change(&mut certificate);
-        let error = super::certificate(&certificate.to_bytes().unwrap(), &made.roster);
+        let error = super::certificate(&certificate.to_bytes().unwrap(), None, &made.roster);
         assert!(matches!(error, Err(VerificationError::Evidence(_))));
     };
 
@@ -200,7 +202,10 @@ fn each_lie_about_a_signature_is_found() {
     assert!(is_other(&check(
         &|outcome| outcome.key = "cold".parse().unwrap()
     )));
-    assert!(is_other(&check(&|outcome| outcome.epoch.0 = 2)));
+    let later = check(&|outcome| outcome.epoch.0 = 2);
+    assert!(matches!(later, VerificationError::OtherEpoch { .. }));
+    let earlier = check(&|outcome| outcome.epoch.0 = 0);
+    assert!(matches!(earlier, VerificationError::BadReceipt(_)));
     assert!(is_other(
         &check(&|outcome| outcome.scheme = Scheme::Ed25519)
     ));
