@@ -8,7 +8,7 @@ use quorate_client::{
     model::{CommandId, KeyId, KeyName},
 };
 
-use crate::{command, dev};
+use crate::{command, dev, error::CliError};
 
 /// Threshold signing for custody wallets: keys that never exist in one place.
 #[derive(Debug, Parser)]
@@ -78,6 +78,19 @@ pub(crate) struct Submission {
     /// Ask every node whether it would carry the command out, and do nothing
     #[arg(long)]
     pub(crate) validate_only: bool,
+}
+
+impl Submission {
+    /// Refuses what only makes sense for one command.
+    pub(crate) fn check_many(&self) -> Result<(), CliError> {
+        if self.command_id.is_some() || self.no_wait || self.validate_only {
+            return Err(CliError::Usage(
+                "--command-id, --no-wait and --validate-only are for one key: name only one"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Which key is meant.

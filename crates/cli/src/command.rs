@@ -12,6 +12,7 @@ pub(crate) mod decode;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod node;
+pub(crate) mod reshare;
 pub(crate) mod sign;
 pub(crate) mod verify;
 pub(crate) mod version;

@@ -34,6 +34,9 @@ pub(crate) enum CliError {
     /// Something given or received is not what it claims to be.
     #[error("{0}")]
     Unverified(String),
+    /// Some of many were not done; each has been told of.
+    #[error("{message}")]
+    Incomplete { message: String, code: u8 },
     #[error(transparent)]
     Dev(#[from] DevError),
     /// A program that was run in our place has reported already.
@@ -51,7 +54,7 @@ impl CliError {
             Self::Client(error) => error.exit_class().code(),
             Self::Audit(error) if error.is_about_content() => ExitClass::Verification.code(),
             Self::Unverified(_) | Self::Roster(_) => ExitClass::Verification.code(),
-            Self::Delegated(code) => *code,
+            Self::Delegated(code) | Self::Incomplete { code, .. } => *code,
             Self::Dev(error) => error.exit_code(),
             Self::Audit(_) | Self::File { .. } | Self::Output(_) => ExitClass::Other.code(),
         }

@@ -6,6 +6,7 @@
 )]
 
 mod args;
+mod bar;
 mod command;
 mod context;
 mod dev;

@@ -13,6 +13,7 @@ use quorate_client::model::{
 use serde_json::{Value, json};
 
 use crate::{
+    command::reshare::names,
     context::Context,
     error::CliError,
     output::{self, Table},
@@ -25,9 +26,9 @@ pub(crate) enum Command {
     Show(show::Show),
     /// Follow a command until it ends
     Watch(watch::Watch),
-    /// Look at a command that waits for endorsements, and approve it
+    /// Look at commands that wait for endorsements, and approve them
     Approve(endorse::Endorse),
-    /// Look at a command that waits for endorsements, and forbid it for good
+    /// Look at commands that wait for endorsements, and forbid them for good
     Reject(endorse::Endorse),
 }
 
@@ -85,6 +86,11 @@ fn view_json(view: &CommandView) -> Value {
         object.insert("acknowledged_by".to_owned(), json!(nodes));
         object.insert("missing".to_owned(), json!(outcome.missing));
         object.insert("binding".to_owned(), json!(outcome.binding));
+    } else if let Some(CommandOutcome::KeyReshared(outcome)) = &view.outcome {
+        let nodes: Vec<_> = outcome.erased.iter().map(|one| one.node.as_str()).collect();
+        object.insert("epoch".to_owned(), json!(outcome.epoch));
+        object.insert("erased_by".to_owned(), json!(nodes));
+        object.insert("missing".to_owned(), json!(outcome.missing));
     }
     if let Some(signed) = &view.awaiting {
         let words: Vec<_> = signed
@@ -129,6 +135,16 @@ fn view_table(view: &CommandView) -> Table {
         let missing: Vec<_> = outcome.missing.iter().map(NodeId::as_str).collect();
         if !missing.is_empty() {
             table.pair("missing", missing.join(", "));
+        }
+    }
+    if let Some(CommandOutcome::KeyReshared(outcome)) = &view.outcome {
+        table.pair("epoch", outcome.epoch);
+        let nodes: Vec<_> = outcome.erased.iter().map(|one| one.node.as_str()).collect();
+        if !nodes.is_empty() {
+            table.pair("old shares erased by", nodes.join(", "));
+        }
+        if !outcome.missing.is_empty() {
+            table.pair("not erased yet by", names(&outcome.missing));
         }
     }
     if let Some(signed) = &view.awaiting {

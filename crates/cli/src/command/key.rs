@@ -1,9 +1,11 @@
 //! `quorate key`: keys of the cluster.
 
 mod address;
-mod create;
+pub(super) mod create;
 mod descriptor;
 mod list;
+mod refresh;
+mod reshare;
 mod show;
 mod state;
 mod states;
@@ -35,6 +37,10 @@ pub(crate) enum Key {
     Descriptor(descriptor::Descriptor),
     /// Show who said what about the state of a key, and write it to a file for a node's console
     States(states::States),
+    /// Give the holders of keys new shares; takes the lifecycle quorum
+    Refresh(refresh::Refresh),
+    /// Move a key to other nodes or another threshold; takes the lifecycle quorum
+    Reshare(reshare::Reshare),
     /// Stop a key from signing until it is resumed; one admin is enough
     Suspend(state::ChangeState),
     /// Let a suspended key sign again; takes the lifecycle quorum
@@ -55,6 +61,8 @@ impl Key {
             Self::Xpub(xpub) => xpub.run(context).await,
             Self::Descriptor(descriptor) => descriptor.run(context).await,
             Self::States(one) => one.run(context).await,
+            Self::Refresh(refresh) => refresh.run(context).await,
+            Self::Reshare(reshare) => reshare.run(context).await,
             Self::Suspend(one) => one.run(context, StateChange::Suspend).await,
             Self::Resume(one) => one.run(context, StateChange::Resume).await,
             Self::Deactivate(one) => one.run(context, StateChange::Deactivate).await,
@@ -99,6 +107,7 @@ fn evident_json(key: &ListedKey) -> Value {
             key.record().certificate.to_string().into(),
         );
         object.insert("proof".to_owned(), key.proof().map(hex::encode).into());
+        object.insert("birth".to_owned(), key.birth().map(hex::encode).into());
     }
     value
 }

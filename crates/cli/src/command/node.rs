@@ -2,6 +2,7 @@
 
 mod init;
 mod list;
+mod replace;
 
 use clap::Subcommand;
 
@@ -14,6 +15,8 @@ pub(crate) enum Node {
     Init(init::Init),
     /// List the nodes of the roster and how they are
     List(list::List),
+    /// Move every key of a node to another node
+    Replace(replace::Replace),
 }
 
 impl Node {
@@ -21,6 +24,7 @@ impl Node {
         match self {
             Self::Init(init) => init.run(context),
             Self::List(list) => list.run(context).await,
+            Self::Replace(replace) => replace.run(context).await,
         }
     }
 }

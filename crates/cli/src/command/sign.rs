@@ -104,7 +104,7 @@ async fn sign_checked(
         return Ok(None);
     }
     let view = client.wait(view, &mut |_| {}).await?;
-    let signed = client.signed(&key, &prepared, &view)?;
+    let signed = client.signed(&key, &prepared, &view).await?;
     if let Some(path) = &common.receipts {
         let mut bytes = Vec::new();
         let roster = client.roster().hash();

@@ -47,6 +47,40 @@ fn calls_that_make_no_sense_exit_with_2_and_say_why() {
         ("decode psbt", "--in"),
         ("verify hot --file f --signature xyz", "--signature"),
         ("command show 7", "is no UUID"),
+        ("command approve", "<ID>"),
+        ("command approve 7", "is no UUID"),
+        (
+            "command approve 00000000-0000-0000-0000-000000000000 --yes",
+            "--digest",
+        ),
+        ("command reject --yes --digest ab", "64 hex digits"),
+        ("key refresh", "NAME"),
+        ("key refresh hot --all", "cannot be used with"),
+        ("key refresh --all --filter hot-*", "cannot be used with"),
+        ("key refresh --filter Hot", "is no pattern"),
+        ("key refresh --all --parallel 0", "--parallel"),
+        ("key refresh hot cold --validate-only", "name only one"),
+        ("key refresh --all --no-wait", "name only one"),
+        ("key reshare hot --nodes node-a,node-b", "--threshold"),
+        ("key reshare hot --threshold 2", "--nodes"),
+        (
+            "key reshare hot --threshold 3 --nodes node-a,node-b",
+            "lower it or name more nodes",
+        ),
+        (
+            "key reshare hot --threshold 1 --nodes node-a,node-b",
+            "expected at least 2",
+        ),
+        (
+            "key reshare hot --threshold 2 --nodes node-a,node-a",
+            "named twice",
+        ),
+        (
+            "key reshare hot --threshold 2 --nodes node-a,node-b",
+            "--accept-fragile",
+        ),
+        ("node replace node-a", "<NEW>"),
+        ("node replace node-a node-a", "cannot take its own place"),
         ("audit verify", "<FILE>"),
         ("audit verify f --roster r", "--hash"),
         ("key list --timeout 1h", "is no time"),
@@ -80,6 +114,37 @@ fn a_command_without_a_profile_says_how_to_get_one() {
         assert_eq!(run.code, 1, "{arguments}");
         assert!(run.err.contains("no profile in"), "{}", run.err);
         assert!(run.err.contains("cluster pin"), "{}", run.err);
+    }
+}
+
+#[test]
+fn nodes_that_the_roster_does_not_list_get_no_shares() {
+    let workspace = Workspace::new();
+    workspace.cluster();
+    for arguments in [
+        "key reshare hot --threshold 2 --nodes node-a,node-b,node-z",
+        "node replace node-a node-z",
+        "node replace node-z node-a",
+    ] {
+        let run = workspace.run(arguments);
+
+        assert_eq!(run.code, 1, "{arguments}: {}", run.err);
+        assert!(run.err.contains("\"node-z\" is not in the roster"));
+        assert!(run.err.contains("NODE_UNKNOWN"), "{}", run.err);
+    }
+}
+
+#[test]
+fn what_a_refresh_cannot_do_stands_in_its_help() {
+    let workspace = Workspace::new();
+    for (arguments, expected) in [
+        ("key refresh --help", "not undo a theft"),
+        ("key reshare --help", "undo a theft"),
+        ("node replace --help", "quorate node replace node-c node-d"),
+    ] {
+        let run = workspace.succeed(arguments);
+
+        assert!(run.out.contains(expected), "{arguments}: {}", run.out);
     }
 }
 

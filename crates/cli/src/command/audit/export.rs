@@ -101,14 +101,13 @@ impl Export {
         profile::make_private_directory(directory)?;
         let all = client.list_evidence().await?;
         for (at, (node, evidence)) in all.iter().enumerate() {
-            let certificate = match audit::key_of_evidence(evidence) {
-                Some(key) => Some(client.look_up(&key.into()).await?.certificate().to_vec()),
+            let key = match audit::key_of_evidence(evidence) {
+                Some(key) => Some(client.look_up(&key.into()).await?.evidence().clone()),
                 None => None,
             };
-            let certificate = certificate.as_deref();
             let roster = client.roster().hash();
             let mut bytes = Vec::new();
-            audit::write_evidence(&mut bytes, roster, evidence, certificate)?;
+            audit::write_evidence(&mut bytes, roster, evidence, key.as_ref())?;
             let name = format!("{:03}-against-{node}.evidence", at.saturating_add(1));
             input::write(&directory.join(name), &bytes)?;
         }

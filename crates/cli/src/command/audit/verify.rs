@@ -4,7 +4,7 @@ use std::{fs::File, io::BufReader, path::PathBuf};
 
 use clap::Args;
 use quorate_client::{
-    audit::{FileReport, Verifier},
+    audit::{FileReport, JournalReport, Verifier},
     model::{Digest, NodeId, roster::PinnedRoster},
     profile,
 };
@@ -96,6 +96,7 @@ fn report_json(path: &str, report: &FileReport) -> Value {
             "head": journal.summary.head.hash,
             "last_checkpoint": journal.summary.last_checkpoint,
             "kinds": journal.kinds,
+            "erased_below": erased_json(journal),
             "blamed": journal.blamed,
         }),
         FileReport::Signatures(signatures) => json!({
@@ -114,16 +115,29 @@ fn report_json(path: &str, report: &FileReport) -> Value {
     }
 }
 
+/// Below which epoch the node keeps no share, by key.
+fn erased_json(journal: &JournalReport) -> Value {
+    let erased = journal.erased.iter();
+    let erased: serde_json::Map<_, _> = erased
+        .map(|(key, epoch)| (key.to_string(), json!(epoch)))
+        .collect();
+    Value::Object(erased)
+}
+
 fn row(path: &str, report: &FileReport) -> [String; 4] {
     let (kind, of, content) = match report {
         FileReport::Journal(journal) => {
             let summary = &journal.summary;
             let covered = summary.last_checkpoint.unwrap_or(0);
             let open = summary.head.sequence.saturating_sub(covered);
-            let content = format!(
+            let mut content = format!(
                 "{} records, {} signed checkpoints, {open} records after the last one",
                 summary.records, summary.checkpoints
             );
+            if !journal.erased.is_empty() {
+                let keys = journal.erased.len();
+                content = format!("{content}, earlier epochs of {keys} keys erased");
+            }
             ("journal", journal.node.to_string(), content)
         }
         FileReport::Signatures(signatures) => {

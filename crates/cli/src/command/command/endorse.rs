@@ -4,34 +4,41 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use clap::Args;
 use quorate_client::{
-    AwaitingCommand,
+    AwaitingCommand, Client, ClientError, KeyReference,
     model::{
-        CommandId, Digest,
-        command::{CommandBody, EndorsementKind},
+        CommandId, Digest, KeyState,
+        command::{CommandBody, EndorsementKind, ReshareKey},
+        operation::CommandView,
         roster::Role,
     },
 };
+use serde_json::Value;
 
-use super::print_view;
+use super::{print_view, view_json};
 use crate::{
     args::command_id,
+    command::reshare::{NO_CURE, changes, fragility, names},
     context::Context,
-    error::CliError,
+    error::{CliError, chain},
     output::{self, Table},
 };
 
-/// Look at a command that waits for endorsements, and speak for it or forbid it.
+/// Look at commands that wait for endorsements, and speak for them or forbid them.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  quorate command approve 2f1c7e0a-5b0e-4c39-9c59-0c1f4b7a9d11
+  quorate command approve ID1 ID2 ID3
+  quorate command approve ID1 ID2 --yes --digest HEX1,HEX2")]
 pub(crate) struct Endorse {
-    /// Id of the command
-    #[arg(value_parser = command_id)]
-    id: CommandId,
-    /// Do not ask: the digest says what is meant
+    /// Ids of the commands
+    #[arg(value_parser = command_id, required = true, value_name = "ID")]
+    ids: Vec<CommandId>,
+    /// Do not ask: the digests say what is meant, one for each command
     #[arg(long, requires = "digest")]
     yes: bool,
-    /// Insist on the command with this digest, as whoever proposed it tells it
-    #[arg(long, value_name = "HEX", value_parser = digest)]
-    digest: Option<Digest>,
+    /// Insist on the commands with these digests, as whoever proposed them tells it
+    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = digest)]
+    digest: Vec<Digest>,
 }
 
 impl Endorse {
@@ -41,32 +48,75 @@ impl Endorse {
         kind: EndorsementKind,
     ) -> Result<(), CliError> {
         let client = context.connect(Role::Admin).await?;
-        let awaiting = client.awaiting(self.id).await?;
-        // What is shown is what is signed: it was decoded from the exact bytes.
-        show(&awaiting);
-        if self
-            .digest
-            .is_some_and(|expected| expected != awaiting.digest())
-        {
-            return Err(CliError::Unverified(format!(
-                "command {} has digest {}, which is not the one that is expected",
-                self.id,
-                awaiting.digest()
-            )));
+        let mut all = Vec::new();
+        for id in &self.ids {
+            let awaiting = client.awaiting(*id).await?;
+            // What is shown is what is signed: it was decoded from the exact bytes.
+            show(&client, &awaiting).await?;
+            self.check(&awaiting)?;
+            all.push(awaiting);
         }
-        if !self.yes && !asked(kind)? {
+        if !self.yes && !asked(kind, all.len())? {
             return Err(CliError::Usage("nothing was signed".to_owned()));
         }
-        let view = client.endorse(&awaiting, kind).await?;
-        print_view(context, &view)
+        if let [awaiting] = all.as_slice() {
+            let view = client.endorse(awaiting, kind).await?;
+            return print_view(context, &view);
+        }
+        let mut views = Vec::new();
+        let mut failed = 0_usize;
+        for awaiting in &all {
+            match client.endorse(awaiting, kind).await {
+                Ok(view) => views.push(view),
+                Err(error) => {
+                    failed = failed.saturating_add(1);
+                    let id = awaiting.command().id;
+                    output::progress(&format!("error: command {id}: {}", chain(&error)));
+                }
+            }
+        }
+        print_views(context, &views)?;
+        if failed > 0 {
+            return Err(CliError::Incomplete {
+                message: format!("{failed} of {} commands took no word", all.len()),
+                code: quorate_client::ExitClass::Other.code(),
+            });
+        }
+        Ok(())
     }
+
+    /// Refuses a command that was not meant.
+    fn check(&self, awaiting: &AwaitingCommand) -> Result<(), CliError> {
+        let digest = awaiting.digest();
+        if self.digest.is_empty() || self.digest.contains(&digest) {
+            return Ok(());
+        }
+        Err(CliError::Unverified(format!(
+            "command {} has digest {digest}, which is not the one that is expected",
+            awaiting.command().id
+        )))
+    }
+}
+
+fn print_views(context: &Context, views: &[CommandView]) -> Result<(), CliError> {
+    let value: Value = views.iter().map(view_json).collect();
+    let mut table = Table::with_header(&["COMMAND", "KIND", "KEY", "STATE"]);
+    for view in views {
+        table.row([
+            view.id.to_string(),
+            view.kind.as_str().to_owned(),
+            view.key.to_string(),
+            view.state.as_str().to_owned(),
+        ]);
+    }
+    output::print(context.format(), &value, &table)
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
-fn show(awaiting: &AwaitingCommand) {
+async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientError> {
     let command = awaiting.command();
     let mut table = Table::default();
     table.pair("command", command.id);
@@ -76,6 +126,8 @@ fn show(awaiting: &AwaitingCommand) {
         table.pair("key id", set.key_id);
         table.pair("sequence", set.sequence);
         table.pair("reason", &set.reason);
+    } else if let CommandBody::ReshareKey(reshare) = &command.body {
+        show_reshare(client, reshare, &mut table).await?;
     }
     let words: Vec<String> = awaiting
         .signed()
@@ -84,11 +136,57 @@ fn show(awaiting: &AwaitingCommand) {
         .map(|word| format!("{} ({})", word.principal, word.kind.as_str()))
         .collect();
     table.pair("endorsed by", words.join(", "));
-    output::progress(&table.to_string());
+    eprintln!("{table}");
+    Ok(())
+}
+
+/// Who holds the key, and who is to hold it.
+async fn show_reshare(
+    client: &Client,
+    reshare: &ReshareKey,
+    table: &mut Table,
+) -> Result<(), ClientError> {
+    let key = client
+        .look_up(&KeyReference {
+            name: reshare.key.clone(),
+            id: Some(reshare.key_id),
+        })
+        .await?;
+    let record = key.record();
+    let before: Vec<_> = record.participants.iter().map(|p| p.node.clone()).collect();
+    let (added, removed) = changes(record, &reshare.nodes);
+    let is_refresh = before == reshare.nodes && record.threshold == reshare.threshold;
+    let change = if is_refresh { "refresh" } else { "reshare" };
+    table.pair("change", format!("{change} key {}", reshare.key));
+    table.pair("key id", reshare.key_id);
+    table.pair("from epoch", reshare.source_epoch);
+    let shape =
+        |threshold, nodes: &[_]| format!("{threshold} of {} ({})", nodes.len(), names(nodes));
+    table.pair("holders before", shape(record.threshold, &before));
+    table.pair("holders after", shape(reshare.threshold, &reshare.nodes));
+    for (name, nodes) in [("added", added), ("removed", removed)] {
+        if !nodes.is_empty() {
+            table.pair(name, nodes.join(", "));
+        }
+    }
+    if record.epoch != reshare.source_epoch {
+        let epoch = record.epoch;
+        table.pair(
+            "warning",
+            format!("the key is in epoch {epoch} by now: this will be refused"),
+        );
+    }
+    if let Some(fragile) = fragility(reshare) {
+        table.pair("warning", format!("accepted: {fragile}"));
+    }
+    if key.state() == KeyState::Compromised {
+        table.pair("warning", NO_CURE);
+    }
+    Ok(())
 }
 
 /// Asks whoever sits at the terminal.
-fn asked(kind: EndorsementKind) -> Result<bool, CliError> {
+fn asked(kind: EndorsementKind, count: usize) -> Result<bool, CliError> {
     let mut input = io::stdin().lock();
     if !io::stdin().is_terminal() {
         return Err(CliError::Usage(format!(
@@ -96,7 +194,11 @@ fn asked(kind: EndorsementKind) -> Result<bool, CliError> {
             kind.as_str()
         )));
     }
-    output::progress(&format!("{} it? [y/N]", kind.as_str()));
+    let what = match count {
+        1 => "it".to_owned(),
+        count => format!("all {count}"),
+    };
+    output::progress(&format!("{} {what}? [y/N]", kind.as_str()));
     let mut line = String::new();
     input
         .read_line(&mut line)

@@ -163,7 +163,7 @@ fn warn_of_fragility(create: &CreateKey) {
 }
 
 /// Prints one line per round.
-fn report(view: &CommandView, last: &mut Option<Progress>) {
+pub(in crate::command) fn report(view: &CommandView, last: &mut Option<Progress>) {
     let Some(progress) = &view.progress else {
         return;
     };

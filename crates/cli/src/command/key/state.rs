@@ -63,7 +63,7 @@ impl ChangeState {
             return Err(ClientError::Waiting(view.id).into());
         }
         quorate_client::succeeded(&view)?;
-        let acknowledged = client.acknowledged(&key, &prepared, &view)?;
+        let acknowledged = client.acknowledged(&key, &prepared, &view).await?;
         print(context, change, &prepared, &view, &acknowledged)
     }
 }

@@ -1,0 +1,59 @@
+//! `quorate key reshare`.
+
+use std::num::NonZeroU16;
+
+use clap::Args;
+use quorate_client::{
+    Committee,
+    model::{NodeId, roster::Role},
+};
+
+use crate::{
+    args::{KeyArg, Submission},
+    command::reshare,
+    context::Context,
+    error::CliError,
+};
+
+/// Move a key to other nodes, or have another number of them sign.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Public key and addresses stay, and signing goes on meanwhile. As many of \
+the present holders as sign must be up, and every node that is to hold a share. New shares do not \
+undo a theft: as many shares of one epoch as sign make the key for ever, also those of nodes that \
+left it.
+
+Examples:
+  quorate key reshare treasury --threshold 3 --nodes node-a,node-b,node-c,node-d,node-e
+  quorate key reshare hot --threshold 2 --nodes node-a,node-b,node-d"
+)]
+pub(crate) struct Reshare {
+    #[command(flatten)]
+    key: KeyArg,
+    /// How many nodes sign afterwards
+    #[arg(long, value_name = "COUNT")]
+    threshold: NonZeroU16,
+    /// Nodes that hold shares afterwards, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NODES", required = true)]
+    nodes: Vec<NodeId>,
+    /// Accept a shape that a few lost or bad nodes stop for ever
+    #[arg(long)]
+    accept_fragile: bool,
+    #[command(flatten)]
+    submission: Submission,
+}
+
+impl Reshare {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let committee = Committee {
+            threshold: self.threshold.get(),
+            nodes: self.nodes.clone(),
+            accept_fragile: self.accept_fragile,
+        };
+        committee.check_shape(&self.key.name)?;
+        reshare::check_nodes(context.profile()?.roster(), &self.nodes)?;
+        let client = context.connect(Role::Admin).await?;
+        let key = client.look_up(&self.key.reference()).await?;
+        reshare::one(context, &client, &self.submission, &key, &committee).await
+    }
+}
