@@ -1,14 +1,12 @@
 //! The client: typed verbs over the public API. Every answer that matters is verified before the
 //! caller sees it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod epochs;
+
+use std::{sync::Arc, time::Duration};
 
 use quorate_model::{
-    CommandId, DerivationPath, Epoch, KeyRecord, NodeId, Payload, Reason, Refusal,
+    CommandId, DerivationPath, NodeId, Payload, Reason, Refusal,
     address::{AddressKind, AddressQuery},
     command::{CommandBody, CreateKey, Sign},
     ids::KeyId,
@@ -17,6 +15,7 @@ use quorate_model::{
     roster::PinnedRoster,
 };
 
+use self::epochs::{MOST_FETCHES, Renewed};
 use crate::{
     address::{self, AttestedAddress},
     command::{CommandOptions, CommandTimes, Prepared},
@@ -287,56 +286,6 @@ impl Client {
         }
     }
 
-    /// A key as it is by now, where an earlier epoch of it is known.
-    ///
-    /// # Errors
-    ///
-    /// [`VerificationError::OtherKeyId`] or [`VerificationError::KeyChanged`] when another key is
-    /// shown.
-    pub(crate) async fn look_up_again(&self, known: &KeyRecord) -> Result<ListedKey, ClientError> {
-        let reference = KeyReference {
-            name: known.name.clone(),
-            id: Some(known.id()),
-        };
-        let listed = self.look_up(&reference).await?;
-        listed.check_unchanged(known)?;
-        Ok(listed)
-    }
-
-    /// The same of a key that signs, remembered for the next time.
-    async fn renew(&self, known: &KeyRecord) -> Result<CertifiedKey, ClientError> {
-        let listed = self.look_up_again(known).await?;
-        let key = listed
-            .certified()
-            .ok_or_else(|| ClientError::NotActive(known.name.clone()))?;
-        self.0.renewed.keep(&key);
-        Ok(key)
-    }
-
-    /// A key in an epoch as late as this one: as the caller has it, as it was verified before, or
-    /// fetched. An earlier one if the coordinator has no such epoch.
-    async fn at_least(
-        &self,
-        key: &CertifiedKey,
-        epoch: Epoch,
-    ) -> Result<CertifiedKey, ClientError> {
-        let mut key = key.clone();
-        if key.record().epoch >= epoch {
-            return Ok(key);
-        }
-        if let Some(kept) = self.0.renewed.get(&key.record().id()) {
-            kept.listed().check_unchanged(key.record())?;
-            key = kept;
-        }
-        for _ in 0..MOST_FETCHES {
-            if key.record().epoch >= epoch {
-                break;
-            }
-            key = self.renew(key.record()).await?;
-        }
-        Ok(key)
-    }
-
     /// Every key, each verified. That none is left out is the coordinator's word.
     pub async fn list_keys(&self) -> Result<Vec<ListedKey>, ClientError> {
         let views = self.0.transport.keys().await?;
@@ -391,32 +340,6 @@ impl Client {
     /// The evidence against nodes that the coordinator holds, with the node that it names.
     pub async fn list_evidence(&self) -> Result<Vec<(NodeId, Vec<u8>)>, ClientError> {
         self.0.transport.evidence().await
-    }
-}
-
-/// How often a key is fetched again for one call.
-const MOST_FETCHES: usize = 2;
-
-/// How many keys are remembered that were fetched again.
-const MOST_RENEWED: usize = 1024;
-
-/// Keys in epochs later than those that callers hold. Callers keep keys for as long as they run,
-/// and would have them fetched again for every signature.
-#[derive(Debug, Default)]
-struct Renewed(Mutex<BTreeMap<KeyId, CertifiedKey>>);
-
-impl Renewed {
-    fn get(&self, id: &KeyId) -> Option<CertifiedKey> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.get(id).cloned()
-    }
-
-    fn keep(&self, key: &CertifiedKey) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= MOST_RENEWED {
-            keys.clear();
-        }
-        keys.insert(key.record().id(), key.clone());
     }
 }
 

@@ -173,6 +173,21 @@ async fn a_personal_message_is_signed_as_the_message() {
 }
 
 #[tokio::test]
+async fn a_signer_goes_on_after_its_key_was_reshared() {
+    let cluster = FakeCluster::start(&[KeyPurpose::Messages]).await;
+    let signer = signer(&cluster);
+    let digest = eip191_hash_message(b"hello");
+    for holders in [[1, 2, 3], [4, 3, 2], [4, 3, 1]] {
+        cluster.reshare(&holders);
+
+        let signature = signer.sign_message(b"hello").await.unwrap();
+
+        let recovered = signature.recover_address_from_prehash(&digest).unwrap();
+        assert_eq!(recovered, Signer::address(&signer));
+    }
+}
+
+#[tokio::test]
 async fn typed_data_of_both_kinds_are_signed_as_documents() {
     let cluster = FakeCluster::start(&[KeyPurpose::Messages]).await;
     let signer = signer(&cluster);

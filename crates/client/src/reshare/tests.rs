@@ -1,6 +1,7 @@
 use quorate_model::{
     Digest, KeyState, Payload, PayloadKind, Scheme, Signature,
     address::AddressKind,
+    command::EndorsementKind,
     operation::{CommandKind, CommandState, KeyView, SignOutcome},
 };
 
@@ -303,6 +304,28 @@ async fn shapes_and_nodes_that_cannot_be_are_refused_before_anything_is_sent() {
     assert_eq!(prepare(3, &[1, 2, 3], false), Some(Reason::ShapeInvalid));
     assert_eq!(prepare(2, &[1, 2, 9], false), Some(Reason::NodeUnknown));
     assert!(cluster.commands().is_empty());
+}
+
+#[tokio::test]
+async fn a_resharing_that_waits_is_shown_from_the_bytes_that_are_signed() {
+    let cluster = FakeCluster::start(&quorate_model::KeyPurpose::ALL).await;
+    let key = cluster.key.listed();
+    let options = CommandOptions::default();
+    let client = &cluster.client;
+    let committee = Committee::of(key.record());
+    let prepared = client.prepare_reshare(&key, committee, &options).unwrap();
+    cluster.await_words(&prepared);
+
+    let awaiting = client.awaiting(prepared.id()).await.unwrap();
+    let other = client.awaiting(quorate_model::CommandId(uuid::Uuid::nil()));
+
+    assert_eq!(awaiting.command().body, prepared.command().body);
+    assert_eq!(awaiting.digest(), prepared.digest());
+    let other = other.await.unwrap_err();
+    assert_eq!(other.exit_class(), ExitClass::Verification);
+    // One principal has one word.
+    let twice = client.endorse(&awaiting, EndorsementKind::Approve).await;
+    assert!(twice.unwrap_err().to_string().contains("endorses twice"));
 }
 
 type Tamper = fn(&mut SignOutcome);
