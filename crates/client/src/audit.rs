@@ -7,13 +7,13 @@
 
 mod cross;
 mod file;
+mod proving;
 mod verifier;
 
 pub use cross::Matched;
 pub use file::{AuditFileError, FileKind, JournalWriter, write_evidence, write_signatures};
-pub use verifier::{
-    EvidenceReport, FileReport, JournalReport, SignaturesReport, Verifier, key_of_evidence,
-};
+pub use proving::key_of_evidence;
+pub use verifier::{EvidenceReport, FileReport, JournalReport, SignaturesReport, Verifier};
 
 #[cfg(test)]
 mod tests;

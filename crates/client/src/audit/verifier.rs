@@ -2,26 +2,24 @@
 
 use std::{collections::BTreeMap, io::BufRead};
 
+use quorate_intent::{KeyFacts, decode_all};
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord, NodeId,
+    Digest, Epoch, KeyName, NodeId, Refusal,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
-    certificate::{CommitCertificate, KeyEvidence},
+    certificate::CommitCertificate,
     command::{CommandBody, Sign, SignedCommand},
     operation::SignOutcome,
     roster::PinnedRoster,
     share::{ShareReceipt, whole_signature_hash},
     wire,
 };
-use quorate_protocol::{
-    evidence::{Evidence, Facts, NotProven, SigningFacts},
-    frost::PublicKeys,
-};
 
 use super::{
     cross::{CrossCheck, Matched, PreparedClaim},
     file::{AuditFile, AuditFileError, FileKind},
+    proving::Unproven,
 };
-use crate::verify::{self, ReceiptChecker};
+use crate::verify::{self, ReceiptChecker, Verifiers};
 
 /// What a verified file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +71,18 @@ pub struct EvidenceReport {
 
 /// Verifies files against one roster, and what they say about each other.
 pub struct Verifier<'a> {
-    roster: &'a PinnedRoster,
+    pub(super) roster: &'a PinnedRoster,
     receipts: ReceiptChecker,
-    cross: CrossCheck,
+    pub(super) cross: CrossCheck,
+    /// Signatures, until the certificates of their epochs are known.
+    signed: Vec<SignedFile>,
+}
+
+/// What a file of signatures holds.
+struct SignedFile {
+    outcome: SignOutcome,
+    command: Digest,
+    sign: Sign,
 }
 
 impl<'a> Verifier<'a> {
@@ -86,6 +93,7 @@ impl<'a> Verifier<'a> {
             roster,
             receipts,
             cross: CrossCheck::default(),
+            signed: Vec::new(),
         }
     }
 
@@ -106,7 +114,32 @@ impl<'a> Verifier<'a> {
     /// Matches what the files say about each other (P38).
     pub fn finish(self) -> Result<Matched, AuditFileError> {
         let matched = self.cross.finish(self.roster);
-        matched.map_err(AuditFileError::Contradiction)
+        let matched = matched.map_err(AuditFileError::Contradiction)?;
+        for signed in &self.signed {
+            self.check_signed(signed)?;
+        }
+        Ok(matched)
+    }
+
+    /// Checks signatures and signers under the certificate of the epoch that they were made in,
+    /// where a journal that was given holds it with its proof.
+    fn check_signed(&self, signed: &SignedFile) -> Result<(), AuditFileError> {
+        let SignedFile {
+            outcome,
+            command,
+            sign,
+        } = signed;
+        let record = self.cross.proven(&outcome.key, outcome.epoch);
+        let Some(record) = record.filter(|record| record.id() == sign.key_id) else {
+            return Ok(());
+        };
+        let refused = |error: &dyn std::fmt::Display| does_not_hold("signatures", error);
+        let verifiers = Verifiers::new(record).map_err(|error| refused(&error))?;
+        let decoded = decode_all(&sign.payloads, &KeyFacts::of(record));
+        let decoded = decoded.map_err(|error| refused(&Refusal::from(&error)))?;
+        let items: Vec<_> = decoded.iter().flat_map(|payload| &payload.items).collect();
+        verify::outcome(record, &verifiers, command, &items, outcome, &self.receipts)
+            .map_err(|error| refused(&error))
     }
 
     fn journal<R: BufRead>(
@@ -287,17 +320,17 @@ impl<'a> Verifier<'a> {
                 "not one receipt of each signer",
             ));
         }
-        let SignOutcome {
-            key,
-            signers,
-            signatures,
-            ..
-        } = outcome;
-        Ok(SignaturesReport {
-            key,
-            signers,
-            count: signatures.len(),
-        })
+        let report = SignaturesReport {
+            key: outcome.key.clone(),
+            signers: outcome.signers.clone(),
+            count: outcome.signatures.len(),
+        };
+        self.signed.push(SignedFile {
+            outcome,
+            command,
+            sign,
+        });
+        Ok(report)
     }
 
     /// A command that signs, with its digest. That it is endorsed is judged as nodes judge it: no
@@ -312,95 +345,6 @@ impl<'a> Verifier<'a> {
         };
         Ok((signed.digest(), sign))
     }
-
-    fn evidence<R: BufRead>(
-        &mut self,
-        mut file: AuditFile<R>,
-    ) -> Result<EvidenceReport, AuditFileError> {
-        let missing = || does_not_hold("evidence", "the file holds none");
-        let evidence = file.next_record()?.ok_or_else(missing)?;
-        let key = match file.next_record()? {
-            Some(certificate) => Some(KeyEvidence {
-                certificate,
-                proof: file.next_record()?,
-                birth: file.next_record()?,
-            }),
-            None => None,
-        };
-        if key.as_ref().is_some_and(|key| key.birth.is_some()) && file.next_record()?.is_some() {
-            return Err(does_not_hold(
-                "evidence",
-                "the file holds more than one piece",
-            ));
-        }
-        self.prove(&evidence, key.as_ref())
-            .map_err(|unproven| match unproven {
-                Unproven::Refused(message) => does_not_hold("evidence", message),
-                Unproven::FactsMissing => does_not_hold(
-                    "evidence",
-                    "it is about a signature share, and the file lacks the certificate of its key",
-                ),
-            })
-    }
-
-    /// Checks evidence, with what is known of the key in the epoch that it is about: by a journal
-    /// that was given before, or by what stands beside the evidence.
-    fn prove(
-        &self,
-        evidence: &[u8],
-        key: Option<&KeyEvidence>,
-    ) -> Result<EvidenceReport, Unproven> {
-        let evidence = Evidence::from_bytes(evidence).map_err(Unproven::refused)?;
-        let journaled = epoch_of(&evidence).and_then(|(key, epoch)| self.cross.proven(key, epoch));
-        let signing = match (journaled, key) {
-            (Some(record), _) => Some(SigningContext::new(record.clone())?),
-            (None, Some(key)) => Some(self.signing_context(key)?),
-            (None, None) => None,
-        };
-        let identity_of = |node: &NodeId| {
-            self.roster
-                .roster()
-                .node(node)
-                .map(|card| card.identity_key)
-        };
-        let facts = Facts {
-            identity_of: &identity_of,
-            signing: signing.as_ref().map(SigningContext::facts),
-        };
-        match evidence.verify(&facts) {
-            Ok(blamed) => Ok(EvidenceReport {
-                culprit: blamed.node,
-                fault: blamed.fault.to_string(),
-            }),
-            Err(NotProven::FactsMissing) => Err(Unproven::FactsMissing),
-            Err(error) => Err(Unproven::refused(error)),
-        }
-    }
-
-    /// The public side of a key, from its certificate; that of a later epoch than the first only
-    /// with its proof (decision 0019).
-    fn signing_context(&self, key: &KeyEvidence) -> Result<SigningContext, Unproven> {
-        let birth = key.birth.as_deref();
-        let (_, record) =
-            verify::certificate(&key.certificate, birth, self.roster).map_err(Unproven::refused)?;
-        match &key.proof {
-            Some(proof) => {
-                verify::possession(proof, &record, self.roster).map_err(Unproven::refused)?;
-            }
-            None if birth.is_some() => return Err(Unproven::FactsMissing),
-            None => {}
-        }
-        SigningContext::new(record)
-    }
-}
-
-/// The key and the epoch whose certificate evidence is checked with, where it needs one.
-fn epoch_of(evidence: &Evidence) -> Option<(&KeyName, Epoch)> {
-    let Evidence::BadSignatureShare(bad) = evidence else {
-        return None;
-    };
-    let statement = &bad.receipt.statement;
-    Some((&statement.key, statement.epoch))
 }
 
 /// What is counted while a journal is read.
@@ -419,57 +363,11 @@ impl JournalContent {
     }
 }
 
-/// What signature shares are checked against.
-struct SigningContext {
-    record: KeyRecord,
-    keys: PublicKeys,
-}
-
-impl SigningContext {
-    fn new(record: KeyRecord) -> Result<Self, Unproven> {
-        let keys = PublicKeys::of_record(&record).map_err(Unproven::refused)?;
-        Ok(Self { record, keys })
-    }
-
-    fn facts(&self) -> SigningFacts<'_> {
-        SigningFacts {
-            key: &self.record.name,
-            epoch: self.record.epoch,
-            participants: &self.record.participants,
-            keys: &self.keys,
-            chain_code: &self.record.chain_code,
-        }
-    }
-}
-
-/// Why evidence proves nothing here.
-enum Unproven {
-    /// It needs the certificate of the key.
-    FactsMissing,
-    /// It does not hold.
-    Refused(String),
-}
-
-impl Unproven {
-    fn refused(error: impl std::fmt::Display) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
-fn does_not_hold(what: &str, message: impl std::fmt::Display) -> AuditFileError {
+pub(super) fn does_not_hold(what: &str, message: impl std::fmt::Display) -> AuditFileError {
     AuditFileError::DoesNotHold {
         what: what.to_owned(),
         message: message.to_string(),
     }
-}
-
-/// The key whose certificate evidence about a signature share is checked with; none for evidence
-/// that needs none.
-pub fn key_of_evidence(evidence: &[u8]) -> Option<KeyName> {
-    let Ok(Evidence::BadSignatureShare(bad)) = Evidence::from_bytes(evidence) else {
-        return None;
-    };
-    Some(bad.receipt.statement.key)
 }
 
 /// Whether a receipt for ECDSA is of exactly one of the signatures.

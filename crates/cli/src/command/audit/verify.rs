@@ -19,7 +19,8 @@ use crate::{
 /// Verify exported files together, without any machine of the cluster.
 ///
 /// Journals, signatures with their receipts, and evidence may stand in any order. Receipts and
-/// certificates are matched against the journals that are given.
+/// certificates are matched against the journals that are given. Evidence about an epoch of a key
+/// that is over needs the journal of one who held it, before it in the list.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// Exported files

@@ -1,6 +1,10 @@
 //! Journals of nodes whose keys were reshared.
 
-use quorate_model::{KeyName, audit::Entry};
+use quorate_model::{DerivationPath, KeyName, audit::Entry, certificate::KeyEvidence};
+use quorate_protocol::{
+    evidence::{BadShare, Evidence},
+    frost::Tweak,
+};
 
 use super::*;
 use crate::fixtures::MadeKey;
@@ -219,4 +223,112 @@ fn a_receipt_of_an_epoch_whose_certificate_leaves_its_node_out_proves_its_fault(
 
     assert!(error.contains("node-c"), "{error}");
     assert!(error.contains("hold none"), "{error}");
+}
+
+/// Evidence that node 1 spoilt its share of a signature in the epoch that this key is in.
+fn evidence(made: &MadeKey) -> Vec<u8> {
+    let message = b"pay";
+    let (set, mut receipts, _) = made.sign(&[1, 2], Digest::new([4; 32]), message);
+    let mut receipt = receipts.remove(0);
+    receipt.statement.items[0].share[31] ^= 1;
+    receipt.batch = vec![receipt.statement.digest()];
+    receipt.signature = sign_digest(&node_key(1), &share_batch_digest(&receipt.batch));
+    let bad = BadShare {
+        receipt,
+        item: 0,
+        set,
+        message: message.to_vec(),
+        path: DerivationPath::ROOT,
+        tweak: Tweak::None,
+    };
+    let evidence = Evidence::BadSignatureShare(Box::new(bad));
+    evidence.to_bytes().unwrap()
+}
+
+#[test]
+fn evidence_about_a_share_is_checked_with_the_key_in_its_epoch() {
+    let (born, second) = reshared();
+    let check = |made: &MadeKey, beside: Option<&KeyEvidence>| {
+        let mut file = Vec::new();
+        let roster = born.roster.hash();
+        write_evidence(&mut file, roster, &evidence(made), beside).unwrap();
+        let report = Verifier::new(&born.roster).add(Cursor::new(file));
+        report.map(|report| match report {
+            FileReport::Evidence(evidence) => evidence.culprit,
+            other => panic!("{other:?}"),
+        })
+    };
+    let of = |made: &MadeKey| made.view.evidence.clone();
+    let unproven = KeyEvidence {
+        proof: None,
+        ..of(&second)
+    };
+
+    assert_eq!(check(&born, Some(&of(&born))).unwrap(), node_id(1));
+    assert_eq!(check(&second, Some(&of(&second))).unwrap(), node_id(1));
+    for (made, beside) in [
+        (&second, None),
+        (&second, Some(&unproven)),
+        (&second, Some(&of(&born))),
+        (&born, Some(&of(&second))),
+    ] {
+        assert!(check(made, beside).unwrap_err().is_about_content());
+    }
+}
+
+#[test]
+fn evidence_about_an_epoch_that_is_over_is_checked_with_the_journal_of_one_who_held_it() {
+    let (born, second) = reshared();
+    let mut verifier = Verifier::new(&born.roster);
+    let entries = [held(&born), held(&second)].concat();
+    let file = journal_of(&born, 2, entries);
+    verifier.add(Cursor::new(file)).unwrap();
+    let mut file = Vec::new();
+    let beside = Some(&second.view.evidence);
+    write_evidence(&mut file, born.roster.hash(), &evidence(&born), beside).unwrap();
+
+    let report = verifier.add(Cursor::new(file)).unwrap();
+
+    assert!(matches!(report, FileReport::Evidence(one) if one.culprit == node_id(1)));
+}
+
+#[test]
+fn signatures_are_checked_under_the_certificate_of_their_epoch() {
+    let (born, second) = reshared();
+    let command = command(&born.roster, &born.identity, born.view.record.id());
+    let signed_in = |made: &MadeKey, epoch, change: &dyn Fn(&mut SignOutcome)| {
+        let (_, receipts, signature) = made.sign(&[1, 3], command.digest(), b"pay");
+        let signers = receipts.iter().map(|one| one.statement.node.clone());
+        let mut outcome = SignOutcome {
+            key: name(),
+            epoch,
+            scheme: Scheme::Bip340,
+            signers: signers.collect(),
+            signatures: vec![signature],
+            receipts,
+        };
+        change(&mut outcome);
+        let mut file = Vec::new();
+        write_signatures(&mut file, born.roster.hash(), &command, &outcome).unwrap();
+        let mut verifier = Verifier::new(&born.roster);
+        verifier.add(Cursor::new(file))?;
+        let entries = [held(&born), held(&second)].concat();
+        verifier.add(Cursor::new(journal_of(&born, 2, entries)))?;
+        verifier.finish()
+    };
+
+    signed_in(&born, Epoch(1), &|_| ()).unwrap();
+    signed_in(&second, Epoch(2), &|_| ()).unwrap();
+    for change in [
+        (|outcome| outcome.signatures[0][40] ^= 1) as fn(&mut SignOutcome),
+        |outcome| {
+            outcome.signers.pop();
+            outcome.receipts.pop();
+        },
+    ] {
+        for (made, epoch) in [(&born, Epoch(1)), (&second, Epoch(2))] {
+            let error = signed_in(made, epoch, &change).unwrap_err();
+            assert!(error.is_about_content(), "{error}");
+        }
+    }
 }
