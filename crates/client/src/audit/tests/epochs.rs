@@ -255,7 +255,7 @@ fn evidence_about_a_share_is_checked_with_the_key_in_its_epoch() {
         let report = Verifier::new(&born.roster).add(Cursor::new(file));
         report.map(|report| match report {
             FileReport::Evidence(evidence) => evidence.culprit,
-            other => panic!("{other:?}"),
+            FileReport::Journal(_) | FileReport::Signatures(_) => panic!("{report:?}"),
         })
     };
     let of = |made: &MadeKey| made.view.evidence.clone();
