@@ -127,9 +127,16 @@ impl Reshared {
         if record.epoch > outcome.epoch {
             return Err(moved_on(record, outcome.epoch).into());
         }
+        if record.epoch < outcome.epoch {
+            return Err(VerificationError::OtherEpoch {
+                key: record.name.clone(),
+                made: outcome.epoch,
+                shown: record.epoch,
+            }
+            .into());
+        }
         let nodes = record.participants.iter().map(|holder| &holder.node);
-        let is_as_commanded = record.epoch == outcome.epoch
-            && record.id() == reshare.key_id
+        let is_as_commanded = record.id() == reshare.key_id
             && record.threshold == reshare.threshold
             && nodes.eq(&reshare.nodes)
             && key.made_by() == prepared.digest();
@@ -290,7 +297,13 @@ impl Client {
         view: &CommandView,
     ) -> Result<Reshared, ClientError> {
         let before = key.record();
-        let listed = self.look_up_again(before).await?;
+        let mut listed = self.look_up_again(before).await?;
+        if let Some(CommandOutcome::KeyReshared(outcome)) = &view.outcome
+            && listed.record().epoch < outcome.epoch
+        {
+            // Another coordinator may have answered, that hears of the epoch a moment later.
+            listed = self.look_up_again(before).await?;
+        }
         Reshared::verify(before, &listed, prepared, view, self.roster())
     }
 }

@@ -1,5 +1,7 @@
 //! `quorate key refresh`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use quorate_client::{
     Client, Committee, KeyReference,
@@ -71,8 +73,9 @@ impl Refresh {
 
     async fn keys(&self, client: &Client) -> Result<Vec<KeyReference>, CliError> {
         if !self.names.is_empty() {
-            let names = self.names.iter().cloned();
-            return Ok(names.map(KeyReference::from).collect());
+            // Each once, however often it is named.
+            let names: BTreeSet<_> = self.names.iter().cloned().collect();
+            return Ok(names.into_iter().map(KeyReference::from).collect());
         }
         let listed = client.list_keys().await?;
         let fits = |name: &KeyName| {

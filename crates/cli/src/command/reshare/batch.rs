@@ -1,12 +1,20 @@
 //! Resharing of many keys, some at a time. Whatever is interrupted is taken up by running the
 //! same command again: each key is looked at afresh.
 
-use std::{cell::RefCell, collections::BTreeMap, collections::VecDeque, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
 
 use clap::Args;
 use quorate_client::{
-    Client, ClientError, CommandOptions, Committee, ExitClass, KeyReference, ListedKey,
-    model::{CommandId, Digest, KeyName, KeyState, NodeId, Reason, operation::CommandState},
+    Client, ClientError, CommandOptions, Committee, ExitClass, KeyReference, ListedKey, Prepared,
+    model::{
+        CommandId, Digest, KeyName, KeyState, NodeId, Reason,
+        operation::{CommandState, CommandView},
+    },
 };
 use serde_json::{Value, json};
 use tokio::task::{JoinSet, LocalSet};
@@ -173,21 +181,58 @@ impl Work {
             Err(reason) => return Ok(Ended::Skipped(reason)),
         };
         let prepared = client.prepare_reshare(&listed, committee, &CommandOptions::default())?;
-        let view = client.submit(&prepared).await?;
-        let view = client.follow(view, &mut |_| ()).await?;
+        let view = self.carry_out(&prepared).await?;
         if view.state == CommandState::AwaitingEndorsement {
             return Ok(Ended::Waiting {
                 id: prepared.id(),
                 digest: prepared.digest(),
             });
         }
-        quorate_client::succeeded(&view)?;
         let reshared = client.reshared(&listed, &prepared, &view).await?;
         Ok(Ended::Done {
             value: reshared_json(&view, &reshared),
             missing: reshared.missing().to_vec(),
         })
     }
+
+    /// Follows a command until it has succeeded or waits for others. The same command is sent again
+    /// while the machines have too much to do at a time.
+    async fn carry_out(&self, prepared: &Prepared) -> Result<CommandView, ClientError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            match self.carry_out_once(prepared).await {
+                Err(error) if is_busy(&error) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error),
+                },
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn carry_out_once(&self, prepared: &Prepared) -> Result<CommandView, ClientError> {
+        let view = self.client.submit(prepared).await?;
+        let view = self.client.follow(view, &mut |_| ()).await?;
+        if view.state != CommandState::AwaitingEndorsement {
+            quorate_client::succeeded(&view)?;
+        }
+        Ok(view)
+    }
+}
+
+/// How long to wait before a command is sent again.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+
+/// Whether a batch has too much going on at a time.
+fn is_busy(error: &ClientError) -> bool {
+    matches!(
+        error.reason(),
+        Some(Reason::SessionLimit | Reason::Overloaded)
+    )
 }
 
 impl Ended {
