@@ -1,0 +1,249 @@
+//! How it went with each key of a batch, and with all of them.
+
+use std::collections::BTreeMap;
+
+use quorate_client::{
+    ExitClass,
+    model::{CommandId, Digest, KeyName, NodeId, Reason},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    error::CliError,
+    output::{self, Table},
+};
+
+/// How it went with one key.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Done {
+        value: Value,
+        missing: Vec<NodeId>,
+    },
+    Waiting {
+        id: CommandId,
+        digest: Digest,
+    },
+    Skipped(Skip),
+    Failed {
+        told: String,
+        reason: Option<Reason>,
+    },
+    /// No coordinator can be reached, so that nothing more was tried.
+    Untried,
+}
+
+/// Why a key was left alone.
+#[derive(Debug)]
+pub(super) struct Skip {
+    pub(super) why: String,
+    /// Whether what was asked for is not so.
+    pub(super) is_open: bool,
+}
+
+impl Ended {
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Untried)
+    }
+
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Done { value, .. } => {
+                let epoch = value.get("epoch").and_then(Value::as_u64);
+                format!("epoch {}", epoch.unwrap_or_default())
+            }
+            Self::Waiting { id, .. } => format!("command {id} waits for another admin"),
+            Self::Skipped(skip) => format!("skipped: {}", skip.why),
+            Self::Failed { told, reason: None } => format!("failed: {told}"),
+            Self::Failed {
+                told,
+                reason: Some(reason),
+            } => format!("failed: {told} ({reason})"),
+            Self::Untried => "not tried".to_owned(),
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Waiting { .. } => "waiting",
+            Self::Skipped(_) => "skipped",
+            Self::Failed { .. } => "failed",
+            Self::Untried => "untried",
+        }
+    }
+
+    fn json(&self, key: &KeyName) -> Value {
+        match self {
+            Self::Done { value, .. } => value.clone(),
+            Self::Waiting { id, digest } => {
+                json!({ "key": key, "command_id": id.to_string(), "digest": digest })
+            }
+            Self::Skipped(skip) => json!({ "key": key, "message": skip.why }),
+            Self::Failed { told, reason } => {
+                let reason = reason.map(Reason::as_str);
+                json!({ "key": key, "reason": reason, "message": told })
+            }
+            Self::Untried => json!({ "key": key }),
+        }
+    }
+}
+
+/// What all kinds of ends are called, in the order in which they are told.
+const KINDS: [&str; 5] = ["done", "waiting", "skipped", "failed", "untried"];
+
+fn count(ended: &BTreeMap<KeyName, Ended>, kind: &str) -> usize {
+    ended.values().filter(|one| one.kind() == kind).count()
+}
+
+pub(super) fn summary_json(ended: &BTreeMap<KeyName, Ended>) -> Value {
+    let of_kind = |kind: &str| {
+        let of_it = ended.iter().filter(|(_, one)| one.kind() == kind);
+        let values = of_it.map(|(key, one)| one.json(key)).collect();
+        (kind.to_owned(), Value::Array(values))
+    };
+    Value::Object(KINDS.map(of_kind).into_iter().collect())
+}
+
+pub(super) fn summary(ended: &BTreeMap<KeyName, Ended>) -> Table {
+    let mut table = Table::default();
+    for (key, one) in ended.iter().filter(|(_, one)| one.kind() != "done") {
+        table.row([key.as_str(), &one.told()]);
+    }
+    for kind in KINDS {
+        let number = count(ended, kind);
+        if number > 0 || kind == "done" {
+            table.pair(kind, number);
+        }
+    }
+    let mut missing: BTreeMap<&NodeId, usize> = BTreeMap::new();
+    for one in ended.values() {
+        if let Ended::Done { missing: of_it, .. } = one {
+            for node in of_it {
+                let keys = missing.entry(node).or_default();
+                *keys = keys.saturating_add(1);
+            }
+        }
+    }
+    for (node, keys) in missing {
+        let told = format!("{node} (keys: {keys}); it erases them when it is back");
+        table.pair("not erased yet by", told);
+    }
+    table
+}
+
+/// Whether the caller may go on as if all keys were changed.
+pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> {
+    let waiting: Vec<_> = ended
+        .values()
+        .filter_map(|one| match one {
+            Ended::Waiting { id, .. } => Some(id.to_string()),
+            Ended::Done { .. } | Ended::Skipped(_) | Ended::Failed { .. } | Ended::Untried => None,
+        })
+        .collect();
+    if !waiting.is_empty() {
+        output::progress(&format!(
+            "another admin must approve them: quorate command approve {}",
+            waiting.join(" ")
+        ));
+    }
+    let failed = ended.values().filter(|one| one.is_failure()).count();
+    if failed > 0 {
+        return Err(CliError::Incomplete {
+            message: format!(
+                "{failed} of {} keys were not changed: run the command again",
+                ended.len()
+            ),
+            code: ExitClass::Other.code(),
+        });
+    }
+    let is_open = |one: &Ended| matches!(one, Ended::Skipped(skip) if skip.is_open);
+    let open = ended.values().filter(|one| is_open(one)).count();
+    if open > 0 {
+        return Err(CliError::Incomplete {
+            message: format!(
+                "{open} of {} keys were skipped and still have a share at the node",
+                ended.len()
+            ),
+            code: ExitClass::Other.code(),
+        });
+    }
+    if !waiting.is_empty() {
+        return Err(CliError::Incomplete {
+            message: format!("{} commands wait for more endorsements", waiting.len()),
+            code: ExitClass::Waiting.code(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> KeyName {
+        text.parse().unwrap()
+    }
+
+    fn done() -> Ended {
+        Ended::Done {
+            value: json!({ "key": "one", "epoch": 2 }),
+            missing: vec!["node-c".parse().unwrap()],
+        }
+    }
+
+    fn skipped(why: &str, is_open: bool) -> Ended {
+        let why = why.to_owned();
+        Ended::Skipped(Skip { why, is_open })
+    }
+
+    fn waiting() -> Ended {
+        Ended::Waiting {
+            id: CommandId(uuid::Uuid::nil()),
+            digest: Digest::ZERO,
+        }
+    }
+
+    fn failed() -> Ended {
+        Ended::Failed {
+            told: "too few nodes answer".to_owned(),
+            reason: Some(Reason::QuorumUnavailable),
+        }
+    }
+
+    #[test]
+    fn a_summary_lists_what_was_not_done_and_counts_the_rest() {
+        let ended = BTreeMap::from([
+            (name("one"), done()),
+            (name("three"), failed()),
+            (name("two"), skipped("it is not active yet", false)),
+        ]);
+
+        let table = summary(&ended).to_string();
+        let value = summary_json(&ended);
+
+        assert!(!table.lines().any(|line| line.starts_with("one")));
+        assert!(table.contains("too few nodes answer (QUORUM_UNAVAILABLE)"));
+        assert!(table.contains("skipped: it is not active yet"));
+        assert!(table.contains("node-c (keys: 1)"), "{table}");
+        assert_eq!(value["done"][0]["epoch"], 2);
+        assert_eq!(value["failed"][0]["reason"], "QUORUM_UNAVAILABLE");
+        assert_eq!(value["skipped"][0]["key"], "two");
+        assert_eq!(value["waiting"], json!([]));
+    }
+
+    #[test]
+    fn a_batch_ends_well_only_if_nothing_failed_and_nothing_waits() {
+        let code = |all: Vec<Ended>| {
+            let keys = ["aa", "bb", "cc"].map(name);
+            let ended = keys.into_iter().zip(all).collect();
+            verdict(&ended).err().map(|error| error.exit_code())
+        };
+        assert_eq!(code(vec![]), None);
+        assert_eq!(code(vec![done(), skipped("", false)]), None);
+        assert_eq!(code(vec![done(), skipped("", true)]), Some(1));
+        assert_eq!(code(vec![done(), waiting()]), Some(4));
+        assert_eq!(code(vec![waiting(), failed()]), Some(1));
+        assert_eq!(code(vec![done(), Ended::Untried]), Some(1));
+    }
+}
