@@ -40,7 +40,8 @@ impl Committee {
         }
     }
 
-    /// Checks the shape for a key: t >= 2, t <= n <= 32, and n >= 2t-1 unless fragility is accepted.
+    /// Checks the shape for a key: t >= 2, t <= n <= 32, and n >= 2t-1 unless fragility is
+    /// accepted.
     ///
     /// # Errors
     ///
@@ -269,8 +270,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Client::prepare_reshare`] and [`Client::reshared`]; [`ClientError::Waiting`] where
-    /// more persons must endorse it.
+    /// Those of [`Client::prepare_reshare`] and [`Client::reshared`], and [`ClientError::Waiting`]
+    /// where more persons must endorse it.
     pub async fn reshare(
         &self,
         key: &ListedKey,

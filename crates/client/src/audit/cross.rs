@@ -100,8 +100,8 @@ impl CrossCheck {
         {
             if let Some(kept) = journal.erased.get(key).filter(|kept| epoch < kept) {
                 return Err(format!(
-                    "node \"{node}\" released a share of epoch {epoch} of key \"{key}\" in record {} \
-                     after it erased all shares below epoch {kept}: this proves its fault",
+                    "node \"{node}\" released a share of epoch {epoch} of key \"{key}\" in record \
+                     {} after it erased all shares below epoch {kept}: this proves its fault",
                     record.sequence
                 ));
             }

@@ -44,8 +44,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`VerificationError::OtherKeyId`] or [`VerificationError::KeyChanged`] when another key is
-    /// shown.
+    /// [`OtherKeyId`](crate::VerificationError::OtherKeyId) or
+    /// [`KeyChanged`](crate::VerificationError::KeyChanged) when another key is shown.
     pub(crate) async fn look_up_again(&self, known: &KeyRecord) -> Result<ListedKey, ClientError> {
         let reference = KeyReference {
             name: known.name.clone(),
