@@ -128,6 +128,11 @@ impl Cluster {
         Process::start(self.command(arguments).args(["-o", "json"]))
     }
 
+    /// Starts `quorate …` for people, with its progress on standard error.
+    pub(crate) fn watch(&self, arguments: &[&str]) -> Process {
+        Process::start(&mut self.command(arguments))
+    }
+
     /// Creates a key on all nodes.
     pub(crate) fn create_key(&self, name: &str, scheme: &str, purpose: &str) -> Value {
         self.json(&[

@@ -19,6 +19,7 @@ mod identities;
 mod newcomer;
 mod operations;
 mod psbt;
+mod resharing;
 mod restarts;
 mod signing;
 mod states;

@@ -82,6 +82,22 @@ impl Lines {
         }
     }
 
+    /// Waits until a line like this has been written. None: the process ended before.
+    pub(crate) fn first(&mut self, is: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.said.iter().find(|line| is(line)) {
+                return Some(line.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.arriving.recv_timeout(left) {
+                Ok(line) => self.said.push(line),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("there is no end: {:#?}", self.said),
+            }
+        }
+    }
+
     /// Everything up to the end of the process.
     pub(crate) fn until_end(&mut self) -> &[String] {
         let deadline = Instant::now() + PATIENCE;

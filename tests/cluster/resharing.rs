@@ -1,0 +1,293 @@
+//! Keys whose shares go to other committees, over real processes: signatures in between, nodes that
+//! are away, and processes that are killed in the middle.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, Process, program, run, wait_for};
+
+/// How often a process is killed in the middle of a resharing. `QUORATE_KILL_CYCLES` says another
+/// number.
+const KILL_CYCLES: usize = 12;
+
+fn create(cluster: &Cluster, name: &str, scheme: &str, purpose: &str) -> Value {
+    cluster.json(&[
+        "key",
+        "create",
+        name,
+        "--scheme",
+        scheme,
+        "--purpose",
+        purpose,
+        "--threshold",
+        "2",
+        "--nodes",
+        "node-a,node-b,node-c",
+    ])
+}
+
+fn reshare(cluster: &Cluster, name: &str, threshold: &str, nodes: &str) -> Value {
+    let words = ["key", "reshare", name, "--threshold", threshold];
+    cluster.json(&[&words[..], &["--nodes", nodes]].concat())
+}
+
+/// The files of a key's shares in a node's vault.
+fn vault_files(cluster: &Cluster, node: &str, key: &str) -> Vec<String> {
+    let vault = cluster.directory().join("nodes").join(node).join("vault");
+    let mut found = Vec::new();
+    for fan in std::fs::read_dir(vault).unwrap() {
+        for file in std::fs::read_dir(fan.unwrap().path()).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            found.extend(name.starts_with(&format!("{key}.")).then_some(name));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn exported(cluster: &Cluster) -> Vec<String> {
+    let nodes = cluster.nodes();
+    let names = nodes.iter().map(|node| node["name"].as_str().unwrap());
+    names
+        .map(|name| {
+            let file = cluster.file(&format!("{name}.journal"));
+            let _old = std::fs::remove_file(&file);
+            cluster.json(&["audit", "export", "--node", name, "--out", &file]);
+            file
+        })
+        .collect()
+}
+
+fn audited(cluster: &Cluster) {
+    let files = exported(cluster);
+    let words: Vec<&str> = ["audit", "verify"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str))
+        .collect();
+    let done = cluster.quorate(&words);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+}
+
+#[test]
+fn a_key_of_every_scheme_goes_to_other_committees_and_back_and_signs_in_between() {
+    let cluster = Cluster::start(&["--nodes", "5"]);
+    let messages = ["sign", "message"].as_slice();
+    let evm = ["sign", "evm-message"].as_slice();
+    for (name, scheme, sign) in [
+        ("taproot", "bip340", messages),
+        ("schnorr", "frost-secp256k1", messages),
+        ("edwards", "ed25519", messages),
+        ("account", "ecdsa-secp256k1", evm),
+    ] {
+        let born = create(&cluster, name, scheme, "messages");
+        for (epoch, threshold, nodes) in [
+            (2, "2", "node-a,node-b,node-c"),
+            (3, "3", "node-e,node-d,node-c,node-b,node-a"),
+            (4, "2", "node-b,node-c,node-d,node-e"),
+            (5, "2", "node-a,node-b,node-c"),
+        ] {
+            let moved = if epoch == 2 {
+                cluster.json(&["key", "refresh", name])
+            } else {
+                reshare(&cluster, name, threshold, nodes)
+            };
+            assert_eq!(moved["epoch"], epoch, "{moved}");
+            assert_eq!(moved["public_key"], born["public_key"]);
+            assert_eq!(moved["missing"], json!([]));
+
+            let signed = cluster.json(&[sign, &[name, "--text", "pay"]].concat());
+            assert_eq!(signed["epoch"], epoch);
+            assert_eq!(signed["public_key"], born["public_key"]);
+        }
+        for (node, epochs) in [("node-a", &["5"][..]), ("node-e", &[])] {
+            let expected: Vec<String> = epochs
+                .iter()
+                .flat_map(|epoch| {
+                    let record = format!("{name}.{epoch}");
+                    let pairings = format!("{record}.pairings");
+                    [Some(record), sign.eq(evm).then_some(pairings)]
+                })
+                .flatten()
+                .collect();
+            assert_eq!(vault_files(&cluster, node, name), expected);
+        }
+    }
+    audited(&cluster);
+}
+
+#[test]
+fn a_node_that_was_away_gives_its_old_share_up_when_it_is_back() {
+    let cluster = Cluster::start(&["--nodes", "4"]);
+    create(&cluster, "notes", "bip340", "messages");
+    cluster.kill_node("node-a");
+    cluster.wait_for_connected(3);
+
+    let moved = reshare(&cluster, "notes", "2", "node-b,node-c,node-d");
+
+    assert_eq!(moved["missing"], json!(["node-a"]));
+    assert_eq!(vault_files(&cluster, "node-a", "notes"), ["notes.1"]);
+    // A coordinator that knows nothing of it does the same.
+    let _coordinator = cluster.restart_coordinator_with("");
+    let _node = cluster.start_node("node-a");
+    wait_for("a node without its old share", || {
+        vault_files(&cluster, "node-a", "notes")
+            .is_empty()
+            .then_some(())
+    });
+    cluster.json(&["sign", "message", "notes", "--text", "pay"]);
+    audited(&cluster);
+}
+
+#[test]
+fn signing_goes_on_while_a_key_is_refreshed_again_and_again() {
+    let cluster = Cluster::start(&[]);
+    create(&cluster, "notes", "bip340", "messages");
+    create(&cluster, "account", "ecdsa-secp256k1", "messages");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let signing: Vec<_> = [["message", "notes"], ["evm-message", "account"]]
+            .into_iter()
+            .map(|[kind, key]| {
+                let (home, over) = (cluster.home().to_owned(), &over);
+                scope.spawn(move || {
+                    let mut epochs = Vec::new();
+                    while !over.load(Ordering::Relaxed) {
+                        let words = ["sign", kind, key, "--text", "pay", "-o", "json"];
+                        let signed =
+                            run(program("quorate").args(words).env("QUORATE_HOME", &home)).json();
+                        epochs.push(signed["epoch"].as_u64().unwrap());
+                    }
+                    epochs
+                })
+            })
+            .collect();
+        for _ in 0..4 {
+            cluster.json(&["key", "refresh", "notes", "account"]);
+        }
+        over.store(true, Ordering::Relaxed);
+        for epochs in signing {
+            let epochs = epochs.join().unwrap();
+            assert!(epochs.is_sorted() && epochs.len() > 4, "{epochs:?}");
+        }
+    });
+    audited(&cluster);
+}
+
+#[test]
+fn what_cannot_be_reshared_says_why_and_changes_nothing() {
+    let cluster = Cluster::start(&["--nodes", "4"]);
+    create(&cluster, "notes", "bip340", "messages");
+    let refused = |threshold: &str, nodes: &str, says: &str| {
+        let words = ["key", "reshare", "notes", "--threshold", threshold];
+        let done = cluster.quorate(&[&words[..], &["--nodes", nodes]].concat());
+        assert_ne!(done.code, 0);
+        assert!(done.stderr.contains(says), "{}", done.stderr);
+    };
+    refused("4", "node-a,node-b,node-c", "lower it or name more nodes");
+    refused("1", "node-a,node-b,node-c", "at least 2");
+    refused("3", "node-a,node-b,node-c", "fragile");
+    refused("2", "node-a,node-b,node-a", "twice");
+    refused("2", "node-a,node-b,node-x", "node-x");
+    let unknown = cluster.quorate(&["key", "refresh", "nothing"]);
+    unknown.refused(unknown.code, "there is no key \"nothing\"");
+    assert_ne!(unknown.code, 0);
+
+    cluster.kill_node("node-d");
+    cluster.wait_for_connected(3);
+    let _coordinator = cluster.restart_coordinator_with("[limits]\nquorum_wait_ms = 300\n");
+    cluster.wait_for_connected(3);
+    refused("2", "node-b,node-c,node-d", "node-d");
+    assert_eq!(cluster.json(&["key", "show", "notes"])["epoch"], 1);
+    cluster.json(&["sign", "message", "notes", "--text", "pay"]);
+}
+
+/// P11: two admins, at two keyboards.
+#[test]
+fn a_resharing_waits_for_the_second_admin() {
+    let cluster = Cluster::start(&["--second-admin", "--nodes", "4"]);
+    create(&cluster, "notes", "bip340", "messages");
+    let id = "6f0f6c0e-3a53-4f0c-8f65-0d1a4be2a9a1";
+    let words = ["key", "reshare", "notes", "--threshold", "2", "--nodes"];
+    let propose = [&words[..], &["node-b,node-c,node-d", "--command-id", id]].concat();
+
+    let proposed = cluster.quorate(&propose);
+
+    proposed.refused(4, "quorate command approve");
+    let waiting = cluster.wait_for_state(id, "AWAITING_ENDORSEMENT");
+    assert_eq!(cluster.json(&["key", "show", "notes"])["epoch"], 1);
+    let digest = waiting["digest"].as_str().unwrap();
+    let approve = ["command", "approve", id, "--identity", "admin-2", "--yes"];
+    let approved = cluster.quorate(&[&approve[..], &["--digest", digest]].concat());
+    assert_eq!(approved.code, 0, "{}", approved.stderr);
+    assert!(approved.stderr.contains("node-d"), "{}", approved.stderr);
+    cluster.wait_for_state(id, "SUCCEEDED");
+    assert_eq!(cluster.json(&["key", "show", "notes"])["epoch"], 2);
+    cluster.json(&["sign", "message", "notes", "--text", "pay"]);
+}
+
+/// Kills one process of the cluster as soon as a resharing has come so far.
+fn kill_at(
+    cluster: &Cluster,
+    victim: &str,
+    coordinator: Option<&mut Process>,
+    percent: u32,
+    arguments: &[&str],
+) {
+    let mut running = cluster.watch(arguments);
+    let far = |line: &str| {
+        let number = line.trim().split('%').next().unwrap_or_default();
+        number.parse::<u32>().is_ok_and(|done| done >= percent)
+    };
+    let _reached = running.stderr.first(far);
+    match (victim, coordinator) {
+        ("coordinator", Some(coordinator)) => coordinator.kill(),
+        ("coordinator", None) => cluster.kill_coordinator(),
+        (node, _) => cluster.kill_node(node),
+    }
+    // It may succeed, fail, or find nobody to answer: what counts is what is left.
+    running.kill();
+}
+
+#[test]
+fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
+    let cycles = std::env::var("QUORATE_KILL_CYCLES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(KILL_CYCLES);
+    let cluster = Cluster::start(&["--nodes", "4"]);
+    create(&cluster, "notes", "bip340", "messages");
+    let mut nodes: Vec<Process> = Vec::new();
+    let mut coordinator: Option<Process> = None;
+    let committees = ["node-a,node-b,node-c", "node-b,node-c,node-d"];
+    for cycle in 0..cycles {
+        let victim = ["node-b", "coordinator", "node-c", "coordinator"][cycle % 4];
+        let percent = [10, 50, 70, 80, 90][cycle % 5];
+        let committee = committees[cycle % 2];
+        let words = ["key", "reshare", "notes", "--threshold", "2"];
+        let command = [&words[..], &["--nodes", committee]].concat();
+
+        kill_at(&cluster, victim, coordinator.as_mut(), percent, &command);
+
+        if victim == "coordinator" {
+            coordinator = Some(cluster.start_coordinator());
+        } else {
+            nodes.push(cluster.start_node(victim));
+        }
+        cluster.wait_for_connected(4);
+        wait_for("a signature", || {
+            let signed = cluster.quorate(&["sign", "message", "notes", "--text", "pay"]);
+            (signed.code == 0).then_some(())
+        });
+        let refreshed = wait_for("a resharing", || {
+            let done = cluster.quorate(&[&command[..], &["-o", "json"]].concat());
+            (done.code == 0).then(|| done.json())
+        });
+        assert_eq!(refreshed["missing"], json!([]), "cycle {cycle}");
+    }
+    for node in ["node-a", "node-b", "node-c", "node-d"] {
+        let left = vault_files(&cluster, node, "notes");
+        assert!(left.len() <= 1, "{node} keeps {left:?}");
+    }
+    audited(&cluster);
+}
