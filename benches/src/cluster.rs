@@ -11,7 +11,7 @@ use quorate_client::{
     CertifiedKey, Client, CommandOptions, identity::Identity, passphrase::Passphrase,
     profile::Profile,
 };
-use quorate_model::{KeyPurpose, Purposes, Scheme, command::CreateKey, roster::Role};
+use quorate_model::{KeyPurpose, NodeId, Purposes, Scheme, command::CreateKey, roster::Role};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A running cluster with a client and an admin.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
-    admin: Client,
+    pub(crate) admin: Client,
     _process: Child,
     directory: tempfile::TempDir,
 }
@@ -91,24 +91,40 @@ impl Cluster {
         scheme: Scheme,
         threshold: u16,
     ) -> Result<CertifiedKey> {
-        let roster = self.admin.roster().roster();
+        let create = self.creation(name, scheme, threshold, &self.node_ids())?;
+        Ok(self
+            .admin
+            .create_key(create, &CommandOptions::default())
+            .await?)
+    }
+
+    /// All nodes, in the order of the roster.
+    pub(crate) fn node_ids(&self) -> Vec<NodeId> {
+        let nodes = &self.admin.roster().roster().nodes;
+        nodes.iter().map(|node| node.id.clone()).collect()
+    }
+
+    /// A key of some of the nodes for what [`load`](crate::load) has signed with it.
+    pub(crate) fn creation(
+        &self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+        nodes: &[NodeId],
+    ) -> Result<CreateKey> {
         let purpose = if scheme == Scheme::EcdsaSecp256k1 {
             KeyPurpose::Digests
         } else {
             KeyPurpose::Messages
         };
-        let create = CreateKey {
+        Ok(CreateKey {
             key: name.parse()?,
             scheme,
             threshold,
-            nodes: roster.nodes.iter().map(|node| node.id.clone()).collect(),
+            nodes: nodes.to_vec(),
             purposes: Purposes::new(vec![purpose])?,
             accept_fragile: true,
-        };
-        Ok(self
-            .admin
-            .create_key(create, &CommandOptions::default())
-            .await?)
+        })
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) async fn run(
 }
 
 /// Something to sign that differs from all others.
-fn payload(scheme: Scheme, number: u64) -> Payload {
+pub(crate) fn payload(scheme: Scheme, number: u64) -> Payload {
     if scheme == Scheme::EcdsaSecp256k1 {
         Payload::digest(in_process::numbered(number))
     } else {

@@ -12,6 +12,7 @@ mod cluster;
 mod in_process;
 mod load;
 mod report;
+mod reshare;
 mod vault;
 
 use std::{path::PathBuf, time::Duration};
@@ -41,6 +42,8 @@ enum What {
     Keygen(Options),
     /// Time to read a key's share and pairings from their sealed files; ECDSA only.
     Vault(Options),
+    /// Time to give many keys to another committee, and the worst gap in signing meanwhile.
+    Reshare(reshare::Options),
 }
 
 #[derive(Args, Clone)]
@@ -78,6 +81,7 @@ async fn main() -> Result<()> {
         What::Latency(options) => latency(&options).await,
         What::Keygen(options) => keygen(&options).await,
         What::Vault(options) => vault(options).await,
+        What::Reshare(options) => reshare::run(&options).await,
     }
 }
 

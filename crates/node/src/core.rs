@@ -244,6 +244,9 @@ pub struct NodeCore<D: Disk> {
     /// Breaks I4 on purpose; see [`NodeCore::ignore_key_ids`].
     #[cfg(debug_assertions)]
     ignores_key_ids: std::sync::atomic::AtomicBool,
+    /// Breaks P30 on purpose; see [`NodeCore::stay_behind`].
+    #[cfg(debug_assertions)]
+    stays_behind: std::sync::atomic::AtomicBool,
 }
 
 /// A checkpoint is taken this long after the last one when records came since, in milliseconds.
@@ -298,6 +301,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             leaves_echoes_out: std::sync::atomic::AtomicBool::new(false),
             #[cfg(debug_assertions)]
             ignores_key_ids: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(debug_assertions)]
+            stays_behind: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
@@ -314,6 +319,14 @@ impl<D: Disk + 'static> NodeCore<D> {
     #[cfg(debug_assertions)]
     pub fn ignore_key_ids(&self) {
         self.ignores_key_ids
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Has this node go on signing with a share that it has in memory after it has heard of a later
+    /// epoch (P30), so that the simulator can show that it finds it. No release build holds it.
+    #[cfg(debug_assertions)]
+    pub fn stay_behind(&self) {
+        self.stays_behind
             .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 

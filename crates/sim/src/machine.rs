@@ -50,6 +50,9 @@ pub enum Mutation {
     /// Signs whatever state a key is in (P33).
     #[cfg(debug_assertions)]
     IgnoresState,
+    /// Signs with the shares of an epoch after it has heard of a later one (P30).
+    #[cfg(debug_assertions)]
+    StaysBehind,
 }
 
 impl Mutation {
@@ -58,7 +61,7 @@ impl Mutation {
         match self {
             Self::OldRandomness | Self::NoFsync => false,
             #[cfg(debug_assertions)]
-            Self::IgnoresState => false,
+            Self::IgnoresState | Self::StaysBehind => false,
             #[cfg(debug_assertions)]
             Self::SkipsEcho | Self::IgnoresKeyId => true,
         }
@@ -71,7 +74,18 @@ impl Mutation {
             #[cfg(debug_assertions)]
             Self::SkipsEcho => true,
             #[cfg(debug_assertions)]
-            Self::IgnoresKeyId | Self::IgnoresState => false,
+            Self::IgnoresKeyId | Self::IgnoresState | Self::StaysBehind => false,
+        }
+    }
+
+    /// Whether only a key that is reshared shows that it is broken.
+    pub(crate) fn needs_reshares(self) -> bool {
+        match self {
+            Self::OldRandomness | Self::NoFsync => false,
+            #[cfg(debug_assertions)]
+            Self::SkipsEcho | Self::IgnoresKeyId | Self::IgnoresState => false,
+            #[cfg(debug_assertions)]
+            Self::StaysBehind => true,
         }
     }
 
@@ -80,7 +94,7 @@ impl Mutation {
         match self {
             Self::OldRandomness | Self::NoFsync => false,
             #[cfg(debug_assertions)]
-            Self::SkipsEcho | Self::IgnoresKeyId => false,
+            Self::SkipsEcho | Self::IgnoresKeyId | Self::StaysBehind => false,
             #[cfg(debug_assertions)]
             Self::IgnoresState => true,
         }
@@ -233,6 +247,10 @@ impl Machine {
                 #[cfg(debug_assertions)]
                 if self.mutation == Some(Mutation::IgnoresKeyId) {
                     core.ignore_key_ids();
+                }
+                #[cfg(debug_assertions)]
+                if self.mutation == Some(Mutation::StaysBehind) {
+                    core.stay_behind();
                 }
                 #[cfg(debug_assertions)]
                 if self.mutation == Some(Mutation::IgnoresState) {

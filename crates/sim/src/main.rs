@@ -26,11 +26,12 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let start = Instant::now();
-    let (mut signatures, mut steps) = (0, 0);
+    let (mut signatures, mut reshares, mut steps) = (0, 0, 0);
     for seed in arguments.first..arguments.first + arguments.seeds {
         match World::from_seed(seed).run() {
             Ok(report) => {
                 signatures += report.signatures;
+                reshares += report.reshares;
                 steps += report.steps;
             }
             Err(violation) => {
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds, {signatures} signatures, {steps} steps, no violation, {:.1} s",
+        "{} seeds, {signatures} signatures, {reshares} resharings, {steps} steps, no violation, {:.1} s",
         arguments.seeds,
         start.elapsed().as_secs_f64()
     );

@@ -388,7 +388,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, entries(&row))?;
-        self.loaded.forget(name);
+        if !self.stays_behind() {
+            self.loaded.forget(name);
+        }
         drop(state);
         self.forget_sessions(name);
         let core = Arc::clone(self);
@@ -397,6 +399,20 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(Pending::answer(appended, move |_| {
             Ok(core.activation_receipt(&record, sequence))
         }))
+    }
+
+    #[cfg(debug_assertions)]
+    fn stays_behind(&self) -> bool {
+        self.stays_behind.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the seam is in builds with debug assertions"
+    )]
+    const fn stays_behind(&self) -> bool {
+        false
     }
 
     /// The ceremonies that made a key have no more to say, and give room to others.

@@ -232,8 +232,8 @@ impl World {
         let mut nodes: Vec<_> = (0..self.machines.len())
             .map(|at| self.people.node_id(at))
             .collect();
-        // A cheat may hold a key up for ever where n < 2t-1.
-        let cheats = self.cheat.is_some();
+        // Whoever breaks rules may hold a key up for ever where n < 2t-1.
+        let cheats = !nodes.iter().all(|node| self.invariants.is_honest(node));
         let least = if cheats { 3 } else { 2 };
         let keep = least + pick(&mut self.rng, nodes.len() - least + 1);
         while nodes.len() > keep {

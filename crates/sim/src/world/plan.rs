@@ -98,7 +98,7 @@ impl World {
             cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
             twice,
             states: mutation.needs_states(),
-            reshares: 0,
+            reshares: if mutation.needs_reshares() { 4 } else { 0 },
             ..Shape::draw(&mut rng)
         };
         Self::build(seed, rng, faults, &shape)

@@ -104,7 +104,12 @@ impl Cluster {
             nodes: nodes.iter().map(|at| node_id(*at)).collect(),
             accept_fragile: true,
         });
-        let mut command = self.signed(id, Role::Admin, body);
+        let command = self.signed(id, Role::Admin, body);
+        self.endorsed(command)
+    }
+
+    /// With the word of the second person.
+    fn endorsed(&self, mut command: SignedCommand) -> SignedCommand {
         let cluster = self.pinned.cluster();
         command.endorse(
             &cluster,
@@ -690,13 +695,105 @@ fn another_key_of_the_name_is_not_reshared() {
     assert_eq!(reason(cluster.certify(&one, &run)), Reason::KeyIdMismatch);
 }
 
+/// The rows of the table in docs/protocol/states.md.
 #[test]
-fn a_suspended_key_is_refreshed_and_goes_to_nobody_else() {
+fn a_key_that_is_not_active_is_refreshed_and_goes_to_nobody_else() {
+    use quorate_model::standing::{SetKeyState, StateChange};
+
+    for (change, refused) in [
+        (StateChange::Suspend, Reason::KeySuspended),
+        (StateChange::Deactivate, Reason::KeyDeactivated),
+        (StateChange::Compromise, Reason::KeyCompromised),
+    ] {
+        let mut cluster = Cluster::new(4);
+        let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+        let others = cluster.run(&held, 2, &[0, 1, 3]);
+        let fewer = cluster.run(&held, 2, &[0, 1]);
+        let mut raised = cluster.run(&held, 3, &[0, 1, 2]);
+        raised.epoch = Epoch(3);
+        let (id, key_id) = (cluster.command_id(), cluster.created["notes"]);
+        let set = CommandBody::SetKeyState(SetKeyState {
+            key: "notes".parse().unwrap(),
+            key_id,
+            sequence: 1,
+            change,
+            reason: "an audit".to_owned(),
+        });
+        let command = cluster.signed(id, Role::Admin, set);
+        let command = cluster.endorsed(command);
+        for at in 0..3 {
+            let command = command.clone();
+            cluster
+                .ask(at, NodeRequest::SetKeyState { command })
+                .unwrap();
+        }
+
+        for run in [&others, &fewer, &raised] {
+            assert_eq!(reason(cluster.certify(&held, run)), refused);
+        }
+        let new = cluster.reshare(&held, 2, &[0, 1, 2]);
+        assert_eq!(reason(cluster.sign_by(&new, &[0, 1])), refused);
+    }
+}
+
+#[test]
+fn a_key_that_nobody_has_proven_is_not_reshared() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let prepared = cluster.prepare(&command, Epoch(1), 1).unwrap();
+    let certificate = cluster.certificate(&command, &prepared);
+    let proof = cluster.prove(&certificate).unwrap();
+    let held = Held {
+        certificate,
+        proof,
+        birth: None,
+        holders: vec![0, 1, 2],
+    };
+    let run = cluster.run(&held, 2, &[0, 1, 2]);
+    let unproven = KeyEvidence {
+        proof: None,
+        ..held.evidence()
+    };
+
+    let refused = cluster.certify_from(&unproven, &held, &run);
+
+    assert_eq!(reason(refused), Reason::KeyNotActive);
+}
+
+#[test]
+fn what_is_heard_in_the_middle_ends_a_run_before_shares_are_dealt() {
     use quorate_model::standing::{SetKeyState, StateChange};
 
     let mut cluster = Cluster::new(4);
     let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
-    let away = cluster.run(&held, 2, &[0, 1, 3]);
+    let run = cluster.run(&held, 2, &[0, 1, 3]);
+    let source = ReshareFrom {
+        evidence: held.evidence(),
+        dealers: vec![node_id(0), node_id(1)],
+    };
+    let mut replies = Vec::new();
+    for at in [0, 1, 3] {
+        let request = NodeRequest::BeginCeremony {
+            attempt: [1; 16],
+            command: run.command.clone(),
+            epoch: run.epoch,
+            source: Some(source.clone()),
+        };
+        replies.push(ceremony(cluster.ask(at, request).unwrap()));
+    }
+    let advance = |replies: &[CeremonyReply], place: usize| NodeRequest::AdvanceCeremony {
+        attempt: [1; 16],
+        round: replies[0].round,
+        envelopes: inbox(replies, index(place + 1)),
+    };
+    while replies[0].round < round::REVEAL_ECHO {
+        let mut next = Vec::new();
+        for (place, at) in [0, 1, 3].into_iter().enumerate() {
+            let request = advance(&replies, place);
+            next.push(ceremony(cluster.ask(at, request).unwrap()));
+        }
+        replies = next;
+    }
     let (id, key_id) = (cluster.command_id(), cluster.created["notes"]);
     let suspend = CommandBody::SetKeyState(SetKeyState {
         key: "notes".parse().unwrap(),
@@ -706,16 +803,17 @@ fn a_suspended_key_is_refreshed_and_goes_to_nobody_else() {
         reason: "an audit".to_owned(),
     });
     let command = cluster.signed(id, Role::Admin, suspend);
-    for at in 0..3 {
-        let command = command.clone();
-        cluster
-            .ask(at, NodeRequest::SetKeyState { command })
-            .unwrap();
-    }
+    cluster
+        .ask(0, NodeRequest::SetKeyState { command })
+        .unwrap();
 
-    assert_eq!(reason(cluster.certify(&held, &away)), Reason::KeySuspended);
-    let new = cluster.reshare(&held, 2, &[0, 1, 2]);
-    assert_eq!(reason(cluster.sign_by(&new, &[0, 1])), Reason::KeySuspended);
+    let request = advance(&replies, 0);
+    assert_eq!(
+        reason(cluster.ask(0, request.clone())),
+        Reason::KeySuspended
+    );
+    // The run is over for this node, also when it is asked again.
+    assert_eq!(reason(cluster.ask(0, request)), Reason::KeySuspended);
 }
 
 #[test]
