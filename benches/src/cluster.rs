@@ -91,7 +91,7 @@ impl Cluster {
         scheme: Scheme,
         threshold: u16,
     ) -> Result<CertifiedKey> {
-        let create = self.creation(name, scheme, threshold, &self.node_ids())?;
+        let create = creation(name, scheme, threshold, &self.node_ids())?;
         Ok(self
             .admin
             .create_key(create, &CommandOptions::default())
@@ -103,29 +103,28 @@ impl Cluster {
         let nodes = &self.admin.roster().roster().nodes;
         nodes.iter().map(|node| node.id.clone()).collect()
     }
+}
 
-    /// A key of some of the nodes for what [`load`](crate::load) has signed with it.
-    pub(crate) fn creation(
-        &self,
-        name: &str,
-        scheme: Scheme,
-        threshold: u16,
-        nodes: &[NodeId],
-    ) -> Result<CreateKey> {
-        let purpose = if scheme == Scheme::EcdsaSecp256k1 {
-            KeyPurpose::Digests
-        } else {
-            KeyPurpose::Messages
-        };
-        Ok(CreateKey {
-            key: name.parse()?,
-            scheme,
-            threshold,
-            nodes: nodes.to_vec(),
-            purposes: Purposes::new(vec![purpose])?,
-            accept_fragile: true,
-        })
-    }
+/// A key of some of the nodes for what [`load`](crate::load) has signed with it.
+pub(crate) fn creation(
+    name: &str,
+    scheme: Scheme,
+    threshold: u16,
+    nodes: &[NodeId],
+) -> Result<CreateKey> {
+    let purpose = if scheme == Scheme::EcdsaSecp256k1 {
+        KeyPurpose::Digests
+    } else {
+        KeyPurpose::Messages
+    };
+    Ok(CreateKey {
+        key: name.parse()?,
+        scheme,
+        threshold,
+        nodes: nodes.to_vec(),
+        purposes: Purposes::new(vec![purpose])?,
+        accept_fragile: true,
+    })
 }
 
 /// Resident memory of a process, in KiB. None where there is no `/proc`.

@@ -16,7 +16,10 @@ use quorate_model::{NodeId, Scheme};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::{cluster::Cluster, load};
+use crate::{
+    cluster::{Cluster, creation},
+    load,
+};
 
 /// What is reshared, and how.
 #[derive(Args, Clone)]
@@ -128,7 +131,7 @@ async fn create(
         let mut workers = JoinSet::new();
         for number in some {
             let name = format!("bench-{number}");
-            let create = cluster.creation(&name, options.scheme, options.threshold, nodes)?;
+            let create = creation(&name, options.scheme, options.threshold, nodes)?;
             let admin = cluster.admin.clone();
             workers
                 .spawn(async move { admin.create_key(create, &CommandOptions::default()).await });
@@ -217,8 +220,8 @@ async fn signing(
     });
     let ended = meanwhile.await;
     over.store(true, Ordering::Relaxed);
-    let signed = signer.await??;
-    ended.map(|()| signed)
+    let made = signer.await??;
+    ended.map(|()| made)
 }
 
 impl Figures {

@@ -448,7 +448,7 @@ impl Core {
             Purpose::Signing { session } => self.session_reply(moment, session, &node, result),
             Purpose::Renewal { id } => self.renewal_reply(moment, id, &node, result),
             Purpose::Lookup { key, stage } => {
-                self.lookup_reply(moment, (&key, &node), stage, result)
+                self.lookup_reply(moment, (&key, &node), stage, result);
             }
             Purpose::Validate { validation } => {
                 self.validate_reply(moment, validation, &node, result);

@@ -1,24 +1,22 @@
 //! Many seeds, seeds that once failed, and mutations that must be found.
 
-use quorate_sim::{Mutation, Trick, World};
+use quorate_sim::{Mutation, Report, Trick, World};
 
 /// Seeds that once showed a bug; they stay for ever. See README.md.
 const ONCE_FAILED: &[u64] = &[];
 
 /// What a part of the seeds shows; all parts together are two hundred seeds.
 fn check_seeds(seeds: std::ops::Range<u64>) {
-    let (mut signatures, mut twice, mut states, mut reshares) = (0, 0, 0, 0);
-    for seed in seeds {
-        match World::from_seed(seed).run() {
-            Ok(report) => {
-                signatures += report.signatures;
-                states += report.states;
-                reshares += report.reshares;
-                twice += u32::from(report.keys == 2);
-            }
-            Err(violation) => panic!("{violation}"),
-        }
-    }
+    let run = |seed| {
+        World::from_seed(seed)
+            .run()
+            .unwrap_or_else(|violation| panic!("{violation}"))
+    };
+    let reports: Vec<Report> = seeds.map(run).collect();
+    let sum = |of: fn(&Report) -> usize| reports.iter().map(of).sum::<usize>();
+    let (signatures, states) = (sum(|report| report.signatures), sum(|report| report.states));
+    let reshares = sum(|report| report.reshares);
+    let twice = sum(|report| usize::from(report.keys == 2));
     assert!(signatures > 250, "only {signatures} signatures were made");
     assert!(reshares > 20, "only {reshares} resharings succeeded");
     assert!(states > 40, "only {states} changes of states were heard");

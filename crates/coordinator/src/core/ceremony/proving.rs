@@ -282,12 +282,15 @@ impl Core {
     ) {
         let mut receipts = BTreeMap::new();
         for (node, reply) in replies {
-            match reply {
-                NodeReply::Activated(receipt) if self.acknowledges(&receipt, key, &node) => {
-                    receipts.insert(node, receipt);
-                }
-                _ => return self.spoilt(moment, name, &node, None),
-            }
+            let receipt = if let NodeReply::Activated(receipt) = reply {
+                Some(receipt).filter(|receipt| self.acknowledges(receipt, key, &node))
+            } else {
+                None
+            };
+            let Some(receipt) = receipt else {
+                return self.spoilt(moment, name, &node, None);
+            };
+            receipts.insert(node, receipt);
         }
         self.remember_key(key);
         if key.birth.is_some() {

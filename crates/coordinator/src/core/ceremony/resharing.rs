@@ -27,10 +27,24 @@ pub(super) struct Ending {
 }
 
 /// How a command ends.
-type End = (CommandState, Option<CommandOutcome>, Option<Refusal>);
+struct End {
+    state: CommandState,
+    outcome: Option<CommandOutcome>,
+    refusal: Option<Refusal>,
+}
+
+impl End {
+    fn refused(state: CommandState, refusal: Refusal) -> Box<Self> {
+        Box::new(Self {
+            state,
+            outcome: None,
+            refusal: Some(refusal),
+        })
+    }
+}
 
 /// How a command ends where another epoch is in use than the one that it reshares.
-fn overtaken(key: &Certified, reshare: &ReshareKey, command: Digest) -> Option<End> {
+fn overtaken(key: &Certified, reshare: &ReshareKey, command: Digest) -> Option<Box<End>> {
     let (name, epoch) = (&key.record.name, key.record.epoch);
     if key.made_by() == Some(command) {
         // What became of old shares was told once.
@@ -40,7 +54,11 @@ fn overtaken(key: &Certified, reshare: &ReshareKey, command: Digest) -> Option<E
             erased: Vec::new(),
             missing: Vec::new(),
         });
-        return Some((CommandState::Succeeded, Some(outcome), None));
+        return Some(Box::new(End {
+            state: CommandState::Succeeded,
+            outcome: Some(outcome),
+            refusal: None,
+        }));
     }
     if epoch == reshare.source_epoch {
         return None;
@@ -55,7 +73,7 @@ fn overtaken(key: &Certified, reshare: &ReshareKey, command: Digest) -> Option<E
     )
     .with("key", name)
     .with("epoch", epoch);
-    Some((CommandState::Denied, None, Some(refusal)))
+    Some(End::refused(CommandState::Denied, refusal))
 }
 
 impl Ending {
@@ -84,7 +102,7 @@ impl Core {
         let name = reshare.key.clone();
         let source = match self.source_of(admitted, &reshare) {
             Ok(source) => source,
-            Err((state, outcome, refusal)) => return self.end(id, state, outcome, refusal),
+            Err(end) => return self.end(id, end.state, end.outcome, end.refusal),
         };
         if self.ceremonies.is_under_way(&name) {
             let refusal = Refusal::new(
@@ -110,9 +128,9 @@ impl Core {
         &mut self,
         admitted: &Admitted,
         reshare: &ReshareKey,
-    ) -> Result<Arc<Certified>, End> {
+    ) -> Result<Arc<Certified>, Box<End>> {
         let name = &reshare.key;
-        let refused = |state, refusal: Refusal| (state, None, Some(refusal.with("key", name)));
+        let refused = |state, refusal: Refusal| End::refused(state, refusal.with("key", name));
         let Some(key) = self.keys.get(&self.pinned, name) else {
             // Nodes may still list it.
             let state = if self.is_ready() {
@@ -124,7 +142,7 @@ impl Core {
             return Err(refused(state, unknown));
         };
         if let Err(refusal) = reshare.check_key(&key.record) {
-            return Err((CommandState::Denied, None, Some(refusal)));
+            return Err(End::refused(CommandState::Denied, refusal));
         }
         if key.proof.is_none() {
             let refusal = Refusal::new(
@@ -160,22 +178,18 @@ impl Core {
             return;
         };
         let id = op.id;
-        match known.and_then(|key| overtaken(&key, &resharing.reshare, op.digest)) {
-            Some((state, outcome, refusal)) => {
-                self.ceremonies.ops.remove(name);
-                if let Some(id) = id {
-                    self.end(id, state, outcome, refusal);
-                }
-                self.take_turns(moment);
+        if let Some(end) = known.and_then(|key| overtaken(&key, &resharing.reshare, op.digest)) {
+            self.ceremonies.ops.remove(name);
+            if let Some(id) = id {
+                self.end(id, end.state, end.outcome, end.refusal);
             }
-            None => {
-                let why = Refusal::new(
-                    Reason::EpochChanged,
-                    format!("node {node} has another epoch of key \"{name}\" in use"),
-                );
-                self.again(moment, name, why);
-            }
+            return self.take_turns(moment);
         }
+        let why = Refusal::new(
+            Reason::EpochChanged,
+            format!("node {node} has another epoch of key \"{name}\" in use"),
+        );
+        self.again(moment, name, why);
     }
 
     /// The nodes without which a ceremony cannot begin.
