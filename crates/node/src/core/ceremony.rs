@@ -50,7 +50,7 @@ const MAX_SESSIONS: usize = 64;
 /// coordinator, in milliseconds.
 const GIVE_WAY_MS: u64 = 1_000;
 
-/// The most sharings of one key that a node keeps.
+/// The most attempts at one name that a node prepares without a certificate.
 const MAX_ATTEMPTS: usize = 64;
 
 pub(super) type Sessions = BTreeMap<(CoordinatorId, AttemptId), Session>;

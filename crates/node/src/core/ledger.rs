@@ -45,6 +45,8 @@ pub struct PreparedMark {
     pub session: Digest,
     /// The hash of the statement that the node signed.
     pub statement: Digest,
+    /// The digest of the command that asked for it.
+    pub command: Digest,
 }
 
 /// One epoch of a key whose certificate this node holds.
@@ -303,6 +305,7 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
                     epoch: prepared.epoch,
                     session: prepared.session,
                     statement: prepared.statement,
+                    command,
                 });
                 row.prepared_to = row.prepared_to.max(prepared.epoch);
             })?);
@@ -414,9 +417,8 @@ fn erase_epochs(
     erase: &EraseCertificate,
 ) -> Result<Vec<RowChange>, IndexError> {
     let mut row = key(index, &erase.key)?.unwrap_or_default();
-    let stays = row.epochs.iter().find(|row| row.epoch == erase.epoch);
     let vouched = erase.receipts.first().map(|receipt| receipt.certificate);
-    let Some(stays) = stays.filter(|row| vouched == Some(row.hash)) else {
+    let Some(stays) = vouched.and_then(|hash| row.certified(&hash)) else {
         return Ok(Vec::new());
     };
     let (order, certificate) = (stays.order(), stays.hash);

@@ -214,13 +214,16 @@ impl<D: Disk + 'static> NodeCore<D> {
             .map_err(bug))
     }
 
+    /// The key was here and has gone to others: whoever asks has not heard of it yet.
     fn holds_none(&self, record: &KeyRecord) -> Refusal {
-        Refusal::new(
-            Reason::KeyUnknown,
-            format!("node {} holds no share of key \"{}\"", self.me, record.name),
-        )
-        .with("node", &self.me)
-        .with("key", &record.name)
+        let message = format!(
+            "node {} holds no share of key \"{}\" in epoch {}",
+            self.me, record.name, record.epoch
+        );
+        Refusal::new(Reason::EpochChanged, message)
+            .with("node", &self.me)
+            .with("key", &record.name)
+            .with("epoch", record.epoch)
     }
 }
 

@@ -16,7 +16,7 @@ use quorate_protocol::{
     reshare::{ReshareSource, Setup, protocol_name},
 };
 
-use super::{MAX_ATTEMPTS, aim::Resharing, bug};
+use super::{aim::Resharing, bug};
 use crate::{
     core::{
         Fatal, NodeCore, State,
@@ -28,6 +28,9 @@ use crate::{
     },
     disk::Disk,
 };
+
+/// The most attempts of one command that a node prepares.
+const MAX_OF_A_COMMAND: usize = 16;
 
 /// The id of the key that a row is of, by the certificate of its birth.
 fn id_of(row: &KeyRow) -> Result<Option<KeyId>, Fatal> {
@@ -90,7 +93,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = self.check_standing_of(&resharing)? {
             return Ok(Err(refusal));
         }
-        let judged = self.check_epoch(&resharing, &row, epoch)?;
+        let judged = self.check_epoch(&resharing, &row, (epoch, admitted.digest()))?;
         Ok(judged.map(|()| resharing))
     }
 
@@ -186,7 +189,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         resharing: &Resharing,
         row: &KeyRow,
-        epoch: Epoch,
+        (epoch, digest): (Epoch, Digest),
     ) -> Result<Result<(), Refusal>, Fatal> {
         let command = &resharing.command;
         if !command.can_make(epoch) {
@@ -198,13 +201,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         if !command.nodes.contains(&self.me) {
             return Ok(Ok(()));
         }
-        if row.prepared.len() >= MAX_ATTEMPTS {
+        // No command uses up the numbers that others need.
+        let attempts = row.prepared.iter().filter(|mark| mark.command == digest);
+        if attempts.count() >= MAX_OF_A_COMMAND {
             return Ok(Err(Refusal::new(
                 Reason::SessionLimit,
                 format!(
-                    "{MAX_ATTEMPTS} sharings of key \"{}\" are kept at node {}: have those erased \
-                     that are not in use",
-                    command.key, self.me
+                    "{MAX_OF_A_COMMAND} attempts to reshare key \"{}\" were prepared under this \
+                     command and never certified: make another command",
+                    command.key
                 ),
             )));
         }

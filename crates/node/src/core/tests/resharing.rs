@@ -438,7 +438,7 @@ fn shares_of_old_epochs_are_gone_once_every_new_holder_has_vouched() {
     assert_eq!(reason(cluster.erase_at(0, &erase)), Reason::EpochChanged);
     cluster.activate_at(0, &new).unwrap();
     assert_eq!(cluster.listing(0).epoch, new.epoch());
-    assert_eq!(reason(cluster.sign_by(&old, &[0, 1])), Reason::KeyUnknown,);
+    assert_eq!(reason(cluster.sign_by(&old, &[0, 1])), Reason::EpochChanged);
     let first = cluster.erase_at(0, &erase).unwrap();
     let again = cluster.erase_at(0, &erase).unwrap();
     for at in [1, 2, 3] {
@@ -676,6 +676,70 @@ fn epochs_are_taken_once_and_stay_near_their_source() {
     }
     run.epoch = Epoch(3);
     cluster.certify(&held, &run).unwrap();
+}
+
+#[test]
+fn one_command_does_not_use_up_the_numbers_of_others() {
+    let mut cluster = Cluster::new(2);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1]);
+    let mut run = cluster.run(&held, 2, &[0, 1]);
+    for number in 2..18 {
+        run.epoch = Epoch(number);
+        cluster.certify(&held, &run).unwrap();
+    }
+    run.epoch = Epoch(18);
+    assert_eq!(reason(cluster.certify(&held, &run)), Reason::SessionLimit);
+
+    let mut next = cluster.run(&held, 2, &[0, 1]);
+    next.epoch = Epoch(18);
+    let new = cluster.prove_run(&held, &next);
+    for at in [0, 1] {
+        cluster.activate_at(at, &new).unwrap();
+    }
+    let erase = cluster.vouch(&new);
+    cluster.erase_at(0, &erase).unwrap();
+    let below = cluster.cores[0]
+        .vault
+        .keyring()
+        .epochs_below(&"notes".parse().unwrap(), Epoch(18));
+    assert_eq!(below, []);
+    assert_eq!(cluster.cores[0].vault.list().unwrap().len(), 1);
+}
+
+#[test]
+fn two_epochs_of_one_number_are_told_apart_by_their_sessions() {
+    let mut cluster = Cluster::new(6);
+    let born = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    // Both commands start from the birth, and neither committee knows of the other.
+    let first = cluster.run(&born, 2, &[2, 3]);
+    let second = cluster.run(&born, 2, &[4, 5]);
+    let one = cluster.prove_run(&born, &first);
+    let two = cluster.prove_run(&born, &second);
+    assert_eq!(one.epoch(), two.epoch());
+    let (lower, higher) = if one.certificate.statement.session < two.certificate.statement.session {
+        (one, two)
+    } else {
+        (two, one)
+    };
+    for held in [&lower, &higher] {
+        for at in held.holders.clone() {
+            cluster.activate_at(at, held).unwrap();
+        }
+        let signers = held.holders.clone();
+        cluster.sign_by(held, &signers).unwrap();
+    }
+
+    let old = lower.holders[0];
+    cluster.activate_at(old, &higher).unwrap();
+    assert_eq!(
+        reason(cluster.activate_at(old, &lower)),
+        Reason::EpochChanged
+    );
+    let erase = cluster.vouch(&higher);
+    cluster.erase_at(old, &erase).unwrap();
+    assert!(!cluster.has_share(old, &lower));
+    assert!(cluster.has_share(higher.holders[0], &higher));
+    assert!(!cluster.listing(old).keeps_old);
 }
 
 #[test]
