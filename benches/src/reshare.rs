@@ -162,6 +162,7 @@ async fn reshare_all(
             threshold: options.threshold,
             nodes: new.to_vec(),
             accept_fragile: true,
+            first_epoch: None,
         };
         workers.spawn(async move {
             loop {

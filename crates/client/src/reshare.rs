@@ -27,6 +27,8 @@ pub struct Committee {
     pub nodes: Vec<NodeId>,
     /// Accepts a shape that t-1 bad nodes can bring to a halt (n < 2t-1).
     pub accept_fragile: bool,
+    /// The lowest number of the new epoch, where attempts have used up those above the present one.
+    pub first_epoch: Option<Epoch>,
 }
 
 impl Committee {
@@ -37,6 +39,7 @@ impl Committee {
             threshold: record.threshold,
             nodes: record.participants.iter().map(|p| p.node.clone()).collect(),
             accept_fragile: true,
+            first_epoch: None,
         }
     }
 
@@ -56,11 +59,14 @@ impl Committee {
             threshold,
             nodes,
             accept_fragile,
+            first_epoch,
         } = self;
+        let next = Epoch(source_epoch.0.saturating_add(1));
         ReshareKey {
             key,
             key_id,
             source_epoch,
+            first_epoch: first_epoch.unwrap_or(next),
             threshold,
             nodes,
             accept_fragile,

@@ -138,6 +138,7 @@ impl From<&ReshareKey> for v1::ReshareKey {
             threshold: reshare.threshold.into(),
             nodes: reshare.nodes.iter().map(ToString::to_string).collect(),
             accept_fragile: reshare.accept_fragile,
+            first_epoch: reshare.first_epoch.0,
         }
     }
 }
@@ -209,6 +210,7 @@ fn reshare_key(wire: v1::ReshareKey) -> Result<ReshareKey, Malformed> {
         key: name("reshare_key.key", wire.key)?,
         key_id: array("reshare_key.key_id", &wire.key_id).map(KeyId)?,
         source_epoch: Epoch(wire.source_epoch),
+        first_epoch: Epoch(wire.first_epoch),
         threshold: small("reshare_key.threshold", wire.threshold)?,
         nodes: list("reshare_key.nodes", wire.nodes, MAX_NODES, |node| {
             name("reshare_key.nodes", node)

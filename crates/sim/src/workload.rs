@@ -2,8 +2,8 @@
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    CommandId, DerivationPath, Digest, KeyId, KeyName, KeyPurpose, NodeId, Payload, PrincipalId,
-    Purposes, Scheme, UnixMillis,
+    CommandId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, NodeId, Payload,
+    PrincipalId, Purposes, Scheme, UnixMillis,
     audit::message_hash,
     command::{Command, CommandBody, CreateKey, ReshareKey, Sign, SignedCommand},
     key::KeyRecord,
@@ -142,6 +142,7 @@ impl Speaker<'_> {
             key: key.clone(),
             key_id,
             source_epoch: source.epoch,
+            first_epoch: Epoch(source.epoch.0 + 1),
             threshold,
             nodes,
             accept_fragile: true,

@@ -137,6 +137,7 @@ fn kept(
                 && reshare.threshold == committee.threshold
                 && reshare.nodes == committee.nodes
                 && reshare.accept_fragile == committee.accept_fragile
+                && committee.first_epoch.is_none_or(|first| reshare.first_epoch == first)
         )
     }))
 }

@@ -25,7 +25,7 @@ struct Journal {
     permits: HashMap<u64, Permit>,
     prepared: HashMap<(KeyName, Epoch), HashSet<Digest>>,
     /// The key that its node holds under a name.
-    certified: HashMap<(KeyName, Epoch), KeyRecord>,
+    certified: HashMap<(KeyName, Epoch), Vec<KeyRecord>>,
     /// The certificate of the birth of each.
     births: HashMap<KeyName, Vec<u8>>,
     /// Below which epochs of a key it keeps no share.
@@ -192,7 +192,8 @@ impl CrossCheck {
     pub(super) fn certify(&mut self, node: &NodeId, record: KeyRecord) -> Result<(), String> {
         let journal = self.journals.entry(node.clone()).or_default();
         let name = &record.name;
-        let mut held = journal.certified.values().filter(|one| one.name == *name);
+        let held = journal.certified.values().flatten();
+        let mut held = held.filter(|one| one.name == *name);
         if let Some(other) = held.find(|one| one.id() != record.id()) {
             return Err(format!(
                 "the journal of node \"{node}\" holds two keys of the name \"{name}\", with ids {} \
@@ -202,11 +203,22 @@ impl CrossCheck {
             ));
         }
         let at = (record.name.clone(), record.epoch);
-        journal.certified.insert(at, record);
+        // Two committees without a common node may each make an epoch of one number.
+        let known = journal.certified.entry(at).or_default();
+        if !known.contains(&record) {
+            known.push(record);
+        }
         Ok(())
     }
 
-    /// The certified key that a node holds under this name and epoch.
+    /// What a node knows by the certificate with this hash.
+    pub(super) fn certified_as(&self, node: &NodeId, hash: &Digest) -> Option<&KeyRecord> {
+        let mut known = self.journals.get(node)?.certified.values().flatten();
+        known.find(|record| record.certificate == *hash)
+    }
+
+    /// The certified key that a node holds under this name and epoch; one of which it holds a share,
+    /// if there is one.
     pub(super) fn certified(
         &self,
         node: &NodeId,
@@ -214,7 +226,9 @@ impl CrossCheck {
         epoch: Epoch,
     ) -> Option<&KeyRecord> {
         let journal = self.journals.get(node)?;
-        journal.certified.get(&(key.clone(), epoch))
+        let known = journal.certified.get(&(key.clone(), epoch))?;
+        let own = known.iter().find(|record| record.index_of(node).is_some());
+        own.or_else(|| known.first())
     }
 
     /// Matches all claims against all journals.

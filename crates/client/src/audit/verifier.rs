@@ -6,7 +6,7 @@ use quorate_intent::{KeyFacts, decode_all};
 use quorate_model::{
     Digest, Epoch, KeyName, NodeId, Refusal,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
-    certificate::CommitCertificate,
+    certificate::{CommitCertificate, PossessionProof},
     command::{CommandBody, Sign, SignedCommand},
     operation::SignOutcome,
     roster::PinnedRoster,
@@ -206,8 +206,13 @@ impl<'a> Verifier<'a> {
         } else if let Entry::KeyIntroduced { key, birth } = &record.entry {
             self.birth(node, key, birth).map_err(refused)?;
         } else if let Entry::KeyActivated { key, epoch, proof } = &record.entry {
-            let certified = self.cross.certified(node, key, *epoch).cloned();
+            let proven = PossessionProof::from_bytes(proof)
+                .map_err(|error| does_not_hold(&what(), error))?
+                .certificate;
+            let certified = self.cross.certified_as(node, &proven);
             let certified = certified
+                .filter(|record| record.name == *key && record.epoch == *epoch)
+                .cloned()
                 .ok_or_else(|| does_not_hold(&what(), "its key was never certified here"))?;
             let proof = verify::possession(proof, &certified, self.roster)
                 .map_err(|error| does_not_hold(&what(), error))?;

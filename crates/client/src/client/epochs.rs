@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use quorate_model::{Epoch, KeyId, KeyRecord};
+use quorate_model::{Epoch, KeyId, KeyRecord, Reason, Refusal};
 
 use super::Client;
 use crate::{
@@ -45,7 +45,8 @@ impl Client {
     /// # Errors
     ///
     /// [`OtherKeyId`](crate::VerificationError::OtherKeyId) or
-    /// [`KeyChanged`](crate::VerificationError::KeyChanged) when another key is shown.
+    /// [`KeyChanged`](crate::VerificationError::KeyChanged) when another key is shown, and
+    /// [`Reason::EpochChanged`] when it is shown in an earlier epoch.
     pub(crate) async fn look_up_again(&self, known: &KeyRecord) -> Result<ListedKey, ClientError> {
         let reference = KeyReference {
             name: known.name.clone(),
@@ -53,6 +54,17 @@ impl Client {
         };
         let listed = self.look_up(&reference).await?;
         listed.check_unchanged(known)?;
+        let (shown, epoch) = (listed.record().epoch, known.epoch);
+        if shown < epoch {
+            // Holders of an epoch that is over say what they like of it.
+            let message = format!(
+                "the coordinator shows epoch {shown} of key \"{}\", and epoch {epoch} is known: \
+                 ask another coordinator",
+                known.name
+            );
+            let refusal = Refusal::new(Reason::EpochChanged, message).with("key", &known.name);
+            return Err(refusal.into());
+        }
         Ok(listed)
     }
 

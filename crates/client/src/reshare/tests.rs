@@ -275,6 +275,7 @@ async fn a_key_is_refreshed_and_reshared_by_the_client() {
         threshold: 2,
         nodes: vec![node_id(4), node_id(1), node_id(2)],
         accept_fragile: false,
+        first_epoch: None,
     };
     let key_before = refreshed.key().listed();
     let moved = client.reshare(&key_before, committee, &options);
@@ -292,6 +293,7 @@ async fn shapes_and_nodes_that_cannot_be_are_refused_before_anything_is_sent() {
             threshold,
             nodes: numbers.iter().map(|number| node_id(*number)).collect(),
             accept_fragile,
+            first_epoch: None,
         };
         let options = CommandOptions::default();
         let prepared = cluster.client.prepare_reshare(&key, committee, &options);

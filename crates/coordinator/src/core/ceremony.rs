@@ -51,7 +51,7 @@ const MAX_TRIES: u32 = 12;
 const AGAIN_MS: u64 = 50;
 
 /// The least delay after another coordinator was found to change the key, in milliseconds; up to
-/// eight times as long by chance.
+/// three times as long by chance.
 const GIVE_WAY_MS: u64 = 1_250;
 
 /// The delay before a lost call is repeated, in milliseconds.
@@ -460,6 +460,10 @@ impl Core {
             let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
             let after = op.epoch.0.saturating_add(1);
             op.epoch = Epoch(next.unwrap_or(after).max(after));
+            if !op.aim.can_make(op.epoch) {
+                let refusal = used_up(name, op.epoch);
+                return self.fail_creation(moment, name, CommandState::Denied, refusal);
+            }
         }
         if is_of_the_relay(reason) || reason.is_retryable() {
             self.again(moment, name, refusal);
@@ -494,7 +498,7 @@ impl Core {
         let mut wait = AGAIN_MS.saturating_mul(u64::from(op.tries));
         // Another coordinator is at it. Whoever comes back first finds the nodes free.
         if why.reason == Reason::SessionLimit {
-            wait = GIVE_WAY_MS.saturating_mul(u64::from(chance).saturating_add(32).div_euclid(32));
+            wait = GIVE_WAY_MS.saturating_add(u64::from(chance).saturating_mul(10));
         }
         op.stage = Stage::Waiting {
             not_before_ms: moment.now.ms().saturating_add(wait),
@@ -526,6 +530,10 @@ impl Core {
                 .any(|ask| matches!(ask.state, AskState::Answered(_)))
         {
             self.remember_key(key);
+            if let Aim::Reshare(resharing) = &op.aim {
+                let holders = resharing.source.record.participants.iter();
+                self.gather_later(key, holders.map(|holder| holder.node.clone()).collect());
+            }
         }
         if let Some(id) = op.id {
             self.end(id, state, None, Some(refusal));
@@ -553,6 +561,19 @@ impl Core {
             }
         }
     }
+}
+
+/// No number is left for another attempt.
+fn used_up(name: &KeyName, next: Epoch) -> Refusal {
+    Refusal::new(
+        Reason::EpochTaken,
+        format!(
+            "attempts have used up the epochs of key \"{name}\" that the command gives: make \
+             another with --first-epoch {next}"
+        ),
+    )
+    .with("key", name)
+    .with("next_epoch", next)
 }
 
 /// What a node makes of envelopes that it does not expect is the relay's doing.

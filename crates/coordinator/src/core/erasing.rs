@@ -101,6 +101,17 @@ impl Core {
         self.flush_erasures(moment);
     }
 
+    /// Has the word of all holders gathered, so that those that have not heard of the epoch hear of
+    /// it, and nodes erase what they have below it.
+    pub(super) fn gather_later(&mut self, key: &Certified, nodes: BTreeSet<NodeId>) {
+        let name = key.record.name.clone();
+        self.erasing
+            .unvouched
+            .entry(name)
+            .or_default()
+            .extend(nodes);
+    }
+
     /// Tells a node of the epoch in use.
     pub(super) fn move_up(&mut self, moment: &Moment<'_>, node: &NodeId, key: &Arc<Certified>) {
         let Some(proof) = &key.proof else {
@@ -159,7 +170,9 @@ impl Core {
         if key.birth.is_none() || key.proof.is_none() {
             return;
         }
-        let behind = listing.proof.is_some() && listing.epoch < key.record.epoch;
+        let holds = key.record.index_of(node).is_some();
+        let unaware = listing.proof.is_none() && holds;
+        let behind = unaware || (listing.proof.is_some() && listing.epoch < key.record.epoch);
         if behind {
             self.move_up(moment, node, &key);
         }
@@ -296,10 +309,8 @@ impl Core {
                     self.forget_erasure(node, name);
                     self.erased(moment, name, receipt);
                 }
-                Ok(_) => {
-                    self.misbehaved(moment, node, "signed another erasure", false);
-                    self.postpone(moment, node, name);
-                }
+                // It may be of an erasure that another one has followed.
+                Ok(_) => self.postpone(moment, node, name),
                 Err(refusal) if refusal.reason == Reason::KeyUnknown => {
                     self.forget_erasure(node, name);
                 }

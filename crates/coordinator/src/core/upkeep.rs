@@ -314,7 +314,7 @@ impl Core {
     /// Takes what a node says about one key.
     pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
         let Some(certificate) = &listing.certificate else {
-            return;
+            return self.look_after(moment, node, listing);
         };
         let proof = listing.proof.as_deref();
         let key = listing.key.clone();

@@ -7,9 +7,8 @@ use crate::{
     refusal::Refusal,
 };
 
-/// How far an epoch may be ahead of its source: attempts take rising numbers, and no committee alone
-/// may use them up.
-const MAX_EPOCH_STEP: u32 = 1_000;
+/// How many numbers the attempts of one command may take: no coordinator alone uses up more.
+const MAX_ATTEMPTS: u32 = 1_000;
 
 /// A request for new shares of a key: refresh, another threshold, other nodes.
 ///
@@ -23,6 +22,9 @@ pub struct ReshareKey {
     pub key_id: KeyId,
     /// The epoch whose shares are dealt again.
     pub source_epoch: Epoch,
+    /// The lowest number that the new epoch may have, above the source. Attempts take rising numbers
+    /// that no node has used.
+    pub first_epoch: Epoch,
     /// How many nodes sign afterwards.
     pub threshold: u16,
     /// The nodes that hold shares afterwards; the first has index 1.
@@ -38,9 +40,11 @@ impl ReshareKey {
         check_shape(self.threshold, &self.nodes, self.accept_fragile)
     }
 
-    /// Whether an attempt may take this number: one above the source, and not far above it (P30).
+    /// Whether an attempt may take this number: one above the source, and of those that the command
+    /// gives (P30).
     pub fn can_make(&self, epoch: Epoch) -> bool {
-        epoch > self.source_epoch && epoch.0 <= self.source_epoch.0.saturating_add(MAX_EPOCH_STEP)
+        let end = self.first_epoch.0.saturating_add(MAX_ATTEMPTS);
+        epoch > self.source_epoch && epoch >= self.first_epoch && epoch.0 < end
     }
 
     /// Checks that a key is the one that the command names, and not another of its name (I4).

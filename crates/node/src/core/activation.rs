@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use quorate_intent::{ItemTweak, SigningItem};
 use quorate_model::{
-    CommandId, DerivationPath, Epoch, KeyName, KeyRecord, Reason, Refusal, Signature,
+    CommandId, DerivationPath, Epoch, KeyName, KeyRecord, KeyState, Reason, Refusal, Signature,
     audit::{Entry, Judgment, SharePurpose, ShareReleased},
     certificate::{CommitCertificate, PossessionProof},
     identity::sign_digest,
@@ -22,12 +22,13 @@ use quorate_model::{
 use quorate_protocol::frost::PublicKeys;
 
 use super::{
-    Context, Fatal, NodeCore, Outcome, Pending, Subject,
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::check_binding,
     ledger::{self, KeyRow},
     loaded::{LoadedKey, epoch_changed, unknown},
     lock,
     signing::item_record,
+    standing::check_standing,
 };
 use crate::disk::Disk;
 
@@ -139,12 +140,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         let share_at = entries.len().saturating_sub(1);
         let mut state = lock(&self.state);
         let again = ledger::key(&*state.index, &name)?;
-        let judged = self
-            .check_own(&parsed, &key.record, again.as_ref())
-            .map_or_else(
-                |refusal| Ok(Err(refusal)),
-                |()| check_binding(&state, command_id, parsed.command.digest()),
-            )?;
+        let judged = match self.check_own(&parsed, &key.record, again.as_ref()) {
+            Ok(()) => match check_binding(&state, command_id, parsed.command.digest())? {
+                Ok(()) => self.check_proves(&mut state, context, &parsed, again.as_ref())?,
+                refused => refused,
+            },
+            refused => refused,
+        };
         if let Err(refusal) = judged {
             drop(state);
             return self.refused(context, subject, refusal);
@@ -176,6 +178,44 @@ impl<D: Disk + 'static> NodeCore<D> {
                 signature,
             }))
         }))
+    }
+
+    /// Judges what may have changed since shares were prepared: a run that was held back does not
+    /// outlive its command, nor take a key to others that has been suspended meanwhile (P33).
+    fn check_proves(
+        &self,
+        state: &mut State,
+        context: &mut Context<'_>,
+        certificate: &CommitCertificate,
+        row: Option<&KeyRow>,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        let statement = &certificate.statement;
+        if statement.source.is_none() {
+            return Ok(Ok(()));
+        }
+        let command = quorate_proto::command::decode(&certificate.command.bytes)
+            .map_err(|_| Fatal::Invariant("a verified certificate has a command"))?;
+        let now = match self.trusted_time(state, context)? {
+            Ok(now) => now,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if let Err(refusal) = quorate_proto::admission::check_time(&command, now) {
+            return Ok(Err(refusal));
+        }
+        let standing = ledger::standing(&*state.index, &statement.key)?.standing;
+        if standing.state(true) == KeyState::Active {
+            return Ok(Ok(()));
+        }
+        let active = row.and_then(|row| Some((row, row.active()?)));
+        let source = active.and_then(|(row, active)| self.record_of(row, active).ok());
+        let stays = source.is_some_and(|source| {
+            source.threshold == statement.threshold && source.participants == statement.participants
+        });
+        Ok(if stays {
+            Ok(())
+        } else {
+            check_standing(state, &statement.key)?
+        })
     }
 
     fn possession_entry(
@@ -312,15 +352,16 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         // What a holder says of its share it says of one that it can use at this moment (P29).
         let holds = record.index_of(&self.me).is_some();
-        if holds {
-            if held.is_none()
-                && let Err(refusal) = self.check_own(&own, &record, Some(&row))
-            {
-                return self.refused(context, subject, refusal);
-            }
-            if let Err(refusal) = self.load_share(record.clone(), false)? {
-                return self.refused(context, subject, refusal);
-            }
+        // A birth is judged by nobody but its holders: it may be that of another key of the name.
+        let judged = holds || own.statement.source.is_none();
+        if held.is_none()
+            && judged
+            && let Err(refusal) = self.check_own(&own, &record, Some(&row))
+        {
+            return self.refused(context, subject, refusal);
+        }
+        if holds && let Err(refusal) = self.load_share(record.clone(), false)? {
+            return self.refused(context, subject, refusal);
         }
         if let Some((sequence, _)) = held.as_ref().and_then(|held| held.proof.as_ref()) {
             // A receipt names a record, so it leaves only when that record is durable.
@@ -377,6 +418,12 @@ impl<D: Disk + 'static> NodeCore<D> {
                 Reason::Overloaded,
                 "the activation is being written: ask again",
             )));
+        }
+        if own.statement.source.is_none()
+            && let Err(refusal) = self.check_own(own, record, Some(&row))
+        {
+            drop(state);
+            return self.refused(context, subject, refusal);
         }
         // Once a later epoch is proven, all its holders have a part in it: no word against its
         // command keeps a node behind.

@@ -345,11 +345,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut sessions = lock(&self.sessions);
         let now_ms = context.reading.monotonic_ms;
         sessions.retain(|_, session| now_ms.saturating_sub(session.touched_ms) <= IDLE_MS);
-        let Some(session) = sessions.get_mut(&(context.caller.clone(), attempt)) else {
+        let Some(session) = sessions.get(&(context.caller.clone(), attempt)) else {
             return Ok(Outcome::Ready(Err(unknown_session())));
         };
-        session.touched_ms = now_ms;
-        session.advanced = true;
         let work = Arc::clone(&session.work);
         let facts = Facts {
             aim: Arc::clone(&session.aim),
@@ -380,6 +378,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             Step::Running(machine, outgoing) => {
                 let reply = says(machine.round(), &outgoing);
                 working.answer(turn, Some(machine), reply.clone());
+                drop(working);
+                self.goes_on(context, attempt);
                 Ok(Outcome::Ready(reply.map(NodeReply::Ceremony)))
             }
             Step::Refused(machine, rejected) => {
@@ -409,6 +409,17 @@ impl<D: Disk + 'static> NodeCore<D> {
                 drop(working);
                 self.prepare(context, &work, facts, (round, turn), (&share, *made))
             }
+        }
+    }
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Only what brings a session forward keeps it.
+    fn goes_on(&self, context: &Context<'_>, attempt: AttemptId) {
+        let mut sessions = lock(&self.sessions);
+        if let Some(session) = sessions.get_mut(&(context.caller.clone(), attempt)) {
+            session.touched_ms = context.reading.monotonic_ms;
+            session.advanced = true;
         }
     }
 }

@@ -47,8 +47,16 @@ impl<D: Disk + 'static> NodeCore<D> {
         erasures: Vec<EraseCertificate>,
     ) -> Result<Outcome, Fatal> {
         let mut verified = Vec::with_capacity(erasures.len());
+        let mut names = BTreeSet::new();
         for erasure in erasures {
-            let judged = self.verify_erasure(&erasure)?;
+            let judged = if names.insert(erasure.key.clone()) {
+                self.verify_erasure(&erasure)?
+            } else {
+                Err(Refusal::new(
+                    Reason::RequestInvalid,
+                    format!("key \"{}\" is named twice", erasure.key),
+                ))
+            };
             verified.push(judged.map(|()| erasure));
         }
         let mut state = lock(&self.state);
@@ -106,6 +114,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut below: BTreeSet<Epoch> = row.prepared_below(active.order()).collect();
         // A crash between the vault and the journal left what no record names.
         below.extend(self.vault.keyring().epochs_below(&key, active.epoch));
+        // And a call that was given up may have left what a record names.
+        let named = ledger::erasing_of(&*state.index, &key)?;
+        let keyring = self.vault.keyring();
+        below.extend(
+            named
+                .into_iter()
+                .filter(|epoch| keyring.contains(&(key.clone(), *epoch))),
+        );
         let erased = row.erased.as_ref();
         let before = erased.filter(|erased| erased.certificate == active.hash);
         let record = match before {

@@ -466,6 +466,17 @@ pub fn erasing(index: &dyn Index) -> Result<BTreeSet<(KeyName, Epoch)>, IndexErr
         .collect()
 }
 
+/// The same of one key.
+pub fn erasing_of(index: &dyn Index, name: &KeyName) -> Result<BTreeSet<Epoch>, IndexError> {
+    let start = [name.as_str().as_bytes(), b"/"].concat();
+    let rows = index.scan(Table::Erasing, Some(&start), 2_048)?;
+    let epochs = rows.iter().map_while(|(key, _)| {
+        let epoch = key.strip_prefix(start.as_slice())?;
+        Some(Epoch(u32::from_be_bytes(epoch.try_into().ok()?)))
+    });
+    Ok(epochs.collect())
+}
+
 fn forget_erasing(index: &dyn Index) -> Result<Vec<RowChange>, IndexError> {
     let rows = index.scan(Table::Erasing, None, usize::MAX)?;
     let table = Table::Erasing;

@@ -587,7 +587,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 let row = ledger::standing(&*state.index, &set.key)?;
                 let judged = row.standing.judge(set, &admitted.digest());
                 let row = ledger::key(&*state.index, &set.key)?;
-                Ok(match row.filter(|row| row.current().is_some()) {
+                Ok(match row.filter(|row| row.origin().is_some()) {
                     Some(row) => judged.map(|_| Some(row)),
                     None => Err(unknown(&set.key)),
                 })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_intent::{KeyFacts, address_of_kind};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, KeyRecord, Reason, Refusal, Signature,
+    DerivationPath, Digest, Epoch, KeyName, KeyRecord, Reason, Refusal, Signature,
     address::{AddressClaim, AddressKind, AddressStatement},
     audit::Entry,
     bytes::Nonce32,
@@ -84,6 +84,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             .map(|(_, named)| named)
             .map(|(key, row, standing)| {
                 let current = row.current();
+                let active = row.active().map_or(Epoch(0), |active| active.epoch);
+                let left = self.vault.keyring().epochs_below(&key, active);
                 KeyListing {
                     key,
                     state: standing.state(row.active().is_some()),
@@ -92,7 +94,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                     proof: current.and_then(|epoch| Some(epoch.proof.clone()?.1)),
                     birth: current.and_then(|epoch| Some(row.birth_of(epoch)?.to_vec())),
                     next_epoch: row.next_epoch(),
-                    keeps_old: row.keeps_old(),
+                    keeps_old: row.keeps_old() || !left.is_empty(),
                     standing,
                 }
             })

@@ -13,12 +13,13 @@ use super::{bytes, digest, epoch, named, signature};
 
 pub(super) fn reshare_command() -> impl Strategy<Value = CommandBody> {
     let shape = (any::<u16>(), vec(named::<NodeId>(), 0..4), any::<bool>());
-    (named::<KeyName>(), digest(), epoch(), shape).prop_map(
-        |(key, id, source_epoch, (threshold, nodes, accept_fragile))| {
+    (named::<KeyName>(), digest(), epoch(), epoch(), shape).prop_map(
+        |(key, id, source_epoch, first_epoch, (threshold, nodes, accept_fragile))| {
             CommandBody::ReshareKey(ReshareKey {
                 key,
                 key_id: KeyId::of(&id),
                 source_epoch,
+                first_epoch,
                 threshold,
                 nodes,
                 accept_fragile,

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use clap::Args;
 use quorate_client::{
     Committee,
-    model::{NodeId, roster::Role},
+    model::{Epoch, NodeId, roster::Role},
 };
 
 use crate::{
@@ -39,6 +39,9 @@ pub(crate) struct Reshare {
     /// Accept a shape that a few lost or bad nodes stop for ever
     #[arg(long)]
     accept_fragile: bool,
+    /// Lowest number of the new epoch, where an error says that those before it are used up
+    #[arg(long, value_name = "NUMBER")]
+    first_epoch: Option<u32>,
     #[command(flatten)]
     submission: Submission,
 }
@@ -49,6 +52,7 @@ impl Reshare {
             threshold: self.threshold.get(),
             nodes: self.nodes.clone(),
             accept_fragile: self.accept_fragile,
+            first_epoch: self.first_epoch.map(Epoch),
         };
         committee.check_shape(&self.key.name)?;
         reshare::check_nodes(context.profile()?.roster(), &self.nodes)?;

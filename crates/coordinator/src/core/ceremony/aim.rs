@@ -87,7 +87,18 @@ impl Aim {
     pub(super) fn first_epoch(&self) -> Epoch {
         match self {
             Self::Create(_) => Epoch(1),
-            Self::Reshare(resharing) => Epoch(resharing.source.record.epoch.0.saturating_add(1)),
+            Self::Reshare(resharing) => {
+                let next = Epoch(resharing.source.record.epoch.0.saturating_add(1));
+                resharing.reshare.first_epoch.max(next)
+            }
+        }
+    }
+
+    /// Whether an attempt may take this number.
+    pub(super) fn can_make(&self, epoch: Epoch) -> bool {
+        match self {
+            Self::Create(_) => true,
+            Self::Reshare(resharing) => resharing.reshare.can_make(epoch),
         }
     }
 

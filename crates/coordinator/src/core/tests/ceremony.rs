@@ -229,7 +229,7 @@ fn a_refusal_that_lasts_denies_and_one_that_may_pass_fails() {
         let mut world = World::new(3);
         world.node(1).manners.refuses_rounds = Some(Refusal::new(reason, "no"));
         let handle = create(&mut world, "vault");
-        world.pass(8_000);
+        world.pass(50_000);
         assert_eq!(world.view(handle).state, expected);
         assert_eq!(world.view(handle).error.as_ref().unwrap().reason, reason);
     };

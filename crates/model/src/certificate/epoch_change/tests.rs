@@ -93,6 +93,7 @@ fn reshare() -> ReshareKey {
         key: "treasury".parse().unwrap(),
         key_id: KeyId::of(&Digest::new([5; 32])),
         source_epoch: Epoch(3),
+        first_epoch: Epoch(4),
         threshold: 2,
         nodes: vec![node(3), node(4), node(5)],
         accept_fragile: false,
@@ -342,7 +343,7 @@ fn a_command_for_another_key_or_epoch_is_refused() {
 
 #[test]
 fn what_was_prepared_is_what_was_commanded() {
-    let changes: [fn(&mut Case); 10] = [
+    let changes: [fn(&mut Case); 11] = [
         |case| case.reshare.source_epoch = Epoch(4),
         |case| case.certificate.statement.key = "other".parse().unwrap(),
         |case| case.certificate.statement.threshold = 3,
@@ -352,6 +353,7 @@ fn what_was_prepared_is_what_was_commanded() {
         |case| case.certificate.statement.source = None,
         |case| case.certificate.statement.epoch = Epoch(3),
         |case| case.certificate.statement.epoch = Epoch(3 + 1_001),
+        |case| case.reshare.first_epoch = Epoch(6),
         |case| case.reshare.nodes.swap(0, 1),
     ];
     for change in changes {

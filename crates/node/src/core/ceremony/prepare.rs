@@ -10,7 +10,7 @@ use quorate_model::{
 use quorate_protocol::sharing::SigningShare;
 use zeroize::Zeroizing;
 
-use super::{Facts, Work, aim::Aim, machine::Made};
+use super::{Facts, Work, aim::Aim, machine::Made, resharing};
 use crate::{
     core::{
         Context, Fatal, NodeCore, Outcome, Pending, State,
@@ -87,9 +87,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         let row = ledger::key(&*state.index, key)?.unwrap_or_default();
         let other = match &*facts.aim {
             Aim::Create(_) => row.origin().is_some(),
-            Aim::Reshare(resharing) => row
-                .active()
-                .is_some_and(|active| active.order() != resharing.order),
+            Aim::Reshare(resharing) => {
+                let id = resharing::id_of(&row)?;
+                id.is_some_and(|id| id != resharing.command.key_id)
+                    || row
+                        .active()
+                        .is_some_and(|active| active.order() != resharing.order)
+            }
         };
         let taken =
             other || row.next_epoch() > facts.epoch || self.vault.contains(key, facts.epoch)?;

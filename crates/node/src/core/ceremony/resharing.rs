@@ -33,7 +33,7 @@ use crate::{
 const MAX_OF_A_COMMAND: usize = 16;
 
 /// The id of the key that a row is of, by the certificate of its birth.
-fn id_of(row: &KeyRow) -> Result<Option<KeyId>, Fatal> {
+pub(super) fn id_of(row: &KeyRow) -> Result<Option<KeyId>, Fatal> {
     let Some(birth) = row.origin() else {
         return Ok(None);
     };
@@ -194,8 +194,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let command = &resharing.command;
         if !command.can_make(epoch) {
             return Ok(Err(invalid(format!(
-                "epoch {epoch} does not follow epoch {}, or is too far ahead of it",
-                command.source_epoch
+                "epoch {epoch} is none of those that the command gives, which begin at {}",
+                command.first_epoch
             ))));
         }
         if !command.nodes.contains(&self.me) {

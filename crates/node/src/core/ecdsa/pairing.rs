@@ -26,8 +26,8 @@ use super::share_of;
 use crate::{
     core::{
         Context, Fatal, NodeCore, Outcome, Pending, Subject,
-        ledger::KeyRow,
-        loaded::LoadedKey,
+        ledger::{self, KeyRow},
+        loaded::{LoadedKey, epoch_changed},
         lock,
         rounds::{Asked, IDLE_MS, Run, Turn, encode_all, told, unknown_session},
     },
@@ -306,6 +306,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut state = lock(&self.state);
         if let Err(refusal) = self.check_bans(&state, &facts.participants)? {
             drop(state);
+            return self.refused(context, facts.subject(), refusal);
+        }
+        // A share that is being erased gets no pairings any more.
+        let row = ledger::key(&*state.index, &record.name)?.unwrap_or_default();
+        if !row.prepared.iter().any(|mark| mark.epoch == record.epoch) {
+            drop(state);
+            let refusal = epoch_changed(&record.name, row.epoch());
             return self.refused(context, facts.subject(), refusal);
         }
         let pairs = made

@@ -100,6 +100,7 @@ impl Cluster {
             key: statement.key.clone(),
             key_id: self.created[&name],
             source_epoch: statement.epoch,
+            first_epoch: Epoch(statement.epoch.0 + 1),
             threshold,
             nodes: nodes.iter().map(|at| node_id(*at)).collect(),
             accept_fragile: true,
@@ -757,6 +758,88 @@ fn another_key_of_the_name_is_not_reshared() {
     ));
     let run = cluster.run(&one, 2, &[0, 1]);
     assert_eq!(reason(cluster.certify(&one, &run)), Reason::KeyIdMismatch);
+    // Nor does its birth become an epoch of the key that a node holds, whichever is higher.
+    for (at, other) in [(0, &two), (2, &one)] {
+        assert!(matches!(
+            reason(cluster.activate_at(at, other)),
+            Reason::ProtocolViolation | Reason::EpochChanged
+        ));
+    }
+    cluster.sign_by(&two, &[2, 3]).unwrap();
+    let first = one.certificate.to_bytes().unwrap();
+    assert_eq!(cluster.listing(0).certificate, Some(first));
+}
+
+#[test]
+fn a_run_that_is_held_back_outlives_neither_its_command_nor_a_suspension() {
+    use quorate_model::standing::{SetKeyState, StateChange};
+
+    let mut cluster = Cluster::new(4);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run(&held, 2, &[0, 1, 3]);
+    let certificate = cluster.certify(&held, &run).unwrap();
+    let (id, key_id) = (cluster.command_id(), cluster.created["notes"]);
+    let suspend = CommandBody::SetKeyState(SetKeyState {
+        key: "notes".parse().unwrap(),
+        key_id,
+        sequence: 1,
+        change: StateChange::Suspend,
+        reason: "an audit".to_owned(),
+    });
+    let command = cluster.signed(id, Role::Admin, suspend);
+
+    // The new holder takes the state although it has no epoch in use.
+    for at in [0, 1, 3] {
+        let command = command.clone();
+        cluster
+            .ask(at, NodeRequest::SetKeyState { command })
+            .unwrap();
+    }
+    for at in [0, 1, 3] {
+        let set = cluster.set_of(&[0, 1, 3], &[0, 1, 3], Scheme::Bip340);
+        let request = NodeRequest::ProveKey {
+            certificate: certificate.to_bytes().unwrap(),
+            set,
+        };
+        assert_eq!(reason(cluster.ask(at, request)), Reason::KeySuspended);
+    }
+
+    let mut cluster = Cluster::new(4);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run(&held, 2, &[0, 1, 3]);
+    let certificate = cluster.certify(&held, &run).unwrap();
+    cluster.monotonic_ms += 3_600_001;
+    assert_eq!(
+        reason(cluster.prove_by(&certificate, &[0, 1, 3])),
+        Reason::CommandExpired
+    );
+}
+
+#[test]
+fn a_command_begins_where_its_admins_say() {
+    let mut cluster = Cluster::new(3);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let mut run = cluster.run(&held, 2, &[0, 1, 2]);
+    run.epoch = Epoch(1_001);
+    cluster.certify(&held, &run).unwrap();
+    run.epoch = Epoch(1_002);
+    assert_eq!(reason(cluster.certify(&held, &run)), Reason::RequestInvalid);
+
+    let statement = &held.certificate.statement;
+    let body = CommandBody::ReshareKey(ReshareKey {
+        key: statement.key.clone(),
+        key_id: cluster.created["notes"],
+        source_epoch: statement.epoch,
+        first_epoch: Epoch(1_002),
+        threshold: 2,
+        nodes: (0..3).map(node_id).collect(),
+        accept_fragile: true,
+    });
+    let id = cluster.command_id();
+    let command = cluster.signed(id, Role::Admin, body);
+    run.command = cluster.endorsed(command);
+    let new = cluster.prove_run(&held, &run);
+    cluster.activate_at(0, &new).unwrap();
 }
 
 /// The rows of the table in docs/protocol/states.md.
