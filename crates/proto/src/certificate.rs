@@ -18,7 +18,7 @@ use crate::command;
 ///
 /// # Errors
 ///
-/// [`Reason::ProtocolViolation`](quorate_model::Reason::ProtocolViolation) when it does not hold,
+/// [`Reason::ProtocolViolation`] when it does not hold,
 /// or the refusal of the command that it carries.
 pub fn verify(
     bytes: &[u8],
