@@ -178,7 +178,16 @@ impl Core {
             return;
         };
         let id = op.id;
-        if let Some(end) = known.and_then(|key| overtaken(&key, &resharing.reshare, op.digest)) {
+        let end = known
+            .as_ref()
+            .and_then(|key| overtaken(key, &resharing.reshare, op.digest));
+        if let Some(end) = end {
+            // Whoever made the epoch, nodes keep shares below it until somebody sees to that.
+            let holders = resharing.source.record.participants.iter();
+            let holders = holders.map(|holder| holder.node.clone()).collect();
+            if let Some(key) = known.filter(|key| key.birth.is_some()) {
+                self.gather_later(&key, holders);
+            }
             self.ceremonies.ops.remove(name);
             if let Some(id) = id {
                 self.end(id, end.state, end.outcome, end.refusal);
