@@ -1,0 +1,186 @@
+//! Which epoch signs.
+
+use super::{super::*, harness::*};
+
+#[test]
+fn a_key_goes_from_committee_to_committee_and_back_and_signs_in_every_epoch() {
+    for scheme in [Scheme::Bip340, Scheme::Ed25519, Scheme::FrostSecp256k1] {
+        let mut cluster = Cluster::new(6);
+        let born = cluster.born("notes", scheme, 2, &[0, 1, 2]);
+        let key = born.certificate.statement.group_key.clone();
+        let mut held = born.clone();
+        for (threshold, nodes, signers) in [
+            (2, vec![0, 1, 2], vec![0, 2]),
+            (3, vec![5, 3, 0, 1, 4], vec![1, 3, 4]),
+            (2, vec![2, 3, 4, 5], vec![2, 4]),
+            (2, vec![0, 1, 2], vec![0, 1]),
+        ] {
+            let before = held.holders.clone();
+            held = cluster.reshare(&held, threshold, &nodes);
+            let statement = &held.certificate.statement;
+            assert_eq!(statement.group_key, key);
+            assert_eq!(statement.chain_code, born.certificate.statement.chain_code);
+            cluster.sign_by(&held, &signers).unwrap();
+
+            let erase = cluster.vouch(&held);
+            for at in before {
+                cluster.activate_at(at, &held).unwrap();
+                cluster.erase_at(at, &erase).unwrap();
+            }
+            cluster.sign_by(&held, &signers).unwrap();
+        }
+        assert_eq!(held.epoch(), Epoch(5));
+    }
+}
+
+#[test]
+fn the_old_epoch_signs_until_the_new_one_is_in_use_and_not_after() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run(&old, 2, &[0, 1, 2]);
+    let certificate = cluster.certify(&old, &run).unwrap();
+    cluster.sign_by(&old, &[0, 1]).unwrap();
+    let proof = cluster.prove_by(&certificate, &[0, 1, 2]).unwrap();
+    cluster.sign_by(&old, &[0, 1]).unwrap();
+    let new = Held {
+        certificate,
+        proof,
+        birth: Some(old.origin()),
+        holders: vec![0, 1, 2],
+    };
+
+    // Until its proof is there, the new one signs nothing.
+    assert_eq!(reason(cluster.sign_by(&new, &[0, 1])), Reason::EpochChanged);
+    cluster.activate_at(0, &new).unwrap();
+    assert_eq!(reason(cluster.sign_by(&old, &[0, 1])), Reason::EpochChanged);
+    cluster.sign_by(&old, &[1, 2]).unwrap();
+    cluster.activate_at(1, &new).unwrap();
+    cluster.sign_by(&new, &[0, 1]).unwrap();
+}
+
+#[test]
+fn a_certificate_that_comes_late_is_outdone_by_the_epoch_in_use() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let first = cluster.run(&old, 2, &[0, 1, 2]);
+    let withheld = cluster.certify(&old, &first).unwrap();
+    let mut second = cluster.run(&old, 2, &[0, 1, 2]);
+    second.epoch = Epoch(3);
+    let new = cluster.prove_run(&old, &second);
+    let late = Held {
+        proof: cluster.prove_by(&withheld, &[0, 1, 2]).unwrap(),
+        certificate: withheld.clone(),
+        ..new.clone()
+    };
+    for at in 0..3 {
+        cluster.activate_at(at, &new).unwrap();
+    }
+
+    assert_eq!(
+        reason(cluster.prove_by(&withheld, &[0, 1, 2])),
+        Reason::EpochChanged
+    );
+    assert_eq!(reason(cluster.activate_at(0, &late)), Reason::EpochChanged);
+    let erase = cluster.vouch(&new);
+    cluster.erase_at(0, &erase).unwrap();
+    assert!(!cluster.has_share(0, &late) && !cluster.has_share(0, &old));
+    cluster.sign_by(&new, &[0, 1]).unwrap();
+}
+
+#[test]
+fn a_lower_epoch_that_is_in_use_gives_way_to_a_higher_one() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let first = cluster.run(&old, 2, &[0, 1, 2]);
+    let lower = cluster.prove_run(&old, &first);
+    let mut second = cluster.run(&old, 2, &[0, 1, 2]);
+    second.epoch = Epoch(3);
+    let higher = cluster.prove_run(&old, &second);
+
+    cluster.activate_at(0, &lower).unwrap();
+    cluster.activate_at(0, &higher).unwrap();
+
+    assert_eq!(cluster.listing(0).epoch, Epoch(3));
+    assert_eq!(reason(cluster.activate_at(0, &lower)), Reason::EpochChanged);
+}
+
+#[test]
+fn two_epochs_of_one_number_are_told_apart_by_their_sessions() {
+    let mut cluster = Cluster::new(6);
+    let born = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    // Both commands start from the birth, and neither committee knows of the other.
+    let first = cluster.run(&born, 2, &[2, 3]);
+    let second = cluster.run(&born, 2, &[4, 5]);
+    let one = cluster.prove_run(&born, &first);
+    let two = cluster.prove_run(&born, &second);
+    assert_eq!(one.epoch(), two.epoch());
+    let (lower, higher) = if one.certificate.statement.session < two.certificate.statement.session {
+        (one, two)
+    } else {
+        (two, one)
+    };
+    for held in [&lower, &higher] {
+        for at in held.holders.clone() {
+            cluster.activate_at(at, held).unwrap();
+        }
+        let signers = held.holders.clone();
+        cluster.sign_by(held, &signers).unwrap();
+    }
+
+    let old = lower.holders[0];
+    cluster.activate_at(old, &higher).unwrap();
+    assert_eq!(
+        reason(cluster.activate_at(old, &lower)),
+        Reason::EpochChanged
+    );
+    let erase = cluster.vouch(&higher);
+    cluster.erase_at(old, &erase).unwrap();
+    assert!(!cluster.has_share(old, &lower));
+    assert!(cluster.has_share(higher.holders[0], &higher));
+    assert!(!cluster.listing(old).keeps_old);
+}
+
+#[test]
+fn a_run_that_is_held_back_outlives_neither_its_command_nor_a_suspension() {
+    use quorate_model::standing::{SetKeyState, StateChange};
+
+    let mut cluster = Cluster::new(4);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run(&held, 2, &[0, 1, 3]);
+    let certificate = cluster.certify(&held, &run).unwrap();
+    let (id, key_id) = (cluster.command_id(), cluster.created["notes"]);
+    let suspend = CommandBody::SetKeyState(SetKeyState {
+        key: "notes".parse().unwrap(),
+        key_id,
+        sequence: 1,
+        change: StateChange::Suspend,
+        reason: "an audit".to_owned(),
+    });
+    let command = cluster.signed(id, Role::Admin, suspend);
+
+    // The new holder takes the state although it has no epoch in use.
+    for at in [0, 1, 3] {
+        let command = command.clone();
+        cluster
+            .ask(at, NodeRequest::SetKeyState { command })
+            .unwrap();
+    }
+    for at in [0, 1, 3] {
+        let set = cluster.set_of(&[0, 1, 3], &[0, 1, 3], Scheme::Bip340);
+        let request = NodeRequest::ProveKey {
+            certificate: certificate.to_bytes().unwrap(),
+            set,
+        };
+        assert_eq!(reason(cluster.ask(at, request)), Reason::KeySuspended);
+    }
+
+    let mut cluster = Cluster::new(4);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run(&held, 2, &[0, 1, 3]);
+    let certificate = cluster.certify(&held, &run).unwrap();
+    cluster.monotonic_ms += 3_600_001;
+    assert_eq!(
+        reason(cluster.prove_by(&certificate, &[0, 1, 3])),
+        Reason::CommandExpired
+    );
+}

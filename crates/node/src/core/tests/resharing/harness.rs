@@ -1,0 +1,394 @@
+//! Resharings carried from node to node by hand.
+
+use quorate_model::{
+    Refusal,
+    certificate::{CommitCertificate, KeyEvidence, NodeSignature, PossessionProof},
+    command::{ReshareKey, SignedCommand},
+    node_api::{
+        ActivationReceipt, CeremonyReply, EraseCertificate, EraseReceipt, Prepared, ReshareFrom,
+    },
+    payload::pop_message,
+    share::{SetEntry, SetOfSigners},
+};
+use quorate_protocol::{
+    ceremony::round,
+    frost::{SigningSet, Tweak, aggregate},
+};
+
+use super::super::*;
+use crate::core::Outcome;
+
+/// A key with the cores that hold it, by index.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) certificate: CommitCertificate,
+    pub(super) proof: PossessionProof,
+    pub(super) birth: Option<Vec<u8>>,
+    pub(super) holders: Vec<usize>,
+}
+
+impl Held {
+    pub(super) fn evidence(&self) -> KeyEvidence {
+        KeyEvidence {
+            certificate: self.certificate.to_bytes().unwrap(),
+            proof: Some(self.proof.to_bytes().unwrap()),
+            birth: self.birth.clone(),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Vec<u8> {
+        let own = || self.certificate.to_bytes().unwrap();
+        self.birth.clone().unwrap_or_else(own)
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.certificate.statement.epoch
+    }
+
+    pub(super) fn threshold(&self) -> usize {
+        usize::from(self.certificate.statement.threshold)
+    }
+}
+
+/// A run that is to be made.
+pub(super) struct Run {
+    pub(super) command: SignedCommand,
+    pub(super) epoch: Epoch,
+    pub(super) dealers: Vec<usize>,
+    pub(super) receivers: Vec<usize>,
+}
+
+impl Cluster {
+    /// A key of some of the nodes.
+    pub(super) fn born(
+        &mut self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+        holders: &[usize],
+    ) -> Held {
+        let id = self.command_id();
+        let create = CreateKey {
+            key: name.parse().unwrap(),
+            scheme,
+            threshold,
+            nodes: holders.iter().map(|at| node_id(*at)).collect(),
+            purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
+            accept_fragile: true,
+        };
+        let command = self.signed(id, Role::Admin, CommandBody::CreateKey(create));
+        self.created
+            .insert(name.to_owned(), KeyId::of(&command.digest()));
+        let prepared = self
+            .rounds(&command, Epoch(1), None, (holders, holders.len()))
+            .unwrap();
+        let certificate = certificate_of(&command, &prepared, holders);
+        let proof = self.prove_by(&certificate, holders).unwrap();
+        let held = Held {
+            certificate,
+            proof,
+            birth: None,
+            holders: holders.to_vec(),
+        };
+        for at in holders {
+            self.activate_at(*at, &held).unwrap();
+        }
+        held
+    }
+
+    pub(super) fn reshare_command(
+        &mut self,
+        held: &Held,
+        threshold: u16,
+        nodes: &[usize],
+    ) -> SignedCommand {
+        let id = self.command_id();
+        let statement = &held.certificate.statement;
+        let name = statement.key.to_string();
+        let body = CommandBody::ReshareKey(ReshareKey {
+            key: statement.key.clone(),
+            key_id: self.created[&name],
+            source_epoch: statement.epoch,
+            first_epoch: Epoch(statement.epoch.0 + 1),
+            threshold,
+            nodes: nodes.iter().map(|at| node_id(*at)).collect(),
+            accept_fragile: true,
+        });
+        let command = self.signed(id, Role::Admin, body);
+        self.endorsed(command)
+    }
+
+    /// With the word of the second person.
+    pub(super) fn endorsed(&self, mut command: SignedCommand) -> SignedCommand {
+        let cluster = self.pinned.cluster();
+        command.endorse(
+            &cluster,
+            EndorsementKind::Approve,
+            &"the-second-admin".parse().unwrap(),
+            Role::Admin,
+            &self.second_admin,
+        );
+        command
+    }
+
+    /// A run by the first t holders, to the epoch after the source.
+    pub(super) fn run(&mut self, held: &Held, threshold: u16, receivers: &[usize]) -> Run {
+        Run {
+            command: self.reshare_command(held, threshold, receivers),
+            epoch: Epoch(held.epoch().0 + 1),
+            dealers: held.holders[..held.threshold()].to_vec(),
+            receivers: receivers.to_vec(),
+        }
+    }
+
+    /// Carries a run up to its certificate.
+    pub(super) fn certify(&mut self, held: &Held, run: &Run) -> Result<CommitCertificate, Refusal> {
+        self.certify_from(&held.evidence(), held, run)
+    }
+
+    pub(super) fn certify_from(
+        &mut self,
+        evidence: &KeyEvidence,
+        held: &Held,
+        run: &Run,
+    ) -> Result<CommitCertificate, Refusal> {
+        let mut everybody = run.receivers.clone();
+        everybody.extend(
+            held.holders
+                .iter()
+                .filter(|at| run.dealers.contains(at) && !run.receivers.contains(at)),
+        );
+        let source = ReshareFrom {
+            evidence: evidence.clone(),
+            dealers: run.dealers.iter().map(|at| node_id(*at)).collect(),
+        };
+        let parties = (everybody.as_slice(), run.receivers.len());
+        let prepared = self.rounds(&run.command, run.epoch, Some(&source), parties)?;
+        Ok(certificate_of(&run.command, &prepared, &run.receivers))
+    }
+
+    /// Carries a ceremony of some of the nodes up to PREPARED of those that receive, which stand
+    /// first.
+    pub(super) fn rounds(
+        &mut self,
+        command: &SignedCommand,
+        epoch: Epoch,
+        source: Option<&ReshareFrom>,
+        (everybody, receivers): (&[usize], usize),
+    ) -> Result<Vec<Prepared>, Refusal> {
+        self.next_id += 1;
+        let mut attempt = [0; 16];
+        attempt[..8].copy_from_slice(&self.next_id.to_le_bytes()[..8]);
+        let mut replies: Vec<CeremonyReply> = Vec::new();
+        for at in everybody {
+            let request = NodeRequest::BeginCeremony {
+                attempt,
+                command: command.clone(),
+                epoch,
+                source: source.cloned(),
+            };
+            replies.push(ceremony(self.ask(*at, request)?));
+        }
+        loop {
+            let now = replies[0].round;
+            let asked = if now == round::SHARE {
+                receivers
+            } else {
+                everybody.len()
+            };
+            let mut next = Vec::new();
+            for (place, at) in everybody.iter().enumerate().take(asked) {
+                let request = NodeRequest::AdvanceCeremony {
+                    attempt,
+                    round: now,
+                    envelopes: inbox(&replies, index(place + 1)),
+                };
+                next.push(ceremony(self.ask(*at, request)?));
+            }
+            replies = next;
+            if replies.iter().all(|reply| reply.prepared.is_some()) {
+                return Ok(replies.into_iter().filter_map(|r| r.prepared).collect());
+            }
+        }
+    }
+
+    pub(super) fn prove_by(
+        &mut self,
+        certificate: &CommitCertificate,
+        holders: &[usize],
+    ) -> Result<PossessionProof, Refusal> {
+        let scheme = certificate.statement.scheme.proven_by();
+        let set = self.set_of(holders, holders, scheme);
+        let mut receipts = Vec::new();
+        for at in holders {
+            let request = NodeRequest::ProveKey {
+                certificate: certificate.to_bytes().unwrap(),
+                set: set.clone(),
+            };
+            match self.ask(*at, request)? {
+                NodeReply::Proved(receipt) => receipts.push(receipt),
+                other => panic!("{other:?}"),
+            }
+        }
+        let shares: Vec<_> = receipts
+            .iter()
+            .enumerate()
+            .map(|(place, receipt)| (index(place + 1), receipt.statement.items[0].share))
+            .collect();
+        let checked = SigningSet::from_received(scheme, &set).unwrap();
+        let message = pop_message(&certificate.hash());
+        let keys = self.public_keys(certificate);
+        let signature = aggregate(&keys, &checked, &message, Tweak::None, &shares).unwrap();
+        Ok(PossessionProof {
+            certificate: certificate.hash(),
+            set,
+            receipts,
+            signature,
+        })
+    }
+
+    /// Tickets of some of the holders, at their indices.
+    pub(super) fn set_of(
+        &mut self,
+        signers: &[usize],
+        holders: &[usize],
+        scheme: Scheme,
+    ) -> SetOfSigners {
+        let mut entries: Vec<_> = signers
+            .iter()
+            .map(|at| {
+                let ticket = self.ticket(*at, scheme);
+                let place = holders.iter().position(|holder| holder == at).unwrap();
+                SetEntry {
+                    signer: index(place + 1),
+                    ticket: ticket.id,
+                    commitments: ticket.commitments,
+                }
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.signer);
+        SetOfSigners { entries }
+    }
+
+    pub(super) fn activate_at(
+        &mut self,
+        at: usize,
+        held: &Held,
+    ) -> Result<ActivationReceipt, Refusal> {
+        let request = NodeRequest::ActivateKey {
+            key: held.certificate.statement.key.clone(),
+            epoch: held.epoch(),
+            certificate: held.certificate.to_bytes().unwrap(),
+            proof: held.proof.to_bytes().unwrap(),
+        };
+        match self.ask(at, request)? {
+            NodeReply::Activated(receipt) => Ok(receipt),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The whole way to an epoch in use at its holders.
+    pub(super) fn reshare(&mut self, held: &Held, threshold: u16, receivers: &[usize]) -> Held {
+        let run = self.run(held, threshold, receivers);
+        let next = self.prove_run(held, &run);
+        for at in receivers {
+            self.activate_at(*at, &next).unwrap();
+        }
+        next
+    }
+
+    /// A run with its proof, activated nowhere.
+    pub(super) fn prove_run(&mut self, held: &Held, run: &Run) -> Held {
+        let certificate = self.certify(held, run).unwrap();
+        let proof = self.prove_by(&certificate, &run.receivers).unwrap();
+        Held {
+            certificate,
+            proof,
+            birth: Some(held.origin()),
+            holders: run.receivers.clone(),
+        }
+    }
+
+    pub(super) fn vouch(&mut self, held: &Held) -> EraseCertificate {
+        let holders = held.holders.clone();
+        EraseCertificate {
+            key: held.certificate.statement.key.clone(),
+            epoch: held.epoch(),
+            receipts: holders
+                .iter()
+                .map(|at| self.activate_at(*at, held).unwrap())
+                .collect(),
+        }
+    }
+
+    pub(super) fn erase_at(
+        &mut self,
+        at: usize,
+        erase: &EraseCertificate,
+    ) -> Result<EraseReceipt, Refusal> {
+        let request = NodeRequest::EraseEpochs {
+            erasures: vec![erase.clone()],
+        };
+        match self.ask(at, request)? {
+            NodeReply::Erased(outcomes) => outcomes.into_iter().next().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Signs with some of the holders; the signature holds under the group key.
+    pub(super) fn sign_by(&mut self, held: &Held, signers: &[usize]) -> Result<Vec<u8>, Refusal> {
+        let name = held.certificate.statement.key.to_string();
+        let scheme = held.certificate.statement.scheme;
+        let command = self.sign_command(&name, vec![Payload::message(b"x")]);
+        let set = self.set_of(signers, &held.holders, scheme);
+        let request = self.share_request(&command, &held.certificate, std::slice::from_ref(&set));
+        let mut shares = Vec::new();
+        for at in signers {
+            let statement = self.shares(*at, &request)?;
+            let place = held.holders.iter().position(|holder| holder == at).unwrap();
+            shares.push((index(place + 1), statement.items[0].share));
+        }
+        shares.sort_by_key(|(signer, _)| *signer);
+        let keys = self.public_keys(&held.certificate);
+        let checked = SigningSet::from_received(scheme, &set).unwrap();
+        Ok(aggregate(&keys, &checked, b"x", Tweak::None, &shares).unwrap())
+    }
+
+    pub(super) fn listing(&self, at: usize) -> quorate_model::node_api::KeyListing {
+        match self.cores[at].list_keys(None, 10).unwrap() {
+            Outcome::Ready(Ok(NodeReply::Keys(keys))) => keys.into_iter().next().unwrap(),
+            _ => panic!("not keys"),
+        }
+    }
+
+    pub(super) fn has_share(&self, at: usize, held: &Held) -> bool {
+        let share = (held.certificate.statement.key.clone(), held.epoch());
+        let kept = self.cores[at].vault.keyring().contains(&share);
+        assert_eq!(
+            self.cores[at].vault.contains(&share.0, share.1).unwrap(),
+            kept
+        );
+        kept
+    }
+}
+
+pub(super) fn certificate_of(
+    command: &SignedCommand,
+    prepared: &[Prepared],
+    holders: &[usize],
+) -> CommitCertificate {
+    CommitCertificate {
+        command: command.clone(),
+        session: prepared[0].session.clone(),
+        statement: prepared[0].statement.clone(),
+        verifying_shares: prepared[0].verifying_shares.clone(),
+        signatures: prepared
+            .iter()
+            .zip(holders)
+            .map(|(one, at)| NodeSignature {
+                node: node_id(*at),
+                signature: one.signature,
+            })
+            .collect(),
+    }
+}
