@@ -31,6 +31,7 @@ pub mod admission;
 mod ceremony;
 mod commands;
 pub mod config;
+mod destroying;
 mod ecdsa;
 mod endorse;
 mod erasing;
@@ -55,6 +56,7 @@ pub use event::{
 
 use ceremony::Ceremonies;
 use commands::{Commands, Lookup, fresh_view, reused};
+use destroying::Destroying;
 use ecdsa::Ecdsa;
 use erasing::Erasing;
 use keys::KeyBook;
@@ -86,6 +88,7 @@ pub struct Core {
     validations: BTreeMap<u64, Validation>,
     states: States,
     erasing: Erasing,
+    destroying: Destroying,
     evidence: BTreeSet<Vec<u8>>,
     out: Vec<Action>,
     writes: Vec<StoreItem>,
@@ -142,6 +145,7 @@ impl Core {
             validations: BTreeMap::new(),
             states: States::default(),
             erasing: Erasing::default(),
+            destroying: Destroying::default(),
             evidence,
             out: Vec::new(),
             writes: Vec::new(),
@@ -228,6 +232,7 @@ impl Core {
             || !self.ceremonies.is_empty()
             || !self.validations.is_empty()
             || !self.states.is_idle()
+            || !self.destroying.is_idle()
             || self.is_erasing(moment)
             || self
                 .calls
@@ -252,6 +257,7 @@ impl Core {
         self.tick_validations(moment);
         self.tick_states(moment);
         self.tick_erasing(moment);
+        self.tick_destroying(moment);
         if moment.ms() >= self.upkeep_ms {
             self.upkeep_ms = moment.ms().saturating_add(IDLE_TICK_MS);
             self.upkeep(moment);
@@ -309,6 +315,10 @@ impl Core {
                 let reshare = reshare.clone();
                 self.begin_resharing(moment, &command, reshare);
             }
+            CommandBody::DestroyKey(destroy) => {
+                let destroy = destroy.clone();
+                self.begin_destruction(moment, &command, destroy);
+            }
             CommandBody::Sign(_) | _ => self.begin_signing(moment, command),
         }
     }
@@ -332,6 +342,7 @@ impl Core {
                         .saturating_add(limits.max_waiting_ceremonies)
             }
             CommandBody::SetKeyState(_) => self.states.is_full(&command.signed),
+            CommandBody::DestroyKey(_) => self.destroying.is_full(),
             CommandBody::Sign(_) | _ => self.signing.len() >= limits.max_pending,
         };
         if full {
@@ -457,6 +468,9 @@ impl Core {
                 self.attest_reply(moment, &suspect, challenge, &node, result);
             }
             Purpose::State { op } => self.state_reply(op, &node, result),
+            Purpose::Destroy { op, key, order } => {
+                self.destroy_reply(moment, (op, key, order), &node, result);
+            }
             Purpose::Confirm => self.ask_status_soon(&node),
             Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
             Purpose::MoveUp { key } => self.moved_up(moment, &key, &node, result),

@@ -14,6 +14,7 @@ pub use chain::{ChainError, ChainFault, ChainPosition, ChainSummary, ChainVerifi
 
 use crate::{
     bytes::Digest,
+    command::SignedCommand,
     identity::Signature,
     ids::{CommandId, Epoch, KeyId, KeyName, NodeId, UnixMillis},
     key::KeyState,
@@ -165,6 +166,61 @@ pub enum Entry {
         /// The word of the holders of that epoch.
         certificate: EraseCertificate,
     },
+    /// The admins announced the end of a key: this node's delay begins (P34).
+    DestructionAnnounced {
+        /// The announcement.
+        judgment: Judgment,
+        /// When it expires: its id is remembered until then and a margin (P8).
+        expires: UnixMillis,
+        /// The key.
+        key: KeyName,
+        /// Its id.
+        key_id: KeyId,
+        /// When this node's delay ends.
+        from: UnixMillis,
+        /// When the announcement lapses.
+        until: UnixMillis,
+        /// The command, which anybody can check who has the roster.
+        command: SignedCommand,
+    },
+    /// An admin withdrew an announcement: this node never acts by it.
+    DestructionWithdrawn {
+        /// The withdrawal.
+        judgment: Judgment,
+        /// The key.
+        key: KeyName,
+        /// Its id.
+        key_id: KeyId,
+        /// The digest of the announcement.
+        announcement: Digest,
+        /// The command.
+        command: SignedCommand,
+    },
+    /// The tombstone of a key: this node erases every share of it, and never holds one again.
+    KeyDestroyed(KeyDestroyed),
+}
+
+/// The end of a key at one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDestroyed {
+    /// The order.
+    pub judgment: Judgment,
+    /// When it expires: its id is remembered until then and a margin (P8).
+    pub expires: UnixMillis,
+    /// The key.
+    pub key: KeyName,
+    /// Its id.
+    pub key_id: KeyId,
+    /// The state that the key is in at this node from here on.
+    pub state: KeyState,
+    /// The epochs whose shares are erased; none where the node held none.
+    pub epochs: Vec<Epoch>,
+    /// How many backups this node made while it held shares of the key.
+    pub backups: u32,
+    /// The announcement, unless every admin ordered the end at once.
+    pub announcement: Option<SignedCommand>,
+    /// The order, which anybody can check who has the roster.
+    pub command: SignedCommand,
 }
 
 impl Entry {
@@ -195,6 +251,9 @@ impl Entry {
             Self::KeyStateRejected { .. } => "key-state-rejected",
             Self::KeyIntroduced { .. } => "key-introduced",
             Self::EpochsErased { .. } => "epochs-erased",
+            Self::DestructionAnnounced { .. } => "destruction-announced",
+            Self::DestructionWithdrawn { .. } => "destruction-withdrawn",
+            Self::KeyDestroyed(_) => "key-destroyed",
         }
     }
 }

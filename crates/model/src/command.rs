@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bytes::Digest,
+    destruction::{DestroyKey, DestroyStep},
     identity::{Signature, sign_digest},
     ids::{ClusterId, CommandId, KeyId, KeyName, NodeId, PrincipalId, UnixMillis},
     key::KeyRecord,
@@ -69,13 +70,18 @@ pub enum CommandBody {
     SetKeyState(SetKeyState),
     /// Deal a key's shares again.
     ReshareKey(ReshareKey),
+    /// Destroy a key.
+    DestroyKey(DestroyKey),
 }
 
 impl CommandBody {
     /// The role whose word carries the command out, for as long as roles are the only rules.
     pub fn role(&self) -> Role {
         match self {
-            Self::CreateKey(_) | Self::SetKeyState(_) | Self::ReshareKey(_) => Role::Admin,
+            Self::CreateKey(_)
+            | Self::SetKeyState(_)
+            | Self::ReshareKey(_)
+            | Self::DestroyKey(_) => Role::Admin,
             Self::Sign(_) => Role::Client,
         }
     }
@@ -87,14 +93,34 @@ impl CommandBody {
             Self::SetKeyState(set) if !set.change.needs_one() => {
                 usize::from(roster.lifecycle_quorum)
             }
+            Self::DestroyKey(destroy) => match destroy.step {
+                DestroyStep::Announce | DestroyStep::Confirm { .. } => {
+                    usize::from(roster.lifecycle_quorum)
+                }
+                DestroyStep::AtOnce => roster.persons(Role::Admin).len(),
+                DestroyStep::Cancel { .. } => 1,
+            },
             Self::CreateKey(_) | Self::Sign(_) | Self::SetKeyState(_) => 1,
         }
     }
 
     /// Whether the command stops being carried out at its expiry. Commands about states do not, so
-    /// that a node that was away catches up (P6).
+    /// that a node that was away catches up (P6), nor does the withdrawal of a destruction.
     pub const fn expires(&self) -> bool {
-        !matches!(self, Self::SetKeyState(_))
+        match self {
+            Self::SetKeyState(_) => false,
+            Self::DestroyKey(destroy) => !destroy.step.needs_one(),
+            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) => true,
+        }
+    }
+
+    /// Whether one admin is enough, and nobody's word against it counts: it stops or keeps.
+    pub const fn is_unstoppable(&self) -> bool {
+        match self {
+            Self::SetKeyState(set) => set.change.needs_one(),
+            Self::DestroyKey(destroy) => destroy.step.needs_one(),
+            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) => false,
+        }
     }
 
     /// The key that the command is about.
@@ -104,6 +130,7 @@ impl CommandBody {
             Self::Sign(sign) => &sign.key,
             Self::SetKeyState(set) => &set.key,
             Self::ReshareKey(reshare) => &reshare.key,
+            Self::DestroyKey(destroy) => &destroy.key,
         }
     }
 }
@@ -465,10 +492,9 @@ impl SignedCommand {
     }
 
     /// Whether an admin forbids a command with this body, so that it is not carried out. One admin
-    /// suspends, so none alone is in the way of a suspension.
+    /// suspends or keeps a key, so none alone is in the way of that.
     pub fn is_forbidden(&self, body: &CommandBody) -> bool {
-        let suspends = matches!(body, CommandBody::SetKeyState(set) if set.change.needs_one());
-        self.rejected() && !suspends
+        self.rejected() && !body.is_unstoppable()
     }
 
     /// The admin who proposes the command, if one does.

@@ -10,7 +10,7 @@ use crate::{
     scheme::{Purposes, Scheme},
 };
 
-/// The state of a key (P33; NIST SP 800-57 part 1, section 7). Destruction is added as it is built.
+/// The state of a key (P33; NIST SP 800-57 part 1, section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyState {
@@ -24,6 +24,10 @@ pub enum KeyState {
     Deactivated,
     /// Somebody else may have the key; it signs no more.
     Compromised,
+    /// Its shares are gone for good.
+    Destroyed,
+    /// Its shares are gone for good, and somebody else may have had them.
+    DestroyedCompromised,
 }
 
 impl KeyState {
@@ -35,6 +39,31 @@ impl KeyState {
             Self::Suspended => "SUSPENDED",
             Self::Deactivated => "DEACTIVATED",
             Self::Compromised => "COMPROMISED",
+            Self::Destroyed => "DESTROYED",
+            Self::DestroyedCompromised => "DESTROYED_COMPROMISED",
+        }
+    }
+
+    /// Whether the shares are gone.
+    pub const fn is_destroyed(self) -> bool {
+        matches!(self, Self::Destroyed | Self::DestroyedCompromised)
+    }
+
+    /// Whether the key's time is over, so that it may be destroyed (P33).
+    pub const fn is_retired(self) -> bool {
+        matches!(self, Self::Deactivated | Self::Compromised)
+    }
+
+    /// The state after a destruction.
+    #[must_use]
+    pub const fn destroyed(self) -> Self {
+        match self {
+            Self::Compromised | Self::DestroyedCompromised => Self::DestroyedCompromised,
+            Self::PreActive
+            | Self::Active
+            | Self::Suspended
+            | Self::Deactivated
+            | Self::Destroyed => Self::Destroyed,
         }
     }
 }

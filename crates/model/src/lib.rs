@@ -9,6 +9,7 @@ pub mod audit;
 pub mod bytes;
 pub mod certificate;
 pub mod command;
+pub mod destruction;
 pub mod identity;
 pub mod ids;
 pub mod key;

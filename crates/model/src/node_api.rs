@@ -8,6 +8,7 @@ use crate::{
     bytes::{Digest, Nonce32},
     certificate::{KeyEvidence, PreparedStatement},
     command::SignedCommand,
+    destruction::{Destruction, DestructionReceipt},
     identity::Signature,
     ids::{Epoch, KeyName, NodeId, PartyIndex, UnixMillis},
     key::{KeyRecord, KeyState},
@@ -171,6 +172,11 @@ pub enum NodeRequest {
         /// The command.
         command: SignedCommand,
     },
+    /// Brings a command about the end of a key (P34).
+    DestroyKey {
+        /// The command.
+        command: SignedCommand,
+    },
 }
 
 /// The most erasures in one request: they cost one rewrite of the keyring together.
@@ -239,6 +245,8 @@ pub enum NodeReply {
     StateSet(StateReceipt),
     /// To [`NodeRequest::EraseEpochs`]: one outcome for each, in order.
     Erased(Vec<Result<EraseReceipt, Refusal>>),
+    /// To [`NodeRequest::DestroyKey`].
+    Destruction(DestructionReceipt),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -347,6 +355,8 @@ pub struct KeyListing {
     pub keeps_old: bool,
     /// The commands about its state that this node acts by.
     pub standing: Standing,
+    /// The commands about its end that this node acts by, with its receipts.
+    pub destruction: Destruction,
 }
 
 /// Shares for a batch of requests: an outcome each, and one signature over all statements.

@@ -6,6 +6,7 @@ use crate::{
     bytes::Digest,
     certificate::KeyEvidence,
     command::SignedCommand,
+    destruction::{Destruction, DestructionReceipt},
     ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
     key::{KeyRecord, KeyState},
     node_api::EraseReceipt,
@@ -62,6 +63,8 @@ pub enum CommandKind {
     SetKeyState,
     /// Deals a key's shares again.
     ReshareKey,
+    /// Destroys a key.
+    DestroyKey,
 }
 
 impl CommandKind {
@@ -72,6 +75,7 @@ impl CommandKind {
             Self::Sign => "sign",
             Self::SetKeyState => "set-key-state",
             Self::ReshareKey => "reshare-key",
+            Self::DestroyKey => "destroy-key",
         }
     }
 }
@@ -104,6 +108,19 @@ pub enum CommandOutcome {
     KeyStateSet(StateOutcome),
     /// A key has new shares.
     KeyReshared(ReshareOutcome),
+    /// Nodes act by a step towards the end of a key.
+    KeyDestruction(DestructionOutcome),
+}
+
+/// Who acts by a step towards the end of a key, and who has not said so (P34, P41).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestructionOutcome {
+    /// The key.
+    pub key: KeyName,
+    /// The receipts of the nodes that do.
+    pub receipts: Vec<DestructionReceipt>,
+    /// Every other node of the roster, with its refusal if it gave one.
+    pub missing: Vec<(NodeId, Option<Refusal>)>,
 }
 
 /// Who has erased the shares that a key had before (P29).
@@ -188,6 +205,8 @@ pub struct KeyView {
     pub evidence: KeyEvidence,
     /// The commands about its state.
     pub standing: Standing,
+    /// What is known of its end.
+    pub destruction: Destruction,
 }
 
 /// A node as callers see it.

@@ -160,6 +160,14 @@ reasons! {
     Invariant = "INVARIANT", Internal, false;
     /// A peer failed a consistency check: the node does nothing more with it.
     PairBanned = "PAIR_BANNED", FailedPrecondition, true;
+    /// The key is destroyed, and its name is never used again.
+    KeyDestroyed = "KEY_DESTROYED", FailedPrecondition, false;
+    /// A key that is still in use is not destroyed.
+    KeyNotRetired = "KEY_NOT_RETIRED", FailedPrecondition, false;
+    /// The destruction was not announced here, was withdrawn, or has lapsed.
+    DestructionNotAnnounced = "DESTRUCTION_NOT_ANNOUNCED", FailedPrecondition, false;
+    /// The delay between announcement and confirmation is not over at this node.
+    DestructionTooEarly = "DESTRUCTION_TOO_EARLY", FailedPrecondition, true;
     /// The pairings with some peers must be set up before the node signs with them.
     PairingsUnready = "PAIRINGS_UNREADY", Aborted, true;
 }

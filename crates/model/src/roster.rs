@@ -109,7 +109,18 @@ pub struct Roster {
     pub lifecycle_quorum: u16,
     /// The hash of the policy bundle; all zero while the cluster has role rules only.
     pub policy_hash: Digest,
+    /// How many seconds each node waits, from when it heard an announcement, before it takes the
+    /// confirmation (P11); 7 days where the roster does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_delay_seconds: Option<u32>,
 }
+
+/// The delay between announcement and confirmation where the roster does not say: 7 days, in
+/// seconds.
+pub const DEFAULT_LIFECYCLE_DELAY_SECONDS: u32 = 7 * 24 * 60 * 60;
+
+/// The longest delay that a roster may ask for: 90 days, in seconds.
+pub const MAX_LIFECYCLE_DELAY_SECONDS: u32 = 90 * 24 * 60 * 60;
 
 /// Why a roster is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -166,6 +177,11 @@ pub enum RosterError {
         /// How many distinct admins there are.
         persons: usize,
     },
+    /// A delay that nobody would live to see the end of.
+    #[error(
+        "lifecycle delay is {0} seconds, expected at most {MAX_LIFECYCLE_DELAY_SECONDS} (90 days)"
+    )]
+    LifecycleDelay(u32),
     /// A signature by somebody who is no admin, or that does not hold.
     #[error("signature of \"{0}\" does not hold or is not an admin's")]
     BadSignature(PrincipalId),
@@ -306,7 +322,20 @@ impl Roster {
                 persons: admins,
             });
         }
-        Ok(())
+        match self.lifecycle_delay_seconds {
+            Some(delay) if delay > MAX_LIFECYCLE_DELAY_SECONDS => {
+                Err(RosterError::LifecycleDelay(delay))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long each node waits between announcement and confirmation, in milliseconds (P11).
+    pub fn lifecycle_delay_ms(&self) -> u64 {
+        let seconds = self
+            .lifecycle_delay_seconds
+            .unwrap_or(DEFAULT_LIFECYCLE_DELAY_SECONDS);
+        u64::from(seconds).saturating_mul(1_000)
     }
 }
 
@@ -517,6 +546,7 @@ mod tests {
             admin_quorum: 1,
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
+            lifecycle_delay_seconds: None,
         }
     }
 

@@ -122,25 +122,35 @@ impl SetKeyState {
     /// [`Reason::RequestInvalid`] when the sequence is 0 or the reason is empty, too long, or not
     /// printable on one line.
     pub fn check(&self) -> Result<(), Refusal> {
-        let invalid = |message: &str| Err(Refusal::new(Reason::RequestInvalid, message));
         if !(1..=MAX_SEQUENCE).contains(&self.sequence) {
-            return invalid(
-                "the sequence of a state is 0 or far too high, expected 1 or a few more than the last one",
-            );
+            return Err(Refusal::new(
+                Reason::RequestInvalid,
+                "the sequence of a state is 0 or far too high, expected 1 or a few more than the \
+                 last one",
+            ));
         }
-        if self.reason.trim().is_empty() {
-            return invalid("a change of state needs a reason: say why in a few words");
-        }
-        if self.reason.len() > MAX_REASON_BYTES {
-            return invalid("the reason is too long, expected at most 500 bytes");
-        }
-        if self.reason.chars().any(is_hidden) {
-            return invalid(
-                "the reason has characters that do not show, expected one line of text",
-            );
-        }
-        Ok(())
+        check_reason("a change of state", &self.reason)
     }
+}
+
+/// Checks that a reason can be read by people: 1 to [`MAX_REASON_BYTES`] bytes that show on one
+/// line.
+pub(crate) fn check_reason(what: &str, reason: &str) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(Reason::RequestInvalid, message));
+    if reason.trim().is_empty() {
+        return invalid(format!("{what} needs a reason: say why in a few words"));
+    }
+    if reason.len() > MAX_REASON_BYTES {
+        return invalid(format!(
+            "the reason is too long, expected at most {MAX_REASON_BYTES} bytes"
+        ));
+    }
+    if reason.chars().any(is_hidden) {
+        return invalid(
+            "the reason has characters that do not show, expected one line of text".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// Whether a character changes how a line looks without being seen itself: controls, line

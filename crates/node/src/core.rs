@@ -46,6 +46,7 @@ mod binding;
 mod budget;
 mod ceremony;
 pub mod clock;
+mod destroying;
 mod ecdsa;
 mod erasing;
 mod evidence;
@@ -435,6 +436,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 self.attest_address(context, &key, path, kind)
             }
             NodeRequest::SetKeyState { command } => self.set_key_state(context, command),
+            NodeRequest::DestroyKey { command } => self.destroy_key(context, command),
             NodeRequest::BeginSigning { attempt, request } => {
                 self.begin_signing(context, attempt, &request)
             }

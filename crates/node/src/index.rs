@@ -49,11 +49,13 @@ pub enum Table {
     Standings,
     /// Shares whose erasure is recorded.
     Erasing,
+    /// The ends of keys, announced and carried out.
+    Destructions,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -62,6 +64,7 @@ impl Table {
         Self::Suspended,
         Self::Standings,
         Self::Erasing,
+        Self::Destructions,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -75,6 +78,7 @@ impl Table {
             Self::Suspended => 6,
             Self::Standings => 7,
             Self::Erasing => 8,
+            Self::Destructions => 9,
         }
     }
 }

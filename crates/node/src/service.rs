@@ -104,6 +104,7 @@ methods! {
     advance_signing(AdvanceSigningRequest) -> AdvanceSigningResponse;
     attest_address(AttestAddressRequest) -> AttestAddressResponse;
     set_key_state(SetKeyStateRequest) -> SetKeyStateResponse;
+    destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
     erase_epochs(EraseEpochsRequest) -> EraseEpochsResponse;
 }
 

@@ -223,6 +223,7 @@ fn kind(request: &NodeRequest) -> &'static str {
         NodeRequest::AdvanceSigning { .. } => "advance-signing",
         NodeRequest::AttestAddress { .. } => "attest-address",
         NodeRequest::SetKeyState { .. } => "set-key-state",
+        NodeRequest::DestroyKey { .. } => "destroy-key",
         NodeRequest::EraseEpochs { .. } => "erase-epochs",
         _ => "unknown",
     }

@@ -30,11 +30,13 @@ use quorate_model::{
 use uuid::Uuid;
 
 mod addresses;
+mod destruction;
 mod resharing;
 mod states;
 mod views;
 
 pub(crate) use addresses::{address, address_statement};
+use destruction::{destroy_command, destruction, destruction_receipt};
 use resharing::{
     activation_receipt, erase_certificate, erase_receipt, reshare_command, reshare_from,
 };
@@ -189,7 +191,7 @@ fn body() -> impl Strategy<Value = CommandBody> {
             })
         });
     let set = set_key_state().prop_map(CommandBody::SetKeyState);
-    prop_oneof![create, sign, set, reshare_command()]
+    prop_oneof![create, sign, set, reshare_command(), destroy_command()]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -389,6 +391,7 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
         vec(attestation(), 0..3).prop_map(|attestations| NodeRequest::ConfirmTime { attestations }),
         address().prop_map(|(key, path, kind)| NodeRequest::AttestAddress { key, path, kind }),
         signed_command().prop_map(|command| NodeRequest::SetKeyState { command }),
+        signed_command().prop_map(|command| NodeRequest::DestroyKey { command }),
         request_in_rounds(),
     ]
 }
@@ -624,10 +627,10 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         option::of(bytes()),
         option::of(bytes()),
         standing(),
-        (option::of(bytes()), epoch(), any::<bool>()),
+        (option::of(bytes()), epoch(), any::<bool>(), destruction()),
     )
         .prop_map(|(key, state, epoch, certificate, proof, standing, rest)| {
-            let (birth, next_epoch, keeps_old) = rest;
+            let (birth, next_epoch, keeps_old, destruction) = rest;
             KeyListing {
                 key,
                 state,
@@ -638,6 +641,7 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
                 next_epoch,
                 keeps_old,
                 standing,
+                destruction,
             }
         });
     let outcome = prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
@@ -665,6 +669,7 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         attestation().prop_map(NodeReply::Time),
         address_statement().prop_map(NodeReply::Address),
         state_receipt().prop_map(NodeReply::StateSet),
+        destruction_receipt().prop_map(NodeReply::Destruction),
         reply_in_rounds(),
     ]
 }

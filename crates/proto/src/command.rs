@@ -16,7 +16,7 @@ use crate::{
     convert::{
         Malformed, array, bounded, digest, known, list, name, path, present, small, time, timestamp,
     },
-    lists,
+    destruction, lists,
     names::uuid,
     v1,
 };
@@ -84,6 +84,7 @@ fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
         CommandBody::Sign(sign) => Some(v1::command::Body::Sign(sign.into())),
         CommandBody::SetKeyState(set) => Some(v1::command::Body::SetKeyState(set.into())),
         CommandBody::ReshareKey(reshare) => Some(v1::command::Body::ReshareKey(reshare.into())),
+        CommandBody::DestroyKey(destroy) => Some(v1::command::Body::DestroyKey(destroy.into())),
         _ => None,
     }
 }
@@ -156,6 +157,9 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
             v1::command::Body::SetKeyState(set) => CommandBody::SetKeyState(set_key_state(set)?),
             v1::command::Body::ReshareKey(reshare) => {
                 CommandBody::ReshareKey(reshare_key(reshare)?)
+            }
+            v1::command::Body::DestroyKey(destroy) => {
+                CommandBody::DestroyKey(destruction::destroy_key(destroy)?)
             }
         },
     })

@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod codec;
 pub mod command;
 mod convert;
+pub mod destruction;
 pub mod limits;
 pub mod lists;
 pub mod names;

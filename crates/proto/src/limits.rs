@@ -73,7 +73,9 @@ pub fn node_call(path: &str) -> CallLimits {
     let method = path.rsplit('/').next().unwrap_or_default();
     let (request, reply) = match method {
         "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_PAGE_BYTES),
-        "ValidateCommand" | "BeginSigning" | "SetKeyState" => (MAX_NODE_REQUEST_BYTES, SMALL_BYTES),
+        "ValidateCommand" | "BeginSigning" | "SetKeyState" | "DestroyKey" => {
+            (MAX_NODE_REQUEST_BYTES, SMALL_BYTES)
+        }
         // An envelope has at most 64 KiB, and there are at most 64.
         "AdvanceCeremony" => (5 << 20, 3 << 20),
         // Here one has at most 160 KiB.

@@ -79,6 +79,8 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.CreateKey.nodes", MAX_NODES),
     ("quorate.v1.CreateKey.purposes", KeyPurpose::ALL.len()),
     ("quorate.v1.Key.participants", MAX_NODES),
+    ("quorate.v1.KeyDestruction.missing", MAX_NODES),
+    ("quorate.v1.KeyDestruction.receipts", MAX_NODES),
     ("quorate.v1.KeyReshared.erased", MAX_NODES),
     ("quorate.v1.KeyReshared.missing_nodes", MAX_NODES),
     ("quorate.v1.KeyStateSet.missing_nodes", MAX_NODES),

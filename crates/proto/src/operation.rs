@@ -21,7 +21,7 @@ use crate::{
         Malformed, array, bounded, digest, duration_of_micros, index, known, list, micros, name,
         small, store, stored, time, timestamp,
     },
-    names, types, v1,
+    destruction, names, types, v1,
 };
 
 /// The longest group key or verifying share, in bytes.
@@ -93,6 +93,9 @@ fn outcome_to_wire(outcome: CommandOutcome) -> Result<v1::command_view::Outcome,
                 missing_nodes: done.missing.into_iter().map(Into::into).collect(),
             }))
         }
+        CommandOutcome::KeyDestruction(outcome) => Ok(v1::command_view::Outcome::KeyDestruction(
+            destruction::outcome_to_wire(outcome)?,
+        )),
         _ => Err(Refusal::new(
             Reason::Invariant,
             "the outcome has no wire form",
@@ -145,6 +148,9 @@ fn outcome(wire: v1::command_view::Outcome) -> Result<CommandOutcome, Malformed>
         }
         v1::command_view::Outcome::KeyReshared(done) => {
             Ok(CommandOutcome::KeyReshared(reshare_outcome(done)?))
+        }
+        v1::command_view::Outcome::KeyDestruction(wire) => {
+            Ok(CommandOutcome::KeyDestruction(destruction::outcome(wire)?))
         }
     }
 }
@@ -220,6 +226,7 @@ impl From<KeyView> for v1::Key {
             state,
             evidence,
             standing,
+            destruction,
         } = view;
         let participant = |participant: Participant| v1::Participant {
             index: participant.index.number().into(),
@@ -242,6 +249,7 @@ impl From<KeyView> for v1::Key {
             proof: evidence.proof,
             birth: evidence.birth,
             standing: standing_to_wire(&standing),
+            destruction: destruction::to_wire(&destruction),
         }
     }
 }
@@ -300,6 +308,7 @@ fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
         state: known::<v1::KeyState, _>("state", wire.state)?,
         evidence,
         standing: standing("standing", wire.standing)?,
+        destruction: destruction::known("destruction", wire.destruction)?,
     })
 }
 

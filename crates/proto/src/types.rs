@@ -48,7 +48,9 @@ macro_rules! enums {
 enums! {
     v1::Scheme => Scheme { Bip340, FrostSecp256k1, Ed25519, EcdsaSecp256k1 }, _;
     v1::KeyPurpose => KeyPurpose { Transactions, Messages, Digests }, _;
-    v1::KeyState => KeyState { PreActive, Active, Suspended, Deactivated, Compromised }, _;
+    v1::KeyState => KeyState {
+        PreActive, Active, Suspended, Deactivated, Compromised, Destroyed, DestroyedCompromised
+    }, _;
     v1::KeyStateChange => StateChange { Suspend, Resume, Deactivate, Compromise }, _;
     v1::BitcoinNetwork => Network { Bitcoin, Testnet, Signet, Regtest };
     v1::AddressType => AddressType { P2tr, P2wpkh, P2shP2wpkh, P2pkh };
@@ -57,7 +59,9 @@ enums! {
     v1::PayloadKind => PayloadKind {
         Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage
     };
-    v1::command_view::Kind => CommandKind { CreateKey, Sign, SetKeyState, ReshareKey }, _;
+    v1::command_view::Kind => CommandKind {
+        CreateKey, Sign, SetKeyState, ReshareKey, DestroyKey
+    }, _;
     v1::command_view::State => CommandState {
         AwaitingEndorsement, Running, Succeeded, Denied, Failed, Expired, Cancelled
     }, _;

@@ -90,6 +90,7 @@ impl People {
             admin_quorum: 1,
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
+            lifecycle_delay_seconds: None,
         };
         let (signed, pinned) = SignedRoster::unsigned(&roster)
             .and_then(|mut signed| {

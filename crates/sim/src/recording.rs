@@ -82,6 +82,7 @@ fn request_bytes(request: &WireRequest) -> Vec<u8> {
         WireRequest::AdvanceSigning(wire) => wire.encode_to_vec(),
         WireRequest::AttestAddress(wire) => wire.encode_to_vec(),
         WireRequest::SetKeyState(wire) => wire.encode_to_vec(),
+        WireRequest::DestroyKey(wire) => wire.encode_to_vec(),
         WireRequest::EraseEpochs(wire) => wire.encode_to_vec(),
     }
 }
@@ -103,6 +104,7 @@ fn reply_bytes(reply: NodeReply) -> Option<Vec<u8>> {
         NodeReply::Pairing(_) => encoded::<pb::AdvancePairingResponse>(reply),
         NodeReply::Signing(_) => encoded::<pb::AdvanceSigningResponse>(reply),
         NodeReply::StateSet(_) => encoded::<pb::SetKeyStateResponse>(reply),
+        NodeReply::Destruction(_) => encoded::<pb::DestroyKeyResponse>(reply),
         NodeReply::Erased(_) => encoded::<pb::EraseEpochsResponse>(reply),
         NodeReply::Address(_) => encoded::<pb::AttestAddressResponse>(reply),
         _ => None,

@@ -257,6 +257,7 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
             CommandBody::CreateKey(_) => CommandKind::CreateKey,
             CommandBody::SetKeyState(_) => CommandKind::SetKeyState,
             CommandBody::ReshareKey(_) => CommandKind::ReshareKey,
+            CommandBody::DestroyKey(_) => CommandKind::DestroyKey,
             CommandBody::Sign(_) | _ => CommandKind::Sign,
         },
         key: command.body.key().clone(),

@@ -49,11 +49,11 @@ impl Core {
         let Some((signed, body)) = self.command_of(id) else {
             return self.answer(handle, Err(unknown(id)));
         };
-        let suspends = matches!(&body, CommandBody::SetKeyState(set) if set.change.needs_one());
-        if suspends && endorsement.kind == EndorsementKind::Reject {
+        if body.is_unstoppable() && endorsement.kind == EndorsementKind::Reject {
             let refusal = Refusal::new(
                 Reason::RequestInvalid,
-                "a suspension is not forbidden by one admin: resume the key instead",
+                "one admin does not forbid a suspension or the withdrawal of a destruction: resume \
+                 the key, or announce anew",
             );
             return self.answer(handle, Err(refusal));
         }
@@ -75,6 +75,7 @@ impl Core {
             self.tell_rejection(moment, &more, &body);
             self.signing.remove(id);
             self.states.remove(id);
+            self.destroying.remove(id);
             self.abandon_creation(id);
             return self.end(id, CommandState::Denied, None, Some(rejected(id)));
         }
@@ -89,6 +90,7 @@ impl Core {
             .command(id)
             .or_else(|| self.ceremonies.command(id))
             .or_else(|| self.states.command(id))
+            .or_else(|| self.destroying.command(id))
     }
 
     /// Brings a rejection to every node, so that each binds the id and refuses it for good (P8).
@@ -117,6 +119,7 @@ impl Core {
                     }
                 }
                 CommandBody::SetKeyState(_) => NodeRequest::SetKeyState { command },
+                CommandBody::DestroyKey(_) => NodeRequest::DestroyKey { command },
                 CommandBody::Sign(_) | _ => NodeRequest::SignShares {
                     requests: vec![ShareRequest {
                         command,

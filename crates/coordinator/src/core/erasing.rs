@@ -167,7 +167,7 @@ impl Core {
         let Some(key) = self.keys.get(&self.pinned, &listing.key) else {
             return;
         };
-        if key.birth.is_none() || key.proof.is_none() {
+        if key.birth.is_none() || key.proof.is_none() || listing.state.is_destroyed() {
             return;
         }
         let holds = key.record.index_of(node).is_some();
@@ -311,7 +311,10 @@ impl Core {
                 }
                 // It may be of an erasure that another one has followed.
                 Ok(_) => self.postpone(moment, node, name),
-                Err(refusal) if refusal.reason == Reason::KeyUnknown => {
+                // Of a key that is destroyed there is nothing left to erase.
+                Err(refusal)
+                    if matches!(refusal.reason, Reason::KeyUnknown | Reason::KeyDestroyed) =>
+                {
                     self.forget_erasure(node, name);
                 }
                 Err(refusal) => {

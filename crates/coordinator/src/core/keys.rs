@@ -14,7 +14,7 @@ use quorate_model::{
 };
 use quorate_protocol::frost::PublicKeys;
 
-use super::{event::StoredKey, math};
+use super::{destroying::Destroying, event::StoredKey, math};
 
 /// A key whose certificate holds.
 pub(super) struct Certified {
@@ -88,12 +88,14 @@ impl Certified {
         }
     }
 
-    pub(super) fn view(&self, standing: Standing) -> KeyView {
+    pub(super) fn view(&self, standing: Standing, destroying: &Destroying) -> KeyView {
+        let stands = standing.state(self.proof.is_some());
         KeyView {
             record: self.record.clone(),
-            state: standing.state(self.proof.is_some()),
+            state: destroying.state(&self.record, stands),
             evidence: self.evidence(),
             standing,
+            destruction: destroying.of(&self.record.id()),
         }
     }
 }

@@ -7,7 +7,7 @@ use quorate_model::{
     Digest, KeyName, NodeId, PartyIndex, Scheme, Signature,
     bytes::Nonce32,
     identity::{BadSignature, verify_with},
-    ids::CommandId,
+    ids::{CommandId, KeyId},
     node_api::{ClockState, NodeStatus, TimeAttestation},
     operation::NodeView,
     roster::{NodeCard, PinnedRoster},
@@ -67,6 +67,13 @@ pub(super) enum Purpose {
     /// One holder's answer to a change of state.
     State {
         op: CommandId,
+    },
+    /// One node's answer to a step towards the end of a key.
+    Destroy {
+        /// The command that waits for it, if one does.
+        op: Option<CommandId>,
+        key: KeyId,
+        order: Digest,
     },
     /// Looks for a key that another coordinator may have created.
     Seek {

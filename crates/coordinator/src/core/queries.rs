@@ -19,6 +19,7 @@ impl Core {
         self.signing.is_empty()
             && self.ceremonies.is_empty()
             && self.states.is_idle()
+            && self.destroying.is_idle()
             && self.commands.is_settled()
     }
 
@@ -38,6 +39,7 @@ impl Core {
             .len()
             .saturating_add(self.ceremonies.len())
             .saturating_add(self.states.len())
+            .saturating_add(self.destroying.len())
     }
 
     /// The nodes of the roster.
@@ -48,7 +50,7 @@ impl Core {
     /// One key.
     pub fn key(&mut self, name: &KeyName) -> Option<KeyView> {
         let key = self.keys.get(&self.pinned, name)?;
-        Some(key.view(self.states.standing(&key.record.id())))
+        Some(key.view(self.states.standing(&key.record.id()), &self.destroying))
     }
 
     /// A page of keys after a name, in order.
@@ -56,7 +58,7 @@ impl Core {
         self.keys
             .page(&self.pinned, after, limit)
             .iter()
-            .map(|key| key.view(self.states.standing(&key.record.id())))
+            .map(|key| key.view(self.states.standing(&key.record.id()), &self.destroying))
             .collect()
     }
 

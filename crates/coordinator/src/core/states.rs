@@ -135,7 +135,7 @@ impl Core {
     ) {
         let waits = matches!(
             command.command.body,
-            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_)
+            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_) | CommandBody::DestroyKey(_)
         );
         if !waits {
             return self.end(id, CommandState::Denied, None, Some(missing));
@@ -423,10 +423,13 @@ impl Core {
             news |= self.states.learn(id, &set, &mark.command);
         }
         let standing = self.states.standing(&id);
-        self.tell_standing(moment, node, &listing.standing, &standing);
+        if !listing.state.is_destroyed() {
+            self.tell_standing(moment, node, &listing.standing, &standing);
+        }
         if news {
             for holder in &key.record.participants {
-                if holder.node != *node && self.peers.connected().contains(&holder.node) {
+                let gone = self.is_destroyed_at(&holder.node, &listing.key, id);
+                if holder.node != *node && !gone && self.peers.is_connected(&holder.node) {
                     self.tell_standing(moment, &holder.node, &known, &standing);
                 }
             }
@@ -485,7 +488,7 @@ fn commanded(signed: &SignedCommand) -> Option<SetKeyState> {
     Some(set)
 }
 
-fn percent(done: usize, all: usize) -> u8 {
+pub(super) fn percent(done: usize, all: usize) -> u8 {
     let percent = done.saturating_mul(100).checked_div(all).unwrap_or(0);
     u8::try_from(percent).unwrap_or(100)
 }

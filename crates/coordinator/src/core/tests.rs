@@ -6,6 +6,7 @@
 )]
 
 mod ceremony;
+mod destroying;
 mod fake_node;
 mod keys;
 mod signing;

@@ -314,6 +314,7 @@ impl Core {
     /// Takes what a node says about one key.
     pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
         let Some(certificate) = &listing.certificate else {
+            self.learn_destruction(moment, node, listing);
             return self.look_after(moment, node, listing);
         };
         let proof = listing.proof.as_deref();
@@ -342,6 +343,7 @@ impl Core {
             }
         }
         self.learn_standing(moment, node, listing);
+        self.learn_destruction(moment, node, listing);
         self.warm(node, certificate, proof.is_some());
         self.finish_creation(moment, node, &key, proof.is_some());
         self.look_after(moment, node, listing);

@@ -85,6 +85,7 @@ pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<Nod
         AdvanceSigning => advance_signing,
         AttestAddress => attest_address,
         SetKeyState => set_key_state,
+            DestroyKey => destroy_key,
         EraseEpochs => erase_epochs,
     };
     answer

@@ -85,6 +85,7 @@ fn roster(coordinator: &TlsIdentity, wallet: &TlsIdentity) -> SignedRoster {
         admin_quorum: 1,
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"ada".parse().unwrap(), &key(101));

@@ -24,6 +24,7 @@ use quorate_protocol::frost::PublicKeys;
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::check_binding,
+    destroying::check_not_destroyed,
     ledger::{self, KeyRow},
     loaded::{LoadedKey, epoch_changed, unknown},
     lock,
@@ -190,6 +191,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         row: Option<&KeyRow>,
     ) -> Result<Result<(), Refusal>, Fatal> {
         let statement = &certificate.statement;
+        if let Err(refusal) = check_not_destroyed(state, &statement.key)? {
+            return Ok(Err(refusal));
+        }
         if statement.source.is_none() {
             return Ok(Ok(()));
         }
@@ -407,6 +411,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         let name = &record.name;
         let mut state = lock(&self.state);
         let row = ledger::key(&*state.index, name)?.unwrap_or_default();
+        if let Err(refusal) = check_not_destroyed(&state, name)? {
+            drop(state);
+            return self.refused(context, subject, refusal);
+        }
         if let Some(refusal) = superseded(&row, own) {
             return Ok(refused(refusal));
         }
@@ -463,7 +471,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 
     /// The ceremonies that made a key have no more to say, and give room to others.
-    fn forget_sessions(&self, name: &KeyName) {
+    pub(super) fn forget_sessions(&self, name: &KeyName) {
         lock(&self.sessions).retain(|_, session| session.key() != name);
         self.ecdsa.forget_set_ups(name);
     }

@@ -174,6 +174,7 @@ mod tests {
             admin_quorum: 1,
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
+            lifecycle_delay_seconds: None,
         }
     }
 

@@ -18,6 +18,7 @@ use rand_core::CryptoRngCore;
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State,
+    destroying::check_not_destroyed,
     ledger::{self, EpochRow, KeyRow},
     loaded::{epoch_changed, unknown},
     lock,
@@ -88,7 +89,12 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Checks that all holders of the epoch in use have vouched for it.
     fn verify_erasure(&self, erasure: &EraseCertificate) -> Result<Result<(), Refusal>, Fatal> {
-        let row = ledger::key(&*lock(&self.state).index, &erasure.key)?;
+        let state = lock(&self.state);
+        if let Err(refusal) = check_not_destroyed(&state, &erasure.key)? {
+            return Ok(Err(refusal));
+        }
+        let row = ledger::key(&*state.index, &erasure.key)?;
+        drop(state);
         let Some(row) = row else {
             return Ok(Err(unknown(&erasure.key)));
         };
@@ -105,6 +111,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         shares: &mut BTreeSet<ShareId>,
         entries: &mut Vec<Entry>,
     ) -> Result<Result<Erasure, Refusal>, Fatal> {
+        if let Err(refusal) = check_not_destroyed(state, &erasure.key)? {
+            return Ok(Err(refusal));
+        }
         let row = ledger::key(&*state.index, &erasure.key)?.unwrap_or_default();
         let active = match in_use(&row, erasure) {
             Ok(active) => active,
@@ -188,8 +197,11 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Erases what a process that died had recorded and not carried out.
     pub fn finish_erasures(&self, rng: &mut dyn CryptoRngCore) -> Result<usize, Fatal> {
-        let mut left = ledger::erasing(&*lock(&self.state).index)?;
+        let state = lock(&self.state);
+        let mut left = ledger::erasing(&*state.index)?;
         left.retain(|share| self.vault.keyring().contains(share));
+        left.extend(self.undead(&state)?);
+        drop(state);
         if !left.is_empty() {
             self.vault.erase(&left, rng)?;
         }

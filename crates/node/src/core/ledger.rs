@@ -3,6 +3,8 @@
 //! Every row is a function of the journal's records and of nothing else: [`changes`] says what one
 //! record does. A node that lost its index folds the journal again and stands where it stood.
 
+mod destruction;
+
 use std::collections::BTreeSet;
 
 use quorate_model::{
@@ -17,6 +19,8 @@ use quorate_model::{
     wire,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use destruction::{Announced, DestructionRow, Tombstone, Withdrawn, destruction, tombstoned};
 
 use crate::index::{Index, IndexError, RowChange, Table};
 
@@ -357,6 +361,9 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             let key = rejected_key(&judgment.command);
             Ok(vec![put(Table::Standings, key, &record.sequence)?])
         }
+        Entry::DestructionAnnounced { .. }
+        | Entry::DestructionWithdrawn { .. }
+        | Entry::KeyDestroyed(_) => destruction::changes(index, record),
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {
                 for (peer, _) in pairs {

@@ -14,6 +14,7 @@ use quorate_protocol::{
 
 use super::{
     Fatal, NodeCore, State,
+    destroying::check_not_destroyed,
     ledger::{self, EpochRow, KeyRow},
     lock,
 };
@@ -100,7 +101,12 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Ok(key));
         }
         let forgotten = self.loaded.forgotten();
-        let row = ledger::key(&*lock(&self.state).index, name)?;
+        let state = lock(&self.state);
+        if let Err(refusal) = check_not_destroyed(&state, name)? {
+            return Ok(Err(refusal));
+        }
+        let row = ledger::key(&*state.index, name)?;
+        drop(state);
         let Some(row) = row else {
             return Ok(Err(unknown(name)));
         };

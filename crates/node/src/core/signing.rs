@@ -27,6 +27,7 @@ use quorate_protocol::{
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::{check_binding, check_id, reused},
+    destroying::check_not_destroyed,
     gate,
     gate::Admitted,
     ledger::{self, KeyRow},
@@ -565,6 +566,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = check_id(state, admitted)? {
             return Ok(Err(refusal));
         }
+        if !matches!(admitted.command().body, CommandBody::Sign(_))
+            && let Err(refusal) = check_not_destroyed(state, admitted.command().body.key())?
+        {
+            return Ok(Err(refusal));
+        }
         match &admitted.command().body {
             CommandBody::CreateKey(CreateKey { key, .. }) => {
                 let row = ledger::key(&*state.index, key)?;
@@ -593,6 +599,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 })
             }
             CommandBody::ReshareKey(reshare) => Self::judge_resharing(state, reshare),
+            // What else is asked of it depends on the step, and is judged when it is taken.
+            CommandBody::DestroyKey(destroy) => Ok(Ok(ledger::key(&*state.index, &destroy.key)?)),
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the command: upgrade it",
@@ -611,6 +619,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             CommandBody::Sign(sign) => sign,
             CommandBody::SetKeyState(set) => return set.check_key(&record),
             CommandBody::ReshareKey(reshare) => return reshare.check_key(&record),
+            CommandBody::DestroyKey(destroy) => return destroy.check_key(&record),
             CommandBody::CreateKey(_) | _ => return Ok(()),
         };
         self.check_key_id(sign, &record)?;

@@ -19,6 +19,7 @@ use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::rejected,
     budget::{self, Budget},
+    destroying::check_not_destroyed,
     gate::{self, Admitted},
     ledger::{self, KeyRow},
     loaded::unknown,
@@ -33,9 +34,12 @@ pub(super) fn check_standing(state: &State, name: &KeyName) -> Result<Result<(),
     if state.ignores_states {
         return Ok(Ok(()));
     }
-    Ok(ledger::standing(&*state.index, name)?
-        .standing
-        .check_signs(name))
+    let stands = ledger::standing(&*state.index, name)?.standing;
+    let Err(refusal) = stands.check_signs(name) else {
+        return Ok(Ok(()));
+    };
+    // Only a retired key is destroyed, so the end is looked for where a key does not sign.
+    Ok(check_not_destroyed(state, name)?.and(Err(refusal)))
 }
 
 fn is_proven(state: &State, name: &KeyName) -> Result<bool, Fatal> {
@@ -85,6 +89,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let digest = admitted.digest();
         let mut state = lock(&self.state);
+        if let Err(refusal) = check_not_destroyed(&state, &set.key)? {
+            drop(state);
+            return self.refused(context, subject, refusal);
+        }
         let standing = ledger::standing(&*state.index, &set.key)?.standing;
         // What this node acts by is not taken back by a word that comes later.
         if !standing.holds(&digest)

@@ -9,12 +9,12 @@ use quorate_model::{
     address::{AddressClaim, AddressKind, AddressStatement},
     audit::Entry,
     bytes::Nonce32,
-    command::SignedCommand,
+    command::{CommandBody, SignedCommand},
     identity::sign_digest,
     node_api::{AuditPage, ClockState, KeyListing, NodeReply, NodeStatus, TimeAttestation},
 };
 
-use super::{Context, Fatal, NodeCore, Outcome, gate, ledger, loaded, lock};
+use super::{Context, Fatal, NodeCore, Outcome, destroying, gate, ledger, loaded, lock};
 use crate::{disk::Disk, index::IndexError};
 
 /// The most keys in one page: their certificates must fit a message.
@@ -57,7 +57,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             .into_iter()
             .map(|(key, row)| {
                 let standing = ledger::standing(&*state.index, &key)?.standing;
-                Ok((key, row, standing))
+                let ended = ledger::destruction(&*state.index, &key)?;
+                Ok((key, row, standing, ended))
             })
             .collect::<Result<Vec<_>, IndexError>>()?;
         drop(state);
@@ -65,7 +66,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let listings = rows
             .into_iter()
             .enumerate()
-            .take_while(|(at, (_, row, standing))| {
+            .take_while(|(at, (_, row, standing, ended))| {
                 let evidence = row.current().map_or(0, |epoch| {
                     let proof = epoch.proof.as_ref().map_or(0, |(_, bytes)| bytes.len());
                     epoch.certificate.len().saturating_add(proof)
@@ -76,19 +77,27 @@ impl<D: Disk + 'static> NodeCore<D> {
                     .marks()
                     .map(|mark| mark.command.stored_bytes())
                     .fold(0usize, usize::saturating_add);
-                bytes = [evidence, birth, commands]
+                let orders = ended.as_ref().map_or(0, destroying::stored_bytes);
+                bytes = [evidence, birth, commands, orders]
                     .into_iter()
                     .fold(bytes, usize::saturating_add);
                 *at == 0 || bytes <= MAX_PAGE_BYTES
             })
             .map(|(_, named)| named)
-            .map(|(key, row, standing)| {
+            .map(|(key, row, standing, ended)| {
+                let destruction = ended
+                    .as_ref()
+                    .map(|row| self.destruction_of(&key, row))
+                    .unwrap_or_default();
                 let current = row.current();
                 let active = row.active().map_or(Epoch(0), |active| active.epoch);
                 let left = self.vault.keyring().epochs_below(&key, active);
                 KeyListing {
                     key,
-                    state: standing.state(row.active().is_some()),
+                    state: destroying::state_of(
+                        ended.as_ref(),
+                        standing.state(row.active().is_some()),
+                    ),
                     epoch: row.epoch(),
                     certificate: current.map(|epoch| epoch.certificate.clone()),
                     proof: current.and_then(|epoch| Some(epoch.proof.clone()?.1)),
@@ -96,6 +105,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                     next_epoch: row.next_epoch(),
                     keeps_old: row.keeps_old() || !left.is_empty(),
                     standing,
+                    destruction,
                 }
             })
             .collect();
@@ -127,7 +137,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         let judged = match gate::admit(&self.pinned, command, now) {
             Ok(admitted) => {
-                let judged = Self::judge_command(&lock(&self.state), &admitted)?;
+                let state = lock(&self.state);
+                let mut judged = Self::judge_command(&state, &admitted)?;
+                if let CommandBody::DestroyKey(destroy) = &admitted.command().body
+                    && judged.is_ok()
+                    && let Err(refusal) = self.judge_destruction(&state, &admitted, destroy, now)?
+                {
+                    judged = Err(refusal);
+                }
+                drop(state);
                 judged.and_then(|row| match row {
                     Some(row) => self.judge_key(&admitted, &row),
                     None => Ok(()),
@@ -170,10 +188,15 @@ impl<D: Disk + 'static> NodeCore<D> {
                 ),
             ))));
         }
-        let standing = ledger::standing(&*lock(&self.state).index, key)?.standing;
+        let state = lock(&self.state);
+        let standing = ledger::standing(&*state.index, key)?.standing;
         if let Err(refusal) = standing.check_receives(key) {
+            let refusal = destroying::check_not_destroyed(&state, key)?
+                .err()
+                .unwrap_or(refusal);
             return Ok(Outcome::Ready(Err(refusal)));
         }
+        drop(state);
         // A key in use is verified already.
         if let Some(key) = self.loaded.get(key).filter(|key| key.active) {
             let stated = self.address_statement(&key.record, path, kind);

@@ -9,6 +9,7 @@
 mod activation;
 mod addresses;
 mod creation;
+mod destroying;
 mod durability;
 mod ecdsa;
 mod gate;

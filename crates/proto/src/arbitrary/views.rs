@@ -10,7 +10,9 @@ use quorate_model::{
 };
 
 use super::{
-    bytes, command_id, digest, epoch, named, participants, purposes, receipt, refusal,
+    bytes, command_id,
+    destruction::{destruction, destruction_outcome},
+    digest, epoch, named, participants, purposes, receipt, refusal,
     resharing::{evidence_of_key, reshare_outcome},
     scheme, signed_command, state,
     states::{standing, state_outcome},
@@ -41,6 +43,7 @@ fn outcome() -> impl Strategy<Value = CommandOutcome> {
         signed,
         state_outcome().prop_map(CommandOutcome::KeyStateSet),
         reshare_outcome().prop_map(CommandOutcome::KeyReshared),
+        destruction_outcome().prop_map(CommandOutcome::KeyDestruction),
     ]
 }
 
@@ -58,6 +61,8 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
         CommandKind::CreateKey,
         CommandKind::Sign,
         CommandKind::SetKeyState,
+        CommandKind::ReshareKey,
+        CommandKind::DestroyKey,
     ];
     let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
         |(step, awaited, percent)| Progress {
@@ -137,14 +142,20 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
                 }
             },
         );
-    (record, state(), evidence_of_key(), standing()).prop_map(
-        |(record, state, evidence, standing)| KeyView {
+    (
+        record,
+        state(),
+        evidence_of_key(),
+        standing(),
+        destruction(),
+    )
+        .prop_map(|(record, state, evidence, standing, destruction)| KeyView {
             record,
             state,
             evidence,
             standing,
-        },
-    )
+            destruction,
+        })
 }
 
 pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {

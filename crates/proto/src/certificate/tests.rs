@@ -77,7 +77,7 @@ fn bytes_that_are_no_certificate_are_refused() {
 
 const NODES: [&str; 3] = ["node-a", "node-b", "node-c"];
 
-fn key(seed: u8) -> SigningKey {
+pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
@@ -89,7 +89,7 @@ fn admin() -> PrincipalId {
     "admin".parse().unwrap()
 }
 
-fn pinned() -> PinnedRoster {
+pub(crate) fn pinned() -> PinnedRoster {
     let card = |(seed, id): (u8, NodeId)| NodeCard {
         id,
         identity_key: IdentityKey::of(&key(seed)),
@@ -117,13 +117,14 @@ fn pinned() -> PinnedRoster {
         admin_quorum: 1,
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin(), &key(200));
     signed.verify_first().unwrap()
 }
 
-fn create(pinned: &PinnedRoster) -> Command {
+pub(crate) fn create(pinned: &PinnedRoster) -> Command {
     Command {
         cluster: pinned.cluster(),
         roster: pinned.hash(),
@@ -141,11 +142,11 @@ fn create(pinned: &PinnedRoster) -> Command {
     }
 }
 
-fn propose(pinned: &PinnedRoster, bytes: Vec<u8>) -> SignedCommand {
+pub(crate) fn propose(pinned: &PinnedRoster, bytes: Vec<u8>) -> SignedCommand {
     SignedCommand::propose(bytes, &pinned.cluster(), &admin(), Role::Admin, &key(200))
 }
 
-fn certificate(pinned: &PinnedRoster, command: &Command) -> CommitCertificate {
+pub(crate) fn certificate(pinned: &PinnedRoster, command: &Command) -> CommitCertificate {
     let CommandBody::CreateKey(create) = &command.body else {
         panic!("a key is created")
     };

@@ -13,6 +13,7 @@ use quorate_model::{
 
 use crate::{
     convert::{Malformed, bounded, known, list, name, present, signature, small, store, stored},
+    destruction,
     limits::{MAX_EVIDENCE_BYTES, MAX_NODE_PAGE, MAX_NODE_REPLY_BYTES},
     node::v1 as pb,
     operation::{standing, standing_to_wire},
@@ -123,6 +124,9 @@ replies! {
     SetKeyStateResponse => NodeReply::StateSet(receipt), Self { receipt: store(&receipt)? };
     |wire| { Self::StateSet(stored("receipt", &wire.receipt)?) }
 
+    DestroyKeyResponse => NodeReply::Destruction(receipt), Self { receipt: store(&receipt)? };
+    |wire| { Self::Destruction(stored("receipt", &wire.receipt)?) }
+
     BeginPairingResponse => NodeReply::Pairing(reply), Self {
         reply: Some(pairing_to_wire(reply)),
     };
@@ -155,6 +159,7 @@ fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
         next_epoch: listing.next_epoch.0,
         keeps_old: listing.keeps_old,
         standing: standing_to_wire(&listing.standing),
+        destruction: destruction::to_wire(&listing.destruction),
     }
 }
 
@@ -174,6 +179,7 @@ fn listing(wire: pb::KeyListing) -> Result<KeyListing, Malformed> {
         next_epoch: Epoch(wire.next_epoch),
         keeps_old: wire.keeps_old,
         standing: standing("keys.standing", wire.standing)?,
+        destruction: destruction::known("keys.destruction", wire.destruction)?,
     })
 }
 

@@ -64,6 +64,8 @@ pub enum WireRequest {
     AttestAddress(pb::AttestAddressRequest),
     /// For `SetKeyState`.
     SetKeyState(pb::SetKeyStateRequest),
+    /// For `DestroyKey`.
+    DestroyKey(pb::DestroyKeyRequest),
 }
 
 impl TryFrom<NodeRequest> for WireRequest {
@@ -153,6 +155,9 @@ impl TryFrom<NodeRequest> for WireRequest {
                 Self::ConfirmTime(pb::ConfirmTimeRequest { attestations })
             }
             NodeRequest::SetKeyState { command } => Self::SetKeyState(pb::SetKeyStateRequest {
+                command: Some(command.into()),
+            }),
+            NodeRequest::DestroyKey { command } => Self::DestroyKey(pb::DestroyKeyRequest {
                 command: Some(command.into()),
             }),
             NodeRequest::AttestAddress { key, path, kind } => {
@@ -396,6 +401,9 @@ requests! {
     }
     SetKeyStateRequest(wire) {
         Self::SetKeyState { command: signed_command(present("command", wire.command)?)? }
+    }
+    DestroyKeyRequest(wire) {
+        Self::DestroyKey { command: signed_command(present("command", wire.command)?)? }
     }
     AttestAddressRequest(wire) {
         Self::AttestAddress {

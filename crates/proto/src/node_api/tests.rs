@@ -32,6 +32,7 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::AdvanceSigning(wire) => wire.try_into(),
         WireRequest::AttestAddress(wire) => wire.try_into(),
         WireRequest::SetKeyState(wire) => wire.try_into(),
+        WireRequest::DestroyKey(wire) => wire.try_into(),
     }
 }
 
@@ -67,6 +68,7 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::AdvanceSigningResponse>,
         through::<pb::AttestAddressResponse>,
         through::<pb::SetKeyStateResponse>,
+        through::<pb::DestroyKeyResponse>,
     ]
     .map(|through| through(reply.clone()))
     .into()

@@ -1,17 +1,21 @@
 //! A node that answers as a real one does, without journal and gate, and misbehaves on request.
 
+mod ending;
+
 use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, NodeId, Reason, Refusal, Scheme, Signature, TicketId,
+    DerivationPath, Digest, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature,
+    TicketId,
     bytes::Nonce32,
     certificate::{
         CommitCertificate, PossessionProof, PreparedStatement, participants_of,
         verifying_shares_hash,
     },
     command::{CommandBody, SignedCommand},
+    destruction::Destruction,
     identity::sign_digest,
     ids::UnixMillis,
     node_api::{
@@ -46,6 +50,8 @@ pub(super) struct Manners {
     pub(super) refuses_shares: Option<Refusal>,
     /// Refuses every request of a ceremony.
     pub(super) refuses_rounds: Option<Refusal>,
+    /// Refuses every step towards the end of a key.
+    pub(super) refuses_ends: Option<Refusal>,
     /// Refuses to validate.
     pub(super) refuses_validation: Option<Refusal>,
     /// Flips a bit of every share.
@@ -96,6 +102,8 @@ pub(super) struct FakeNode {
     sequence: u64,
     /// Where keys stand at this node.
     pub(super) standings: BTreeMap<KeyName, Standing>,
+    /// The ends of keys at this node.
+    ends: BTreeMap<KeyName, Destruction>,
 }
 
 impl FakeNode {
@@ -115,6 +123,7 @@ impl FakeNode {
             keys: BTreeMap::new(),
             sequence: 0,
             standings: BTreeMap::new(),
+            ends: BTreeMap::new(),
         }
     }
 
@@ -245,6 +254,7 @@ impl FakeNode {
                 Ok(NodeReply::Done)
             }
             NodeRequest::SetKeyState { command } => self.set_state(&command),
+            NodeRequest::DestroyKey { command } => self.take_step(&command),
             other => panic!("{other:?}"),
         }
     }
@@ -319,11 +329,16 @@ impl FakeNode {
                 next_epoch: quorate_model::Epoch(2),
                 keeps_old: false,
                 key: name.clone(),
-                state: self.standing(name).state(held.proof.is_some()),
+                state: if self.has_destroyed(name) {
+                    KeyState::Destroyed
+                } else {
+                    self.standing(name).state(held.proof.is_some())
+                },
                 epoch: held.epoch,
                 certificate: held.certificate.clone(),
                 proof: held.proof.clone(),
                 standing: self.standing(name),
+                destruction: self.end_of(name),
             })
             .collect();
         NodeReply::Keys(listings)

@@ -10,6 +10,7 @@ use quorate_model::{
     Digest, IdentityKey, KeyId, KeyName, KeyPurpose, NodeId, Payload, Purposes, Refusal, Scheme,
     TicketId,
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
+    destruction::{DestroyKey, DestroyStep},
     ids::{CommandId, UnixMillis},
     node_api::NodeRequest,
     operation::{CommandOutcome, CommandState, CommandView, SignOutcome},
@@ -75,6 +76,7 @@ fn pinned(nodes: usize) -> PinnedRoster {
         admin_quorum: 2,
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"ada".parse().unwrap(), &signing_key(101));
@@ -395,6 +397,17 @@ impl World {
             reason: "a drill".to_owned(),
         };
         self.command(CommandBody::SetKeyState(set)).1
+    }
+
+    /// A step towards the end of a key, proposed by the first admin.
+    pub(super) fn end_step(&mut self, key: &KeyName, step: DestroyStep) -> SignedCommand {
+        let destroy = DestroyKey {
+            key: key.clone(),
+            key_id: self.created[key],
+            step,
+            reason: "a drill".to_owned(),
+        };
+        self.command(CommandBody::DestroyKey(destroy)).1
     }
 
     /// The word of bob on a command.

@@ -209,6 +209,7 @@ pub(super) fn roster(gateway: &Identity, admin: &Identity) -> PinnedRoster {
         admin_quorum: 1,
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin.card().id, admin.signing_key());
@@ -292,6 +293,7 @@ pub(super) fn key_view(
         record,
         state: KeyState::Active,
         standing: quorate_model::standing::Standing::default(),
+        destruction: quorate_model::destruction::Destruction::default(),
         evidence: KeyEvidence {
             certificate,
             proof: Some(vec![]),

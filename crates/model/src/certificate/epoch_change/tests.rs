@@ -50,6 +50,7 @@ fn roster() -> PinnedRoster {
         admin_quorum: 2,
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin(), &key(200));

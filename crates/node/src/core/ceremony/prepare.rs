@@ -15,6 +15,7 @@ use crate::{
     core::{
         Context, Fatal, NodeCore, Outcome, Pending, State,
         binding::check_binding,
+        destroying::check_not_destroyed,
         ledger::{self, KeyRow},
         lock,
         rounds::Turn,
@@ -84,6 +85,9 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// The last moment at which another attempt may have prepared this epoch.
     fn check_prepares(&self, state: &State, facts: &Facts) -> Result<Result<(), Refusal>, Fatal> {
         let key = facts.aim.key();
+        if let Err(refusal) = check_not_destroyed(state, key)? {
+            return Ok(Err(refusal));
+        }
         let row = ledger::key(&*state.index, key)?.unwrap_or_default();
         let other = match &*facts.aim {
             Aim::Create(_) => row.origin().is_some(),

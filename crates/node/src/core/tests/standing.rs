@@ -52,7 +52,7 @@ impl Cluster {
         command
     }
 
-    fn word(
+    pub(super) fn word(
         &self,
         command: &mut SignedCommand,
         kind: EndorsementKind,
@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     /// Changes a state at one node, by the word of both admins.
-    fn change(
+    pub(super) fn change(
         &mut self,
         at: usize,
         name: &str,
@@ -93,7 +93,7 @@ impl Cluster {
         self.shares(0, &request).map(drop)
     }
 
-    fn state_of(&mut self, at: usize, name: &str) -> KeyState {
+    pub(super) fn state_of(&mut self, at: usize, name: &str) -> KeyState {
         let request = NodeRequest::ListKeys {
             after: None,
             limit: 10,
@@ -108,7 +108,7 @@ impl Cluster {
     }
 }
 
-fn told(result: Result<impl Sized, Refusal>) -> Option<Reason> {
+pub(super) fn told(result: Result<impl Sized, Refusal>) -> Option<Reason> {
     result.err().map(|refusal| refusal.reason)
 }
 

@@ -63,6 +63,7 @@ pub(super) fn of(
         admin_quorum: 2,
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"the-admin".parse().unwrap(), admin);

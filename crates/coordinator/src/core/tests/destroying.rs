@@ -1,0 +1,265 @@
+//! The ends of keys: who is asked, who answers, and who is told later.
+
+use quorate_model::{
+    KeyName, KeyState, Reason, Refusal, Scheme,
+    command::{EndorsementKind, SignedCommand},
+    destruction::DestroyStep,
+    node_api::NodeRequest,
+    operation::{CommandOutcome, CommandState, DestructionOutcome},
+    standing::StateChange,
+};
+
+use super::{super::Notice, world::World};
+
+use DestroyStep::{Announce, AtOnce};
+
+fn outcome(world: &World, handle: u64) -> DestructionOutcome {
+    let view = world.view(handle);
+    assert_eq!(view.state, CommandState::Succeeded, "{:?}", view.error);
+    match &view.outcome {
+        Some(CommandOutcome::KeyDestruction(outcome)) => outcome.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A key of the first nodes, which stands as deactivated.
+fn retired(nodes: usize) -> (World, KeyName) {
+    let mut world = World::new(nodes);
+    let key = world.key("old", Scheme::Bip340, 2);
+    let command = world.state_change(&key, 1, StateChange::Deactivate);
+    approve_and_run(&mut world, &command);
+    (world, key)
+}
+
+/// Has a command carried out by the word of both admins.
+fn approve_and_run(world: &mut World, command: &SignedCommand) -> u64 {
+    let handle = world.submit(command);
+    world.run();
+    let view = world.view(handle).clone();
+    if view.state != CommandState::AwaitingEndorsement {
+        return handle;
+    }
+    let said = world.word_of_bob(command, EndorsementKind::Approve);
+    let handle = world.endorse(view.id, said);
+    world.run();
+    world.pass(50);
+    handle
+}
+
+fn step(world: &mut World, key: &KeyName, step: DestroyStep) -> (SignedCommand, u64) {
+    let command = world.end_step(key, step);
+    let handle = approve_and_run(world, &command);
+    (command, handle)
+}
+
+fn confirm(announcement: &SignedCommand) -> DestroyStep {
+    DestroyStep::Confirm {
+        announcement: announcement.digest(),
+    }
+}
+
+fn asked(world: &World, command: &SignedCommand) -> usize {
+    let about = |(_, request): &&(_, NodeRequest)| matches!(request, NodeRequest::DestroyKey { command: one } if one.bytes == command.bytes);
+    world.requests.iter().filter(about).count()
+}
+
+#[test]
+fn every_node_is_asked_and_the_key_is_destroyed_once_every_holder_says_so() {
+    let (mut world, key) = retired(3);
+    let (announcement, heard) = step(&mut world, &key, Announce);
+    assert_eq!(outcome(&world, heard).receipts.len(), 3);
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Deactivated);
+
+    let (order, done) = step(&mut world, &key, confirm(&announcement));
+
+    let outcome = outcome(&world, done);
+    assert_eq!((outcome.receipts.len(), outcome.missing.len()), (3, 0));
+    let shown = world.core.key(&key).unwrap();
+    assert_eq!(shown.state, KeyState::Destroyed);
+    assert_eq!(shown.destruction.destroyed().count(), 3);
+    assert!(shown.destruction.order(&order.digest()).is_some());
+    assert!(shown.destruction.order(&announcement.digest()).is_some());
+}
+
+#[test]
+fn whoever_is_away_is_told_of_both_steps_when_it_is_back() {
+    let (mut world, key) = retired(3);
+    world.disconnect(2);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    let (_, done) = step(&mut world, &key, confirm(&announcement));
+    let partial = outcome(&world, done);
+    assert_eq!(partial.receipts.len(), 2);
+    assert_eq!(partial.missing, [(world.id(2), None)]);
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Deactivated);
+
+    world.connect(2);
+    for _ in 0..40 {
+        world.pass(1_000);
+    }
+
+    assert!(world.node(2).has_destroyed(&key));
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Destroyed);
+}
+
+#[test]
+fn a_coordinator_that_lost_everything_learns_the_end_and_tells_whoever_missed_it() {
+    let (mut world, key) = retired(3);
+    world.disconnect(2);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    step(&mut world, &key, confirm(&announcement));
+
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+    let shown = world.core.key(&key).unwrap().destruction;
+    assert_eq!(shown.destroyed().count(), 2);
+    world.connect(2);
+    for _ in 0..40 {
+        world.pass(1_000);
+    }
+
+    // What the destroyed nodes list is the order and its announcement.
+    assert!(world.node(2).has_destroyed(&key));
+}
+
+#[test]
+fn a_node_for_which_it_is_too_early_is_asked_again_as_long_as_the_order_lives() {
+    let (mut world, key) = retired(3);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    let early = Refusal::new(Reason::DestructionTooEarly, "not yet").with("left_s", 2);
+    world.node(1).manners.refuses_ends = Some(early.clone());
+
+    let (order, done) = step(&mut world, &key, confirm(&announcement));
+
+    let partial = outcome(&world, done);
+    assert_eq!(partial.missing, [(world.id(1), Some(early))]);
+    let before = asked(&world, &order);
+    world.pass(1_000);
+    assert_eq!(asked(&world, &order), before, "not before its time");
+    world.node(1).manners.refuses_ends = None;
+    for _ in 0..10 {
+        world.pass(1_000);
+    }
+    assert!(world.node(1).has_destroyed(&key));
+}
+
+#[test]
+fn where_every_holder_refuses_nothing_comes_of_it_and_nobody_hears_of_it_again() {
+    let (mut world, key) = retired(3);
+    let not = Refusal::new(Reason::KeyNotRetired, "in use");
+    for at in 0..3 {
+        world.node(at).manners.refuses_ends = Some(not.clone());
+    }
+
+    let (order, refused) = step(&mut world, &key, AtOnce);
+
+    let view = world.view(refused);
+    assert_eq!(view.state, CommandState::Denied);
+    assert_eq!(view.error.as_ref().unwrap().reason, Reason::KeyNotRetired);
+    for at in 0..3 {
+        world.node(at).manners.refuses_ends = None;
+    }
+    let before = asked(&world, &order);
+    for _ in 0..20 {
+        world.pass(1_000);
+    }
+    assert_eq!(asked(&world, &order), before);
+    assert!(!world.node(0).has_destroyed(&key));
+}
+
+#[test]
+fn a_withdrawn_announcement_is_not_carried_to_anybody() {
+    let (mut world, key) = retired(3);
+    world.disconnect(2);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    let cancel = DestroyStep::Cancel {
+        announcement: announcement.digest(),
+    };
+    // One admin is enough.
+    let keep = world.end_step(&key, cancel);
+    let handle = world.submit(&keep);
+    world.run();
+    world.pass(50);
+    assert_eq!(outcome(&world, handle).receipts.len(), 2);
+
+    world.connect(2);
+    for _ in 0..20 {
+        world.pass(1_000);
+    }
+
+    let told = |world: &World, command: &SignedCommand| {
+        world.requests.iter().any(|(node, request)| {
+            *node == world.id(2)
+                && matches!(request, NodeRequest::DestroyKey { command: one } if one.bytes == command.bytes)
+        })
+    };
+    assert!(told(&world, &keep));
+    assert!(!told(&world, &announcement));
+}
+
+#[test]
+fn a_receipt_that_does_not_hold_counts_for_nothing() {
+    let (mut world, key) = retired(3);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    world.node(0).manners.false_signature = true;
+
+    let (_, done) = step(&mut world, &key, confirm(&announcement));
+
+    let partial = outcome(&world, done);
+    assert_eq!(partial.receipts.len(), 2);
+    assert_eq!(partial.missing.len(), 1);
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Deactivated);
+}
+
+/// A node cannot make an end up: every order is checked, as the other nodes check it.
+#[test]
+fn an_end_that_no_admins_ordered_is_not_believed() {
+    let (mut world, key) = retired(3);
+    let id = world.created[&key];
+    let alone = world.end_step(&key, AtOnce);
+    world.node(0).make_up_an_end(&key, id, &alone);
+
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+
+    let told = world.notices.iter().any(
+        |notice| matches!(notice, Notice::Misbehaved { what, .. } if what.contains("no admin")),
+    );
+    assert!(told);
+    assert!(world.core.key(&key).unwrap().destruction.orders.is_empty());
+    assert_eq!(asked(&world, &alone), 0);
+}
+
+#[test]
+fn an_end_of_another_key_of_the_name_is_denied_and_nobody_forbids_a_withdrawal() {
+    let (mut world, key) = retired(3);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    let held = world.created[&key];
+    world
+        .created
+        .insert(key.clone(), quorate_model::KeyId([9; 32]));
+    let (_, foreign) = step(&mut world, &key, AtOnce);
+    world.created.insert(key.clone(), held);
+    let view = world.view(foreign);
+    assert_eq!(view.state, CommandState::Denied);
+    assert_eq!(view.error.as_ref().unwrap().reason, Reason::KeyIdMismatch);
+
+    for at in 0..3 {
+        world.silence(at);
+    }
+    let cancel = DestroyStep::Cancel {
+        announcement: announcement.digest(),
+    };
+    let keep = world.end_step(&key, cancel);
+    let waiting = world.submit(&keep);
+    world.run();
+    let id = quorate_proto::command::decode(&keep.bytes).unwrap().id;
+    let said = world.word_of_bob(&keep, EndorsementKind::Reject);
+    let handle = world.endorse(id, said);
+    world.run();
+    assert_eq!(world.refusal(handle).reason, Reason::RequestInvalid);
+    for at in 0..3 {
+        world.speak(at);
+    }
+    world.pass(20);
+    assert_eq!(outcome(&world, waiting).receipts.len(), 3);
+}

@@ -1,0 +1,550 @@
+//! The end of keys (P34, P11).
+//!
+//! A node hears of the destruction of a key twice: an announcement, which starts its own delay, and
+//! a confirmation, which it takes only after that delay and only while the announcement has neither
+//! lapsed nor been withdrawn. The tombstone is durable before anything is erased, and everything is
+//! erased before the node says so; a process that dies in between erases when it starts again.
+//!
+//! A node that holds no share takes all of it too: whoever may ever have held one says so, and a
+//! name that was destroyed is never used again, wherever.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use quorate_model::{
+    Digest, Epoch, KeyId, KeyName, KeyState, Reason, Refusal, Signature, UnixMillis,
+    audit::{Entry, KeyDestroyed},
+    command::{CommandBody, SignedCommand},
+    destruction::{
+        CONFIRM_WINDOW_MS, DestroyKey, DestroyStep, Destruction, DestructionReceipt, ErasureMethod,
+        MAX_ANNOUNCEMENTS, Said,
+    },
+    node_api::NodeReply,
+};
+
+use super::{
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
+    binding::check_id,
+    gate::{self, Admitted},
+    ledger::{self, Announced, DestructionRow, KeyRow, Tombstone, Withdrawn},
+    lock,
+};
+use crate::{disk::Disk, keyring::ShareId};
+
+/// Refuses whatever would bring a destroyed key back, or make another one of its name.
+pub(super) fn check_not_destroyed(
+    state: &State,
+    name: &KeyName,
+) -> Result<Result<(), Refusal>, Fatal> {
+    let row = ledger::destruction(&*state.index, name)?;
+    Ok(
+        match row.and_then(|row| Some((row.key_id, row.tombstone?))) {
+            Some((id, _)) => Err(gone(name, id)),
+            None => Ok(()),
+        },
+    )
+}
+
+fn gone(name: &KeyName, id: KeyId) -> Refusal {
+    Refusal::new(
+        Reason::KeyDestroyed,
+        format!("key \"{name}\" is destroyed, and its name is never used again"),
+    )
+    .with("key", name)
+    .with("key_id", id)
+}
+
+fn not_announced(message: String) -> Refusal {
+    Refusal::new(Reason::DestructionNotAnnounced, message)
+}
+
+fn being_written() -> Outcome {
+    Outcome::Ready(Err(Refusal::new(
+        Reason::Overloaded,
+        "the step is being written: ask again",
+    )))
+}
+
+/// The state of a destroyed key, for a listing.
+pub(super) fn state_of(row: Option<&DestructionRow>, otherwise: KeyState) -> KeyState {
+    row.and_then(|row| row.tombstone.as_ref())
+        .map_or(otherwise, |tombstone| tombstone.state)
+}
+
+/// About how many bytes a listing takes for what it says of the end of a key.
+pub(super) fn stored_bytes(row: &DestructionRow) -> usize {
+    const RECEIPT_BYTES: usize = 512;
+    let announced = row.announced.iter().map(|held| &held.command);
+    let withdrawn = row.withdrawn.iter().map(|held| &held.command);
+    let ended = row.tombstone.iter();
+    let ended =
+        ended.flat_map(|tombstone| tombstone.announcement.iter().chain([&tombstone.command]));
+    announced
+        .chain(withdrawn)
+        .chain(ended)
+        .map(|order| order.stored_bytes().saturating_add(RECEIPT_BYTES))
+        .fold(0, usize::saturating_add)
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Takes a step towards the end of a key, and acknowledges it once it is durable and done.
+    pub(super) fn destroy_key(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        signed: SignedCommand,
+    ) -> Result<Outcome, Fatal> {
+        let mut subject = Subject {
+            command: Some(signed.digest()),
+            ..Subject::default()
+        };
+        let now = lock(&self.state).clock.elapsed(context.reading);
+        let admitted = match gate::admit(&self.pinned, &signed, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refused(context, subject, refusal),
+        };
+        subject.command_id = Some(admitted.command().id);
+        subject.endorsements = Some(admitted.endorsements());
+        let CommandBody::DestroyKey(destroy) = &admitted.command().body else {
+            let refusal = Refusal::new(
+                Reason::RequestInvalid,
+                "the command is not about the end of a key",
+            );
+            return self.refused(context, subject, refusal);
+        };
+        subject.key = Some(destroy.key.clone());
+        // Delays are counted in the node's time, so nothing of it is judged while that is in doubt.
+        // A withdrawal has no time.
+        if admitted.command().body.expires()
+            && let Err(refusal) = self.trusted_time(&mut lock(&self.state), context)?
+        {
+            return Ok(Outcome::Ready(Err(refusal)));
+        }
+        if let Err(refusal) = self.check_named(destroy)? {
+            return self.refused(context, subject, refusal);
+        }
+        let mut state = lock(&self.state);
+        let row = ledger::destruction(&*state.index, &destroy.key)?;
+        if let Some(tombstone) = row.as_ref().and_then(|row| row.tombstone.as_ref()) {
+            drop(state);
+            return match self.answer_destroyed(context, destroy, tombstone)? {
+                Err(refusal) => self.refused(context, subject, refusal),
+                Ok(outcome) => Ok(outcome),
+            };
+        }
+        let judged = self.judge_destruction(&state, &admitted, destroy, now)?;
+        let step = match judged {
+            Ok(step) => step,
+            Err(refusal) => {
+                drop(state);
+                return self.refused(context, subject, refusal);
+            }
+        };
+        self.take_step(context, &mut state, &admitted, destroy, signed, step)
+    }
+
+    /// Checks that the name stands for the key of the command where it stands for one at all (I4).
+    fn check_named(&self, destroy: &DestroyKey) -> Result<Result<(), Refusal>, Fatal> {
+        if let Some(key) = self.loaded.get(&destroy.key) {
+            return Ok(destroy.check_key(&key.record));
+        }
+        let state = lock(&self.state);
+        let row = ledger::key(&*state.index, &destroy.key)?;
+        let ended = ledger::destruction(&*state.index, &destroy.key)?;
+        drop(state);
+        if let Some(birth) = row.as_ref().and_then(KeyRow::origin) {
+            let born = quorate_proto::certificate::verify(birth, None, &self.pinned);
+            return Ok(born.and_then(|(_, record)| destroy.check_key(&record)));
+        }
+        let other = ended.filter(|row| row.tombstone.is_some() && row.key_id != destroy.key_id);
+        Ok(other.map_or(Ok(()), |row| Err(gone(&destroy.key, row.key_id))))
+    }
+
+    /// What a node says of a key that is destroyed already: the same as the first time. What the
+    /// first time was given up before its end is done now.
+    fn answer_destroyed(
+        &self,
+        context: &mut Context<'_>,
+        destroy: &DestroyKey,
+        tombstone: &Tombstone,
+    ) -> Result<Result<Outcome, Refusal>, Fatal> {
+        if let DestroyStep::Cancel { .. } = destroy.step {
+            return Ok(Err(gone(&destroy.key, destroy.key_id)));
+        }
+        if self.journal.durable().sequence() < tombstone.record {
+            return Ok(Ok(being_written()));
+        }
+        let shares = self.shares_of(&destroy.key);
+        if !shares.is_empty() {
+            self.vault.erase(&shares, context.rng)?;
+            self.ecdsa.forget_pairings(&shares);
+        }
+        let receipt = self.tombstone_receipt(&destroy.key, destroy.key_id, tombstone);
+        Ok(Ok(Outcome::Ready(Ok(NodeReply::Destruction(receipt)))))
+    }
+
+    /// The shares of a key that have data keys.
+    fn shares_of(&self, key: &KeyName) -> BTreeSet<ShareId> {
+        let epochs = self.vault.keyring().epochs_below(key, Epoch(u32::MAX));
+        epochs
+            .into_iter()
+            .map(|epoch| (key.clone(), epoch))
+            .collect()
+    }
+
+    /// Judges a step at this node, and records nothing.
+    pub(super) fn judge_destruction(
+        &self,
+        state: &State,
+        admitted: &Admitted,
+        destroy: &DestroyKey,
+        now: UnixMillis,
+    ) -> Result<Result<Step, Refusal>, Fatal> {
+        if !admitted.command().body.is_unstoppable()
+            && let Err(refusal) = check_id(state, admitted)?
+        {
+            return Ok(Err(refusal));
+        }
+        let row = ledger::destruction(&*state.index, &destroy.key)?;
+        self.judge_step(state, (destroy, admitted.digest()), row.as_ref(), now)
+    }
+
+    fn judge_step(
+        &self,
+        state: &State,
+        (destroy, digest): (&DestroyKey, Digest),
+        row: Option<&DestructionRow>,
+        now: UnixMillis,
+    ) -> Result<Result<Step, Refusal>, Fatal> {
+        let key = &destroy.key;
+        let announced = row.map(|row| row.announced.as_slice()).unwrap_or_default();
+        let live = || announced.iter().filter(|held| now <= held.until);
+        if !destroy.step.needs_one()
+            && let Err(refusal) = self.check_retired(state, key)?
+        {
+            return Ok(Err(refusal));
+        }
+        match destroy.step {
+            DestroyStep::Cancel { announcement } => {
+                let withdrawn = row.and_then(|row| row.withdrawn.as_ref());
+                let known = withdrawn.filter(|known| known.announcement == announcement);
+                Ok(Ok(known.map_or(Step::Withdraw(announcement), |known| {
+                    Step::KnownWithdrawal(known.clone())
+                })))
+            }
+            DestroyStep::Announce => {
+                if ledger::rejected_state(&*state.index, &digest)?.is_some() {
+                    return Ok(Err(not_announced(format!(
+                        "this announcement of the destruction of key \"{key}\" was withdrawn: \
+                         announce it anew"
+                    ))));
+                }
+                if let Some(known) = announced.iter().find(|held| held.digest == digest) {
+                    return Ok(Ok(Step::KnownAnnouncement(known.clone())));
+                }
+                if live().count() >= MAX_ANNOUNCEMENTS {
+                    return Ok(Err(Refusal::new(
+                        Reason::Overloaded,
+                        format!(
+                            "the destruction of key \"{key}\" is announced {MAX_ANNOUNCEMENTS} \
+                             times: cancel one first"
+                        ),
+                    )));
+                }
+                Ok(Ok(Step::Announce))
+            }
+            DestroyStep::Confirm { announcement } => {
+                let heard = live().find(|held| held.digest == announcement);
+                Ok(check_heard(key, heard, now)
+                    .map(|heard| Step::Destroy(Some(heard.command.clone()))))
+            }
+            DestroyStep::AtOnce => Ok(Ok(Step::Destroy(None))),
+        }
+    }
+
+    /// Only a key whose time is over is destroyed (P33). Of one that this node never knew, others
+    /// judge it.
+    fn check_retired(&self, state: &State, key: &KeyName) -> Result<Result<(), Refusal>, Fatal> {
+        let row = ledger::key(&*state.index, key)?;
+        if row.as_ref().and_then(KeyRow::origin).is_none() {
+            return Ok(Ok(()));
+        }
+        let proven = row.is_some_and(|row| row.active().is_some());
+        let stands = ledger::standing(&*state.index, key)?.standing.state(proven);
+        Ok(if stands.is_retired() {
+            Ok(())
+        } else {
+            Err(Refusal::new(
+                Reason::KeyNotRetired,
+                format!(
+                    "key \"{key}\" is {stands} at node {}: only a key that is deactivated or \
+                     reported as compromised is destroyed, deactivate it first",
+                    self.me
+                ),
+            )
+            .with("key", key)
+            .with("state", stands))
+        })
+    }
+
+    fn take_step(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        state: &mut State,
+        admitted: &Admitted,
+        destroy: &DestroyKey,
+        signed: SignedCommand,
+        step: Step,
+    ) -> Result<Outcome, Fatal> {
+        let key = destroy.key.clone();
+        let key_id = destroy.key_id;
+        let time = state.clock.elapsed(context.reading);
+        let entry = match step {
+            Step::KnownAnnouncement(known) => {
+                return Ok(self.recorded(known.record, self.announcement(&key, key_id, &known)));
+            }
+            Step::KnownWithdrawal(known) => {
+                return Ok(self.recorded(known.record, self.withdrawal(&key, key_id, &known)));
+            }
+            Step::Announce => {
+                let from = time.plus(self.pinned.roster().lifecycle_delay_ms());
+                Entry::DestructionAnnounced {
+                    judgment: self.judgment(admitted, "quorum:lifecycle"),
+                    expires: admitted.command().expires,
+                    key: key.clone(),
+                    key_id,
+                    from,
+                    until: from.plus(CONFIRM_WINDOW_MS),
+                    command: signed,
+                }
+            }
+            Step::Withdraw(announcement) => {
+                // Each one takes a record, and any admin makes any number of them.
+                if !state.rejections.take(context.reading.monotonic_ms) {
+                    let message = format!(
+                        "node {} records no more withdrawals for the moment",
+                        self.me
+                    );
+                    let refusal = Refusal::new(Reason::Overloaded, message);
+                    return Ok(Outcome::Ready(Err(refusal)));
+                }
+                Entry::DestructionWithdrawn {
+                    judgment: self.judgment(admitted, "role:admin"),
+                    key: key.clone(),
+                    key_id,
+                    announcement,
+                    command: signed,
+                }
+            }
+            Step::Destroy(announcement) => {
+                return self.destroy(context, state, (admitted, destroy), signed, announcement);
+            }
+        };
+        let appended = self.record(state, time, vec![entry])?;
+        let row = ledger::destruction(&*state.index, &key)?
+            .ok_or(Fatal::Invariant("a step that was recorded has a row"))?;
+        let receipt = match destroy.step {
+            DestroyStep::Announce => row
+                .announced
+                .last()
+                .map(|held| self.announcement(&key, key_id, held)),
+            DestroyStep::Cancel { .. } | DestroyStep::Confirm { .. } | DestroyStep::AtOnce => row
+                .withdrawn
+                .as_ref()
+                .map(|held| self.withdrawal(&key, key_id, held)),
+        };
+        let receipt = receipt.ok_or(Fatal::Invariant("a step that was recorded has a row"))?;
+        Ok(Pending::answer(appended, move |_| {
+            Ok(NodeReply::Destruction(receipt))
+        }))
+    }
+
+    /// The tombstone, and then the end of every share.
+    fn destroy(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        state: &mut State,
+        (admitted, destroy): (&Admitted, &DestroyKey),
+        command: SignedCommand,
+        announcement: Option<SignedCommand>,
+    ) -> Result<Outcome, Fatal> {
+        let key = destroy.key.clone();
+        let rule = if announcement.is_some() {
+            "quorum:lifecycle"
+        } else {
+            "quorum:every-admin"
+        };
+        let held = self.vault.keyring().epochs_below(&key, Epoch(u32::MAX));
+        let mut epochs: BTreeSet<Epoch> = held.iter().copied().collect();
+        // Files whose data keys are gone already go with them.
+        epochs.extend(ledger::erasing_of(&*state.index, &key)?);
+        let row = ledger::key(&*state.index, &key)?.unwrap_or_default();
+        epochs.extend(row.prepared.iter().map(|mark| mark.epoch));
+        let stands = ledger::standing(&*state.index, &key)?.standing.state(true);
+        let entry = Entry::KeyDestroyed(KeyDestroyed {
+            judgment: self.judgment(admitted, rule),
+            expires: admitted.command().expires,
+            key: key.clone(),
+            key_id: destroy.key_id,
+            state: stands.destroyed(),
+            epochs: held,
+            backups: 0,
+            announcement,
+            command,
+        });
+        let time = state.clock.elapsed(context.reading);
+        let appended = self.record(state, time, vec![entry])?;
+        self.loaded.forget(&key);
+        let tombstone = ledger::destruction(&*state.index, &key)?
+            .and_then(|row| row.tombstone)
+            .ok_or(Fatal::Invariant("a tombstone that was recorded has a row"))?;
+        self.forget_sessions(&key);
+        let receipt = self.tombstone_receipt(&key, destroy.key_id, &tombstone);
+        let shares: BTreeSet<ShareId> = epochs
+            .into_iter()
+            .map(|epoch| (key.clone(), epoch))
+            .collect();
+        let core = Arc::clone(self);
+        Ok(Pending::act(appended, move |_, rng| {
+            if !shares.is_empty() {
+                core.vault.erase(&shares, rng)?;
+                core.ecdsa.forget_pairings(&shares);
+            }
+            Ok(Ok(NodeReply::Destruction(receipt)))
+        }))
+    }
+
+    /// A receipt of what was recorded before: told only once that is durable.
+    fn recorded(&self, record: u64, receipt: DestructionReceipt) -> Outcome {
+        if self.journal.durable().sequence() < record {
+            return being_written();
+        }
+        Outcome::Ready(Ok(NodeReply::Destruction(receipt)))
+    }
+
+    fn announcement(&self, key: &KeyName, key_id: KeyId, held: &Announced) -> DestructionReceipt {
+        let said = Said::Announced {
+            since: held.since,
+            from: held.from,
+            until: held.until,
+        };
+        self.word(key, key_id, (held.digest, said), (held.record, held.head))
+    }
+
+    fn withdrawal(&self, key: &KeyName, key_id: KeyId, held: &Withdrawn) -> DestructionReceipt {
+        let said = Said::Withdrawn {
+            announcement: held.announcement,
+        };
+        let command = held.command.digest();
+        self.word(key, key_id, (command, said), (held.record, held.head))
+    }
+
+    fn tombstone_receipt(
+        &self,
+        key: &KeyName,
+        key_id: KeyId,
+        tombstone: &Tombstone,
+    ) -> DestructionReceipt {
+        let said = Said::Destroyed {
+            state: tombstone.state,
+            epochs: tombstone.epochs.clone(),
+            method: ErasureMethod::BestEffort,
+            backups: tombstone.backups,
+        };
+        let command = tombstone.command.digest();
+        let at = (tombstone.record, tombstone.head);
+        self.word(key, key_id, (command, said), at)
+    }
+
+    fn word(
+        &self,
+        key: &KeyName,
+        key_id: KeyId,
+        (command, said): (Digest, Said),
+        (record, head): (u64, Digest),
+    ) -> DestructionReceipt {
+        DestructionReceipt {
+            node: self.me.clone(),
+            key: key.clone(),
+            key_id,
+            command,
+            said,
+            record,
+            head,
+            signature: Signature([0; 64]),
+        }
+        .sign(&self.identity)
+    }
+
+    /// What this node lists of the end of a key: nothing that is not durable and done.
+    pub(super) fn destruction_of(&self, key: &KeyName, row: &DestructionRow) -> Destruction {
+        let durable = self.journal.durable().sequence();
+        let mut known = Destruction::default();
+        for held in row.announced.iter().filter(|held| held.record <= durable) {
+            known.orders.push(held.command.clone());
+            known
+                .receipts
+                .push(self.announcement(key, row.key_id, held));
+        }
+        if let Some(held) = row.withdrawn.as_ref().filter(|held| held.record <= durable) {
+            known.orders.push(held.command.clone());
+            known.receipts.push(self.withdrawal(key, row.key_id, held));
+        }
+        let done =
+            |tombstone: &&Tombstone| tombstone.record <= durable && self.shares_of(key).is_empty();
+        if let Some(tombstone) = row.tombstone.as_ref().filter(done) {
+            known.orders.extend(tombstone.announcement.clone());
+            known.orders.push(tombstone.command.clone());
+            known
+                .receipts
+                .push(self.tombstone_receipt(key, row.key_id, tombstone));
+        }
+        known
+    }
+
+    /// The shares of destroyed keys that are on the disk: of a process that died between the
+    /// tombstone and the end, or put back by hand from an old copy.
+    pub(super) fn undead(&self, state: &State) -> Result<BTreeSet<ShareId>, Fatal> {
+        let mut shares = BTreeSet::new();
+        for key in ledger::tombstoned(&*state.index)? {
+            shares.extend(self.shares_of(&key));
+        }
+        Ok(shares)
+    }
+}
+
+/// What a step comes to at this node.
+pub(super) enum Step {
+    Announce,
+    KnownAnnouncement(Announced),
+    Withdraw(Digest),
+    KnownWithdrawal(Withdrawn),
+    /// With the announcement, unless it goes without one.
+    Destroy(Option<SignedCommand>),
+}
+
+fn check_heard<'a>(
+    key: &KeyName,
+    heard: Option<&'a Announced>,
+    now: UnixMillis,
+) -> Result<&'a Announced, Refusal> {
+    let Some(heard) = heard else {
+        return Err(not_announced(format!(
+            "the destruction of key \"{key}\" was not announced here by the announcement that is \
+             confirmed, or it was withdrawn, or it lapsed: announce it anew"
+        ))
+        .with("key", key));
+    };
+    if now < heard.from {
+        let left = heard.from.since(now).div_ceil(1_000);
+        return Err(Refusal::new(
+            Reason::DestructionTooEarly,
+            format!(
+                "the destruction of key \"{key}\" was announced here too short a time ago: confirm \
+                 it in {left} s or later"
+            ),
+        )
+        .with("key", key)
+        .with("from_ms", heard.from.0)
+        .with("left_s", left));
+    }
+    Ok(heard)
+}

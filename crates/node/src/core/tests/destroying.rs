@@ -1,0 +1,525 @@
+//! The end of keys: announced, waited for, confirmed, and nothing left (P34, P11).
+
+use quorate_model::{
+    Refusal,
+    command::{Command, SignedCommand},
+    destruction::{
+        CONFIRM_WINDOW_MS, DestroyKey, DestroyStep, DestructionReceipt, MAX_ANNOUNCEMENTS, Said,
+    },
+    node_api::KeyListing,
+    standing::StateChange::{Compromise, Deactivate, Suspend},
+};
+use rand_core::OsRng;
+
+use super::{standing::told, *};
+use crate::{
+    core::{Context, Outcome, Reading, ledger, lock},
+    index::Index,
+    vault::VaultError,
+};
+
+const DELAY_MS: u64 = 7 * 24 * 3_600_000;
+
+use DestroyStep::{Announce, AtOnce};
+
+const fn confirm(announcement: Digest) -> DestroyStep {
+    DestroyStep::Confirm { announcement }
+}
+
+const fn cancel(announcement: Digest) -> DestroyStep {
+    DestroyStep::Cancel { announcement }
+}
+
+impl Cluster {
+    /// A command of the first admin, made now.
+    fn step_of_one(&mut self, name: &str, step: DestroyStep) -> SignedCommand {
+        let destroy = DestroyKey {
+            key: name.parse().unwrap(),
+            key_id: self.created.get(name).copied().unwrap_or(KeyId([0; 32])),
+            step,
+            reason: "its time is over".to_owned(),
+        };
+        let now = START.plus(self.monotonic_ms);
+        let command = Command {
+            cluster: self.pinned.cluster(),
+            roster: self.pinned.hash(),
+            id: self.command_id(),
+            created: now,
+            expires: now.plus(3_600_000),
+            body: CommandBody::DestroyKey(destroy),
+        };
+        self.propose(&command, Role::Admin)
+    }
+
+    /// The same by the word of both.
+    fn step(&mut self, name: &str, step: DestroyStep) -> SignedCommand {
+        let mut command = self.step_of_one(name, step);
+        let key = self.second_admin.clone();
+        let second = "the-second-admin";
+        self.word(&mut command, EndorsementKind::Approve, second, &key);
+        command
+    }
+
+    fn destroy(
+        &mut self,
+        at: usize,
+        command: &SignedCommand,
+    ) -> Result<DestructionReceipt, Refusal> {
+        let request = NodeRequest::DestroyKey {
+            command: command.clone(),
+        };
+        match self.ask(at, request)? {
+            NodeReply::Destruction(receipt) => Ok(receipt),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn listed(&mut self, at: usize, name: &str) -> KeyListing {
+        let request = NodeRequest::ListKeys {
+            after: None,
+            limit: 10,
+        };
+        let NodeReply::Keys(keys) = self.ask(at, request).unwrap() else {
+            panic!("no keys")
+        };
+        let key = keys.into_iter().find(|key| key.key.as_str() == name);
+        key.unwrap()
+    }
+
+    /// A key that is deactivated everywhere.
+    fn retired(&mut self, name: &str) -> quorate_model::certificate::CommitCertificate {
+        let certificate = self.create(name, Scheme::Bip340, 2);
+        for at in 0..self.cores.len() {
+            self.change(at, name, 1, Deactivate).unwrap();
+        }
+        certificate
+    }
+
+    /// An announcement that every node has heard, after their delays.
+    fn announced(&mut self, name: &str) -> SignedCommand {
+        let announcement = self.step(name, Announce);
+        for at in 0..self.cores.len() {
+            self.destroy(at, &announcement).unwrap();
+        }
+        self.monotonic_ms += DELAY_MS;
+        announcement
+    }
+
+    fn holds(&self, at: usize, name: &str) -> bool {
+        let share = (name.parse().unwrap(), Epoch(1));
+        let core = &self.cores[at];
+        let loaded = core.vault.load(&share.0, share.1);
+        let readable = match loaded {
+            Ok(_) => true,
+            Err(VaultError::Missing { .. } | VaultError::Erased { .. }) => false,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(readable, core.vault.keyring().contains(&share));
+        readable
+    }
+}
+
+#[test]
+fn a_key_is_announced_waited_for_confirmed_and_gone() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.step("notes", Announce);
+    let heard = cluster.destroy(0, &announcement).unwrap();
+    assert!(
+        matches!(heard.said, Said::Announced { since, from, until } if since == START
+            && from == START.plus(DELAY_MS)
+            && until == from.plus(CONFIRM_WINDOW_MS))
+    );
+    assert!(cluster.holds(0, "notes"));
+    cluster.monotonic_ms = DELAY_MS - 1;
+    let confirmation = cluster.step("notes", confirm(announcement.digest()));
+    let early = cluster.destroy(0, &confirmation).unwrap_err();
+    assert_eq!(early.reason, Reason::DestructionTooEarly);
+    assert_eq!(early.get("left_s"), Some("1"));
+    cluster.monotonic_ms = DELAY_MS;
+
+    let receipt = cluster.destroy(0, &confirmation).unwrap();
+
+    assert_eq!(receipt.command, confirmation.digest());
+    assert!(
+        matches!(&receipt.said, Said::Destroyed { state: KeyState::Destroyed, epochs, .. }
+            if *epochs == [Epoch(1)])
+    );
+    let about = (&"notes".parse().unwrap(), cluster.created["notes"]);
+    let roster = cluster.pinned.roster();
+    receipt.verify(roster, &node_id(0), about).unwrap();
+    assert!(receipt.verify(roster, &node_id(1), about).is_err());
+    assert!(!cluster.holds(0, "notes") && cluster.holds(1, "notes"));
+    // The same again, whoever asks, and by whatever order.
+    assert_eq!(cluster.destroy(0, &confirmation).unwrap(), receipt);
+    let another = cluster.step("notes", AtOnce);
+    assert_eq!(cluster.destroy(0, &another).unwrap(), receipt);
+    let records = entries(&cluster, 0);
+    let tombstones = records
+        .iter()
+        .filter(|entry| matches!(entry, Entry::KeyDestroyed(_)));
+    assert_eq!(tombstones.count(), 1);
+    let listed = cluster.listed(0, "notes");
+    assert_eq!(listed.state, KeyState::Destroyed);
+    assert_eq!(listed.destruction.receipts, vec![receipt]);
+    assert_eq!(listed.destruction.orders, vec![announcement, confirmation]);
+}
+
+/// The column of `docs/protocol/states.md`: only a key whose time is over is destroyed.
+#[test]
+fn each_state_is_destroyed_or_not_as_the_table_says() {
+    for (before, expected) in [
+        (vec![], None),
+        (vec![Suspend], None),
+        (vec![Deactivate], Some(KeyState::Destroyed)),
+        (vec![Suspend, Deactivate], Some(KeyState::Destroyed)),
+        (vec![Compromise], Some(KeyState::DestroyedCompromised)),
+        (
+            vec![Deactivate, Compromise],
+            Some(KeyState::DestroyedCompromised),
+        ),
+    ] {
+        let mut cluster = Cluster::new(3);
+        cluster.create("notes", Scheme::Bip340, 2);
+        for (at, change) in before.iter().enumerate() {
+            let sequence = at as u64 + 1;
+            cluster.change(0, "notes", sequence, *change).unwrap();
+        }
+        for step in [Announce, AtOnce] {
+            let order = cluster.step("notes", step);
+            let request = NodeRequest::Validate {
+                command: order.clone(),
+            };
+            let judged = told(cluster.ask(0, request));
+            let destroyed = cluster.destroy(0, &order);
+            let not = expected.is_none().then_some(Reason::KeyNotRetired);
+            assert_eq!(judged, not, "{before:?} {step:?}");
+            assert_eq!(told(destroyed), not, "{before:?} {step:?}");
+        }
+        if let Some(state) = expected {
+            assert_eq!(cluster.state_of(0, "notes"), state, "{before:?}");
+        }
+    }
+}
+
+/// The row of the same table: whatever is asked of a destroyed key.
+#[test]
+fn nothing_is_done_with_a_destroyed_key_and_its_name_is_never_used_again() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.retired("notes");
+    let gone = Some(Reason::KeyDestroyed);
+    let order = cluster.step("notes", AtOnce);
+    for at in 0..3 {
+        cluster.destroy(at, &order).unwrap();
+    }
+
+    let set = cluster.set(&[0, 1], Scheme::Bip340);
+    let sign = cluster.sign_command("notes", vec![Payload::message(*b"x")]);
+    let request = cluster.share_request(&sign, &certificate, &[set]);
+    assert_eq!(told(cluster.shares(0, &request)), gone);
+    assert_eq!(
+        told(cluster.ask(0, NodeRequest::Validate { command: sign })),
+        Some(Reason::KeyDestroyed)
+    );
+    assert_eq!(told(cluster.change(0, "notes", 9, Compromise)), gone);
+    assert_eq!(told(cluster.change(0, "notes", 9, Suspend)), gone);
+    let keep = cluster.step_of_one("notes", cancel(order.digest()));
+    assert_eq!(told(cluster.destroy(0, &keep)), gone);
+    assert!(cluster.prove(&certificate).is_err());
+    let again = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    assert_eq!(told(cluster.prepare(&again, Epoch(2), 7)), gone);
+}
+
+#[test]
+fn an_announcement_that_nobody_confirms_in_time_is_worth_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    cluster.monotonic_ms += CONFIRM_WINDOW_MS + 1;
+    let late = cluster.step("notes", confirm(announcement.digest()));
+
+    let refused = told(cluster.destroy(0, &late));
+
+    assert_eq!(refused, Some(Reason::DestructionNotAnnounced));
+    assert!(cluster.holds(0, "notes"));
+}
+
+#[test]
+fn one_admin_withdraws_an_announcement_for_good_and_nobody_is_in_the_way() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    let second = cluster.second_admin.clone();
+    let mut keep = cluster.step_of_one("notes", cancel(announcement.digest()));
+    cluster.word(
+        &mut keep,
+        EndorsementKind::Reject,
+        "the-second-admin",
+        &second,
+    );
+
+    let withdrawn = cluster.destroy(0, &keep).unwrap();
+
+    assert_eq!(cluster.destroy(0, &keep).unwrap(), withdrawn);
+    assert!(
+        matches!(withdrawn.said, Said::Withdrawn { announcement: a } if a == announcement.digest())
+    );
+    let late = cluster.step("notes", confirm(announcement.digest()));
+    let not = Some(Reason::DestructionNotAnnounced);
+    assert_eq!(told(cluster.destroy(0, &late)), not);
+    // Nor is it announced again by whoever kept a copy; made anew it is.
+    cluster.monotonic_ms = 1;
+    assert_eq!(told(cluster.destroy(0, &announcement)), not);
+    let anew = cluster.step("notes", Announce);
+    assert!(cluster.destroy(0, &anew).is_ok());
+    // A withdrawal that comes first counts as well.
+    assert!(cluster.destroy(1, &keep).is_ok());
+    assert_eq!(told(cluster.destroy(1, &announcement)), not);
+    let listed = cluster.listed(1, "notes").destruction;
+    assert_eq!(listed.orders, vec![keep]);
+    assert_eq!(listed.receipts.len(), 1);
+}
+
+#[test]
+fn it_takes_two_persons_to_announce_and_to_confirm_and_every_admin_at_once() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    let missing = Some(Reason::EndorsementsMissing);
+    for step in [Announce, confirm(announcement.digest()), AtOnce] {
+        let alone = cluster.step_of_one("notes", step);
+        assert_eq!(told(cluster.destroy(0, &alone)), missing, "{step:?}");
+        // One person with two keys is one person (P6).
+        let mut twice = cluster.step_of_one("notes", step);
+        let phone = cluster.phone.clone();
+        cluster.word(&mut twice, EndorsementKind::Approve, "the-phone", &phone);
+        assert_eq!(told(cluster.destroy(0, &twice)), missing, "{step:?}");
+    }
+    assert!(cluster.holds(0, "notes"));
+}
+
+#[test]
+fn what_an_admin_forbids_is_not_carried_out_also_later() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    let order = cluster.step("notes", confirm(announcement.digest()));
+    let mut rejected = order.clone();
+    rejected.endorsements.pop();
+    let second = cluster.second_admin.clone();
+    let reject = EndorsementKind::Reject;
+    cluster.word(&mut rejected, reject, "the-second-admin", &second);
+    let forbidden = Some(Reason::CommandRejected);
+
+    assert_eq!(told(cluster.destroy(0, &rejected)), forbidden);
+    assert_eq!(told(cluster.destroy(0, &order)), forbidden);
+    assert!(cluster.holds(0, "notes"));
+}
+
+#[test]
+fn a_confirmation_names_what_this_node_has_heard_and_the_key_that_it_has() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    let other = cluster.step("notes", confirm(Digest::new([7; 32])));
+    let not = Some(Reason::DestructionNotAnnounced);
+    assert_eq!(told(cluster.destroy(0, &other)), not);
+    let id = cluster.created.insert("notes".to_owned(), KeyId([9; 32]));
+    for step in [Announce, confirm(announcement.digest()), AtOnce] {
+        let foreign = cluster.step("notes", step);
+        let refused = told(cluster.destroy(0, &foreign));
+        assert_eq!(refused, Some(Reason::KeyIdMismatch), "{step:?}");
+    }
+    cluster.created.insert("notes".to_owned(), id.unwrap());
+    let sign = cluster.sign_command("notes", vec![Payload::message(*b"x")]);
+    assert_eq!(
+        told(cluster.destroy(0, &sign)),
+        Some(Reason::CommandExpired)
+    );
+    cluster.monotonic_ms = 0;
+    let set = cluster.step("notes", Announce);
+    let brought = NodeRequest::SetKeyState { command: set };
+    assert_eq!(told(cluster.ask(0, brought)), Some(Reason::RequestInvalid));
+}
+
+/// Whoever may ever have held a share answers, and a name that was destroyed is used nowhere.
+#[test]
+fn a_node_without_a_share_says_so_and_never_takes_one() {
+    let mut cluster = Cluster::new(3);
+    cluster.created.insert("lost".to_owned(), KeyId([5; 32]));
+    let announcement = cluster.announced("lost");
+    let order = cluster.step("lost", confirm(announcement.digest()));
+
+    let receipt = cluster.destroy(2, &order).unwrap();
+
+    assert!(matches!(receipt.said, Said::Destroyed { epochs, .. } if epochs.is_empty()));
+    let listed = cluster.listed(2, "lost");
+    assert_eq!(listed.state, KeyState::Destroyed);
+    assert_eq!(listed.certificate, None);
+    let create = cluster.create_command("lost", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    cluster.monotonic_ms = 0;
+    let begin = NodeRequest::BeginCeremony {
+        attempt: [1; 16],
+        command: create,
+        epoch: Epoch(1),
+        source: None,
+    };
+    assert_eq!(told(cluster.ask(2, begin)), Some(Reason::KeyDestroyed));
+    cluster.monotonic_ms = DELAY_MS;
+    cluster.created.insert("lost".to_owned(), KeyId([6; 32]));
+    let other = cluster.step("lost", AtOnce);
+    assert_eq!(told(cluster.destroy(2, &other)), Some(Reason::KeyDestroyed));
+}
+
+/// P34: the tombstone comes first; whatever dies after it is finished at the start, or by whoever
+/// asks again.
+#[test]
+fn a_node_that_dies_after_the_tombstone_erases_when_it_starts_or_is_asked_again() {
+    for restarts in [true, false] {
+        let mut cluster = Cluster::new(3);
+        cluster.retired("notes");
+        let order = cluster.step("notes", AtOnce);
+        let request = NodeRequest::DestroyKey {
+            command: order.clone(),
+        };
+        let Outcome::Pending(pending) = cluster.judge(0, request.clone()) else {
+            panic!("nothing is recorded");
+        };
+        let Outcome::Ready(meanwhile) = cluster.judge(0, request) else {
+            panic!("recorded twice")
+        };
+        assert_eq!(reason(meanwhile), Reason::Overloaded);
+        let journal = cluster.cores[0].journal();
+        journal.commit(pending.appended()).unwrap();
+        drop(pending);
+        assert!(cluster.holds(0, "notes"));
+        assert!(cluster.listed(0, "notes").destruction.is_empty());
+
+        if restarts {
+            let erased = cluster.cores[0].finish_erasures(&mut OsRng).unwrap();
+            assert_eq!(erased, 1);
+        }
+        let receipt = cluster.destroy(0, &order).unwrap();
+
+        assert!(receipt.is_destroyed());
+        assert!(!cluster.holds(0, "notes"));
+        assert_eq!(cluster.cores[0].finish_erasures(&mut OsRng).unwrap(), 0);
+    }
+}
+
+/// A ceremony that was under way when the tombstone came leaves no share behind.
+#[test]
+fn a_run_that_is_under_way_prepares_nothing_after_the_tombstone() {
+    let mut cluster = Cluster::new(3);
+    let create = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let order = cluster.step("notes", AtOnce);
+    let attempt = [1; 16];
+    let mut replies = Vec::new();
+    for at in 0..3 {
+        let request = NodeRequest::BeginCeremony {
+            attempt,
+            command: create.clone(),
+            epoch: Epoch(1),
+            source: None,
+        };
+        replies.push(ceremony(cluster.ask(at, request).unwrap()));
+    }
+
+    cluster.destroy(0, &order).unwrap();
+
+    let round = replies[0].round;
+    let request = NodeRequest::AdvanceCeremony {
+        attempt,
+        round,
+        envelopes: inbox(&replies, index(1)),
+    };
+    assert_eq!(told(cluster.ask(0, request)), Some(Reason::SessionUnknown));
+    assert!(!cluster.holds(0, "notes"));
+}
+
+#[test]
+fn a_node_that_doubts_its_clock_destroys_nothing_and_keeps_everything() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    let order = cluster.step("notes", confirm(announcement.digest()));
+    let keep = cluster.step_of_one("notes", cancel(announcement.digest()));
+    let core = std::sync::Arc::clone(&cluster.cores[0]);
+    let ask = |cluster: &mut Cluster, command: SignedCommand| {
+        let reading = Reading {
+            wall: START.plus(cluster.monotonic_ms + 60_000),
+            ..cluster.reading()
+        };
+        let mut context = Context {
+            caller: &coordinator(),
+            reading,
+            rng: &mut cluster.rng,
+        };
+        let request = NodeRequest::DestroyKey { command };
+        core.handle(&mut context, request).unwrap()
+    };
+
+    let Outcome::Ready(doubted) = ask(&mut cluster, order) else {
+        panic!("carried out by a clock in doubt")
+    };
+
+    assert_eq!(reason(doubted), Reason::ClockSuspect);
+    assert!(matches!(ask(&mut cluster, keep), Outcome::Pending(_)));
+}
+
+#[test]
+fn announcements_of_one_key_are_bounded() {
+    let mut cluster = Cluster::new(2);
+    cluster.retired("notes");
+    for _ in 0..MAX_ANNOUNCEMENTS {
+        let announcement = cluster.step("notes", Announce);
+        cluster.destroy(0, &announcement).unwrap();
+    }
+    let one_more = cluster.step("notes", Announce);
+    assert_eq!(
+        told(cluster.destroy(0, &one_more)),
+        Some(Reason::Overloaded)
+    );
+
+    // Those that have lapsed make room.
+    cluster.monotonic_ms += DELAY_MS + CONFIRM_WINDOW_MS + 1;
+    let later = cluster.step("notes", Announce);
+    assert!(cluster.destroy(0, &later).is_ok());
+    assert_eq!(cluster.listed(0, "notes").destruction.orders, vec![later]);
+}
+
+/// A node that lost its index stands where it stood.
+#[test]
+fn the_end_of_a_key_is_folded_from_the_journal_alone() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let announcement = cluster.announced("notes");
+    let other = cluster.step("notes", Announce);
+    cluster.destroy(0, &other).unwrap();
+    let keep = cluster.step_of_one("notes", cancel(other.digest()));
+    cluster.destroy(0, &keep).unwrap();
+    let name = "notes".parse().unwrap();
+    let rows = |cluster: &Cluster| {
+        let state = lock(&cluster.cores[0].state);
+        let ended = ledger::destruction(&*state.index, &name).unwrap();
+        (ended, ledger::key(&*state.index, &name).unwrap())
+    };
+    let folded = |cluster: &Cluster| {
+        let fresh = harness::memory_index();
+        let journal = cluster.cores[0].journal();
+        for record in journal.read_range(1, 10_000, 1 << 24).unwrap() {
+            let record = quorate_model::audit::Record::from_bytes(&record.bytes).unwrap();
+            let changes = ledger::changes(&fresh, &record).unwrap();
+            fresh.apply(record.sequence, changes).unwrap();
+        }
+        let ended = ledger::destruction(&fresh, &name).unwrap();
+        (ended, ledger::key(&fresh, &name).unwrap())
+    };
+    assert_eq!(folded(&cluster), rows(&cluster));
+
+    let order = cluster.step("notes", confirm(announcement.digest()));
+    cluster.destroy(0, &order).unwrap();
+
+    assert_eq!(folded(&cluster), rows(&cluster));
+    assert!(rows(&cluster).0.unwrap().tombstone.is_some());
+}
