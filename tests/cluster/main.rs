@@ -9,6 +9,7 @@
 
 mod children;
 mod commands;
+mod destruction;
 mod ecdsa;
 mod ecdsa_psbt;
 mod errors;

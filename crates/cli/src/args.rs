@@ -5,10 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_client::{
     KeyReference,
-    model::{CommandId, KeyId, KeyName},
+    model::{CommandId, Digest, KeyId, KeyName, roster::PinnedRoster},
+    profile,
 };
 
-use crate::{command, dev, error::CliError};
+use crate::{command, context::Context, dev, error::CliError};
 
 /// Threshold signing for custody wallets: keys that never exist in one place.
 #[derive(Debug, Parser)]
@@ -113,6 +114,27 @@ impl KeyArg {
     }
 }
 
+/// The roster that something is verified against offline.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RosterArg {
+    /// Roster file to verify against [default: the profile's]
+    #[arg(long, value_name = "FILE", requires = "hash")]
+    roster: Option<PathBuf>,
+    /// Hash of that roster, as it was confirmed out of band
+    #[arg(long, value_name = "HEX", requires = "roster", value_parser = command::cluster::hash)]
+    hash: Option<Digest>,
+}
+
+impl RosterArg {
+    /// The roster, checked.
+    pub(crate) fn resolve(&self, context: &Context) -> Result<PinnedRoster, CliError> {
+        match (&self.roster, &self.hash) {
+            (Some(path), Some(hash)) => Ok(profile::read_roster(path)?.verify_pinned(hash)?),
+            _ => Ok(context.profile()?.roster().clone()),
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -122,7 +144,7 @@ pub(crate) enum Command {
     /// Sign with a key
     #[command(subcommand)]
     Sign(command::sign::Sign),
-    /// Check a signature over a message under a key's certified public key
+    /// Check a signature under a key's certified public key, or a certificate offline
     Verify(command::verify::Verify),
     /// Show what a payload says, as nodes see it, without a key and offline
     Decode(command::decode::Decode),

@@ -65,6 +65,10 @@ pub(crate) struct Dev {
     /// takes both, but for a suspension
     #[arg(long)]
     second_admin: bool,
+    /// How many seconds a node waits between the announcement of a destruction and its confirmation;
+    /// a real cluster waits for days
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    lifecycle_delay: u32,
     /// Directory to keep the cluster in, and to resume it from [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -171,7 +175,8 @@ impl Dev {
                 "making a cluster in {} ...",
                 place.root().display()
             ));
-            ceremony::hold(place, &binaries, self.second_admin).await?;
+            let lifecycle = (if self.second_admin { 2 } else { 1 }, self.lifecycle_delay);
+            ceremony::hold(place, &binaries, lifecycle).await?;
         }
         let profile = cluster
             .start(place, &binaries, self.listen, &self.gateway)

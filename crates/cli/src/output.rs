@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
 };
 
+use quorate_client::model::UnixMillis;
 use serde_json::Value;
 
 use crate::{args::Format, error::CliError};
@@ -98,6 +99,12 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// A moment as people and programs read it: RFC 3339, in UTC.
+pub(crate) fn time(at: UnixMillis) -> String {
+    let seconds = i64::try_from(at.0.div_euclid(1_000)).unwrap_or(i64::MAX);
+    prost_types::Timestamp { seconds, nanos: 0 }.to_string()
+}
+
 /// Tells a person how things go, on standard error.
 pub(crate) fn progress(text: &str) {
     eprintln!("{}", printable(text));
@@ -117,6 +124,11 @@ mod tests {
             table.to_string(),
             "NAME      STATE\nhot       ACTIVE\ntreasury\n"
         );
+    }
+
+    #[test]
+    fn a_moment_is_told_to_the_second() {
+        assert_eq!(time(UnixMillis(1_800_000_000_999)), "2027-01-15T08:00:00Z");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! together against a pinned roster.
 
 mod cross;
+mod ending;
 mod file;
 mod proving;
 mod verifier;

@@ -122,6 +122,10 @@ impl ExitClass {
                 | Reason::KeySuspended
                 | Reason::KeyDeactivated
                 | Reason::KeyCompromised
+                | Reason::KeyDestroyed
+                | Reason::KeyNotRetired
+                | Reason::DestructionNotAnnounced
+                | Reason::DestructionTooEarly
         );
         if forbidden_by_rule {
             return Self::Denied;

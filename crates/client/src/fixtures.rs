@@ -99,6 +99,7 @@ pub(crate) fn roster_with(identity: &Identity, coordinator: Digest) -> SignedRos
         admin_quorum: 1,
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: None,
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&identity.card().id, identity.signing_key());
@@ -195,6 +196,7 @@ pub(crate) fn made_key_in(
         record,
         state: KeyState::Active,
         standing: quorate_model::standing::Standing::default(),
+        destruction: quorate_model::destruction::Destruction::default(),
         evidence,
     };
     let made = MadeKey {

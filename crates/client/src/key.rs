@@ -6,11 +6,12 @@ use std::{str::FromStr, sync::Arc};
 use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
     DerivationPath, Digest, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes,
-    Reason, Refusal, Scheme, certificate::KeyEvidence, ids::KeyId, operation::KeyView,
-    roster::PinnedRoster, standing::Standing,
+    Reason, Refusal, Scheme, certificate::KeyEvidence, destruction::Destruction, ids::KeyId,
+    operation::KeyView, roster::PinnedRoster, standing::Standing,
 };
 
 use crate::{
+    destruction,
     error::ClientError,
     state,
     verify::{self, VerificationError, Verifiers},
@@ -73,6 +74,7 @@ struct Checked {
     verifiers: Verifiers,
     state: KeyState,
     standing: Standing,
+    destruction: Destruction,
     made_by: Digest,
     evidence: KeyEvidence,
 }
@@ -109,11 +111,13 @@ impl ListedKey {
             None => {}
         }
         let standing = state::standing(view, &record, roster)?;
-        let state = standing.state(proof.is_some());
+        let destruction = destruction::known(view, &record, roster)?;
+        let state = destruction::state(&destruction, &record, standing.state(proof.is_some()));
         Ok(Self(Arc::new(Checked {
             verifiers,
             state,
             standing,
+            destruction,
             made_by: certified.command.digest(),
             evidence: KeyEvidence {
                 certificate: certificate.clone(),
@@ -138,6 +142,11 @@ impl ListedKey {
     /// The commands about the state, each checked under the roster.
     pub fn standing(&self) -> &Standing {
         &self.0.standing
+    }
+
+    /// The commands about the key's end and what nodes say of them, each checked under the roster.
+    pub fn destruction(&self) -> &Destruction {
+        &self.0.destruction
     }
 
     /// The encoded commit certificate.

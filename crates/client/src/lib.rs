@@ -30,8 +30,10 @@ mod address;
 #[cfg(feature = "alloy")]
 pub mod alloy;
 pub mod audit;
+mod certificates;
 mod client;
 mod command;
+mod destruction;
 mod error;
 mod evm;
 #[cfg(test)]
@@ -45,8 +47,10 @@ mod transport;
 mod verify;
 
 pub use address::AttestedAddress;
+pub use certificates::{Certificate, CertificateFileError, MAX_CERTIFICATE_FILE, Proven};
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared};
+pub use destruction::{Announcement, DestroyAction, DestructionProgress, verify_destruction};
 pub use error::{ClientError, ExitClass};
 pub use key::{CertifiedKey, KeyReference, ListedKey};
 pub use quorate_evm::{

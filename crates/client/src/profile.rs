@@ -425,6 +425,7 @@ mod tests {
             admin_quorum: 1,
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
+            lifecycle_delay_seconds: None,
         };
         let mut signed = SignedRoster::unsigned(&roster).unwrap();
         signed.sign(&"admin".parse().unwrap(), &key(3));

@@ -242,7 +242,7 @@ impl Client {
         let command = quorate_proto::admission::admit_proposal(self.roster(), &signed)?;
         if !matches!(
             command.body,
-            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_)
+            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_) | CommandBody::DestroyKey(_)
         ) {
             return Err(other_body().into());
         }

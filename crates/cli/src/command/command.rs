@@ -12,6 +12,8 @@ use quorate_client::model::{
 };
 use serde_json::{Value, json};
 
+pub(super) use endorse::digest;
+
 use crate::{
     command::reshare::names,
     context::Context,
@@ -91,6 +93,12 @@ fn view_json(view: &CommandView) -> Value {
         object.insert("epoch".to_owned(), json!(outcome.epoch));
         object.insert("erased_by".to_owned(), json!(nodes));
         object.insert("missing".to_owned(), json!(outcome.missing));
+    } else if let Some(CommandOutcome::KeyDestruction(outcome)) = &view.outcome {
+        let receipts = outcome.receipts.iter();
+        let nodes: Vec<_> = receipts.map(|one| one.node.as_str()).collect();
+        let missing: Vec<_> = outcome.missing.iter().map(|(node, _)| node).collect();
+        object.insert("acknowledged_by".to_owned(), json!(nodes));
+        object.insert("missing".to_owned(), json!(missing));
     }
     if let Some(signed) = &view.awaiting {
         let words: Vec<_> = signed
@@ -145,6 +153,19 @@ fn view_table(view: &CommandView) -> Table {
         }
         if !outcome.missing.is_empty() {
             table.pair("not erased yet by", names(&outcome.missing));
+        }
+    }
+    if let Some(CommandOutcome::KeyDestruction(outcome)) = &view.outcome {
+        let receipts = outcome.receipts.iter();
+        let nodes: Vec<_> = receipts.map(|one| one.node.as_str()).collect();
+        table.pair("acknowledged by", nodes.join(", "));
+        let missing: Vec<NodeId> = outcome
+            .missing
+            .iter()
+            .map(|(node, _)| node.clone())
+            .collect();
+        if !missing.is_empty() {
+            table.pair("missing", names(&missing));
         }
     }
     if let Some(signed) = &view.awaiting {

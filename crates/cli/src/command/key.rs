@@ -1,8 +1,10 @@
 //! `quorate key`: keys of the cluster.
 
 mod address;
+mod certificates;
 pub(super) mod create;
 mod descriptor;
+pub(super) mod destroy;
 mod list;
 mod refresh;
 mod reshare;
@@ -49,6 +51,10 @@ pub(crate) enum Key {
     Deactivate(state::ChangeState),
     /// Report that somebody else may have a key, for good; takes the lifecycle quorum
     Compromise(state::ChangeState),
+    /// Announce, cancel or carry out the destruction of a key whose time is over
+    Destroy(destroy::Destroy),
+    /// Show the certificates of a key, and write them to files that anybody verifies offline
+    Certificates(certificates::Certificates),
 }
 
 impl Key {
@@ -67,6 +73,8 @@ impl Key {
             Self::Resume(one) => one.run(context, StateChange::Resume).await,
             Self::Deactivate(one) => one.run(context, StateChange::Deactivate).await,
             Self::Compromise(one) => one.run(context, StateChange::Compromise).await,
+            Self::Destroy(destroy) => destroy.run(context).await,
+            Self::Certificates(one) => one.run(context).await,
         }
     }
 }

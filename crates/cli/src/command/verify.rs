@@ -2,24 +2,51 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use quorate_client::{
-    CertifiedKey, ClientError,
-    model::{DerivationPath, Payload, PayloadKind, Scheme},
+    Certificate, CertifiedKey, ClientError, Proven,
+    model::{DerivationPath, KeyRecord, Payload, PayloadKind, Scheme},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::key::destroy::{count_json, count_rows, method_rows, verdict};
 use crate::{
-    args::KeyArg,
+    args::{KeyArg, RosterArg},
     context::Context,
-    error::CliError,
+    error::{CliError, chain},
     input,
     output::{self, Table},
 };
 
-/// Check a signature under a key's certified public key.
+/// Check a signature under a key's certified public key, or a certificate offline.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Verify {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    signature: Option<OfSignature>,
+}
+
+/// What is verified beside signatures.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Check a certificate of creation, epoch or destruction, without any machine of the cluster
+    Certificate(OfCertificate),
+}
+
+/// A certificate that is to be checked.
+#[derive(Debug, Args)]
+struct OfCertificate {
+    /// File that `quorate key certificates` or `key destroy --out` wrote
+    file: PathBuf,
+    #[command(flatten)]
+    roster: RosterArg,
+}
+
+/// A signature that is to be checked.
+#[derive(Debug, Args)]
+struct OfSignature {
     #[command(flatten)]
     key: KeyArg,
     /// File with what was signed, - for standard input
@@ -62,6 +89,120 @@ fn hex_bytes(text: &str) -> Result<HexBytes, String> {
 
 impl Verify {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        match (&self.what, &self.signature) {
+            (Some(What::Certificate(certificate)), _) => certificate.run(context),
+            (None, Some(signature)) => signature.run(context).await,
+            (None, None) => Err(CliError::Usage("name a key, or a certificate".to_owned())),
+        }
+    }
+}
+
+impl OfCertificate {
+    fn run(&self, context: &Context) -> Result<(), CliError> {
+        let roster = self.roster.resolve(context)?;
+        let unverified =
+            |what: String| CliError::Unverified(format!("{}: {what}", self.file.display()));
+        let certificate = Certificate::from_file(&input::read(&self.file)?)
+            .map_err(|error| unverified(error.to_string()))?;
+        let proven = certificate
+            .verify(&roster)
+            .map_err(|error| unverified(chain(&error)))?;
+        let mut table = Table::default();
+        table.pair("certificate", "valid");
+        match &proven {
+            Proven::Key { record, possession } => {
+                key_rows(&mut table, record);
+                let proof = if *possession {
+                    "every share is proven"
+                } else {
+                    "shares not proven by this file"
+                };
+                table.pair("possession", proof);
+            }
+            Proven::Destruction { record, count } => {
+                key_rows(&mut table, record);
+                count_rows(&mut table, count);
+                if let Certificate::Destruction(certificate) = &certificate {
+                    method_rows(&mut table, &certificate.receipts);
+                }
+            }
+            _ => {}
+        }
+        let mut value = proven_json(&proven);
+        if let Some(object) = value.as_object_mut() {
+            object.insert("valid".to_owned(), true.into());
+        }
+        output::print(context.format(), &value, &table)
+    }
+}
+
+fn key_rows(table: &mut Table, record: &KeyRecord) {
+    table.pair("key", &record.name);
+    table.pair("key id", record.id());
+    table.pair("scheme", record.scheme);
+    table.pair("epoch", record.epoch);
+    let holders: Vec<&str> = record
+        .participants
+        .iter()
+        .map(|p| p.node.as_str())
+        .collect();
+    table.pair(
+        "holders",
+        format!(
+            "{} of {} ({})",
+            record.threshold,
+            holders.len(),
+            holders.join(", ")
+        ),
+    );
+    table.pair("public key", hex::encode(&record.group_key));
+}
+
+/// What a certificate proves, in a line.
+pub(super) fn proven_text(proven: &Proven) -> String {
+    match proven {
+        Proven::Key { record, .. } => format!(
+            "epoch {}: {} of {} holders sign",
+            record.epoch,
+            record.threshold,
+            record.participants.len()
+        ),
+        Proven::Destruction { count, .. } => verdict(count),
+        _ => String::new(),
+    }
+}
+
+/// What a certificate proves, for programs.
+pub(super) fn proven_json(proven: &Proven) -> Value {
+    let of = |record: &KeyRecord| {
+        let nodes: Vec<&str> = record
+            .participants
+            .iter()
+            .map(|p| p.node.as_str())
+            .collect();
+        json!({
+            "key": record.name,
+            "key_id": record.id(),
+            "scheme": record.scheme,
+            "epoch": record.epoch,
+            "threshold": record.threshold,
+            "nodes": nodes,
+            "public_key": hex::encode(&record.group_key),
+        })
+    };
+    let (mut value, name, rest) = match proven {
+        Proven::Key { record, possession } => (of(record), "possession", json!(possession)),
+        Proven::Destruction { record, count } => (of(record), "destruction", count_json(count)),
+        _ => return Value::Null,
+    };
+    if let Some(object) = value.as_object_mut() {
+        object.insert(name.to_owned(), rest);
+    }
+    value
+}
+
+impl OfSignature {
+    async fn run(&self, context: &Context) -> Result<(), CliError> {
         let bytes = input::read(&self.file)?;
         let client = context.connect_to_read().await?;
         let key = client.key(&self.key.reference()).await?;

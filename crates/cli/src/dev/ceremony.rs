@@ -30,11 +30,11 @@ const PASSPHRASE_FILE: &str = "passphrase";
 /// The id of the second admin, where there is one.
 const SECOND_ADMIN: &str = "admin-2";
 
-/// Holds the ceremony in an empty directory.
+/// Holds the ceremony in an empty directory, with the lifecycle quorum and delay of the roster.
 pub(super) async fn hold(
     place: &Place,
     binaries: &Binaries,
-    second_admin: bool,
+    lifecycle: (u16, u32),
 ) -> Result<(), DevError> {
     let nodes_directory = place.root().join("nodes");
     make_private_directory(&nodes_directory)?;
@@ -55,7 +55,7 @@ pub(super) async fn hold(
         Role::Admin,
         &passphrase,
     )?];
-    if second_admin {
+    if lifecycle.0 > 1 {
         admins.push(make_identity(
             &home,
             SECOND_ADMIN,
@@ -69,14 +69,7 @@ pub(super) async fn hold(
         .chain([&client])
         .map(|identity| identity.card().clone())
         .collect();
-    let roster = assemble(
-        "dev",
-        nodes,
-        vec![coordinator],
-        principals,
-        None,
-        if second_admin { 2 } else { 1 },
-    );
+    let roster = assemble("dev", nodes, vec![coordinator], principals, None, lifecycle);
     let mut signed = SignedRoster::unsigned(&roster)?;
     for admin in &admins {
         signed.sign(&admin.card().id, admin.signing_key());

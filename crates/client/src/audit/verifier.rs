@@ -16,6 +16,7 @@ use quorate_model::{
 
 use super::{
     cross::{CrossCheck, Matched, PreparedClaim},
+    ending::Endings,
     file::{AuditFile, AuditFileError, FileKind},
     proving::Unproven,
 };
@@ -43,6 +44,8 @@ pub struct JournalReport {
     pub kinds: BTreeMap<&'static str, u64>,
     /// Below which epochs of its keys it keeps no shares.
     pub erased: BTreeMap<KeyName, Epoch>,
+    /// The keys that it has destroyed.
+    pub destroyed: Vec<KeyName>,
     /// Nodes that evidence in the journal proves guilty.
     pub blamed: Vec<NodeId>,
     /// How many pieces of evidence need the command to be checked, and were not.
@@ -74,6 +77,7 @@ pub struct Verifier<'a> {
     pub(super) roster: &'a PinnedRoster,
     receipts: ReceiptChecker,
     pub(super) cross: CrossCheck,
+    endings: Endings,
     /// Signatures, until the certificates of their epochs are known.
     signed: Vec<SignedFile>,
 }
@@ -93,6 +97,7 @@ impl<'a> Verifier<'a> {
             roster,
             receipts,
             cross: CrossCheck::default(),
+            endings: Endings::default(),
             signed: Vec::new(),
         }
     }
@@ -181,6 +186,7 @@ impl<'a> Verifier<'a> {
         } = report;
         Ok(JournalReport {
             erased: self.cross.erased(&node),
+            destroyed: self.endings.destroyed(&node),
             node,
             summary,
             kinds,
@@ -201,6 +207,14 @@ impl<'a> Verifier<'a> {
         let what = || format!("record {} of node \"{node}\"", record.sequence);
         let refused = |error: String| does_not_hold(&what(), error);
         self.cross.record(node, record, hash).map_err(refused)?;
+        let held = if let Entry::KeyDestroyed(destroyed) = &record.entry {
+            self.cross.birth(node, &destroyed.key).is_some()
+        } else {
+            false
+        };
+        self.endings
+            .record(self.roster, node, record, held)
+            .map_err(refused)?;
         if let Entry::KeyCertified { certificate, .. } = &record.entry {
             self.certificate(node, certificate).map_err(refused)?;
         } else if let Entry::KeyIntroduced { key, birth } = &record.entry {

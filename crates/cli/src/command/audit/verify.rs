@@ -5,12 +5,12 @@ use std::{fs::File, io::BufReader, path::PathBuf};
 use clap::Args;
 use quorate_client::{
     audit::{FileReport, JournalReport, Verifier},
-    model::{Digest, NodeId, roster::PinnedRoster},
-    profile,
+    model::NodeId,
 };
 use serde_json::{Value, json};
 
 use crate::{
+    args::RosterArg,
     context::Context,
     error::{CliError, chain},
     output::{self, Table},
@@ -26,17 +26,13 @@ pub(crate) struct Verify {
     /// Exported files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Roster file to verify against [default: the profile's]
-    #[arg(long, value_name = "FILE", requires = "hash")]
-    roster: Option<PathBuf>,
-    /// Hash of that roster, as it was confirmed out of band
-    #[arg(long, value_name = "HEX", requires = "roster", value_parser = super::super::cluster::hash)]
-    hash: Option<Digest>,
+    #[command(flatten)]
+    roster: RosterArg,
 }
 
 impl Verify {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
-        let roster = self.roster(context)?;
+        let roster = self.roster.resolve(context)?;
         let mut verifier = Verifier::new(&roster);
         let mut reports = Vec::new();
         for path in &self.files {
@@ -77,13 +73,6 @@ impl Verify {
         });
         output::print(context.format(), &value, &table)
     }
-
-    fn roster(&self, context: &Context) -> Result<PinnedRoster, CliError> {
-        match (&self.roster, &self.hash) {
-            (Some(path), Some(hash)) => Ok(profile::read_roster(path)?.verify_pinned(hash)?),
-            _ => Ok(context.profile()?.roster().clone()),
-        }
-    }
 }
 
 fn report_json(path: &str, report: &FileReport) -> Value {
@@ -98,6 +87,7 @@ fn report_json(path: &str, report: &FileReport) -> Value {
             "last_checkpoint": journal.summary.last_checkpoint,
             "kinds": journal.kinds,
             "erased_below": erased_json(journal),
+            "destroyed": journal.destroyed,
             "blamed": journal.blamed,
         }),
         FileReport::Signatures(signatures) => json!({

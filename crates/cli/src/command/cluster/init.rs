@@ -7,7 +7,10 @@ use quorate_client::{
     identity::Identity,
     model::{
         Digest,
-        roster::{CoordinatorCard, NodeCard, Principal, Role, Roster, SignedRoster},
+        roster::{
+            CoordinatorCard, DEFAULT_LIFECYCLE_DELAY_SECONDS, NodeCard, Principal, Role, Roster,
+            SignedRoster,
+        },
     },
     profile,
 };
@@ -34,6 +37,10 @@ pub(crate) struct Init {
     /// How many persons endorse a change in the life of a key; 1 is unsafe
     #[arg(long, default_value_t = 2, value_name = "COUNT")]
     lifecycle_quorum: u16,
+    /// How many seconds each node waits between the announcement and the confirmation of what cannot
+    /// be undone
+    #[arg(long, default_value_t = DEFAULT_LIFECYCLE_DELAY_SECONDS, value_name = "SECONDS")]
+    lifecycle_delay: u32,
 }
 
 impl Init {
@@ -54,7 +61,7 @@ impl Init {
             cards.coordinators,
             cards.principals,
             self.admin_quorum,
-            self.lifecycle_quorum,
+            (self.lifecycle_quorum, self.lifecycle_delay),
         );
         let mut signed = SignedRoster::unsigned(&roster)?;
         if let Some(path) = context.named_identity()? {
@@ -81,7 +88,7 @@ pub(crate) fn assemble(
     coordinators: Vec<CoordinatorCard>,
     principals: Vec<Principal>,
     admin_quorum: Option<u16>,
-    lifecycle_quorum: u16,
+    (lifecycle_quorum, lifecycle_delay): (u16, u32),
 ) -> Roster {
     let mut roster = Roster {
         format: 1,
@@ -94,6 +101,7 @@ pub(crate) fn assemble(
         admin_quorum: 0,
         lifecycle_quorum,
         policy_hash: Digest::ZERO,
+        lifecycle_delay_seconds: Some(lifecycle_delay),
     };
     let majority = roster
         .persons(Role::Admin)

@@ -70,4 +70,6 @@ fn describe(roster: &Roster, table: &mut Table) {
     }
     table.pair("admin quorum", roster.admin_quorum);
     table.pair("lifecycle quorum", roster.lifecycle_quorum);
+    let delay = roster.lifecycle_delay_ms().div_euclid(1_000);
+    table.pair("lifecycle delay", format!("{delay} s"));
 }

@@ -8,6 +8,7 @@ use quorate_client::{
     model::{
         CommandId, Digest, KeyState,
         command::{CommandBody, EndorsementKind, ReshareKey},
+        destruction::{DestroyKey, DestroyStep},
         operation::CommandView,
         roster::Role,
     },
@@ -112,7 +113,7 @@ fn print_views(context: &Context, views: &[CommandView]) -> Result<(), CliError>
     output::print(context.format(), &value, &table)
 }
 
-fn digest(text: &str) -> Result<Digest, String> {
+pub(in crate::command) fn digest(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
@@ -128,6 +129,8 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientE
         table.pair("reason", &set.reason);
     } else if let CommandBody::ReshareKey(reshare) = &command.body {
         show_reshare(client, reshare, &mut table).await?;
+    } else if let CommandBody::DestroyKey(destroy) = &command.body {
+        show_destroy(client, destroy, &mut table).await?;
     }
     let words: Vec<String> = awaiting
         .signed()
@@ -181,6 +184,48 @@ async fn show_reshare(
     }
     if key.state() == KeyState::Compromised {
         table.pair("warning", NO_CURE);
+    }
+    Ok(())
+}
+
+/// What is to become of the key, and what is known of it.
+async fn show_destroy(
+    client: &Client,
+    destroy: &DestroyKey,
+    table: &mut Table,
+) -> Result<(), ClientError> {
+    let key = client
+        .look_up(&KeyReference {
+            name: destroy.key.clone(),
+            id: Some(destroy.key_id),
+        })
+        .await?;
+    let step = match destroy.step {
+        DestroyStep::Announce => "announce the destruction of",
+        DestroyStep::Cancel { .. } => "withdraw the destruction of",
+        DestroyStep::Confirm { .. } => "destroy for good",
+        DestroyStep::AtOnce => "destroy for good, at once,",
+    };
+    table.pair("change", format!("{step} key {}", destroy.key));
+    table.pair("key id", destroy.key_id);
+    table.pair("state", key.state());
+    if let Some(announcement) = destroy.step.announcement() {
+        table.pair("announcement", announcement);
+        let known = key.announcements();
+        match known.iter().find(|one| one.digest == announcement) {
+            Some(known) => table.pair(
+                "announced to",
+                format!("{} nodes ({})", known.from.len(), known.reason),
+            ),
+            None => table.pair("warning", "no node shows this announcement"),
+        }
+    }
+    table.pair("reason", &destroy.reason);
+    if destroy.step.destroys() {
+        table.pair(
+            "warning",
+            "nobody can undo it: whatever the key still holds is lost",
+        );
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! `quorate key show`.
 
 use clap::Args;
-use quorate_client::model::KeyName;
+use quorate_client::{ClientError, model::KeyName};
 
-use super::{evident_json, purposes_text};
+use super::{destroy::count_rows, evident_json, purposes_text};
 use crate::{
     context::Context,
     error::CliError,
@@ -38,6 +38,25 @@ impl Show {
                 "since",
                 format!("sequence {}: {}", mark.sequence, mark.reason),
             );
+        }
+        for announced in key.announcements() {
+            let from = announced.from.values().max().copied();
+            let from = from.map(output::time).unwrap_or_default();
+            table.pair(
+                "to be destroyed",
+                format!(
+                    "announced to {} nodes ({}), to be confirmed from {from}: {}",
+                    announced.from.len(),
+                    announced.reason,
+                    announced.digest
+                ),
+            );
+        }
+        if let Some((_, count)) = key
+            .destruction_certificate(client.roster())
+            .map_err(ClientError::from)?
+        {
+            count_rows(&mut table, &count);
         }
         table.pair("epoch", record.epoch);
         table.pair(

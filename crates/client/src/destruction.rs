@@ -1,0 +1,386 @@
+//! The end of keys: the steps towards it, who acts by them, and the certificate that is left (P34).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{
+    Digest, KeyRecord, KeyState, NodeId, Reason, Refusal, UnixMillis,
+    command::{CommandBody, SignedCommand},
+    destruction::{
+        DestroyKey, DestroyStep, Destruction, DestructionCertificate, DestructionCount,
+        DestructionReceipt, Said,
+    },
+    operation::{CommandOutcome, CommandView, KeyView},
+    roster::PinnedRoster,
+};
+use quorate_proto::destruction::{check_order, verify};
+
+use crate::{
+    client::Client,
+    command::{CommandOptions, Prepared},
+    error::ClientError,
+    key::ListedKey,
+    verify::{VerificationError, possession},
+};
+
+/// What a caller wants of the end of a key. An announcement that is not named is the only one that
+/// is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestroyAction {
+    /// Says that the key is to be destroyed.
+    Announce,
+    /// Withdraws an announcement.
+    Cancel(Option<Digest>),
+    /// Carries an announcement out.
+    Confirm(Option<Digest>),
+    /// Destroys the key at once, by the word of every admin.
+    AtOnce,
+}
+
+/// An announcement that nodes have heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The digest of the command.
+    pub digest: Digest,
+    /// Why.
+    pub reason: String,
+    /// From when each node that has heard it takes a confirmation.
+    pub from: BTreeMap<NodeId, UnixMillis>,
+    /// When it lapses at the first of them.
+    pub until: UnixMillis,
+}
+
+/// What nodes say of a step, as their verified receipts show.
+#[derive(Clone, Debug)]
+pub struct DestructionProgress {
+    /// The word of every node that acts by the step.
+    pub receipts: Vec<DestructionReceipt>,
+    /// The holders that have not said so, with what they refuse.
+    pub missing_holders: Vec<(NodeId, Option<Refusal>)>,
+    /// The other nodes of the roster that have not said so.
+    pub missing_others: Vec<(NodeId, Option<Refusal>)>,
+    /// The certificate as far as it has come, once shares are gone.
+    pub certificate: Option<(DestructionCertificate, DestructionCount)>,
+}
+
+/// What is shown of the end of a key, each part checked under the roster.
+pub(crate) fn known(
+    view: &KeyView,
+    record: &KeyRecord,
+    roster: &PinnedRoster,
+) -> Result<Destruction, VerificationError> {
+    let about = (&record.name, record.id());
+    for order in &view.destruction.orders {
+        check_order(roster, order, record)?;
+    }
+    let mut tombstones = BTreeSet::new();
+    for receipt in &view.destruction.receipts {
+        receipt.verify(roster.roster(), &receipt.node, about)?;
+        let repeated = receipt.is_destroyed() && !tombstones.insert(&receipt.node);
+        if repeated || view.destruction.order(&receipt.command).is_none() {
+            return Err(VerificationError::BadReceipt(receipt.node.clone()));
+        }
+    }
+    Ok(view.destruction.clone())
+}
+
+/// The state of a key whose holders say that it is destroyed.
+pub(crate) fn state(
+    destruction: &Destruction,
+    record: &KeyRecord,
+    otherwise: KeyState,
+) -> KeyState {
+    let gone: BTreeSet<&NodeId> = destruction.destroyed().map(|said| &said.node).collect();
+    let mut holders = record.participants.iter();
+    if holders.all(|holder| gone.contains(&holder.node)) {
+        otherwise.destroyed()
+    } else {
+        otherwise
+    }
+}
+
+impl ListedKey {
+    /// The announcements that nodes have heard and nobody has withdrawn, the newest last.
+    pub fn announcements(&self) -> Vec<Announcement> {
+        let destruction = self.destruction();
+        let withdrawn: BTreeSet<Digest> = destruction
+            .receipts
+            .iter()
+            .filter_map(|receipt| match receipt.said {
+                Said::Withdrawn { announcement } => Some(announcement),
+                Said::Announced { .. } | Said::Destroyed { .. } => None,
+            })
+            .collect();
+        let mut found: Vec<Announcement> = Vec::new();
+        for receipt in &destruction.receipts {
+            let Said::Announced { from, until, .. } = receipt.said else {
+                continue;
+            };
+            if withdrawn.contains(&receipt.command) {
+                continue;
+            }
+            if !found.iter().any(|one| one.digest == receipt.command) {
+                found.push(Announcement {
+                    digest: receipt.command,
+                    reason: reason_of(destruction, &receipt.command),
+                    from: BTreeMap::new(),
+                    until,
+                });
+            }
+            let mut known = found.iter_mut();
+            let Some(one) = known.find(|one| one.digest == receipt.command) else {
+                continue;
+            };
+            one.from.insert(receipt.node.clone(), from);
+            one.until = one.until.min(until);
+        }
+        found.sort_by_key(|one| (one.from.values().max().copied(), one.digest));
+        found
+    }
+
+    /// The certificate of the key's end as far as it has come, and who is missing; none while no
+    /// node has destroyed its shares.
+    ///
+    /// # Errors
+    ///
+    /// When what the coordinator shows does not make a certificate that holds.
+    pub fn destruction_certificate(
+        &self,
+        roster: &PinnedRoster,
+    ) -> Result<Option<(DestructionCertificate, DestructionCount)>, VerificationError> {
+        certificate_of(self, self.destruction(), roster)
+    }
+
+    fn announcement(&self, named: Option<Digest>) -> Result<Digest, Refusal> {
+        let not = |message: String| {
+            Err(Refusal::new(Reason::DestructionNotAnnounced, message)
+                .with("key", &self.record().name))
+        };
+        let name = &self.record().name;
+        let all = self.announcements();
+        match (named, all.as_slice()) {
+            // A node may have heard of it that no coordinator shows.
+            (Some(digest), _) => Ok(digest),
+            (None, [one]) => Ok(one.digest),
+            (None, []) => not(format!(
+                "the destruction of key \"{name}\" is not announced: announce it first"
+            )),
+            (None, several) => {
+                let digests: Vec<_> = several.iter().map(|one| one.digest.to_string()).collect();
+                not(format!(
+                    "the destruction of key \"{name}\" is announced {} times: say which one is \
+                     meant with --announcement: {}",
+                    several.len(),
+                    digests.join(", ")
+                ))
+            }
+        }
+    }
+}
+
+/// What an order asks for.
+fn asked(order: &SignedCommand) -> Option<DestroyKey> {
+    let command = quorate_proto::command::decode(&order.bytes).ok()?;
+    if let CommandBody::DestroyKey(destroy) = command.body {
+        Some(destroy)
+    } else {
+        None
+    }
+}
+
+fn reason_of(destruction: &Destruction, digest: &Digest) -> String {
+    let order = destruction.order(digest);
+    order
+        .and_then(asked)
+        .map(|destroy| destroy.reason)
+        .unwrap_or_default()
+}
+
+fn certificate_of(
+    key: &ListedKey,
+    destruction: &Destruction,
+    roster: &PinnedRoster,
+) -> Result<Option<(DestructionCertificate, DestructionCount)>, VerificationError> {
+    let receipts: Vec<_> = destruction.destroyed().cloned().collect();
+    if receipts.is_empty() {
+        return Ok(None);
+    }
+    let mut digests: BTreeSet<Digest> = receipts.iter().map(|receipt| receipt.command).collect();
+    let named: Vec<Digest> = digests
+        .iter()
+        .filter_map(|digest| destruction.order(digest))
+        .filter_map(|order| asked(order)?.step.announcement())
+        .collect();
+    digests.extend(named);
+    let orders = destruction.orders.iter();
+    let orders = orders.filter(|order| digests.contains(&order.digest()));
+    let certificate = DestructionCertificate {
+        evidence: key.evidence().clone(),
+        orders: orders.cloned().collect(),
+        receipts,
+    };
+    let (_, count) = verify(&certificate, roster)?;
+    Ok(Some((certificate, count)))
+}
+
+/// Verifies a certificate of destruction with nothing but the roster, the proof of possession of its
+/// last epoch included.
+///
+/// # Errors
+///
+/// [`VerificationError`] when any part of it does not hold.
+pub fn verify_destruction(
+    certificate: &DestructionCertificate,
+    roster: &PinnedRoster,
+) -> Result<(KeyRecord, DestructionCount), VerificationError> {
+    let (record, count) = verify(certificate, roster)?;
+    match &certificate.evidence.proof {
+        Some(proof) => {
+            possession(proof, &record, roster)?;
+        }
+        // A key may be destroyed before it was ever proven; a later epoch counts only with proof.
+        None if certificate.evidence.birth.is_some() => {
+            return Err(VerificationError::UnprovenEpoch {
+                key: record.name,
+                epoch: record.epoch,
+            });
+        }
+        None => {}
+    }
+    Ok((record, count))
+}
+
+impl Client {
+    /// Makes a command about the end of a key, and endorses it. What the key's state does not allow
+    /// is refused here.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyNotRetired`] for a key that is still in use, [`Reason::KeyDestroyed`] for one
+    /// that is gone, [`Reason::DestructionNotAnnounced`] when there is no announcement, or more than
+    /// one and none is named, and [`Reason::RequestInvalid`] when the reason is none.
+    pub fn prepare_destruction(
+        &self,
+        key: &ListedKey,
+        action: DestroyAction,
+        reason: &str,
+        options: &CommandOptions,
+    ) -> Result<Prepared, ClientError> {
+        let record = key.record();
+        let step = match action {
+            DestroyAction::Announce => DestroyStep::Announce,
+            DestroyAction::AtOnce => DestroyStep::AtOnce,
+            DestroyAction::Cancel(named) => DestroyStep::Cancel {
+                announcement: key.announcement(named)?,
+            },
+            DestroyAction::Confirm(named) => DestroyStep::Confirm {
+                announcement: key.announcement(named)?,
+            },
+        };
+        let destroy = DestroyKey {
+            key: record.name.clone(),
+            key_id: record.id(),
+            step,
+            reason: reason.to_owned(),
+        };
+        destroy.check()?;
+        check_state(key, step, self.roster())?;
+        Ok(self.prepare(CommandBody::DestroyKey(destroy), options))
+    }
+
+    /// Verifies what a step came to: every receipt, and with the key as it is shown now how far its
+    /// end has come.
+    ///
+    /// # Errors
+    ///
+    /// [`VerificationError::OtherOutcome`] when it is the outcome of something else, and
+    /// [`VerificationError::BadReceipt`] when a receipt does not hold.
+    pub async fn destruction(
+        &self,
+        key: &ListedKey,
+        prepared: &Prepared,
+        view: &CommandView,
+    ) -> Result<DestructionProgress, ClientError> {
+        let other = VerificationError::OtherOutcome;
+        let CommandBody::DestroyKey(destroy) = &prepared.command().body else {
+            return Err(other("the command is not about the end of a key").into());
+        };
+        let Some(CommandOutcome::KeyDestruction(outcome)) = &view.outcome else {
+            return Err(other("it is not one of the end of a key").into());
+        };
+        let key = self.look_up_again(key.record()).await?;
+        let (record, roster) = (key.record(), self.roster());
+        let about = (&record.name, record.id());
+        let mut said = BTreeMap::new();
+        for receipt in &outcome.receipts {
+            let holds = receipt.answers(destroy)
+                && receipt
+                    .verify(roster.roster(), &receipt.node, about)
+                    .is_ok();
+            if !holds || said.insert(receipt.node.clone(), receipt.clone()).is_some() {
+                return Err(VerificationError::BadReceipt(receipt.node.clone()).into());
+            }
+        }
+        let refusal_of = |node: &NodeId| {
+            let mut missing = outcome.missing.iter();
+            missing
+                .find(|(other, _)| other == node)
+                .and_then(|(_, refusal)| refusal.clone())
+        };
+        let missing = |holds: bool| {
+            let nodes = roster.roster().nodes.iter().map(|card| &card.id);
+            nodes
+                .filter(|node| record.index_of(node).is_some() == holds)
+                .filter(|node| !said.contains_key(*node))
+                .map(|node| (node.clone(), refusal_of(node)))
+                .collect()
+        };
+        let (missing_holders, missing_others) = (missing(true), missing(false));
+        let certificate = if destroy.step.destroys() {
+            key.destruction_certificate(roster)?
+        } else {
+            None
+        };
+        Ok(DestructionProgress {
+            receipts: said.into_values().collect(),
+            missing_holders,
+            missing_others,
+            certificate,
+        })
+    }
+}
+
+/// What is known to be refused by every node is not asked.
+fn check_state(
+    key: &ListedKey,
+    step: DestroyStep,
+    roster: &PinnedRoster,
+) -> Result<(), ClientError> {
+    let (record, state) = (key.record(), key.state());
+    if step.needs_one() {
+        return Ok(());
+    }
+    let complete = key
+        .destruction_certificate(roster)?
+        .is_some_and(|(_, count)| count.is_complete());
+    if complete {
+        let message = format!("key \"{}\" is destroyed at every node already", record.name);
+        return Err(Refusal::new(Reason::KeyDestroyed, message)
+            .with("key", &record.name)
+            .into());
+    }
+    if !state.is_retired() && !state.is_destroyed() {
+        let message = format!(
+            "key \"{}\" is {state}: only a key that is deactivated or reported as compromised is \
+             destroyed, deactivate it first",
+            record.name
+        );
+        return Err(Refusal::new(Reason::KeyNotRetired, message)
+            .with("key", &record.name)
+            .with("state", state)
+            .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

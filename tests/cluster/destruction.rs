@@ -1,0 +1,417 @@
+//! The end of keys over real processes: announced, confirmed, told by certificates, and nothing left
+//! on the disks.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use quorate_model::{Epoch, KeyName};
+use quorate_node::{
+    config::NodeConfig,
+    disk::RealDisk,
+    sealing::{KekSource, KeyFile, open_kek},
+    vault::{Vault, VaultError},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, Done, Process, kill, wait_for, wait_until_gone};
+
+const REASON: [&str; 2] = ["--reason", "a drill"];
+
+fn destroy(cluster: &Cluster, name: &str, more: &[&str]) -> Done {
+    let words = ["key", "destroy", name, "-o", "json"];
+    cluster.quorate(&[&words[..], &REASON, more].concat())
+}
+
+fn retired(cluster: &Cluster, name: &str, scheme: &str) -> Value {
+    let created = cluster.create_key(name, scheme, "messages");
+    cluster.json(&[&["key", "deactivate", name][..], &REASON].concat());
+    created
+}
+
+fn node_directory(cluster: &Cluster, node: &str) -> PathBuf {
+    cluster.directory().join("nodes").join(node)
+}
+
+/// Every file below a directory with its content.
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            // A running node removes files meanwhile.
+            found.push((path, bytes));
+        }
+    }
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (path, bytes) in files(from) {
+        let target = to.join(path.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, bytes).unwrap();
+    }
+}
+
+/// What a share's file holds beside its clear part: any 32 bytes of it are found nowhere by chance.
+fn traces(bytes: &[u8]) -> Vec<&[u8]> {
+    let end = bytes.len() - 64;
+    [end, end + 16, end + 32]
+        .map(|at| &bytes[at..at + 32])
+        .to_vec()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// Opens the vault of a copy of a node's directory with all that its node opens it with.
+fn load(cluster: &Cluster, node: &str, copy: &Path, key: &str) -> Result<(), VaultError> {
+    let config = NodeConfig::read(&cluster.node_config(node)).unwrap();
+    let key_file = std::fs::read(config.key_file.unwrap()).unwrap();
+    let source = KekSource::key_file(KeyFile::parse(&key_file).unwrap());
+    let disk = Arc::new(RealDisk::open(copy).unwrap());
+    let id = node.parse().unwrap();
+    let kek = open_kek(&disk, &id, &source).unwrap();
+    let (vault, _) = Vault::open(disk, id, Arc::new(kek)).unwrap();
+    let key: KeyName = key.parse().unwrap();
+    vault.load(&key, Epoch(1)).map(drop)
+}
+
+fn audited(cluster: &Cluster) {
+    let mut words = vec!["audit".to_owned(), "verify".to_owned()];
+    for node in cluster.nodes() {
+        let name = node["name"].as_str().unwrap();
+        let file = cluster.file(&format!("{name}.journal"));
+        let _old = std::fs::remove_file(&file);
+        cluster.json(&["audit", "export", "--node", name, "--out", &file]);
+        words.push(file);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = cluster.quorate(&words);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+}
+
+#[test]
+fn a_key_is_announced_and_confirmed_and_its_certificate_is_verified_offline() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0", "--nodes", "4"]);
+    let words = [
+        "key",
+        "create",
+        "old",
+        "--scheme",
+        "bip340",
+        "--purpose",
+        "messages",
+    ];
+    let nodes = ["--threshold", "2", "--nodes", "node-a,node-b,node-c"];
+    let created = cluster.json(&[&words[..], &nodes].concat());
+    destroy(&cluster, "old", &[]).refused(3, "KEY_NOT_RETIRED");
+    cluster.json(&[&["key", "deactivate", "old"][..], &REASON].concat());
+    destroy(&cluster, "old", &["--confirm"]).refused(3, "DESTRUCTION_NOT_ANNOUNCED");
+    destroy(&cluster, "old", &["--cancel"]).refused(3, "DESTRUCTION_NOT_ANNOUNCED");
+    destroy(&cluster, "old", &["--confirm", "--force"]).refused(2, "cannot be used with");
+    destroy(&cluster, "old", &["--out", "x"]).refused(2, "nothing is destroyed before");
+
+    let announced = destroy(&cluster, "old", &[]).json();
+    assert_eq!(announced["receipts"].as_array().unwrap().len(), 4);
+    let shown = cluster.quorate(&["key", "show", "old"]);
+    assert!(shown.stdout.contains("to be destroyed"), "{}", shown.stdout);
+    // One admin keeps it; it is announced anew.
+    destroy(&cluster, "old", &["--cancel"]).json();
+    destroy(&cluster, "old", &["--confirm"]).refused(3, "DESTRUCTION_NOT_ANNOUNCED");
+    destroy(&cluster, "old", &[]).json();
+    let file = cluster.file("old.cert");
+
+    let done = destroy(&cluster, "old", &["--confirm", "--out", &file]).json();
+
+    assert_eq!(done["destruction"]["complete"], true, "{done}");
+    assert_eq!(done["receipts"][0]["method"], "best-effort");
+    let shown = cluster.json(&["key", "show", "old"]);
+    assert_eq!(shown["state"], "DESTROYED");
+    destroy(&cluster, "old", &["--force"]).refused(3, "KEY_DESTROYED");
+    for (refused, reason) in [
+        (
+            &["sign", "message", "old", "--text", "pay"][..],
+            "KEY_DESTROYED",
+        ),
+        (&["key", "refresh", "old"], "KEY_DESTROYED"),
+        (
+            &["key", "compromise", "old", "--reason", "late"],
+            "KEY_DESTROYED",
+        ),
+        (&["key", "create", "old", "--scheme", "bip340"], "KEY_"),
+    ] {
+        let done = cluster.quorate(refused);
+        assert_ne!(done.code, 0, "{refused:?}");
+        assert!(done.stderr.contains(reason), "{refused:?}: {}", done.stderr);
+    }
+
+    let directory = cluster.file("certificates");
+    let all = cluster.json(&["key", "certificates", "old", "--out", &directory]);
+    let kinds: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["certificate"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["creation", "destruction"]);
+    let of_birth = format!("{directory}/old-creation.cert");
+    audited(&cluster);
+
+    // No machine of the cluster is needed, and the roster by its hash.
+    let (roster, hash) = {
+        let profile = cluster.home().join("roster.json");
+        let shown = cluster.json(&["cluster", "show"]);
+        let hash = shown["roster_hash"].as_str().unwrap().to_owned();
+        (profile.to_str().unwrap().to_owned(), hash)
+    };
+    cluster.kill_coordinator();
+    let verify = |file: &str| {
+        let words = ["verify", "certificate", file, "-o", "json"];
+        cluster.quorate(&[&words[..], &["--roster", &roster, "--hash", &hash]].concat())
+    };
+    let verified = verify(&file).json();
+    assert_eq!(verified["key_id"], created["id"]);
+    assert_eq!(verified["destruction"]["complete"], true);
+    assert_eq!(verify(&of_birth).json()["possession"], true);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 10;
+    bytes[last] ^= 1;
+    let forged = cluster.file("forged.cert");
+    std::fs::write(&forged, bytes).unwrap();
+    verify(&forged).refused(7, "does not hold");
+    std::fs::write(&forged, b"quorate certificate 9\nx").unwrap();
+    verify(&forged).refused(7, "newer form");
+    std::fs::write(&forged, b"garbage").unwrap();
+    verify(&forged).refused(7, "is no certificate");
+}
+
+/// P34: also with the passphrase, also with a copy of the sealed share from before.
+#[test]
+fn nothing_of_a_destroyed_share_is_on_any_disk_or_opens_any_more() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    for (name, scheme) in [("schnorr", "bip340"), ("pairs", "ecdsa-secp256k1")] {
+        let words = ["key", "create", name, "--scheme", scheme];
+        cluster.json(&[&words[..], &["--purpose", "messages"]].concat());
+        cluster.json(&[&["key", "compromise", name][..], &REASON].concat());
+    }
+    cluster.create_key("stays", "bip340", "messages");
+    let nodes = ["node-a", "node-b", "node-c"];
+    let mut before = Vec::new();
+    for node in nodes {
+        let vault = node_directory(&cluster, node).join("vault");
+        for (path, bytes) in files(&vault) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name.starts_with("schnorr.") || name.starts_with("pairs.") {
+                before.push((node, path, bytes));
+            }
+        }
+    }
+    assert_eq!(before.len(), 9, "a share of each, and pairings");
+    let old_keyrings: Vec<Vec<u8>> = nodes
+        .map(|node| std::fs::read(node_directory(&cluster, node).join("keyring")).unwrap())
+        .into();
+
+    for name in ["schnorr", "pairs"] {
+        let done = destroy(&cluster, name, &["--force"]).json();
+        assert_eq!(done["destruction"]["complete"], true);
+        let shown = cluster.json(&["key", "show", name]);
+        assert_eq!(shown["state"], "DESTROYED_COMPROMISED");
+    }
+
+    for (node, old_keyring) in nodes.iter().zip(&old_keyrings) {
+        let now = files(&node_directory(&cluster, node));
+        let names: BTreeSet<&str> = now
+            .iter()
+            .map(|(path, _)| path.file_name().unwrap().to_str().unwrap())
+            .collect();
+        assert!(!names.iter().any(|name| name.starts_with("schnorr.")));
+        for (path, bytes) in &now {
+            for (_, _, sealed) in before.iter().filter(|(of, ..)| of == node) {
+                for trace in traces(sealed) {
+                    assert!(!contains(bytes, trace), "a sealed share is in {path:?}");
+                }
+            }
+            for trace in traces(old_keyring) {
+                assert!(!contains(bytes, trace), "a wrapped key is in {path:?}");
+            }
+        }
+        // Whoever kept the sealed files has nothing that opens them.
+        let stolen = tempfile::tempdir().unwrap();
+        let home = node_directory(&cluster, node);
+        copy(&home, stolen.path());
+        for (_, path, bytes) in before.iter().filter(|(of, ..)| of == node) {
+            let place = stolen.path().join(path.strip_prefix(&home).unwrap());
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::fs::write(place, bytes).unwrap();
+        }
+        for name in ["schnorr", "pairs"] {
+            let opened = load(&cluster, node, stolen.path(), name);
+            assert!(matches!(opened, Err(VaultError::Erased { .. })));
+        }
+        load(&cluster, node, stolen.path(), "stays").unwrap();
+    }
+    let signed = cluster.quorate(&["sign", "message", "stays", "--text", "still"]);
+    assert_eq!(signed.code, 0, "{}", signed.stderr);
+}
+
+#[test]
+fn a_node_that_is_away_is_missing_until_it_is_back_and_then_destroys_too() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    retired(&cluster, "old", "ed25519");
+    cluster.kill_node("node-c");
+    cluster.wait_for_connected(2);
+    let announced = destroy(&cluster, "old", &[]).json();
+    assert_eq!(announced["missing"][0]["node"], "node-c");
+
+    destroy(&cluster, "old", &["--confirm"]).refused(5, "partial: 2 of 3 holders");
+
+    assert_eq!(
+        cluster.json(&["key", "show", "old"])["state"],
+        "DEACTIVATED"
+    );
+    let shown = cluster.quorate(&["key", "show", "old"]);
+    assert!(
+        shown.stdout.contains("node-c has shares and has not"),
+        "{}",
+        shown.stdout
+    );
+    let _node: Process = cluster.start_node("node-c");
+    wait_for("the last holder to destroy its share", || {
+        let shown = cluster.json(&["key", "show", "old"]);
+        (shown["state"] == "DESTROYED").then_some(())
+    });
+    audited(&cluster);
+}
+
+#[test]
+fn a_confirmation_before_its_time_changes_nothing_and_says_when() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "3600"]);
+    retired(&cluster, "old", "bip340");
+    let announced = destroy(&cluster, "old", &[]).json();
+    let receipt = &announced["receipts"][0];
+    let waits = receipt["from_ms"].as_u64().unwrap() - receipt["since_ms"].as_u64().unwrap();
+    assert_eq!(waits, 3_600_000);
+
+    let early = destroy(&cluster, "old", &["--confirm"]);
+
+    early.refused(3, "DESTRUCTION_TOO_EARLY");
+    assert_eq!(
+        cluster.json(&["key", "show", "old"])["state"],
+        "DEACTIVATED"
+    );
+    // Every admin is one admin here.
+    destroy(&cluster, "old", &["--force"]).json();
+    assert_eq!(cluster.json(&["key", "show", "old"])["state"], "DESTROYED");
+}
+
+/// P11: two admins, at two keyboards.
+#[test]
+fn both_steps_wait_for_the_second_admin_and_cancelling_does_not() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0", "--second-admin"]);
+    cluster.create_key("old", "bip340", "messages");
+    let approve = |done: Done| {
+        done.refused(4, "quorate command approve");
+        let id = serde_json::from_str::<Value>(&done.stdout).unwrap()["command_id"].clone();
+        let id = id.as_str().unwrap().to_owned();
+        let shown = cluster.json(&["command", "show", &id]);
+        let digest = shown["digest"].as_str().unwrap();
+        let words = ["command", "approve", &id, "--identity", "admin-2", "--yes"];
+        let approved = cluster.quorate(&[&words[..], &["--digest", digest]].concat());
+        assert_eq!(approved.code, 0, "{}", approved.stderr);
+        (approved.stderr.clone(), digest.to_owned())
+    };
+    let words = ["key", "deactivate", "old", "-o", "json"];
+    approve(cluster.quorate(&[&words[..], &REASON].concat()));
+
+    let (text, announcement) = approve(destroy(&cluster, "old", &[]));
+    assert!(
+        text.contains("announce the destruction of key old"),
+        "{text}"
+    );
+    assert_eq!(destroy(&cluster, "old", &["--cancel"]).code, 0);
+    let named = ["--confirm", "--announcement", &announcement];
+    destroy(&cluster, "old", &named).refused(4, "quorate command approve");
+    let (_, announcement) = approve(destroy(&cluster, "old", &[]));
+    let (text, _) = approve(destroy(&cluster, "old", &["--confirm"]));
+    assert!(text.contains("nobody can undo it"), "{text}");
+    assert!(text.contains(&announcement), "{text}");
+
+    let shown = cluster.json(&["key", "show", "old"]);
+    assert_eq!(shown["state"], "DESTROYED");
+    assert_eq!(shown["name"], json!("old"));
+}
+
+fn share_exists(cluster: &Cluster, node: &str, key: &str) -> bool {
+    let vault = node_directory(cluster, node).join("vault");
+    let mut all = files(&vault).into_iter();
+    all.any(|(path, _)| path.file_name().unwrap().to_str().unwrap() == format!("{key}.1"))
+}
+
+/// How often a process is killed in the middle of a destruction. `QUORATE_KILL_CYCLES` says another
+/// number.
+const KILL_CYCLES: usize = 6;
+
+#[test]
+fn a_process_killed_in_the_middle_of_a_destruction_finishes_it() {
+    let cycles = std::env::var("QUORATE_KILL_CYCLES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(KILL_CYCLES);
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    cluster.create_key("stays", "bip340", "messages");
+    let mut nodes: Vec<Process> = Vec::new();
+    let mut coordinator: Option<Process> = None;
+    for cycle in 0..cycles {
+        let key = format!("old-{cycle}");
+        retired(&cluster, &key, "bip340");
+        let victim = ["node-b", "coordinator", "node-c"][cycle % 3];
+        let pid = (victim != "coordinator").then(|| cluster.node_pid(victim));
+        let words = ["key", "destroy", &key, "--force"];
+        let mut running = cluster.begin(&[&words[..], &REASON].concat());
+        if cycle % 2 == 0 {
+            // In the middle of it: the first node has erased its share.
+            wait_for("the first erasure", || {
+                let mut holders = ["node-a", "node-b", "node-c"].into_iter();
+                let all = holders.all(|node| share_exists(&cluster, node, &key));
+                (!all).then_some(())
+            });
+        }
+        match (pid, coordinator.as_mut()) {
+            (Some(pid), _) => {
+                kill(pid);
+                wait_until_gone(pid);
+            }
+            (None, Some(process)) => process.kill(),
+            (None, None) => cluster.kill_coordinator(),
+        }
+        running.kill();
+
+        if pid.is_some() {
+            nodes.push(cluster.start_node(victim));
+        } else {
+            coordinator = Some(cluster.start_coordinator());
+        }
+        cluster.wait_for_connected(3);
+        wait_for("the end of the key", || {
+            let done = destroy(&cluster, &key, &["--force"]);
+            let shown = cluster.json(&["key", "show", &key]);
+            (done.code == 0 || shown["state"] == "DESTROYED").then_some(())
+        });
+        let signed = cluster.quorate(&["sign", "message", "stays", "--text", "still"]);
+        assert_eq!(signed.code, 0, "{}", signed.stderr);
+    }
+    for node in ["node-a", "node-b", "node-c"] {
+        for (path, _) in files(&node_directory(&cluster, node).join("vault")) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(!name.starts_with("old-"), "{path:?} is left");
+        }
+    }
+    audited(&cluster);
+}
