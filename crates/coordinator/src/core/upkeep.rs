@@ -314,6 +314,8 @@ impl Core {
     /// Takes what a node says about one key.
     pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
         let Some(certificate) = &listing.certificate else {
+            // It is about to hold the key: it hears where the key stands as well.
+            self.learn_standing(moment, node, listing);
             return self.look_after(moment, node, listing);
         };
         let proof = listing.proof.as_deref();
@@ -323,11 +325,20 @@ impl Core {
             proof: listing.proof.clone(),
             birth: listing.birth.clone(),
         };
+        let before = self.keys.unlike(&self.pinned, &key, &evidence);
         match self.keys.learn(&self.pinned, &key, &evidence) {
             Learned::Known => {}
             Learned::News => {
                 if let Some(known) = self.keys.get(&self.pinned, &key) {
                     self.writes.push(StoreItem::Key(known.stored()));
+                    self.states_move_up(moment, before.as_deref(), &known);
+                    // Its holders may have listed it before anybody knew of a later epoch.
+                    let later = before.filter(|_| known.birth.is_some());
+                    if let Some(before) = later {
+                        let holders = before.record.participants.iter();
+                        let holders = holders.map(|holder| holder.node.clone()).collect();
+                        self.gather_later(&known, holders);
+                    }
                 }
                 self.epoch_changed(&key);
                 self.out
