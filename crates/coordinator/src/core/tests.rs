@@ -8,6 +8,7 @@
 mod ceremony;
 mod fake_node;
 mod keys;
+mod resharing;
 mod signing;
 mod states;
 mod submission;
