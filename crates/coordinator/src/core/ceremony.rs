@@ -152,6 +152,18 @@ impl Ceremonies {
     pub(super) fn is_under_way(&self, key: &KeyName) -> bool {
         self.ops.contains_key(key)
     }
+
+    /// Whether the holders of a key are being told of an epoch.
+    pub(super) fn is_switching(&self, key: &KeyName) -> bool {
+        let op = self.ops.get(key);
+        op.is_some_and(|op| matches!(op.stage, Stage::Activating { .. }))
+    }
+
+    /// Whether all that is left of a command is the end of old shares.
+    pub(super) fn is_ending(&self, id: CommandId) -> bool {
+        let op = self.ops.values().find(|op| op.id == Some(id));
+        op.is_some_and(|op| matches!(op.stage, Stage::Ending(_)))
+    }
 }
 
 impl Change {
@@ -161,6 +173,13 @@ impl Change {
             .filter(|(_, ask)| !matches!(ask.state, AskState::Answered(_)))
             .map(|(node, _)| node.clone())
             .collect()
+    }
+
+    /// Whether it goes on after its command has expired: what is proven takes effect at nodes at any
+    /// time, so it is brought to its end.
+    fn outlives_command(&self) -> bool {
+        matches!(self.aim, Aim::Reshare(_))
+            && matches!(self.stage, Stage::Activating { .. } | Stage::Ending(_))
     }
 }
 
@@ -287,7 +306,8 @@ impl Core {
         let Some(op) = self.ceremonies.ops.get(name) else {
             return;
         };
-        if op.expires <= moment.now.wall && op.id.is_some() {
+        let expired = op.expires <= moment.now.wall && op.id.is_some();
+        if expired && !op.outlives_command() {
             return self.fail_creation(moment, name, CommandState::Expired, admission::expired());
         }
         if !op.running {
@@ -522,37 +542,50 @@ impl Core {
         let Some(op) = self.ceremonies.ops.remove(name) else {
             return;
         };
-        // Where one node has activated the key, it has a proof that the others take later.
-        if let Stage::Activating { key } = &op.stage
-            && op
-                .asks
-                .values()
-                .any(|ask| matches!(ask.state, AskState::Answered(_)))
-        {
-            self.remember_key(key);
-            if let Aim::Reshare(resharing) = &op.aim {
-                let holders = resharing.source.record.participants.iter();
-                self.gather_later(key, holders.map(|holder| holder.node.clone()).collect());
-            }
-        }
+        self.keep_what_is_in_use(moment, &op);
         if let Some(id) = op.id {
             self.end(id, state, None, Some(refusal));
         }
         self.take_turns(moment);
     }
 
-    /// Gives a creation up that an admin has rejected.
-    pub(super) fn abandon_creation(&mut self, id: CommandId) {
-        self.ceremonies.ops.retain(|_, op| op.id != Some(id));
+    /// Where one node has activated the key, it has a proof that the others take later.
+    fn keep_what_is_in_use(&mut self, moment: &Moment<'_>, op: &Change) {
+        let Stage::Activating { key } = &op.stage else {
+            return;
+        };
+        let answered = |ask: &Ask| matches!(ask.state, AskState::Answered(_));
+        if !op.asks.values().any(answered) {
+            return;
+        }
+        self.remember_key(moment, key);
+        if let Aim::Reshare(resharing) = &op.aim {
+            self.gather_later(key, resharing.keepers(&key.record));
+        }
     }
 
-    fn remember_key(&mut self, key: &Arc<Certified>) {
+    /// Gives up what an admin has rejected; the next one has its turn.
+    pub(super) fn abandon_creation(&mut self, moment: &mut Moment<'_>, id: CommandId) {
+        let mut ops = self.ceremonies.ops.iter();
+        let name = ops.find(|(_, op)| op.id == Some(id));
+        let Some(name) = name.map(|(name, _)| name.clone()) else {
+            return;
+        };
+        if let Some(op) = self.ceremonies.ops.remove(&name) {
+            self.keep_what_is_in_use(moment, &op);
+        }
+        self.take_turns(moment);
+    }
+
+    fn remember_key(&mut self, moment: &Moment<'_>, key: &Arc<Certified>) {
+        let before = self.keys.get(&self.pinned, &key.record.name);
         if !self.keys.put(&self.pinned, Arc::clone(key)) {
             return;
         }
         self.writes.push(StoreItem::Key(key.stored()));
         if key.birth.is_some() {
             self.epoch_changed(&key.record.name);
+            self.states_move_up(moment, before.as_deref(), key);
         }
         if key.proof.is_some() {
             for participant in &key.record.participants {

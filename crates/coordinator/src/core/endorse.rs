@@ -70,13 +70,20 @@ impl Core {
         if let Err(refusal) = admission::check_endorsements(&self.pinned, &more) {
             return self.answer(handle, Err(refusal));
         }
+        if more.is_forbidden(&body) && self.ceremonies.is_ending(id) {
+            let refusal = Refusal::new(
+                Reason::RequestInvalid,
+                "the new shares are in use already: reshare the key again to take it to others",
+            );
+            return self.answer(handle, Err(refusal));
+        }
         if more.is_forbidden(&body) {
             self.commands.join(id, handle);
             self.tell_rejection(moment, &more, &body);
             self.signing.remove(id);
             self.states.remove(id);
             self.destroying.remove(id);
-            self.abandon_creation(id);
+            self.abandon_creation(moment, id);
             return self.end(id, CommandState::Denied, None, Some(rejected(id)));
         }
         self.signing.set_command(id, Arc::new(more));

@@ -44,6 +44,9 @@ pub(super) struct Erasing {
     /// Keys of which nodes keep old shares, without the word of their holders here.
     unvouched: BTreeMap<KeyName, BTreeSet<NodeId>>,
     gathering: BTreeMap<KeyName, Gathering>,
+    /// The last key whose holders were asked: those after it have their turn next, so that none
+    /// whose holders refuse keep others waiting.
+    gathered_last: Option<KeyName>,
     gather_at_ms: u64,
 }
 
@@ -206,8 +209,11 @@ impl Core {
             return;
         }
         self.erasing.gather_at_ms = moment.ms().saturating_add(GATHER_EVERY_MS);
-        let names: Vec<KeyName> = self.erasing.unvouched.keys().cloned().collect();
-        for name in names {
+        let last = self.erasing.gathered_last.as_ref();
+        let names = self.erasing.unvouched.keys().cloned();
+        let (earlier, next): (Vec<_>, Vec<_>) =
+            names.partition(|name| last.is_some_and(|last| name <= last));
+        for name in next.into_iter().chain(earlier) {
             if self.erasing.gathering.len() >= MAX_GATHERED {
                 return;
             }
@@ -226,6 +232,7 @@ impl Core {
                 receipts: BTreeMap::new(),
                 until_ms: moment.ms().saturating_add(GATHER_MS),
             };
+            self.erasing.gathered_last = Some(name.clone());
             self.erasing.gathering.insert(name, gathering);
             for node in holders {
                 self.move_up(moment, node, &key);
@@ -341,7 +348,9 @@ impl Core {
             .and_then(|queue| queue.get(name))
             .is_some_and(|due| due.certificate.epoch < key.record.epoch);
         if outdated {
+            // It keeps what the later epoch has made old as well.
             self.forget_erasure(node, name);
+            self.gather_later(&key, BTreeSet::from([node.clone()]));
         } else {
             self.move_up(moment, node, &key);
         }

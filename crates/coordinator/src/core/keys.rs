@@ -148,6 +148,19 @@ impl KeyBook {
         Some(key)
     }
 
+    /// What is known under a name, where a node lists something else.
+    pub(super) fn unlike(
+        &mut self,
+        pinned: &PinnedRoster,
+        name: &KeyName,
+        evidence: &KeyEvidence,
+    ) -> Option<Arc<Certified>> {
+        if self.is_as_stored(name, evidence) {
+            return None;
+        }
+        self.get(pinned, name)
+    }
+
     /// A page of keys after a name.
     pub(super) fn page(
         &mut self,

@@ -22,7 +22,8 @@ use quorate_model::{
 use quorate_proto::admission;
 
 use super::{
-    Action, Admitted, CallFailure, Core, Handle, Moment, Purpose, endorse, signing::most_common,
+    Action, Admitted, CallFailure, Core, Handle, Moment, Purpose, endorse, keys::Certified,
+    signing::most_common,
 };
 
 /// The most changes under way, and the most commands that wait for the words of others.
@@ -53,6 +54,15 @@ impl StateOp {
 
     fn answered(&self, node: &NodeId) -> bool {
         self.receipts.contains_key(node) || self.refusals.contains_key(node)
+    }
+
+    /// The key has these holders from here on.
+    fn hold_by(&mut self, record: &KeyRecord) {
+        let holds = |node: &NodeId| record.index_of(node).is_some();
+        self.receipts.retain(|node, _| holds(node));
+        self.refusals.retain(|node, _| holds(node));
+        self.awaited.retain(holds);
+        self.record = record.clone();
     }
 }
 
@@ -288,6 +298,9 @@ impl Core {
             return;
         };
         op.awaited.remove(node);
+        if op.record.index_of(node).is_none() {
+            return;
+        }
         match result {
             Ok(NodeReply::StateSet(receipt)) => {
                 match receipt.verify(&self.pinned, node, &op.set, &op.command.digest) {
@@ -391,6 +404,47 @@ impl Core {
             _ => (CommandState::Failed, unbound(&op, &missing)),
         };
         self.end(id, state, None, Some(refusal));
+    }
+
+    /// Another epoch of a key is in use: whoever is new among its holders hears where the key stands,
+    /// and changes that are under way are acknowledged by those who hold it from here on.
+    pub(super) fn states_move_up(
+        &mut self,
+        moment: &Moment<'_>,
+        before: Option<&Certified>,
+        key: &Certified,
+    ) {
+        let record = &key.record;
+        let Some(before) = before.filter(|before| before.record.id() == record.id()) else {
+            return;
+        };
+        self.tell_new_holders(moment, &before.record, record);
+        let mut ids = Vec::new();
+        for (id, op) in &mut self.states.ops {
+            if op.record.id() == record.id() {
+                op.hold_by(record);
+                ids.push(*id);
+            }
+        }
+        for id in ids {
+            self.ask_holders(moment, id);
+        }
+    }
+
+    /// Brings the commands about the state of a key to those who hold it in another epoch only.
+    pub(super) fn tell_new_holders(
+        &mut self,
+        moment: &Moment<'_>,
+        before: &KeyRecord,
+        record: &KeyRecord,
+    ) {
+        let standing = self.states.standing(&record.id());
+        for holder in &record.participants {
+            let is_new = before.index_of(&holder.node).is_none();
+            if is_new && self.peers.is_connected(&holder.node) {
+                self.tell_standing(moment, &holder.node, &Standing::default(), &standing);
+            }
+        }
     }
 
     /// Takes what a holder lists about the state of a key, and tells it what it does not know. What

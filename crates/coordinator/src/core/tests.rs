@@ -9,6 +9,7 @@ mod ceremony;
 mod destroying;
 mod fake_node;
 mod keys;
+mod resharing;
 mod signing;
 mod states;
 mod submission;

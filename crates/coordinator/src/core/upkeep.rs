@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    KeyName, NodeId, Scheme,
+    Epoch, KeyName, NodeId, Scheme,
     bytes::Nonce32,
     certificate::{CommitCertificate, KeyEvidence},
     node_api::{ClockState, KeyListing, NodeReply, NodeRequest, NodeStatus, TimeAttestation},
@@ -314,6 +314,10 @@ impl Core {
     /// Takes what a node says about one key.
     pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
         let Some(certificate) = &listing.certificate else {
+            // It is about to hold the key: it hears where the key stands as well.
+            if listing.epoch > Epoch(0) {
+                self.learn_standing(moment, node, listing);
+            }
             self.learn_destruction(moment, node, listing);
             return self.look_after(moment, node, listing);
         };
@@ -324,11 +328,20 @@ impl Core {
             proof: listing.proof.clone(),
             birth: listing.birth.clone(),
         };
+        let before = self.keys.unlike(&self.pinned, &key, &evidence);
         match self.keys.learn(&self.pinned, &key, &evidence) {
             Learned::Known => {}
             Learned::News => {
                 if let Some(known) = self.keys.get(&self.pinned, &key) {
                     self.writes.push(StoreItem::Key(known.stored()));
+                    self.states_move_up(moment, before.as_deref(), &known);
+                    // Its holders may have listed it before anybody knew of a later epoch.
+                    let later = before.filter(|_| known.birth.is_some());
+                    if let Some(before) = later {
+                        let holders = before.record.participants.iter();
+                        let holders = holders.map(|holder| holder.node.clone()).collect();
+                        self.gather_later(&known, holders);
+                    }
                 }
                 self.epoch_changed(&key);
                 self.out

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use quorate_model::{
-    Epoch, KeyName, NodeId, Scheme,
+    Epoch, KeyName, KeyRecord, NodeId, Scheme,
     certificate::participants_of,
     command::{CommandBody, CreateKey, ReshareKey},
     key::Participant,
@@ -40,6 +40,28 @@ impl Resharing {
 
     pub(super) fn receives(&self, node: &NodeId) -> bool {
         self.reshare.nodes.contains(node)
+    }
+
+    /// The nodes that have shares of the epoch that is reshared.
+    pub(super) fn holders(&self) -> BTreeSet<NodeId> {
+        let holders = self.source.record.participants.iter();
+        holders.map(|holder| holder.node.clone()).collect()
+    }
+
+    /// The nodes that may have shares below an epoch that an attempt made. New holders keep what
+    /// earlier attempts left.
+    pub(super) fn keepers(&self, made: &KeyRecord) -> BTreeSet<NodeId> {
+        let mut keepers = self.holders();
+        if made.epoch != self.first_epoch() {
+            keepers.extend(made.participants.iter().map(|p| p.node.clone()));
+        }
+        keepers
+    }
+
+    /// The epoch of the first attempt.
+    fn first_epoch(&self) -> Epoch {
+        let next = Epoch(self.source.record.epoch.0.saturating_add(1));
+        self.reshare.first_epoch.max(next)
     }
 }
 
@@ -87,10 +109,7 @@ impl Aim {
     pub(super) fn first_epoch(&self) -> Epoch {
         match self {
             Self::Create(_) => Epoch(1),
-            Self::Reshare(resharing) => {
-                let next = Epoch(resharing.source.record.epoch.0.saturating_add(1));
-                resharing.reshare.first_epoch.max(next)
-            }
+            Self::Reshare(resharing) => resharing.first_epoch(),
         }
     }
 
@@ -99,6 +118,14 @@ impl Aim {
         match self {
             Self::Create(_) => true,
             Self::Reshare(resharing) => resharing.reshare.can_make(epoch),
+        }
+    }
+
+    /// The epoch that is reshared.
+    pub(super) fn source_record(&self) -> Option<&KeyRecord> {
+        match self {
+            Self::Create(_) => None,
+            Self::Reshare(resharing) => Some(&resharing.source.record),
         }
     }
 

@@ -135,7 +135,7 @@ impl Core {
                     return;
                 };
                 if !op.unanswered().is_empty() {
-                    self.switch_early(name);
+                    self.switch_early(moment, name);
                     return self.tell_progress(name);
                 }
                 let replies = std::mem::take(&mut op.asks)

@@ -292,7 +292,7 @@ impl Core {
             };
             receipts.insert(node, receipt);
         }
-        self.remember_key(key);
+        self.remember_key(moment, key);
         if key.birth.is_some() {
             return self.begin_ending(moment, name, key, receipts);
         }

@@ -183,10 +183,9 @@ impl Core {
             .and_then(|key| overtaken(key, &resharing.reshare, op.digest));
         if let Some(end) = end {
             // Whoever made the epoch, nodes keep shares below it until somebody sees to that.
-            let holders = resharing.source.record.participants.iter();
-            let holders = holders.map(|holder| holder.node.clone()).collect();
             if let Some(key) = known.filter(|key| key.birth.is_some()) {
-                self.gather_later(&key, holders);
+                let keepers = resharing.keepers(&key.record);
+                self.gather_later(&key, keepers);
             }
             self.ceremonies.ops.remove(name);
             if let Some(id) = id {
@@ -303,6 +302,15 @@ impl Core {
         true
     }
 
+    /// Whether others deal in the place of this node already.
+    pub(super) fn is_avoided(&self, name: &KeyName, node: &NodeId) -> bool {
+        let op = self.ceremonies.ops.get(name);
+        op.is_some_and(|op| match &op.aim {
+            Aim::Create(_) => false,
+            Aim::Reshare(resharing) => resharing.avoided.contains(node),
+        })
+    }
+
     /// Has others deal in the place of those that do not answer. True: another attempt begins.
     pub(super) fn replaces_silent_dealers(
         &mut self,
@@ -334,7 +342,7 @@ impl Core {
 
     /// As soon as as many holders as sign have the new epoch in use, so has this coordinator:
     /// signing goes on with them.
-    pub(super) fn switch_early(&mut self, name: &KeyName) {
+    pub(super) fn switch_early(&mut self, moment: &Moment<'_>, name: &KeyName) {
         let Some(op) = self.ceremonies.ops.get(name) else {
             return;
         };
@@ -348,7 +356,7 @@ impl Core {
             .count();
         if answered >= usize::from(resharing.reshare.threshold) {
             let key = Arc::clone(key);
-            self.remember_key(&key);
+            self.remember_key(moment, &key);
         }
     }
 
@@ -379,23 +387,17 @@ impl Core {
         let Aim::Reshare(resharing) = &op.aim else {
             return;
         };
-        let holders = resharing.source.record.participants.iter();
-        let awaited: BTreeSet<NodeId> = holders.map(|holder| holder.node.clone()).collect();
-        let first = op.aim.first_epoch() == key.record.epoch;
+        let awaited = resharing.holders();
+        let nodes = resharing.keepers(&key.record);
         op.number = number;
         op.asks.clear();
         op.stage_ms = moment.ms();
         op.stage = Stage::Ending(Box::new(Ending {
             key: Arc::clone(key),
             until_ms,
-            awaited: awaited.clone(),
+            awaited,
             erased: Vec::new(),
         }));
-        // New holders keep what earlier attempts left.
-        let mut nodes = awaited;
-        if !first {
-            nodes.extend(key.record.participants.iter().map(|p| p.node.clone()));
-        }
         self.erase(moment, key, certificate, &nodes);
         self.tell_progress(name);
     }

@@ -77,7 +77,7 @@ impl Core {
         match found {
             Some(key) if key.record.command == digest => {
                 let key = Arc::new(key);
-                self.remember_key(&key);
+                self.remember_key(moment, &key);
                 if key.proof.is_some() {
                     self.activate(moment, name, &key);
                 } else {
@@ -85,7 +85,7 @@ impl Core {
                 }
             }
             Some(key) => {
-                self.remember_key(&Arc::new(key));
+                self.remember_key(moment, &Arc::new(key));
                 self.fail_creation(moment, name, CommandState::Denied, taken(name));
             }
             None => self.again(moment, name, taken(name)),

@@ -142,6 +142,13 @@ impl Core {
             Some((culprit, evidence)) => {
                 self.misbehaved(moment, &culprit, "spoilt a ceremony", true);
                 self.keep_evidence(moment, &culprit, &evidence);
+                // Others deal in its place already; what is found of it later ends nothing more.
+                if self.is_avoided(name, &culprit) {
+                    if current {
+                        self.run_again(moment, name, refusal);
+                    }
+                    return;
+                }
                 let refusal = refusal.with("culprit", &culprit);
                 if self.goes_on_without(name, &culprit) {
                     return self.again(moment, name, refusal);
@@ -200,10 +207,15 @@ impl Core {
                 Certified::verify(&self.pinned, &evidence)
             });
         if let Some(key) = certified {
+            let source = op.aim.source_record().cloned();
             let key = Arc::new(key);
             // A later epoch is nothing to remember before it is proven.
             if key.birth.is_none() {
-                self.remember_key(&key);
+                self.remember_key(moment, &key);
+            }
+            // They prove nothing under a state that forbids it, if they have heard of it (P33).
+            if let Some(source) = source {
+                self.tell_new_holders(moment, &source, &key.record);
             }
             if key.record.scheme.is_frost() {
                 self.begin_proving(moment, name, &key);

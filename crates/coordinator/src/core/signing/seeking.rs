@@ -52,12 +52,12 @@ impl Core {
         let Some(name) = op.sign().map(|sign| sign.key.clone()) else {
             return;
         };
-        // A run of this coordinator tells of its end itself, and one answer serves all.
+        // A switch of this coordinator tells of its end itself, and one answer serves all.
         let asked = self
             .calls
             .values()
             .any(|call| call.node == *node && matches!(call.purpose, Purpose::Seek { .. }));
-        if asked || self.ceremonies.is_under_way(&name) {
+        if asked || self.ceremonies.is_switching(&name) {
             return;
         }
         let request = NodeRequest::ListKeys {

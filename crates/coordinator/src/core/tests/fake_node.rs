@@ -1,26 +1,27 @@
 //! A node that answers as a real one does, without journal and gate, and misbehaves on request.
 
 mod ending;
+mod epochs;
+mod resharing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 use quorate_intent::{ItemTweak, KeyFacts, decode_all};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature,
+    DerivationPath, Digest, Epoch, KeyName, KeyState, NodeId, Reason, Refusal, Scheme, Signature,
     TicketId,
     bytes::Nonce32,
     certificate::{
-        CommitCertificate, PossessionProof, PreparedStatement, participants_of,
-        verifying_shares_hash,
+        CommitCertificate, KeyEvidence, PreparedStatement, participants_of, verifying_shares_hash,
     },
     command::{CommandBody, SignedCommand},
     destruction::Destruction,
     identity::sign_digest,
     ids::UnixMillis,
     node_api::{
-        ActivationReceipt, AttemptId, CeremonyReply, ClockState, KeyListing, NodeReply,
-        NodeRequest, NodeStatus, Prepared, ShareBatch, TimeAttestation,
+        AttemptId, CeremonyReply, ClockState, KeyListing, NodeReply, NodeRequest, NodeStatus,
+        Prepared, ReshareFrom, ShareBatch, TimeAttestation,
     },
     payload::pop_message,
     roster::PinnedRoster,
@@ -72,12 +73,26 @@ pub(super) struct Manners {
     pub(super) aborts_with: Option<Vec<u8>>,
     /// Does not trust its clock until others confirm it.
     pub(super) clock: Option<Nonce32>,
+    /// Says something else in this round of a resharing than its machine does.
+    pub(super) spoils_round: Option<u8>,
+    /// Cannot read the share that it is to deal.
+    pub(super) lost_share: bool,
+    /// Refuses to erase.
+    pub(super) refuses_erasures: Option<Refusal>,
+    /// Refuses to hear of epochs of these keys.
+    pub(super) stuck: BTreeSet<KeyName>,
+    /// Lists these keys so, whatever it holds.
+    pub(super) lists: BTreeMap<KeyName, KeyEvidence>,
 }
 
+/// What a node knows of one epoch of a key.
 struct Held {
     certificate: Option<Vec<u8>>,
     proof: Option<Vec<u8>>,
-    epoch: quorate_model::Epoch,
+    /// The certificate of the key's birth, of a later epoch.
+    birth: Option<Vec<u8>>,
+    session: Digest,
+    epoch: Epoch,
     prepared: u32,
     scheme: Scheme,
     threshold: u16,
@@ -98,7 +113,10 @@ pub(super) struct FakeNode {
     tickets: BTreeMap<TicketId, NoncePair>,
     last_tickets: Option<TicketBatch>,
     sessions: BTreeMap<AttemptId, (Machine, SignedCommand, u32)>,
+    reshares: BTreeMap<KeyName, resharing::Run>,
     keys: BTreeMap<KeyName, Held>,
+    /// Sharings that are not in use: not yet, or not any more.
+    spare: BTreeMap<KeyName, Vec<Held>>,
     sequence: u64,
     /// Where keys stand at this node.
     pub(super) standings: BTreeMap<KeyName, Standing>,
@@ -120,7 +138,9 @@ impl FakeNode {
             tickets: BTreeMap::new(),
             last_tickets: None,
             sessions: BTreeMap::new(),
+            reshares: BTreeMap::new(),
             keys: BTreeMap::new(),
+            spare: BTreeMap::new(),
             sequence: 0,
             standings: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -132,6 +152,7 @@ impl FakeNode {
         self.boot[0] = self.boot[0].wrapping_add(100);
         self.tickets.clear();
         self.sessions.clear();
+        self.reshares.clear();
     }
 
     /// Forgets that a key was activated, as if the proof had never come.
@@ -153,6 +174,8 @@ impl FakeNode {
         let alias = Held {
             certificate: held.certificate.clone(),
             proof: None,
+            birth: held.birth.clone(),
+            session: held.session,
             epoch: held.epoch,
             prepared: held.prepared,
             scheme: held.scheme,
@@ -204,36 +227,24 @@ impl FakeNode {
                 attempt,
                 command,
                 epoch,
-                source: _,
-            } => self.begin(attempt, &command, epoch),
+                source,
+            } => self.begin(attempt, &command, epoch, source.as_ref()),
             NodeRequest::AdvanceCeremony {
                 attempt,
                 round,
                 envelopes,
-            } => self.advance(attempt, round, &envelopes),
+            } => match self.reshared_in(attempt) {
+                Some(key) => self.advance_resharing(&key, round, &envelopes),
+                None => self.advance(attempt, round, &envelopes),
+            },
             NodeRequest::ProveKey { certificate, set } => self.prove(&certificate, &set),
             NodeRequest::ActivateKey {
-                key, epoch, proof, ..
-            } => {
-                let held = self.keys.get_mut(&key).unwrap();
-                let (_, record) = quorate_proto::certificate::verify(
-                    held.certificate.as_ref().unwrap(),
-                    None,
-                    &self.pinned,
-                )?;
-                PossessionProof::from_bytes(&proof)?.verify_receipts(&self.pinned, &record)?;
-                held.proof = Some(proof);
-                let mut receipt = ActivationReceipt {
-                    node: self.id.clone(),
-                    key,
-                    epoch,
-                    certificate: record.certificate,
-                    sequence: 1,
-                    signature: Signature([0; 64]),
-                };
-                receipt.signature = sign_digest(&self.key, &receipt.digest());
-                Ok(NodeReply::Activated(receipt))
-            }
+                key,
+                certificate,
+                proof,
+                ..
+            } => self.activate(&key, &certificate, proof),
+            NodeRequest::EraseEpochs { erasures } => Ok(self.erase(&erasures)),
             NodeRequest::RecordEvidence { evidence } => {
                 self.evidence.push(evidence);
                 Ok(NodeReply::Done)
@@ -270,6 +281,9 @@ impl FakeNode {
         };
         if signed.rejected() {
             return Err(Refusal::new(Reason::CommandRejected, "rejected"));
+        }
+        if self.birth_of(&set.key).is_none() {
+            return Err(Refusal::new(Reason::KeyUnknown, "no such key"));
         }
         let standing = self.standings.entry(set.key.clone()).or_default();
         if standing.judge(&set, &signed.digest())? == Effect::Changes {
@@ -317,31 +331,42 @@ impl FakeNode {
     }
 
     fn list(&self, after: Option<&KeyName>, limit: u32) -> NodeReply {
-        let listings = self
-            .keys
-            .iter()
-            .filter(|(name, _)| {
-                self.manners.repeats_keys || after.is_none_or(|after| *name > after)
-            })
+        let names: BTreeSet<&KeyName> = self.keys.keys().chain(self.spare.keys()).collect();
+        let listings = names
+            .into_iter()
+            .filter(|name| self.manners.repeats_keys || after.is_none_or(|after| *name > after))
             .take(limit as usize)
-            .map(|(name, held)| KeyListing {
-                birth: None,
-                next_epoch: quorate_model::Epoch(2),
-                keeps_old: false,
-                key: name.clone(),
-                state: if self.has_destroyed(name) {
-                    KeyState::Destroyed
-                } else {
-                    self.standing(name).state(held.proof.is_some())
-                },
-                epoch: held.epoch,
-                certificate: held.certificate.clone(),
-                proof: held.proof.clone(),
-                standing: self.standing(name),
-                destruction: self.end_of(name),
-            })
+            .map(|name| self.listing(name))
             .collect();
         NodeReply::Keys(listings)
+    }
+
+    fn listing(&self, name: &KeyName) -> KeyListing {
+        let held = self.keys.get(name);
+        let mut listing = KeyListing {
+            key: name.clone(),
+            state: if self.has_destroyed(name) {
+                KeyState::Destroyed
+            } else {
+                self.standing(name).state(self.is_active(name))
+            },
+            epoch: held.map_or(self.prepared_to(name), |held| held.epoch),
+            certificate: held.and_then(|held| held.certificate.clone()),
+            proof: held.and_then(|held| held.proof.clone()),
+            birth: held.and_then(|held| held.birth.clone()),
+            next_epoch: Epoch(self.prepared_to(name).0 + 1),
+            keeps_old: self.keeps_old(name),
+            standing: self.standing(name),
+            destruction: self.end_of(name),
+        };
+        if let Some(evidence) = self.manners.lists.get(name) {
+            let parsed = CommitCertificate::from_bytes(&evidence.certificate).unwrap();
+            listing.epoch = parsed.statement.epoch;
+            listing.certificate = Some(evidence.certificate.clone());
+            listing.proof.clone_from(&evidence.proof);
+            listing.birth.clone_from(&evidence.birth);
+        }
+        listing
     }
 
     fn make_tickets(&mut self, scheme: Scheme, count: u32) -> NodeReply {
@@ -388,12 +413,15 @@ impl FakeNode {
             panic!("not a sign command")
         };
         self.standing(&sign.key).check_signs(&sign.key)?;
-        let held = self.keys.get(&request.key).unwrap();
-        let (_, record) = quorate_proto::certificate::verify(
-            held.certificate.as_ref().unwrap(),
-            None,
-            &self.pinned,
-        )?;
+        let held = self.keys.get(&request.key);
+        let held = held.filter(|held| held.epoch == request.epoch && held.share.is_some());
+        let Some(held) = held else {
+            return Err(Refusal::new(
+                Reason::EpochChanged,
+                "another epoch is in use",
+            ));
+        };
+        let record = held.record(&self.pinned)?;
         let facts = KeyFacts::of(&record);
         let messages: Vec<(Vec<u8>, DerivationPath, Tweak)> = decode_all(&sign.payloads, &facts)
             .unwrap()
@@ -404,19 +432,19 @@ impl FakeNode {
                 ItemTweak::TaprootKeyPath => (item.message, item.path, Tweak::TaprootKeyPath),
             })
             .collect();
-        let items = self.shares(&request.key, &messages, &request.items)?;
+        let items = self.shares((&request.key, request.epoch), &messages, &request.items)?;
         let command = if self.manners.false_statement {
             Digest::ZERO
         } else {
             request.command.digest()
         };
-        Ok(self.statement(command, &request.key, items))
+        Ok(self.statement(command, (&request.key, request.epoch), items))
     }
 
     fn statement(
         &mut self,
         command: Digest,
-        key: &KeyName,
+        (key, epoch): (&KeyName, Epoch),
         items: Vec<ShareItem>,
     ) -> ShareStatement {
         self.sequence += 1;
@@ -426,24 +454,26 @@ impl FakeNode {
             record: Digest::new([7; 32]),
             command,
             key: key.clone(),
-            epoch: self.keys[key].epoch,
+            epoch,
             items,
         }
     }
 
     fn shares(
         &mut self,
-        key: &KeyName,
+        (key, epoch): (&KeyName, Epoch),
         messages: &[(Vec<u8>, DerivationPath, Tweak)],
         sets: &[SetOfSigners],
     ) -> Result<Vec<ShareItem>, Refusal> {
         assert_eq!(messages.len(), sets.len());
-        let held = &self.keys[key];
-        let (_, record) = quorate_proto::certificate::verify(
-            held.certificate.as_ref().unwrap(),
-            None,
-            &self.pinned,
-        )?;
+        let held = self
+            .keys
+            .get(key)
+            .into_iter()
+            .chain(self.spare.get(key).into_iter().flatten())
+            .find(|held| held.epoch == epoch)
+            .unwrap();
+        let record = held.record(&self.pinned)?;
         let me = record.index_of(&self.id).unwrap();
         let share = SigningKeyShare::new(
             held.scheme,
@@ -482,7 +512,8 @@ impl FakeNode {
         &mut self,
         attempt: AttemptId,
         command: &SignedCommand,
-        epoch: quorate_model::Epoch,
+        epoch: Epoch,
+        source: Option<&ReshareFrom>,
     ) -> Result<NodeReply, Refusal> {
         if let Some(refusal) = &self.manners.refuses_rounds {
             return Err(refusal.clone());
@@ -490,6 +521,9 @@ impl FakeNode {
         let decoded = quorate_proto::command::decode(&command.bytes)?;
         if command.rejected() {
             return Err(Refusal::new(Reason::CommandRejected, "rejected"));
+        }
+        if let CommandBody::ReshareKey(reshare) = decoded.body {
+            return self.begin_resharing(attempt, command, (reshare, epoch), source);
         }
         let CommandBody::CreateKey(create) = decoded.body else {
             panic!("not a creation")
@@ -600,7 +634,7 @@ impl FakeNode {
                     key: create.key.clone(),
                     scheme: create.scheme,
                     purposes: create.purposes.clone(),
-                    epoch: quorate_model::Epoch(epoch),
+                    epoch: Epoch(epoch),
                     source: None,
                     threshold: create.threshold,
                     participants: output.session.binding.participants.clone(),
@@ -614,7 +648,9 @@ impl FakeNode {
                     Held {
                         certificate: None,
                         proof: None,
-                        epoch: quorate_model::Epoch(epoch),
+                        birth: None,
+                        session: statement.session,
+                        epoch: Epoch(epoch),
                         prepared: epoch,
                         scheme: create.scheme,
                         threshold: create.threshold,
@@ -647,16 +683,22 @@ impl FakeNode {
     }
 
     fn prove(&mut self, certificate: &[u8], set: &SetOfSigners) -> Result<NodeReply, Refusal> {
-        let (parsed, record) = quorate_proto::certificate::verify(certificate, None, &self.pinned)?;
-        let held = self.keys.get_mut(&record.name).unwrap();
-        held.certificate = Some(certificate.to_vec());
+        let parsed = CommitCertificate::from_bytes(certificate)?;
+        let (name, epoch) = (&parsed.statement.key, parsed.statement.epoch);
+        if parsed.statement.source.is_some() {
+            self.certify_spare(&parsed, certificate)?;
+        } else {
+            quorate_proto::certificate::verify(certificate, None, &self.pinned)?;
+            let held = self.keys.get_mut(name).unwrap();
+            held.certificate = Some(certificate.to_vec());
+        }
         let message = (
             pop_message(&parsed.hash()),
             DerivationPath::ROOT,
             Tweak::None,
         );
-        let items = self.shares(&record.name, &[message], std::slice::from_ref(set))?;
-        let statement = self.statement(parsed.hash(), &record.name, items);
+        let items = self.shares((name, epoch), &[message], std::slice::from_ref(set))?;
+        let statement = self.statement(parsed.hash(), (name, epoch), items);
         let batch = vec![statement.digest()];
         let signature = sign_digest(&self.key, &share_batch_digest(&batch));
         Ok(NodeReply::Proved(ShareReceipt {

@@ -85,7 +85,7 @@ fn pinned(nodes: usize) -> PinnedRoster {
 }
 
 /// A kind of request.
-type Kind = fn(&NodeRequest) -> bool;
+pub(super) type Kind = fn(&NodeRequest) -> bool;
 
 pub(super) struct World {
     pub(super) core: Core,
@@ -96,6 +96,8 @@ pub(super) struct World {
     pub(super) silent: BTreeSet<NodeId>,
     /// Nodes that fall silent when they are asked a thing.
     falls_silent: Vec<(NodeId, Kind)>,
+    /// Nodes whose next answer to a thing is lost on the way.
+    loses_answers: Vec<(NodeId, Kind)>,
     pub(super) held_calls: Vec<(CallId, NodeId, NodeRequest, u64)>,
     /// Whether writes become durable at once.
     pub(super) stores: bool,
@@ -142,6 +144,7 @@ impl World {
             now_us: 1_000_000,
             silent: BTreeSet::new(),
             falls_silent: Vec::new(),
+            loses_answers: Vec::new(),
             held_calls: Vec::new(),
             stores: true,
             unstored: Vec::new(),
@@ -259,10 +262,15 @@ impl World {
 
     fn answer_call(&mut self, call: CallId, node: &NodeId, request: &NodeRequest) {
         let reply = self.nodes.get_mut(node).unwrap().handle(request);
-        self.push(Event::Reply {
-            call,
-            result: reply.map_err(CallFailure::Refused),
-        });
+        let loses = |(id, kind): &(NodeId, Kind)| id == node && kind(request);
+        let result = match self.loses_answers.iter().position(loses) {
+            Some(at) => {
+                self.loses_answers.remove(at);
+                Err(CallFailure::Lost)
+            }
+            None => reply.map_err(CallFailure::Refused),
+        };
+        self.push(Event::Reply { call, result });
     }
 
     /// Lets time pass in steps of 10 ms; calls that nobody answers time out.
@@ -305,6 +313,11 @@ impl World {
     /// Loses every request from the first of a kind on.
     pub(super) fn lose_from(&mut self, loses: Kind) {
         self.loses = Some(loses);
+    }
+
+    /// Loses the next answer of a node to such a thing.
+    pub(super) fn lose_answer(&mut self, index: usize, kind: Kind) {
+        self.loses_answers.push((node_id(index), kind));
     }
 
     /// Loses nothing any more.
@@ -354,6 +367,11 @@ impl World {
             self.created.insert(create.key.clone(), id);
         }
         (command, signed)
+    }
+
+    /// Makes no command with an id that another world has used.
+    pub(super) fn next_ids_after(&mut self, other: &Self) {
+        self.next_command = self.next_command.max(other.next_command) + 1_000;
     }
 
     pub(super) fn endorsed(&self, command: &Command) -> SignedCommand {
@@ -420,11 +438,22 @@ impl World {
     }
 
     pub(super) fn creation(&mut self, name: &str, scheme: Scheme, threshold: u16) -> SignedCommand {
+        let nodes = self.ids();
+        self.creation_on(name, scheme, threshold, nodes)
+    }
+
+    pub(super) fn creation_on(
+        &mut self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+        nodes: Vec<NodeId>,
+    ) -> SignedCommand {
         let create = CreateKey {
             key: name.parse().unwrap(),
             scheme,
             threshold,
-            nodes: self.ids(),
+            nodes,
             purposes: Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
             accept_fragile: true,
         };
@@ -521,7 +550,19 @@ impl World {
 
     /// Creates a key and expects that it works.
     pub(super) fn key(&mut self, name: &str, scheme: Scheme, threshold: u16) -> KeyName {
-        let signed = self.creation(name, scheme, threshold);
+        let nodes = self.ids();
+        self.key_on(name, scheme, threshold, nodes)
+    }
+
+    /// The same, of some of the nodes.
+    pub(super) fn key_on(
+        &mut self,
+        name: &str,
+        scheme: Scheme,
+        threshold: u16,
+        nodes: Vec<NodeId>,
+    ) -> KeyName {
+        let signed = self.creation_on(name, scheme, threshold, nodes);
         let handle = self.submit(&signed);
         self.run();
         self.pass(50);
