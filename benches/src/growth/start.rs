@@ -1,4 +1,4 @@
-//! Starts of the real program: until it says that it serves, and the memory that it has then.
+//! Starts of the real program: until it says that it serves, and what it has taken by then.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -22,6 +22,8 @@ const SETTLED: Duration = Duration::from_secs(4);
 pub(super) struct Started {
     /// From the start of the process until it serves.
     pub(super) seconds: f64,
+    /// The processor time that this took, which other work on the machine does not stretch.
+    pub(super) cpu_seconds: Option<f64>,
     /// Resident when it serves.
     pub(super) memory_mib: Option<f64>,
     /// The most that was resident until then.
@@ -44,18 +46,23 @@ impl Started {
             None => format!("index up to date but for {} records", self.folded),
         };
         println!(
-            "  {what}  serves after {:.2} s; {} MiB then, {} at most, {} later; {found} of {} records",
+            "  {what}  serves after {:.2} s ({} s of processor time); {} MiB then, {} at most, \
+             {} later; {found} of {} records",
             self.seconds,
-            mib(self.memory_mib),
-            mib(self.peak_mib),
-            mib(self.later_mib),
+            shown(self.cpu_seconds, 2),
+            shown(self.memory_mib, 0),
+            shown(self.peak_mib, 0),
+            shown(self.later_mib, 0),
             self.records
         );
     }
 }
 
-fn mib(memory: Option<f64>) -> String {
-    memory.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0}"))
+fn shown(figure: Option<f64>, digits: usize) -> String {
+    figure.map_or_else(
+        || "unknown".to_owned(),
+        |figure| format!("{figure:.digits$}"),
+    )
 }
 
 /// Starts the node so often, each time after `before`.
@@ -138,11 +145,13 @@ fn watch(process: &mut Child, begun: Instant) -> Result<Started> {
         bail!("the node ended before it served");
     }
     let pid = process.id();
+    let cpu_seconds = cpu_seconds(pid);
     let memory_mib = memory(pid, "VmRSS:");
     let peak_mib = memory(pid, "VmHWM:");
     std::thread::park_timeout(SETTLED);
     Ok(Started {
         seconds,
+        cpu_seconds,
         memory_mib,
         peak_mib,
         later_mib: memory(pid, "VmRSS:"),
@@ -155,4 +164,15 @@ fn watch(process: &mut Child, begun: Instant) -> Result<Started> {
 fn memory(pid: u32, what: &str) -> Option<f64> {
     let kib = crate::cluster::memory_kib(pid, what)?;
     Some(f64::from(u32::try_from(kib).ok()?) / 1024.0)
+}
+
+/// What a process has used of the processors. None where there is no `/proc`.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold spaces.
+    let (_, after) = text.rsplit_once(')')?;
+    let ticks = after.split_whitespace().skip(11).take(2);
+    let sum: u32 = ticks.filter_map(|field| field.parse::<u32>().ok()).sum();
+    let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    Some(f64::from(sum) / f64::from(per_second))
 }
