@@ -11,6 +11,7 @@ mod addresses;
 mod creation;
 mod durability;
 mod ecdsa;
+mod forgetting;
 mod gate;
 mod harness;
 mod resharing;
