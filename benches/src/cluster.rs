@@ -127,6 +127,7 @@ pub(crate) fn creation(
         nodes: nodes.to_vec(),
         purposes: Purposes::new(vec![purpose])?,
         accept_fragile: true,
+        life: quorate_model::life::KeyLife::default(),
     })
 }
 

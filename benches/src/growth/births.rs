@@ -257,6 +257,7 @@ impl Parents {
             nodes: self.nodes.iter().map(|(node, _)| node.clone()).collect(),
             purposes: Purposes::new(vec![KeyPurpose::Messages])?,
             accept_fragile: true,
+            life: quorate_model::life::KeyLife::default(),
         };
         let command = Command {
             cluster: self.pinned.cluster(),

@@ -12,6 +12,7 @@ pub mod command;
 pub mod identity;
 pub mod ids;
 pub mod key;
+pub mod life;
 pub mod node_api;
 pub mod operation;
 pub mod path;

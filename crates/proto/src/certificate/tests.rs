@@ -137,6 +137,7 @@ fn create(pinned: &PinnedRoster) -> Command {
             nodes: nodes(),
             purposes: Purposes::new(vec![KeyPurpose::Transactions]).unwrap(),
             accept_fragile: false,
+            life: quorate_model::life::KeyLife::default(),
         }),
     }
 }

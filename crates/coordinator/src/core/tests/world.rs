@@ -414,6 +414,7 @@ impl World {
             nodes: self.ids(),
             purposes: Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
             accept_fragile: true,
+            life: quorate_model::life::KeyLife::default(),
         };
         self.command(CommandBody::CreateKey(create)).1
     }
