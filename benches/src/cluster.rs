@@ -32,7 +32,7 @@ impl Cluster {
     /// Starts a cluster and waits until it serves.
     pub(crate) async fn start(nodes: u16, threshold: u16) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let mut process = Command::new(provide().await?)
+        let mut process = Command::new(provide("quorate").await?)
             .arg("dev")
             .arg("--dir")
             .arg(directory.path())
@@ -79,7 +79,10 @@ impl Cluster {
     /// The memory of the largest node, in MiB, where the system tells of it.
     pub(crate) async fn node_memory_mib(&self) -> Result<Option<f64>> {
         let nodes = self.admin.list_nodes().await?;
-        let kib = nodes.iter().filter_map(|node| resident_kib(node.pid)).max();
+        let kib = nodes
+            .iter()
+            .filter_map(|node| memory_kib(node.pid, "VmRSS:"))
+            .max();
         let kib = kib.and_then(|kib| u32::try_from(kib).ok());
         Ok(kib.map(|kib| f64::from(kib) / 1024.0))
     }
@@ -124,15 +127,14 @@ pub(crate) fn creation(
         nodes: nodes.to_vec(),
         purposes: Purposes::new(vec![purpose])?,
         accept_fragile: true,
+        life: quorate_model::life::KeyLife::default(),
     })
 }
 
-/// Resident memory of a process, in KiB. None where there is no `/proc`.
-fn resident_kib(pid: u32) -> Option<u64> {
+/// Memory of a process by a name of the system for it, in KiB. None where there is no `/proc`.
+pub(crate) fn memory_kib(pid: u32, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -147,10 +149,10 @@ async fn connect(home: &Path, role: Role) -> Result<Client> {
     Ok(Client::connect(&profile, identity, PATIENCE).await?)
 }
 
-/// The path of `quorate` beside this executable, built if a workspace is there to build it from.
-async fn provide() -> Result<PathBuf> {
+/// The path of a program beside this executable, built if a workspace is there to build it from.
+pub(crate) async fn provide(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let beside = own.with_file_name("quorate");
+    let beside = own.with_file_name(name);
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if workspace.join("Cargo.toml").is_file() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -174,7 +176,7 @@ async fn provide() -> Result<PathBuf> {
         }
     }
     if !beside.is_file() {
-        bail!("there is no quorate beside {}", own.display());
+        bail!("there is no {name} beside {}", own.display());
     }
     Ok(beside)
 }

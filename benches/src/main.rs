@@ -9,6 +9,7 @@
 )]
 
 mod cluster;
+mod growth;
 mod in_process;
 mod load;
 mod report;
@@ -44,6 +45,8 @@ enum What {
     Vault(Options),
     /// Time to give many keys to another committee, and the worst gap in signing meanwhile.
     Reshare(reshare::Options),
+    /// Start time and memory of a node by the number of its keys, and what one erasure costs.
+    Growth(growth::Options),
 }
 
 #[derive(Args, Clone)]
@@ -82,6 +85,7 @@ async fn main() -> Result<()> {
         What::Keygen(options) => keygen(&options).await,
         What::Vault(options) => vault(options).await,
         What::Reshare(options) => reshare::run(&options).await,
+        What::Growth(options) => growth::run(&options).await,
     }
 }
 

@@ -41,6 +41,7 @@ fn commands() -> Vec<(&'static str, Role, Command)> {
             .to_vec(),
         purposes: Purposes::new(vec![KeyPurpose::Transactions]).unwrap(),
         accept_fragile: false,
+        life: quorate_model::life::KeyLife::default(),
     };
     let sign = Sign {
         key: "notary".parse().unwrap(),

@@ -96,6 +96,8 @@ impl Client {
     ) -> Result<Prepared, ClientError> {
         let shape = create.check_shape();
         shape.map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
+        let life = create.life.check(&create.key);
+        life.map_err(|error| Refusal::new(Reason::RequestInvalid, error.to_string()))?;
         Ok(self.prepare(CommandBody::CreateKey(create.clone()), options))
     }
 

@@ -136,6 +136,7 @@ pub(crate) fn made_key_in(
         nodes: (1..=3).map(node_id).collect(),
         purposes: Purposes::new(purposes.to_vec()).unwrap(),
         accept_fragile: false,
+        life: quorate_model::life::KeyLife::default(),
     };
     let body = CommandBody::CreateKey(create.clone());
     let options = CommandOptions::default();

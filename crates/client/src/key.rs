@@ -6,8 +6,15 @@ use std::{str::FromStr, sync::Arc};
 use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
     DerivationPath, Digest, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes,
-    Reason, Refusal, Scheme, certificate::KeyEvidence, destruction::Destruction, ids::KeyId,
-    operation::KeyView, roster::PinnedRoster, standing::Standing,
+    Reason, Refusal, Scheme, UnixMillis,
+    certificate::{CommitCertificate, KeyEvidence},
+    command::CommandBody,
+    destruction::Destruction,
+    ids::KeyId,
+    life::{Duty, KeyDates, KeyLife},
+    operation::KeyView,
+    roster::PinnedRoster,
+    standing::Standing,
 };
 
 use crate::{
@@ -76,7 +83,41 @@ struct Checked {
     standing: Standing,
     destruction: Destruction,
     made_by: Digest,
+    plan: Plan,
     evidence: KeyEvidence,
+}
+
+/// What the commands in the certificates of a key say of its life.
+#[derive(Debug)]
+struct Plan {
+    life: KeyLife,
+    created: UnixMillis,
+    dealt: UnixMillis,
+}
+
+impl Plan {
+    /// Reads the command of the epoch, and that of the birth where it is another.
+    fn read(certified: &CommitCertificate, birth: Option<&[u8]>) -> Result<Self, Refusal> {
+        let made = quorate_proto::command::decode(&certified.command.bytes)?;
+        let dealt = made.created;
+        let creation = match birth {
+            Some(birth) => {
+                let birth = CommitCertificate::from_bytes(birth)?;
+                quorate_proto::command::decode(&birth.command.bytes)?
+            }
+            None => made,
+        };
+        let created = creation.created;
+        let CommandBody::CreateKey(create) = creation.body else {
+            let message = "certificate does not hold: its command does not create a key";
+            return Err(Refusal::new(Reason::ProtocolViolation, message));
+        };
+        Ok(Self {
+            life: create.life,
+            created,
+            dealt,
+        })
+    }
 }
 
 impl ListedKey {
@@ -119,6 +160,7 @@ impl ListedKey {
             standing,
             destruction,
             made_by: certified.command.digest(),
+            plan: Plan::read(&certified, birth.as_deref())?,
             evidence: KeyEvidence {
                 certificate: certificate.clone(),
                 proof: proof.cloned(),
@@ -147,6 +189,43 @@ impl ListedKey {
     /// The commands about the key's end and what nodes say of them, each checked under the roster.
     pub fn destruction(&self) -> &Destruction {
         &self.0.destruction
+    }
+
+    /// What is planned for the key, and which key it takes the place of.
+    pub fn life(&self) -> &KeyLife {
+        &self.0.plan.life
+    }
+
+    /// The time of the command that created the key, as its admin gave it.
+    pub fn created(&self) -> UnixMillis {
+        self.0.plan.created
+    }
+
+    /// The time of the command that made the shares in use: the last refresh, or the creation.
+    pub fn dealt(&self) -> UnixMillis {
+        self.0.plan.dealt
+    }
+
+    /// The first active key of a list that takes the place of this one. Each says itself that it
+    /// does, by its certificate; that there are no others is the coordinator's word.
+    pub fn successor<'a>(&self, keys: &'a [Self]) -> Option<&'a Self> {
+        let id = self.record().id();
+        let replaces = |key: &&Self| {
+            let before = key.life().replaces.as_ref();
+            key.state() == KeyState::Active && before.is_some_and(|before| before.key_id == id)
+        };
+        keys.iter().filter(replaces).min_by_key(|key| key.created())
+    }
+
+    /// What is due for the key by a time, given the keys that may take its place.
+    pub fn due(&self, keys: &[Self], by: UnixMillis) -> Vec<(Duty, UnixMillis)> {
+        let dates = KeyDates {
+            created: self.created(),
+            dealt: self.dealt(),
+            replaced: self.successor(keys).map(Self::created),
+            state: self.state(),
+        };
+        self.life().due(&dates, by)
     }
 
     /// The encoded commit certificate.

@@ -80,6 +80,7 @@ pub enum Entry {
     /// A roster was pinned.
     RosterPinned {
         /// The exact bytes of the signed roster.
+        #[serde(with = "serde_bytes")]
         roster: Vec<u8>,
     },
     /// A request was not carried out.
@@ -93,6 +94,7 @@ pub enum Entry {
         /// The epoch.
         epoch: Epoch,
         /// The encoded commit certificate.
+        #[serde(with = "serde_bytes")]
         certificate: Vec<u8>,
     },
     /// Signature shares may leave the node (P24).
@@ -104,6 +106,7 @@ pub enum Entry {
         /// The epoch.
         epoch: Epoch,
         /// The encoded proof of possession.
+        #[serde(with = "serde_bytes")]
         proof: Vec<u8>,
     },
     /// A peer broke a protocol, with evidence that others can check (P16).
@@ -111,6 +114,7 @@ pub enum Entry {
         /// The peer.
         node: NodeId,
         /// The encoded evidence.
+        #[serde(with = "serde_bytes")]
         evidence: Vec<u8>,
     },
     /// The node trusts its clock again (P43).
@@ -159,6 +163,7 @@ pub enum Entry {
         /// The key.
         key: KeyName,
         /// The encoded commit certificate of its birth.
+        #[serde(with = "serde_bytes")]
         birth: Vec<u8>,
     },
     /// The node erases its shares of the epochs below one (P29).

@@ -18,6 +18,7 @@ use crate::{
     identity::{Signature, sign_digest},
     ids::{ClusterId, CommandId, KeyId, KeyName, NodeId, PrincipalId, UnixMillis},
     key::KeyRecord,
+    life::KeyLife,
     payload::Payload,
     refusal::{Reason, Refusal},
     roster::{Role, Roster},
@@ -150,6 +151,8 @@ pub struct CreateKey {
     pub purposes: Purposes,
     /// Accepts a shape that t-1 bad nodes can bring to a halt (n < 2t-1).
     pub accept_fragile: bool,
+    /// What is planned for the key.
+    pub life: KeyLife,
 }
 
 /// A request for signatures.
@@ -239,6 +242,36 @@ impl CreateKey {
     /// Checks the shape: t >= 2, t <= n <= 32, and n >= 2t-1 unless fragility is accepted.
     pub fn check_shape(&self) -> Result<(), ShapeError> {
         check_shape(self.threshold, &self.nodes, self.accept_fragile)
+    }
+
+    /// Checks that the key that this one takes the place of, if it does of one, is the one that is
+    /// meant, and that what signed with it can sign with this one.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyIdMismatch`], [`Reason::SchemeMismatch`] or [`Reason::PurposeMismatch`].
+    pub fn check_replaced(&self, held: &KeyRecord) -> Result<(), Refusal> {
+        let Some(before) = &self.life.replaces else {
+            return Ok(());
+        };
+        check_key_id(&before.key, before.key_id, held)?;
+        if held.scheme != self.scheme {
+            let message = format!(
+                "key \"{}\" has scheme {}, and the key that is to take its place has {}: make it \
+                 with the same",
+                before.key, held.scheme, self.scheme
+            );
+            return Err(Refusal::new(Reason::SchemeMismatch, message).with("key", &before.key));
+        }
+        if held.purposes != self.purposes {
+            let message = format!(
+                "key \"{}\" has other purposes than the key that is to take its place: make it \
+                 with the same",
+                before.key
+            );
+            return Err(Refusal::new(Reason::PurposeMismatch, message).with("key", &before.key));
+        }
+        Ok(())
     }
 }
 

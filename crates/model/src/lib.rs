@@ -13,6 +13,7 @@ pub mod destruction;
 pub mod identity;
 pub mod ids;
 pub mod key;
+pub mod life;
 pub mod node_api;
 pub mod operation;
 pub mod path;

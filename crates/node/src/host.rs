@@ -227,6 +227,8 @@ pub struct HostReport {
     pub keyring_cut: Option<u64>,
     /// Why the index was rebuilt, if it was.
     pub rebuilt: Option<String>,
+    /// How many records were folded into the index to bring it up to the journal.
+    pub folded: u64,
     /// Whether the clock is trusted.
     pub clock_confirmed: bool,
     /// How many shares of old epochs were erased whose erasure an earlier run had recorded.
@@ -266,7 +268,12 @@ impl HostReport {
                 "erased shares of old epochs, which an earlier run had recorded and not finished"
             );
         }
-        tracing::info!(node = %self.node, records = self.journal.records, "open");
+        tracing::info!(
+            node = %self.node,
+            records = self.journal.records,
+            folded = self.folded,
+            "open"
+        );
     }
 }
 
@@ -402,12 +409,14 @@ pub fn open_on<D: Disk + Clone + 'static>(
             observed: setting.reading.wall,
         });
     }
+    let folded = decision.folds(journal_report.head.sequence);
     let mut report = HostReport {
         erased: 0,
         node: node.clone(),
         journal: journal_report,
         keyring_cut,
         rebuilt: rebuilt(decision, found.reset),
+        folded,
         clock_confirmed: clock.state() == ClockState::Confirmed,
     };
     let core = NodeCore::new(Parts {

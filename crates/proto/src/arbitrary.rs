@@ -14,6 +14,7 @@ use quorate_model::{
     UnixMillis,
     certificate::PreparedStatement,
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
+    life::{KeyLife, MAX_PERIOD_S, Predecessor},
     node_api::{
         Aborted, AuditPage, CeremonyReply, ClockState, KeyListing, NodeReply, NodeRequest,
         NodeStatus, PairingReply, Prepared, ShareBatch, SignedItem, SigningReply, SigningRequest,
@@ -149,6 +150,22 @@ pub(crate) fn signed_roster() -> impl Strategy<Value = SignedRoster> {
         .prop_map(|(roster, signatures)| SignedRoster { roster, signatures })
 }
 
+/// A plan that makes sense for a key of this name.
+fn life(key: KeyName) -> impl Strategy<Value = KeyLife> {
+    let before = (named::<KeyName>(), uniform32(any::<u8>())).prop_map(|(key, id)| Predecessor {
+        key,
+        key_id: KeyId(id),
+    });
+    let period = || option::of(1..=MAX_PERIOD_S);
+    (option::of(before), period(), period())
+        .prop_map(|(replaces, cryptoperiod_s, refresh_s)| KeyLife {
+            replaces,
+            cryptoperiod_s,
+            refresh_s,
+        })
+        .prop_filter("the plan makes sense", move |life| life.check(&key).is_ok())
+}
+
 fn body() -> impl Strategy<Value = CommandBody> {
     let create = (
         named::<KeyName>(),
@@ -158,8 +175,12 @@ fn body() -> impl Strategy<Value = CommandBody> {
         purposes(),
         any::<bool>(),
     )
+        .prop_flat_map(|create| {
+            let key = create.0.clone();
+            (Just(create), life(key))
+        })
         .prop_map(
-            |(key, scheme, threshold, nodes, purposes, accept_fragile)| {
+            |((key, scheme, threshold, nodes, purposes, accept_fragile), life)| {
                 CommandBody::CreateKey(CreateKey {
                     key,
                     scheme,
@@ -167,6 +188,7 @@ fn body() -> impl Strategy<Value = CommandBody> {
                     nodes,
                     purposes,
                     accept_fragile,
+                    life,
                 })
             },
         );

@@ -7,6 +7,7 @@ use prost::Message as _;
 use quorate_model::{
     Epoch, KeyId, Payload, Purposes, Reason, Refusal,
     command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, ReshareKey, Sign},
+    life::{KeyLife, Predecessor},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     roster::MAX_NODES,
     standing::SetKeyState,
@@ -14,7 +15,8 @@ use quorate_model::{
 
 use crate::{
     convert::{
-        Malformed, array, bounded, digest, known, list, name, path, present, small, time, timestamp,
+        Malformed, array, bounded, digest, duration_of_seconds, known, list, name, path, present,
+        seconds, small, time, timestamp,
     },
     destruction, lists,
     names::uuid,
@@ -98,6 +100,16 @@ impl From<&CreateKey> for v1::CreateKey {
             nodes: create.nodes.iter().map(ToString::to_string).collect(),
             purposes: purposes_to_wire(&create.purposes),
             accept_fragile: create.accept_fragile,
+            replaces: create
+                .life
+                .replaces
+                .as_ref()
+                .map(|before| v1::KeyPredecessor {
+                    key: before.key.to_string(),
+                    key_id: before.key_id.as_bytes().to_vec(),
+                }),
+            cryptoperiod_duration: create.life.cryptoperiod_s.map(duration_of_seconds),
+            refresh_duration: create.life.refresh_s.map(duration_of_seconds),
         }
     }
 }
@@ -166,7 +178,7 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
 }
 
 fn create_key(wire: v1::CreateKey) -> Result<CreateKey, Malformed> {
-    Ok(CreateKey {
+    let create = CreateKey {
         key: name("create_key.key", wire.key)?,
         scheme: known::<v1::Scheme, _>("create_key.scheme", wire.scheme)?,
         threshold: small("create_key.threshold", wire.threshold)?,
@@ -175,6 +187,24 @@ fn create_key(wire: v1::CreateKey) -> Result<CreateKey, Malformed> {
         })?,
         purposes: purposes("create_key.purposes", wire.purposes)?,
         accept_fragile: wire.accept_fragile,
+        life: KeyLife {
+            replaces: wire.replaces.map(predecessor).transpose()?,
+            cryptoperiod_s: seconds(
+                "create_key.cryptoperiod_duration",
+                wire.cryptoperiod_duration,
+            )?,
+            refresh_s: seconds("create_key.refresh_duration", wire.refresh_duration)?,
+        },
+    };
+    let life = create.life.check(&create.key);
+    life.map_err(|error| Malformed::new("create_key", error.to_string()))?;
+    Ok(create)
+}
+
+fn predecessor(wire: v1::KeyPredecessor) -> Result<Predecessor, Malformed> {
+    Ok(Predecessor {
+        key: name("create_key.replaces.key", wire.key)?,
+        key_id: array("create_key.replaces.key_id", &wire.key_id).map(KeyId)?,
     })
 }
 

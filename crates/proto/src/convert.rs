@@ -201,3 +201,26 @@ pub(crate) const fn duration_of_micros(micros: u64) -> Duration {
         nanos: ((micros % 1_000_000) as i32).saturating_mul(1000),
     }
 }
+
+/// A duration in whole seconds, if there is one.
+pub(crate) fn seconds(
+    field: &'static str,
+    duration: Option<Duration>,
+) -> Result<Option<u64>, Malformed> {
+    let Some(Duration { seconds, nanos }) = duration else {
+        return Ok(None);
+    };
+    u64::try_from(seconds)
+        .ok()
+        .filter(|_| nanos == 0)
+        .map(Some)
+        .ok_or_else(|| Malformed::new(field, "not a duration in whole seconds"))
+}
+
+/// The wire form of a duration in seconds.
+pub(crate) fn duration_of_seconds(seconds: u64) -> Duration {
+    Duration {
+        seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+}

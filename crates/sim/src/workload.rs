@@ -95,6 +95,7 @@ impl Speaker<'_> {
             nodes,
             purposes,
             accept_fragile: true,
+            life: quorate_model::life::KeyLife::default(),
         });
         let signed = self.command(id, created, body);
         let key_id = KeyId::of(&signed.digest());

@@ -5,9 +5,11 @@ mod certificates;
 pub(super) mod create;
 mod descriptor;
 pub(super) mod destroy;
+mod life;
 mod list;
 mod refresh;
 mod reshare;
+mod rotate;
 mod show;
 mod state;
 mod states;
@@ -43,6 +45,8 @@ pub(crate) enum Key {
     Refresh(refresh::Refresh),
     /// Move a key to other nodes or another threshold; takes the lifecycle quorum
     Reshare(reshare::Reshare),
+    /// Make the key that takes the place of another
+    Rotate(rotate::Rotate),
     /// Stop a key from signing until it is resumed; one admin is enough
     Suspend(state::ChangeState),
     /// Let a suspended key sign again; takes the lifecycle quorum
@@ -69,6 +73,7 @@ impl Key {
             Self::States(one) => one.run(context).await,
             Self::Refresh(refresh) => refresh.run(context).await,
             Self::Reshare(reshare) => reshare.run(context).await,
+            Self::Rotate(rotate) => rotate.run(context).await,
             Self::Suspend(one) => one.run(context, StateChange::Suspend).await,
             Self::Resume(one) => one.run(context, StateChange::Resume).await,
             Self::Deactivate(one) => one.run(context, StateChange::Deactivate).await,
@@ -99,6 +104,7 @@ fn key_json(key: &ListedKey) -> Value {
         "threshold": record.threshold,
         "nodes": nodes,
         "public_key": hex::encode(&record.group_key),
+        "life": life::describe_json(key),
     })
 }
 

@@ -124,6 +124,7 @@ pub(super) async fn provide_key(
         nodes: shape.node_ids(),
         purposes,
         accept_fragile: false,
+        life: quorate_client::model::life::KeyLife::default(),
     };
     let start = Instant::now();
     let key = admin.create_key(create, &CommandOptions::default()).await?;

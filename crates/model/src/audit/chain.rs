@@ -146,8 +146,15 @@ impl ChainVerifier {
 
     /// Takes the exact bytes of the next record.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(Record, Digest), ChainError> {
+        let hash = record_hash(bytes);
+        self.push_hashed(bytes, hash).map(|record| (record, hash))
+    }
+
+    /// Takes the exact bytes of the next record with their [`record_hash`], which the caller has
+    /// computed over them.
+    pub fn push_hashed(&mut self, bytes: &[u8], hash: Digest) -> Result<Record, ChainError> {
         let sequence = self.head.next_sequence();
-        self.check(bytes)
+        self.check(bytes, hash)
             .map_err(|fault| ChainError { sequence, fault })
     }
 
@@ -175,7 +182,7 @@ impl ChainVerifier {
         })
     }
 
-    fn check(&mut self, bytes: &[u8]) -> Result<(Record, Digest), ChainFault> {
+    fn check(&mut self, bytes: &[u8], hash: Digest) -> Result<Record, ChainFault> {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(ChainFault::TooLarge(bytes.len()));
         }
@@ -197,14 +204,13 @@ impl ChainVerifier {
         if let Entry::Checkpoint(checkpoint) = &record.entry {
             self.check_checkpoint(&record, checkpoint)?;
         }
-        let hash = record_hash(bytes);
         self.head = ChainPosition {
             sequence: record.sequence,
             hash,
             time: record.time,
         };
         self.records = self.records.saturating_add(1);
-        Ok((record, hash))
+        Ok(record)
     }
 
     fn check_checkpoint(

@@ -27,6 +27,9 @@ use crate::index::{Index, IndexError, RowChange, Table};
 /// How many forgotten command ids one checkpoint clears at the most.
 const PRUNE_PER_CHECKPOINT: usize = 10_000;
 
+/// How many of them are read at a time.
+const PRUNE_PAGE: usize = 256;
+
 /// What is remembered of a command id until after its expiry (P8).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRow {
@@ -63,6 +66,7 @@ pub struct EpochRow {
     /// The hash of its certificate.
     pub hash: Digest,
     /// The encoded certificate.
+    #[serde(with = "serde_bytes")]
     pub certificate: Vec<u8>,
     /// The encoded proof of possession and the sequence of its record.
     pub proof: Option<(u64, Vec<u8>)>,
@@ -556,20 +560,32 @@ fn expiry_key(forget: UnixMillis, id: CommandId) -> Vec<u8> {
 
 fn forget_before(index: &dyn Index, time: UnixMillis) -> Result<Vec<RowChange>, IndexError> {
     let mut changes = Vec::new();
-    for (key, _) in index.scan(Table::Expiry, None, PRUNE_PER_CHECKPOINT)? {
-        let (forget, id) = key.split_at_checked(8).ok_or(IndexError::MalformedRow)?;
-        let forget = <[u8; 8]>::try_from(forget).map_err(|_| IndexError::MalformedRow)?;
-        if u64::from_be_bytes(forget) >= time.0 {
+    let mut after: Option<Vec<u8>> = None;
+    let mut left = PRUNE_PER_CHECKPOINT;
+    while left > 0 {
+        // Most checkpoints find nothing to forget: they look at one row.
+        let page = if after.is_some() { PRUNE_PAGE } else { 1 };
+        let rows = index.scan(Table::Expiry, after.as_deref(), page.min(left))?;
+        let Some((last, _)) = rows.last() else {
             break;
+        };
+        after = Some(last.clone());
+        left = left.saturating_sub(rows.len());
+        for (key, _) in rows {
+            let (forget, id) = key.split_at_checked(8).ok_or(IndexError::MalformedRow)?;
+            let forget = <[u8; 8]>::try_from(forget).map_err(|_| IndexError::MalformedRow)?;
+            if u64::from_be_bytes(forget) >= time.0 {
+                return Ok(changes);
+            }
+            changes.push(RowChange::Delete {
+                table: Table::Commands,
+                key: id.to_vec(),
+            });
+            changes.push(RowChange::Delete {
+                table: Table::Expiry,
+                key,
+            });
         }
-        changes.push(RowChange::Delete {
-            table: Table::Commands,
-            key: id.to_vec(),
-        });
-        changes.push(RowChange::Delete {
-            table: Table::Expiry,
-            key,
-        });
     }
     Ok(changes)
 }

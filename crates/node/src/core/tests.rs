@@ -12,6 +12,7 @@ mod creation;
 mod destroying;
 mod durability;
 mod ecdsa;
+mod forgetting;
 mod gate;
 mod harness;
 mod resharing;

@@ -121,7 +121,7 @@ impl<S: RowStore> LayeredIndex<S> {
 }
 
 /// How many rows are read from a store at a time.
-const PAGE: usize = 4096;
+const PAGE: usize = 256;
 
 impl Layers {
     /// The value that the layers in memory give a row, if they say anything of it.

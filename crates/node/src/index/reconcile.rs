@@ -34,6 +34,17 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// How many records of a journal with this head are folded by it.
+    pub const fn folds(self, head: u64) -> u64 {
+        match self {
+            Self::Use | Self::JournalLost { .. } => 0,
+            Self::CatchUp { from } => head.saturating_add(1).saturating_sub(from),
+            Self::Rebuild(_) => head,
+        }
+    }
+}
+
 /// Why an index is folded anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebuildReason {

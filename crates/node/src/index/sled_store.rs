@@ -18,8 +18,9 @@ pub type SledIndex = LayeredIndex<SledRows>;
 /// The key of the store's own row: the sequence of the last write.
 const SEQUENCE: &[u8] = &[0];
 
-/// How much memory the store may use for its cache, in bytes.
-const CACHE: u64 = 32 * 1024 * 1024;
+/// The size of the store's cache as the store counts it, in bytes: what it holds takes about five
+/// times as much memory.
+const CACHE: u64 = 8 * 1024 * 1024;
 
 /// Rows in sled.
 pub struct SledRows {

@@ -247,8 +247,9 @@ impl Scanner<'_> {
             segment.length = offset;
             let last = self.verifier.head().sequence;
             match reader.next().map_err(JournalError::Disk)? {
-                Found::Frame { body, .. } => {
-                    let (record, hash) = self.verifier.push(&body).map_err(|error| {
+                Found::Frame { body, hash } => {
+                    // The reader has computed this hash over the body.
+                    let record = self.verifier.push_hashed(&body, hash).map_err(|error| {
                         broken(first, offset, last, BrokenFault::Chain(error.fault))
                     })?;
                     if let Entry::Checkpoint(_) = record.entry {

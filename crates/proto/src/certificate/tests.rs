@@ -138,6 +138,7 @@ pub(crate) fn create(pinned: &PinnedRoster) -> Command {
             nodes: nodes(),
             purposes: Purposes::new(vec![KeyPurpose::Transactions]).unwrap(),
             accept_fragile: false,
+            life: quorate_model::life::KeyLife::default(),
         }),
     }
 }

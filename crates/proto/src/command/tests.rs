@@ -57,6 +57,7 @@ fn create() -> Command {
                 .to_vec(),
             purposes: Purposes::new(vec![KeyPurpose::Transactions, KeyPurpose::Messages]).unwrap(),
             accept_fragile: false,
+            life: KeyLife::default(),
         }),
     }
 }
@@ -252,6 +253,63 @@ fn each_malformed_field_is_named() {
     check("create_key.purposes", &|wire| {
         create(wire, &|body| body.purposes.push(7));
     });
+    check("create_key.replaces.key", &|wire| {
+        create(wire, &|body| {
+            body.replaces = Some(v1::KeyPredecessor::default());
+        });
+    });
+    check("create_key.replaces.key_id", &|wire| {
+        create(wire, &|body| {
+            body.replaces = Some(v1::KeyPredecessor {
+                key: "before".to_owned(),
+                key_id: vec![0; 31],
+            });
+        });
+    });
+    check("create_key.cryptoperiod_duration", &|wire| {
+        create(wire, &|body| body.cryptoperiod_duration = period(-1, 0));
+    });
+    check("create_key.refresh_duration", &|wire| {
+        create(wire, &|body| body.refresh_duration = period(1, 1));
+    });
+    check("create_key", &|wire| {
+        create(wire, &|body| body.cryptoperiod_duration = period(0, 0));
+    });
+    check("create_key", &|wire| {
+        create(wire, &|body| {
+            body.replaces = Some(v1::KeyPredecessor {
+                key: body.key.clone(),
+                key_id: vec![0; 32],
+            });
+        });
+    });
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what fields of messages hold")]
+fn period(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos })
+}
+
+#[test]
+fn a_command_from_before_keys_had_plans_reads_as_one_without_a_plan() {
+    // The first of the vectors that are published with the protocol.
+    let old = hex::decode(concat!(
+        "0a201111111111111111111111111111111111111111111111111111111111111111",
+        "12201111111111111111111111111111111111111111111111111111111111111111",
+        "1a2430303030303030302d303030302d303030302d303030302d303030303030303030303031",
+        "220b0880a4a7da0610c0a9d33a2a0b08d8a8a7da0610c0a9d33a",
+        "52290a0874726561737572791001180222066e6f64652d6122066e6f64652d62",
+        "22066e6f64652d632a0101",
+    ))
+    .unwrap();
+
+    let command = decode(&old).unwrap();
+
+    let CommandBody::CreateKey(create) = &command.body else {
+        panic!("the command creates a key");
+    };
+    assert_eq!(create.life, KeyLife::default());
+    assert_eq!(encode(&command), old);
 }
 
 #[test]

@@ -13,7 +13,11 @@ use quorate_client::{
     },
 };
 
-use super::{evident_json, purposes_text};
+use super::{
+    evident_json,
+    life::{self, Periods},
+    purposes_text,
+};
 use crate::{
     args::Submission,
     command::{self, command::print_view},
@@ -48,6 +52,8 @@ pub(crate) struct Create {
     #[arg(long)]
     accept_fragile: bool,
     #[command(flatten)]
+    periods: Periods,
+    #[command(flatten)]
     submission: Submission,
 }
 
@@ -55,52 +61,8 @@ impl Create {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect(Role::Admin).await?;
         let create = self.command(&client)?;
-        let shape = create.check_shape();
-        shape.map_err(|error| refuse(Reason::ShapeInvalid, error.to_string()))?;
-        if create.accept_fragile {
-            warn_of_fragility(&create);
-        }
-        let prepared = command::prepare(context, &client, &self.submission, |options| {
-            client.prepare_create_key(&create, options)
-        })
-        .await?;
-        if self.submission.validate_only {
-            return command::validate(context, &client, &prepared).await;
-        }
-        let start = Instant::now();
-        let view = client.submit(&prepared).await?;
-        if self.submission.no_wait {
-            return print_view(context, &view);
-        }
-        let mut last = None;
-        let view = client
-            .wait(view, &mut |view| report(view, &mut last))
-            .await?;
-        let key = client.created_key(&prepared).await?;
-        output::progress(&format!(
-            "created and verified in {:.0} ms",
-            start.elapsed().as_secs_f64() * 1000.0
-        ));
-        let mut value = evident_json(&key.listed());
-        if let Some(object) = value.as_object_mut() {
-            object.insert(
-                "command_id".to_owned(),
-                CommandId::to_string(&view.id).into(),
-            );
-        }
-        let record = key.record();
-        let mut table = Table::default();
-        table.pair("key", &record.name);
-        table.pair("id", record.id());
-        table.pair("scheme", record.scheme);
-        table.pair("purpose", purposes_text(&record.purposes));
-        table.pair(
-            "threshold",
-            format!("{} of {}", record.threshold, record.participants.len()),
-        );
-        table.pair("public key", hex::encode(&record.group_key));
-        table.pair("certificate", record.certificate);
-        output::print(context.format(), &value, &table)
+        carry_out(context, &client, &self.submission, &create).await?;
+        Ok(())
     }
 
     /// Fills in what was not said.
@@ -138,8 +100,68 @@ impl Create {
             nodes,
             purposes,
             accept_fragile: self.accept_fragile,
+            life: self.periods.life(),
         })
     }
+}
+
+/// Creates a key and prints it. The answer is whether it exists.
+pub(super) async fn carry_out(
+    context: &Context,
+    client: &Client,
+    submission: &Submission,
+    create: &CreateKey,
+) -> Result<bool, CliError> {
+    let shape = create.check_shape();
+    shape.map_err(|error| refuse(Reason::ShapeInvalid, error.to_string()))?;
+    if create.accept_fragile {
+        warn_of_fragility(create);
+    }
+    let prepared = command::prepare(context, client, submission, |options| {
+        client.prepare_create_key(create, options)
+    })
+    .await?;
+    if submission.validate_only {
+        command::validate(context, client, &prepared).await?;
+        return Ok(false);
+    }
+    let start = Instant::now();
+    let view = client.submit(&prepared).await?;
+    if submission.no_wait {
+        print_view(context, &view)?;
+        return Ok(false);
+    }
+    let mut last = None;
+    let view = client
+        .wait(view, &mut |view| report(view, &mut last))
+        .await?;
+    let key = client.created_key(&prepared).await?;
+    output::progress(&format!(
+        "created and verified in {:.0} ms",
+        start.elapsed().as_secs_f64() * 1000.0
+    ));
+    let mut value = evident_json(&key.listed());
+    if let Some(object) = value.as_object_mut() {
+        object.insert(
+            "command_id".to_owned(),
+            CommandId::to_string(&view.id).into(),
+        );
+    }
+    let record = key.record();
+    let mut table = Table::default();
+    table.pair("key", &record.name);
+    table.pair("id", record.id());
+    table.pair("scheme", record.scheme);
+    table.pair("purpose", purposes_text(&record.purposes));
+    table.pair(
+        "threshold",
+        format!("{} of {}", record.threshold, record.participants.len()),
+    );
+    table.pair("public key", hex::encode(&record.group_key));
+    table.pair("certificate", record.certificate);
+    life::describe(&mut table, &key.listed());
+    output::print(context.format(), &value, &table)?;
+    Ok(true)
 }
 
 /// The profile's threshold where it fits, else a majority, but never one that makes the key

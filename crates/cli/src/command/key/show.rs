@@ -3,7 +3,7 @@
 use clap::Args;
 use quorate_client::{ClientError, model::KeyName};
 
-use super::{destroy::count_rows, evident_json, purposes_text};
+use super::{destroy::count_rows, evident_json, life, purposes_text};
 use crate::{
     context::Context,
     error::CliError,
@@ -66,6 +66,7 @@ impl Show {
         table.pair("nodes", nodes.join(", "));
         table.pair("public key", hex::encode(&record.group_key));
         table.pair("certificate", format!("{} (verified)", record.certificate));
+        life::describe(&mut table, &key);
         output::print(context.format(), &evident_json(&key), &table)
     }
 }

@@ -456,6 +456,7 @@ impl World {
             nodes,
             purposes: Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
             accept_fragile: true,
+            life: quorate_model::life::KeyLife::default(),
         };
         self.command(CommandBody::CreateKey(create)).1
     }

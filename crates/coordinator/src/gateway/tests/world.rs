@@ -232,6 +232,7 @@ pub(super) fn key_view(
         nodes: nodes.clone(),
         purposes: Purposes::new(purposes.to_vec()).unwrap(),
         accept_fragile: false,
+        life: quorate_model::life::KeyLife::default(),
     };
     let command = Command {
         cluster: pinned.cluster(),

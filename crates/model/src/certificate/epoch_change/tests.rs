@@ -263,6 +263,7 @@ fn it_is_no_certificate_of_a_birth() {
         nodes: case.reshare.nodes.clone(),
         purposes: case.source.purposes.clone(),
         accept_fragile: false,
+        life: crate::life::KeyLife::default(),
     };
     let command = crate::command::Command {
         cluster: case.cluster,

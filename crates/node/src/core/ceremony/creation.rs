@@ -56,6 +56,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(next) => next,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if let Err(refusal) = self.check_replaced(state, create)? {
+            return Ok(Err(refusal));
+        }
         // A node that is far behind must be able to follow, but numbers must not run out.
         if epoch.0 > next.0.saturating_add(1_000) {
             return Ok(Err(Refusal::new(
@@ -64,6 +67,24 @@ impl<D: Disk + 'static> NodeCore<D> {
             )));
         }
         Ok(Ok(create.clone()))
+    }
+
+    /// Checks the key that the new one takes the place of, if this node knows one of that name. Of
+    /// others its holders judge.
+    fn check_replaced(
+        &self,
+        state: &State,
+        create: &CreateKey,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        let Some(before) = &create.life.replaces else {
+            return Ok(Ok(()));
+        };
+        let row = ledger::key(&*state.index, &before.key)?;
+        let Some(birth) = row.as_ref().and_then(KeyRow::origin) else {
+            return Ok(Ok(()));
+        };
+        let held = quorate_proto::certificate::verify(birth, None, &self.pinned);
+        Ok(held.and_then(|(_, record)| create.check_replaced(&record)))
     }
 
     /// The lowest epoch that this node can still prepare, if the one that is asked for is not below

@@ -1,5 +1,7 @@
 //! Key creation up to a prepared share.
 
+use quorate_model::life::{KeyLife, Predecessor};
+
 use super::*;
 
 #[test]
@@ -178,6 +180,7 @@ fn two_creations_cannot_share_a_command_id() {
             nodes: (0..3).map(node_id).collect(),
             purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
             accept_fragile: false,
+            life: KeyLife::default(),
         })
     };
     let id = CommandId(Uuid::from_u128(79));
@@ -197,5 +200,69 @@ fn two_creations_cannot_share_a_command_id() {
     assert_eq!(
         reason(cluster.prepare(&second, Epoch(1), 2)),
         Reason::RequestIdReused
+    );
+}
+
+/// Asks the first node to begin a creation in the place of another key, with one change.
+fn replacing(
+    cluster: &mut Cluster,
+    before: (&str, KeyId),
+    change: impl FnOnce(&mut CreateKey),
+) -> Result<(), Reason> {
+    let (key, key_id) = before;
+    let mut create = CreateKey {
+        key: "successor".parse().unwrap(),
+        scheme: Scheme::Bip340,
+        threshold: 2,
+        nodes: (0..3).map(node_id).collect(),
+        purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
+        accept_fragile: false,
+        life: KeyLife {
+            replaces: Some(Predecessor {
+                key: key.parse().unwrap(),
+                key_id,
+            }),
+            ..KeyLife::default()
+        },
+    };
+    change(&mut create);
+    let id = cluster.command_id();
+    let command = cluster.signed(id, Role::Admin, CommandBody::CreateKey(create));
+    let begin = NodeRequest::BeginCeremony {
+        attempt: *id.0.as_bytes(),
+        command,
+        epoch: Epoch(1),
+        source: None,
+    };
+    let reply = cluster.ask(0, begin);
+    reply.map(drop).map_err(|refusal| refusal.reason)
+}
+
+#[test]
+fn a_key_takes_the_place_of_one_that_it_can_sign_for() {
+    let mut cluster = Cluster::new(3);
+    cluster.create("notes", Scheme::Bip340, 2);
+    let id = cluster.created["notes"];
+    let other_id = KeyId([9; 32]);
+    let purposes = |of: KeyPurpose| quorate_model::Purposes::new(vec![of]).unwrap();
+
+    assert_eq!(replacing(&mut cluster, ("notes", id), |_| ()), Ok(()));
+    // Nodes that know nothing of the other key leave it to its holders.
+    assert_eq!(replacing(&mut cluster, ("stranger", id), |_| ()), Ok(()));
+    assert_eq!(
+        replacing(&mut cluster, ("notes", other_id), |_| ()),
+        Err(Reason::KeyIdMismatch)
+    );
+    assert_eq!(
+        replacing(&mut cluster, ("notes", id), |create| {
+            create.scheme = Scheme::Ed25519;
+        }),
+        Err(Reason::SchemeMismatch)
+    );
+    assert_eq!(
+        replacing(&mut cluster, ("notes", id), |create| {
+            create.purposes = purposes(KeyPurpose::Transactions);
+        }),
+        Err(Reason::PurposeMismatch)
     );
 }

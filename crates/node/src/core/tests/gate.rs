@@ -117,6 +117,7 @@ fn only_an_admin_creates_keys_and_only_on_nodes_of_the_roster() {
             nodes,
             purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
             accept_fragile: false,
+            life: quorate_model::life::KeyLife::default(),
         })
     };
     let all: Vec<_> = (0..3).map(node_id).collect();

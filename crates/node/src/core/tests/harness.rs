@@ -203,6 +203,7 @@ impl Cluster {
             nodes: (0..self.cores.len()).map(node_id).collect(),
             purposes: Purposes::new(purposes.to_vec()).unwrap(),
             accept_fragile: true,
+            life: quorate_model::life::KeyLife::default(),
         };
         let command = self.signed(id, Role::Admin, CommandBody::CreateKey(create));
         self.created

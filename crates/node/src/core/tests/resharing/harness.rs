@@ -75,6 +75,7 @@ impl Cluster {
             nodes: holders.iter().map(|at| node_id(*at)).collect(),
             purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
             accept_fragile: true,
+            life: quorate_model::life::KeyLife::default(),
         };
         let command = self.signed(id, Role::Admin, CommandBody::CreateKey(create));
         self.created

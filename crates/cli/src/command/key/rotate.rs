@@ -1,0 +1,158 @@
+//! `quorate key rotate`.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use quorate_client::{
+    ListedKey,
+    model::{
+        KeyName, Reason,
+        command::CreateKey,
+        key::KeyState,
+        life::{KeyLife, Predecessor},
+        roster::Role,
+    },
+};
+
+use super::{create, life::Periods};
+use crate::{
+    args::{KeyArg, Submission},
+    context::Context,
+    error::{CliError, refuse},
+    output,
+};
+
+/// Make the key that takes the place of another: same scheme, purposes, nodes and threshold.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The new key has addresses of its own. The old one goes on signing, so that what \
+it holds can be moved; deactivate it afterwards.
+
+Examples:
+  quorate key rotate hot
+  quorate key rotate hot --name hot-2027 --cryptoperiod 365d"
+)]
+pub(crate) struct Rotate {
+    #[command(flatten)]
+    key: KeyArg,
+    /// Name of the new key [default: the old one with the next number, as in hot-2]
+    #[arg(long = "name", id = "new", value_name = "NAME")]
+    new: Option<KeyName>,
+    /// What is planned for the new key; what is not said is as for the old one
+    #[command(flatten)]
+    periods: Periods,
+    #[command(flatten)]
+    submission: Submission,
+}
+
+impl Rotate {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        if self.new.is_none() && self.submission.command_id.is_some() {
+            return Err(CliError::Usage(
+                "--command-id without --name: the next free name is another one when the command \
+                 is repeated, so name the new key"
+                    .to_owned(),
+            ));
+        }
+        let client = context.connect(Role::Admin).await?;
+        let old = client.look_up(&self.key.reference()).await?;
+        if old.state() == KeyState::PreActive {
+            return Err(refuse(
+                Reason::KeyNotActive,
+                format!(
+                    "key \"{}\" was never active, and nothing can be moved from it: create a key \
+                     instead",
+                    old.record().name
+                ),
+            ));
+        }
+        let name = if let Some(name) = &self.new {
+            name.clone()
+        } else {
+            let keys = client.list_keys().await?;
+            let taken = keys.iter().map(|key| &key.record().name).collect();
+            next_name(&old.record().name, &taken)?
+        };
+        let create = self.command(&old, name);
+        if create::carry_out(context, &client, &self.submission, &create).await? {
+            let before = &old.record().name;
+            output::progress(&format!(
+                "next: give out addresses of \"{}\", move what \"{before}\" holds to it, then run \
+                 quorate key deactivate {before} --reason 'replaced by {}'",
+                create.key, create.key
+            ));
+        }
+        Ok(())
+    }
+
+    fn command(&self, old: &ListedKey, name: KeyName) -> CreateKey {
+        let record = old.record();
+        let said = self.periods.life();
+        CreateKey {
+            key: name,
+            scheme: record.scheme,
+            threshold: record.threshold,
+            nodes: record.participants.iter().map(|p| p.node.clone()).collect(),
+            purposes: record.purposes.clone(),
+            // The old one was accepted in this shape.
+            accept_fragile: true,
+            life: KeyLife {
+                replaces: Some(Predecessor {
+                    key: record.name.clone(),
+                    key_id: record.id(),
+                }),
+                cryptoperiod_s: said.cryptoperiod_s.or(old.life().cryptoperiod_s),
+                refresh_s: said.refresh_s.or(old.life().refresh_s),
+            },
+        }
+    }
+}
+
+/// The name with the next number that no key has: `hot`, `hot-2`, `hot-3`.
+fn next_name(name: &KeyName, taken: &BTreeSet<&KeyName>) -> Result<KeyName, CliError> {
+    let (stem, number) = match name.as_str().rsplit_once('-') {
+        Some((stem, digits)) => match digits.parse::<u32>() {
+            Ok(number) if number > 1 && number.to_string() == digits => (stem, number),
+            Ok(_) | Err(_) => (name.as_str(), 1),
+        },
+        None => (name.as_str(), 1),
+    };
+    (number.saturating_add(1)..u32::MAX)
+        .map_while(|next| format!("{stem}-{next}").parse::<KeyName>().ok())
+        .find(|next| !taken.contains(next))
+        .ok_or_else(|| {
+            CliError::Usage(format!(
+                "\"{name}\" is too long to put a number behind it: name the new key with --name"
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_name_counts_on_and_passes_over_names_that_are_taken() {
+        let check = |name: &str, taken: &[&str], expected: &str| {
+            let taken: Vec<KeyName> = taken.iter().map(|name| name.parse().unwrap()).collect();
+            let next = next_name(&name.parse().unwrap(), &taken.iter().collect());
+            assert_eq!(next.unwrap().as_str(), expected);
+        };
+
+        check("hot", &["hot"], "hot-2");
+        check("hot-2", &["hot", "hot-2"], "hot-3");
+        check("hot", &["hot-2", "hot-3"], "hot-4");
+        check("hot-02", &[], "hot-02-2");
+        check("user-wallet", &[], "user-wallet-2");
+        check("user-1", &[], "user-1-2");
+    }
+
+    #[test]
+    fn a_name_without_room_for_a_number_is_refused_with_what_to_do() {
+        let name = "a".repeat(63).parse().unwrap();
+
+        let refused = next_name(&name, &BTreeSet::new()).unwrap_err();
+
+        assert!(refused.to_string().contains("with --name"), "{refused}");
+    }
+}
