@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use chain::{ChainError, ChainFault, ChainPosition, ChainSummary, ChainVerifier, verify_chain};
 
 use crate::{
+    backup::BackupId,
     bytes::Digest,
     identity::Signature,
     ids::{CommandId, Epoch, KeyId, KeyName, NodeId, UnixMillis},
@@ -165,6 +166,8 @@ pub enum Entry {
         /// The word of the holders of that epoch.
         certificate: EraseCertificate,
     },
+    /// A backup may leave the node, with everything up to this record in it (P36).
+    BackupMade(BackupMade),
 }
 
 impl Entry {
@@ -195,6 +198,7 @@ impl Entry {
             Self::KeyStateRejected { .. } => "key-state-rejected",
             Self::KeyIntroduced { .. } => "key-introduced",
             Self::EpochsErased { .. } => "epochs-erased",
+            Self::BackupMade(_) => "backup-made",
         }
     }
 }
@@ -319,6 +323,17 @@ pub struct KeyStateChanged {
     pub mark: StateMark,
     /// The state that the key is in at this node from here on.
     pub state: KeyState,
+}
+
+/// A backup, whose last journal record is the one that holds this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupMade {
+    /// The id of the backup.
+    pub backup: BackupId,
+    /// The keys that it is sealed to; see [`recipient_fingerprint`].
+    ///
+    /// [`recipient_fingerprint`]: crate::backup::recipient_fingerprint
+    pub recipients: Vec<Digest>,
 }
 
 /// One message that a share was made for.

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod bytes;
 pub mod certificate;
 pub mod command;

@@ -42,6 +42,7 @@ use crate::{
 };
 
 mod activation;
+pub mod backup;
 mod binding;
 mod budget;
 mod ceremony;

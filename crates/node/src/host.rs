@@ -9,6 +9,8 @@
 //! | `vault/`, `keyring` | sealed shares and their wrapped keys |
 //! | `journal/` | everything that the node decided |
 //! | `index/` | a view over the journal, rebuilt when in doubt |
+//! | `console` | the socket of a running node |
+//! | `quarantine.json` | that the directory was restored from a backup |
 
 use std::{path::Path, sync::Arc};
 
@@ -30,6 +32,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
 
 use crate::{
+    backup::MARKER,
     core::{About, MakeShares, NodeCore, Parts, Reading, clock::NodeClock, ledger},
     disk::{Disk, RealDisk},
     index::{Decision, Index, IndexError, IndexKey, Reconciler, SledIndex, StoreImage, replay},
@@ -281,6 +284,11 @@ pub fn open(
 ) -> Result<Opened<HostDisk>> {
     let disk = Arc::new(RealDisk::open(dir)?);
     let node = node_of(&disk)?;
+    ensure!(
+        !disk.exists(MARKER)?,
+        "this directory was restored from a backup ({MARKER}), and this version cannot take it back \
+         into service: upgrade it"
+    );
     let kek = open_kek(&disk, &node, source)?;
     let index = dir.join(INDEX);
     let open_index = move |hedge: &HedgeSecret| {

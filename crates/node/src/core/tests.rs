@@ -8,6 +8,7 @@
 
 mod activation;
 mod addresses;
+mod backup;
 mod creation;
 mod durability;
 mod ecdsa;
