@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, Done, program, run};
+use crate::harness::{Cluster, Done, program, run, wait_for};
 
 /// A key pair that everybody knows, from the tests of age.
 const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
@@ -79,6 +79,50 @@ fn a_node_is_backed_up_while_it_signs_and_while_it_is_stopped() {
     }
     let kinds = audit(&cluster, "node-a");
     assert_eq!(kinds["backup-made"], 2, "{kinds}");
+}
+
+#[test]
+fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_not() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    let backups = Backups::of(&cluster);
+    let (backup, copy) = (cluster.file("a.backup"), cluster.file("copy"));
+    let dir = backups.node_dir("node-a");
+    done(backups.back_up("node-a", &backup));
+    cluster.kill_node("node-a");
+    fs::remove_dir_all(&dir).unwrap();
+
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let back = cluster.start_node("node-a");
+    wait_for("a readmitted node-a", || {
+        let kinds = audit(&cluster, "node-a");
+        (kinds["readmitted"] == 1).then_some(())
+    });
+    wait_for("a node-a in service", || {
+        let nodes = cluster.nodes();
+        let node = nodes.iter().find(|node| node["id"] == "node-a")?;
+        (node["quarantined"] == false && node["connected"] == true).then_some(())
+    });
+    cluster.kill_node("node-b");
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "again"]);
+    assert_eq!(signed["signers"], serde_json::json!(["node-a", "node-c"]));
+    drop(back);
+    let _b = cluster.start_node("node-b");
+    cluster.wait_for_connected(2);
+
+    done(backups.restore("node-a", &backup, &copy, &backups.identity));
+    fs::remove_dir_all(&dir).unwrap();
+    fs::rename(&copy, &dir).unwrap();
+    let _copy = cluster.start_node("node-a");
+    wait_for("a second copy that is refused", || {
+        let refused = audit(&cluster, "node-c");
+        let node = cluster.nodes();
+        let node = node.iter().find(|node| node["id"] == "node-a")?;
+        (refused["refused"].as_u64() >= Some(1) && node["quarantined"] == true).then_some(())
+    });
+    assert_eq!(audit(&cluster, "node-c")["peer-restored"], 1);
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "still"]);
+    assert_eq!(signed["signers"], serde_json::json!(["node-b", "node-c"]));
 }
 
 #[test]

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 pub use chain::{ChainError, ChainFault, ChainPosition, ChainSummary, ChainVerifier, verify_chain};
 
 use crate::{
-    backup::BackupId,
+    backup::{BackupId, RestoreId},
     bytes::Digest,
     identity::Signature,
     ids::{CommandId, Epoch, KeyId, KeyName, NodeId, UnixMillis},
     key::KeyState,
     node_api::EraseCertificate,
+    quarantine::TakenHead,
     standing::StateMark,
     tagged::{Tag, Tagged},
     wire::{self, WireError},
@@ -168,6 +169,34 @@ pub enum Entry {
     },
     /// A backup may leave the node, with everything up to this record in it (P36).
     BackupMade(BackupMade),
+    /// The node was restored from a backup: it is in quarantine from here on (P35).
+    Restored {
+        /// The backup.
+        backup: BackupId,
+        /// This restoration of it.
+        restore: RestoreId,
+    },
+    /// Another node was restored. It is the only restoration of that backup that this node helps.
+    PeerRestored {
+        /// The node.
+        node: NodeId,
+        /// The backup.
+        backup: BackupId,
+        /// The restoration.
+        restore: RestoreId,
+    },
+    /// What the others say of keys, which a restored node goes by.
+    HeadsTaken {
+        /// The keys.
+        heads: Vec<TakenHead>,
+    },
+    /// The quarantine is over.
+    Readmitted {
+        /// The restoration.
+        restore: RestoreId,
+        /// Whose word was taken.
+        witnesses: Vec<NodeId>,
+    },
 }
 
 impl Entry {
@@ -199,6 +228,10 @@ impl Entry {
             Self::KeyIntroduced { .. } => "key-introduced",
             Self::EpochsErased { .. } => "epochs-erased",
             Self::BackupMade(_) => "backup-made",
+            Self::Restored { .. } => "restored",
+            Self::PeerRestored { .. } => "peer-restored",
+            Self::HeadsTaken { .. } => "heads-taken",
+            Self::Readmitted { .. } => "readmitted",
         }
     }
 }

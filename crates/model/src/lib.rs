@@ -17,6 +17,7 @@ pub mod node_api;
 pub mod operation;
 pub mod path;
 pub mod payload;
+pub mod quarantine;
 pub mod refusal;
 pub mod roster;
 pub mod scheme;

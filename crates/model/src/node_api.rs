@@ -12,6 +12,7 @@ use crate::{
     ids::{Epoch, KeyName, NodeId, PartyIndex, UnixMillis},
     key::{KeyRecord, KeyState},
     path::DerivationPath,
+    quarantine::{HeadsAttestation, Quarantine, Readmission},
     refusal::{Reason, Refusal},
     roster::PinnedRoster,
     scheme::Scheme,
@@ -171,7 +172,24 @@ pub enum NodeRequest {
         /// The command.
         command: SignedCommand,
     },
+    /// Asks the node what it knows of the keys, for one that was restored from a backup (P35). The
+    /// node takes note of the restoration before it answers.
+    AttestHeads {
+        /// The signed status of the restored node.
+        status: NodeStatus,
+        /// The last key of the page before.
+        after: Option<KeyName>,
+    },
+    /// Brings a restored node what the others say. With the word of all of them it is in service
+    /// again.
+    Readmit {
+        /// Pages of what others say, in their order; at most [`MAX_ATTESTATIONS`].
+        attestations: Vec<HeadsAttestation>,
+    },
 }
+
+/// The most pages in one request of [`NodeRequest::Readmit`].
+pub const MAX_ATTESTATIONS: usize = 4;
 
 /// The most erasures in one request: they cost one rewrite of the keyring together.
 pub const MAX_ERASURES: usize = 256;
@@ -239,6 +257,10 @@ pub enum NodeReply {
     StateSet(StateReceipt),
     /// To [`NodeRequest::EraseEpochs`]: one outcome for each, in order.
     Erased(Vec<Result<EraseReceipt, Refusal>>),
+    /// To [`NodeRequest::AttestHeads`].
+    Heads(HeadsAttestation),
+    /// To [`NodeRequest::Readmit`].
+    Readmission(Readmission),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -276,6 +298,8 @@ pub struct NodeStatus {
     pub time: UnixMillis,
     /// Whether it is trusted.
     pub clock: ClockState,
+    /// Present while the node waits to be readmitted after it was restored (P35).
+    pub quarantine: Option<Quarantine>,
     /// Over all of it.
     pub signature: Signature,
 }
@@ -298,6 +322,12 @@ impl NodeStatus {
             .digest(&self.journal_head)
             .number(self.time.0)
             .bytes(&challenge)
+            .list(self.quarantine.as_slice(), |tagged, quarantine| {
+                tagged
+                    .bytes(quarantine.backup.as_bytes())
+                    .bytes(quarantine.restore.as_bytes())
+                    .bytes(&quarantine.nonce.0)
+            })
             .finish()
     }
 }

@@ -70,6 +70,8 @@ pub enum Tag {
     Address,
     /// The header, the files and the end of a node's backup.
     Backup,
+    /// What a node tells one that was restored.
+    Heads,
 }
 
 impl Tag {
@@ -105,6 +107,7 @@ impl Tag {
             Self::Pairing => "quorate/v1/pairing",
             Self::Address => "quorate/v1/address",
             Self::Backup => "quorate/v1/backup",
+            Self::Heads => "quorate/v1/heads",
         }
     }
 }

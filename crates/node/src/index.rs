@@ -49,11 +49,15 @@ pub enum Table {
     Standings,
     /// Shares whose erasure is recorded.
     Erasing,
+    /// That this node or others were restored from backups.
+    Restores,
+    /// Keys of which others say that a later epoch is in use.
+    Superseded,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -62,6 +66,8 @@ impl Table {
         Self::Suspended,
         Self::Standings,
         Self::Erasing,
+        Self::Restores,
+        Self::Superseded,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -75,6 +81,8 @@ impl Table {
             Self::Suspended => 6,
             Self::Standings => 7,
             Self::Erasing => 8,
+            Self::Restores => 12,
+            Self::Superseded => 13,
         }
     }
 }

@@ -105,6 +105,8 @@ methods! {
     attest_address(AttestAddressRequest) -> AttestAddressResponse;
     set_key_state(SetKeyStateRequest) -> SetKeyStateResponse;
     erase_epochs(EraseEpochsRequest) -> EraseEpochsResponse;
+    attest_heads(AttestHeadsRequest) -> AttestHeadsResponse;
+    readmit(ReadmitRequest) -> ReadmitResponse;
 }
 
 #[cfg(test)]

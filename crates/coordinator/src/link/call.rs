@@ -86,6 +86,8 @@ pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<Nod
         AttestAddress => attest_address,
         SetKeyState => set_key_state,
         EraseEpochs => erase_epochs,
+        AttestHeads => attest_heads,
+        Readmit => readmit,
     };
     answer
         .map_err(|status| failure(&status))?

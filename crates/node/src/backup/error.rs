@@ -27,6 +27,11 @@ pub enum BackupError {
     /// None, too many, or one twice.
     #[error("a backup is sealed to 1 to 16 different recipients, and {0} were given")]
     RecipientCount(usize),
+    /// The node has forgotten too much.
+    #[error(
+        "the node is in quarantine after it was restored: make a backup when it is in service again"
+    )]
+    Quarantined,
     /// The node's own files cannot be read.
     #[error("read the node's files")]
     Disk(#[from] DiskError),

@@ -38,6 +38,9 @@ pub fn write<D: Disk + 'static>(
     out: impl Write,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<Made, BackupError> {
+    if core.is_quarantined() {
+        return Err(BackupError::Quarantined);
+    }
     let mut id = [0; 16];
     rng.fill_bytes(&mut id);
     let encryptor = recipients.encryptor()?;

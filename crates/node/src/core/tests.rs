@@ -14,6 +14,7 @@ mod durability;
 mod ecdsa;
 mod gate;
 mod harness;
+mod quarantine;
 mod resharing;
 mod signing;
 mod standing;

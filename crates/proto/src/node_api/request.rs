@@ -4,7 +4,7 @@ use quorate_model::{
     Epoch, Nonce32, PartyIndex, Reason, Refusal,
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
-    node_api::{MAX_ERASURES, NodeRequest, ReshareFrom, SigningRequest},
+    node_api::{MAX_ATTESTATIONS, MAX_ERASURES, NodeRequest, ReshareFrom, SigningRequest},
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
     share::{MAX_SHARE_BATCH, ShareRequest},
@@ -64,6 +64,10 @@ pub enum WireRequest {
     AttestAddress(pb::AttestAddressRequest),
     /// For `SetKeyState`.
     SetKeyState(pb::SetKeyStateRequest),
+    /// For `AttestHeads`.
+    AttestHeads(pb::AttestHeadsRequest),
+    /// For `Readmit`.
+    Readmit(pb::ReadmitRequest),
 }
 
 impl TryFrom<NodeRequest> for WireRequest {
@@ -161,6 +165,16 @@ impl TryFrom<NodeRequest> for WireRequest {
                     path: path.steps().to_vec(),
                     kind: store(&kind)?,
                 })
+            }
+            NodeRequest::AttestHeads { status, after } => {
+                Self::AttestHeads(pb::AttestHeadsRequest {
+                    status: store(&status)?,
+                    after: after.map(Into::into),
+                })
+            }
+            NodeRequest::Readmit { attestations } => {
+                let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
+                Self::Readmit(pb::ReadmitRequest { attestations })
             }
             in_rounds => rounds_to_wire(in_rounds)?,
         })
@@ -392,6 +406,19 @@ requests! {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
             envelopes: envelopes(wire.envelopes, MAX_HOLDERS)?,
+        }
+    }
+    AttestHeadsRequest(wire) {
+        Self::AttestHeads {
+            status: stored("status", &wire.status)?,
+            after: wire.after.map(|after| name("after", after)).transpose()?,
+        }
+    }
+    ReadmitRequest(wire) {
+        Self::Readmit {
+            attestations: list("attestations", wire.attestations, MAX_ATTESTATIONS, |bytes| {
+                stored("attestations", &bytes)
+            })?,
         }
     }
     SetKeyStateRequest(wire) {

@@ -32,6 +32,8 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::AdvanceSigning(wire) => wire.try_into(),
         WireRequest::AttestAddress(wire) => wire.try_into(),
         WireRequest::SetKeyState(wire) => wire.try_into(),
+        WireRequest::AttestHeads(wire) => wire.try_into(),
+        WireRequest::Readmit(wire) => wire.try_into(),
     }
 }
 
@@ -67,6 +69,8 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::AdvanceSigningResponse>,
         through::<pb::AttestAddressResponse>,
         through::<pb::SetKeyStateResponse>,
+        through::<pb::AttestHeadsResponse>,
+        through::<pb::ReadmitResponse>,
     ]
     .map(|through| through(reply.clone()))
     .into()

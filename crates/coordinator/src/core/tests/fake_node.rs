@@ -300,6 +300,7 @@ impl FakeNode {
             journal_head: Digest::ZERO,
             time: UnixMillis(1),
             clock,
+            quarantine: None,
             signature: Signature([0; 64]),
         };
         status.signature = sign_digest(&self.key, &status.digest());
