@@ -94,6 +94,7 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
 
     done(backups.restore("node-a", &backup, &dir, &backups.identity));
     let back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
     wait_for("a readmitted node-a", || {
         let kinds = audit(&cluster, "node-a");
         (kinds["readmitted"] == 1).then_some(())
@@ -101,7 +102,10 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
     wait_for("a node-a in service", || {
         let nodes = cluster.nodes();
         let node = nodes.iter().find(|node| node["id"] == "node-a")?;
-        (node["quarantined"] == false && node["connected"] == true).then_some(())
+        let well = ["connected", "clock_confirmed"]
+            .iter()
+            .all(|is| node[is] == true);
+        (node["quarantined"] == false && well).then_some(())
     });
     cluster.kill_node("node-b");
     let signed = cluster.json(&["sign", "message", "notes", "--text", "again"]);
@@ -114,6 +118,7 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
     fs::remove_dir_all(&dir).unwrap();
     fs::rename(&copy, &dir).unwrap();
     let _copy = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
     wait_for("a second copy that is refused", || {
         let refused = audit(&cluster, "node-c");
         let node = cluster.nodes();

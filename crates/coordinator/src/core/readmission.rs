@@ -96,11 +96,19 @@ impl Core {
             (Ok(NodeReply::Readmission(readmission)), None) => {
                 self.heads_end(restored, witness);
                 if readmission.missing.is_empty() {
-                    self.ask_status_soon(restored);
+                    self.readmitted(restored);
                 }
             }
             _ => self.heads_end(restored, witness),
         }
+    }
+
+    /// What the node refused in quarantine is brought to it again when it lists its keys.
+    fn readmitted(&mut self, restored: &NodeId) {
+        if let Some(peer) = self.peers.get_mut(restored) {
+            peer.synced = false;
+        }
+        self.ask_status_soon(restored);
     }
 
     fn heads_end(&mut self, restored: &NodeId, witness: &NodeId) {

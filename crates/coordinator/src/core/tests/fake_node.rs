@@ -19,6 +19,7 @@ use quorate_model::{
         NodeRequest, NodeStatus, Prepared, ShareBatch, TimeAttestation,
     },
     payload::pop_message,
+    quarantine::{HeadsAttestation, KeyHead, Quarantine, Readmission},
     roster::PinnedRoster,
     session::SessionBinding,
     share::{
@@ -66,6 +67,8 @@ pub(super) struct Manners {
     pub(super) aborts_with: Option<Vec<u8>>,
     /// Does not trust its clock until others confirm it.
     pub(super) clock: Option<Nonce32>,
+    /// Was restored, and waits for the word of all others.
+    pub(super) quarantine: Option<Quarantine>,
 }
 
 struct Held {
@@ -87,6 +90,8 @@ pub(super) struct FakeNode {
     pub(super) manners: Manners,
     pub(super) evidence: Vec<Vec<u8>>,
     pub(super) confirmed_by: Vec<NodeId>,
+    /// The pages that it was brought.
+    pub(super) told: Vec<HeadsAttestation>,
     pinned: PinnedRoster,
     rng: ChaCha20Rng,
     tickets: BTreeMap<TicketId, NoncePair>,
@@ -107,6 +112,7 @@ impl FakeNode {
             manners: Manners::default(),
             evidence: Vec::new(),
             confirmed_by: Vec::new(),
+            told: Vec::new(),
             pinned,
             rng: ChaCha20Rng::seed_from_u64(seed),
             tickets: BTreeMap::new(),
@@ -245,8 +251,54 @@ impl FakeNode {
                 Ok(NodeReply::Done)
             }
             NodeRequest::SetKeyState { command } => self.set_state(&command),
+            NodeRequest::AttestHeads { status, after } => Ok(self.attest_heads(&status, after)),
+            NodeRequest::Readmit { attestations } => {
+                self.told.extend(attestations);
+                let missing: Vec<NodeId> = self
+                    .pinned
+                    .roster()
+                    .nodes
+                    .iter()
+                    .map(|card| card.id.clone())
+                    .filter(|id| *id != self.id)
+                    .filter(|id| {
+                        !self
+                            .told
+                            .iter()
+                            .any(|page| page.is_last && page.node == *id)
+                    })
+                    .collect();
+                if missing.is_empty() {
+                    self.manners.quarantine = None;
+                }
+                Ok(NodeReply::Readmission(Readmission { missing }))
+            }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Two pages: one with a key, and an empty one.
+    fn attest_heads(&self, status: &NodeStatus, after: Option<KeyName>) -> NodeReply {
+        let head = KeyHead {
+            key: "vault".parse().unwrap(),
+            epoch: quorate_model::Epoch(1),
+            certificate: None,
+            next_epoch: quorate_model::Epoch(2),
+            standing: Standing::default(),
+            destroyed: false,
+        };
+        let is_last = after.is_some();
+        NodeReply::Heads(HeadsAttestation {
+            node: self.id.clone(),
+            about: status.node.clone(),
+            quarantine: status.quarantine.unwrap(),
+            roster: self.pinned.hash(),
+            is_quarantined: false,
+            after,
+            is_last,
+            heads: if is_last { Vec::new() } else { vec![head] },
+            signature: Signature([0; 64]),
+        })
     }
 
     fn standing(&self, name: &KeyName) -> Standing {
@@ -300,7 +352,7 @@ impl FakeNode {
             journal_head: Digest::ZERO,
             time: UnixMillis(1),
             clock,
-            quarantine: None,
+            quarantine: self.manners.quarantine,
             signature: Signature([0; 64]),
         };
         status.signature = sign_digest(&self.key, &status.digest());
