@@ -46,6 +46,24 @@ impl<'a> Backups<'a> {
     }
 }
 
+impl Backups<'_> {
+    fn wait_for_readmission(&self, name: &str) {
+        wait_for("a readmitted node", || {
+            // Before that the node that is listed may be the one that was lost.
+            let kinds = audit(self.cluster, "node-c");
+            (kinds["peer-restored"] == 1).then_some(())
+        });
+        wait_for("a restored node in service", || {
+            let nodes = self.cluster.nodes();
+            let node = nodes.iter().find(|node| node["id"] == name)?;
+            let well = ["connected", "clock_confirmed"]
+                .iter()
+                .all(|is| node[is] == true);
+            (node["quarantined"] == false && well).then_some(())
+        });
+    }
+}
+
 /// How a command ended that must have done what it was asked.
 fn done(done: Done) -> String {
     assert_eq!(done.code, 0, "{done:?}");
@@ -95,18 +113,8 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
     done(backups.restore("node-a", &backup, &dir, &backups.identity));
     let back = cluster.start_node("node-a");
     cluster.wait_for_connected(3);
-    wait_for("a readmitted node-a", || {
-        let kinds = audit(&cluster, "node-a");
-        (kinds["readmitted"] == 1).then_some(())
-    });
-    wait_for("a node-a in service", || {
-        let nodes = cluster.nodes();
-        let node = nodes.iter().find(|node| node["id"] == "node-a")?;
-        let well = ["connected", "clock_confirmed"]
-            .iter()
-            .all(|is| node[is] == true);
-        (node["quarantined"] == false && well).then_some(())
-    });
+    backups.wait_for_readmission("node-a");
+    assert_eq!(audit(&cluster, "node-a")["readmitted"], 1);
     cluster.kill_node("node-b");
     let signed = cluster.json(&["sign", "message", "notes", "--text", "again"]);
     assert_eq!(signed["signers"], serde_json::json!(["node-a", "node-c"]));
@@ -128,6 +136,34 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
     assert_eq!(audit(&cluster, "node-c")["peer-restored"], 1);
     let signed = cluster.json(&["sign", "message", "notes", "--text", "still"]);
     assert_eq!(signed["signers"], serde_json::json!(["node-b", "node-c"]));
+}
+
+#[test]
+fn a_restored_node_never_signs_with_a_share_that_was_refreshed_since() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    let _coordinator = cluster.restart_coordinator_with("[limits]\nquorum_wait_ms = 500");
+    let backups = Backups::of(&cluster);
+    let (backup, dir) = (cluster.file("a.backup"), backups.node_dir("node-a"));
+    done(backups.back_up("node-a", &backup));
+    cluster.json(&["key", "refresh", "notes"]);
+    cluster.kill_node("node-a");
+    fs::remove_dir_all(&dir).unwrap();
+
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let _back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+    backups.wait_for_readmission("node-a");
+    cluster.kill_node("node-b");
+    cluster.wait_for_connected(2);
+    let alone = cluster.quorate(&["sign", "message", "notes", "--text", "stale"]);
+
+    assert_ne!(alone.code, 0, "{alone:?}");
+    let told = ["EPOCH_CHANGED", "SHARE_UNAVAILABLE", "QUORUM_UNAVAILABLE"];
+    assert!(
+        told.iter().any(|reason| alone.stderr.contains(reason)),
+        "{alone:?}"
+    );
 }
 
 #[test]
