@@ -27,6 +27,10 @@ pub type AttemptId = [u8; 16];
 /// What a coordinator asks of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large request is a rare one, and each is moved once"
+)]
 pub enum NodeRequest {
     /// Where the node stands.
     Status {

@@ -93,7 +93,7 @@ impl HeadsAttestation {
                     .number(u64::from(head.epoch.0))
                     .digest(&head.certificate.unwrap_or_default())
                     .number(u64::from(head.next_epoch.0))
-                    .list(&marks, |tagged, mark| tagged.digest(mark))
+                    .list(&marks, Tagged::digest)
                     .number(flag(head.destroyed))
             })
             .finish()

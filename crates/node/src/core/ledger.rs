@@ -304,6 +304,40 @@ pub fn superseded(index: &dyn Index, name: &KeyName) -> Result<Option<Superseded
     row(index, Table::Superseded, name.as_str().as_bytes())
 }
 
+/// What records about restorations change.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "called for four kinds of entries"
+)]
+fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
+    let row = |backup: &BackupId, restore: &RestoreId| RestoreRow {
+        backup: *backup,
+        restore: *restore,
+        record: record.sequence,
+    };
+    match &record.entry {
+        Entry::Restored { backup, restore } => {
+            let row = row(backup, restore);
+            Ok(vec![put(Table::Restores, OWN_RESTORE.to_vec(), &row)?])
+        }
+        Entry::Readmitted { .. } => Ok(vec![RowChange::Delete {
+            table: Table::Restores,
+            key: OWN_RESTORE.to_vec(),
+        }]),
+        // The first stays: no other is helped.
+        Entry::PeerRestored {
+            node,
+            backup,
+            restore,
+        } if peer_restored(index, node, *backup)?.is_none() => {
+            let key = restore_key(node, *backup);
+            Ok(vec![put(Table::Restores, key, &row(backup, restore))?])
+        }
+        Entry::HeadsTaken { heads } => take_heads(index, heads),
+        _ => Ok(Vec::new()),
+    }
+}
+
 fn take_heads(index: &dyn Index, heads: &[TakenHead]) -> Result<Vec<RowChange>, IndexError> {
     let mut changes = Vec::new();
     for head in heads {
@@ -436,33 +470,10 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             let key = rejected_key(&judgment.command);
             Ok(vec![put(Table::Standings, key, &record.sequence)?])
         }
-        Entry::Restored { backup, restore } => {
-            let row = RestoreRow {
-                backup: *backup,
-                restore: *restore,
-                record: record.sequence,
-            };
-            Ok(vec![put(Table::Restores, OWN_RESTORE.to_vec(), &row)?])
-        }
-        Entry::Readmitted { .. } => Ok(vec![RowChange::Delete {
-            table: Table::Restores,
-            key: OWN_RESTORE.to_vec(),
-        }]),
-        // The first stays: no other is helped.
-        Entry::PeerRestored {
-            node,
-            backup,
-            restore,
-        } if peer_restored(index, node, *backup)?.is_none() => {
-            let row = RestoreRow {
-                backup: *backup,
-                restore: *restore,
-                record: record.sequence,
-            };
-            let key = restore_key(node, *backup);
-            Ok(vec![put(Table::Restores, key, &row)?])
-        }
-        Entry::HeadsTaken { heads } => take_heads(index, heads),
+        Entry::Restored { .. }
+        | Entry::PeerRestored { .. }
+        | Entry::HeadsTaken { .. }
+        | Entry::Readmitted { .. } => restoration_changes(index, record),
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {
                 for (peer, _) in pairs {

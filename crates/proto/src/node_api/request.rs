@@ -166,28 +166,29 @@ impl TryFrom<NodeRequest> for WireRequest {
                     kind: store(&kind)?,
                 })
             }
-            NodeRequest::AttestHeads { status, after } => {
-                Self::AttestHeads(pb::AttestHeadsRequest {
-                    status: store(&status)?,
-                    after: after.map(Into::into),
-                })
-            }
-            NodeRequest::Readmit { attestations } => {
-                let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
-                Self::Readmit(pb::ReadmitRequest { attestations })
-            }
             in_rounds => rounds_to_wire(in_rounds)?,
         })
     }
 }
 
-/// The requests of protocols in rounds other than key generation.
+/// The requests of protocols in rounds other than key generation, and those that bring a restored
+/// node back.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the others are converted where this is called"
 )]
 fn rounds_to_wire(request: NodeRequest) -> Result<WireRequest, Refusal> {
     Ok(match request {
+        NodeRequest::AttestHeads { status, after } => {
+            WireRequest::AttestHeads(pb::AttestHeadsRequest {
+                status: store(&status)?,
+                after: after.map(Into::into),
+            })
+        }
+        NodeRequest::Readmit { attestations } => {
+            let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
+            WireRequest::Readmit(pb::ReadmitRequest { attestations })
+        }
         NodeRequest::BeginPairing {
             attempt,
             certificate,
