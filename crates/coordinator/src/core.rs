@@ -41,6 +41,7 @@ mod mail;
 mod math;
 mod peers;
 mod queries;
+mod readmission;
 mod signing;
 mod states;
 mod tickets;
@@ -472,6 +473,10 @@ impl Core {
                 self.destroy_reply(moment, (op, key, order), &node, result);
             }
             Purpose::Confirm => self.ask_status_soon(&node),
+            Purpose::Heads { restored } => self.heads_reply(moment, &restored, &node, result),
+            Purpose::Readmit { witness, next } => {
+                self.readmit_reply(moment, &node, &witness, next, result);
+            }
             Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
             Purpose::MoveUp { key } => self.moved_up(moment, &key, &node, result),
             Purpose::Erase { keys } => self.erase_reply(moment, &node, &keys, result),

@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 pub use chain::{ChainError, ChainFault, ChainPosition, ChainSummary, ChainVerifier, verify_chain};
 
 use crate::{
+    backup::{BackupId, RestoreId},
     bytes::Digest,
     command::SignedCommand,
     identity::Signature,
     ids::{CommandId, Epoch, KeyId, KeyName, NodeId, UnixMillis},
     key::KeyState,
     node_api::EraseCertificate,
+    quarantine::TakenHead,
     standing::StateMark,
     tagged::{Tag, Tagged},
     wire::{self, WireError},
@@ -203,6 +205,36 @@ pub enum Entry {
     },
     /// The tombstone of a key: this node erases every share of it, and never holds one again.
     KeyDestroyed(KeyDestroyed),
+    /// A backup may leave the node, with everything up to this record in it (P36).
+    BackupMade(BackupMade),
+    /// The node was restored from a backup: it is in quarantine from here on (P35).
+    Restored {
+        /// The backup.
+        backup: BackupId,
+        /// This restoration of it.
+        restore: RestoreId,
+    },
+    /// Another node was restored. It is the only restoration of that backup that this node helps.
+    PeerRestored {
+        /// The node.
+        node: NodeId,
+        /// The backup.
+        backup: BackupId,
+        /// The restoration.
+        restore: RestoreId,
+    },
+    /// What the others say of keys, which a restored node goes by.
+    HeadsTaken {
+        /// The keys.
+        heads: Vec<TakenHead>,
+    },
+    /// The quarantine is over.
+    Readmitted {
+        /// The restoration.
+        restore: RestoreId,
+        /// Whose word was taken.
+        witnesses: Vec<NodeId>,
+    },
 }
 
 /// The end of a key at one node.
@@ -259,6 +291,11 @@ impl Entry {
             Self::DestructionAnnounced { .. } => "destruction-announced",
             Self::DestructionWithdrawn { .. } => "destruction-withdrawn",
             Self::KeyDestroyed(_) => "key-destroyed",
+            Self::BackupMade(_) => "backup-made",
+            Self::Restored { .. } => "restored",
+            Self::PeerRestored { .. } => "peer-restored",
+            Self::HeadsTaken { .. } => "heads-taken",
+            Self::Readmitted { .. } => "readmitted",
         }
     }
 }
@@ -383,6 +420,17 @@ pub struct KeyStateChanged {
     pub mark: StateMark,
     /// The state that the key is in at this node from here on.
     pub state: KeyState,
+}
+
+/// A backup, whose last journal record is the one that holds this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupMade {
+    /// The id of the backup.
+    pub backup: BackupId,
+    /// The keys that it is sealed to; see [`recipient_fingerprint`].
+    ///
+    /// [`recipient_fingerprint`]: crate::backup::recipient_fingerprint
+    pub recipients: Vec<Digest>,
 }
 
 /// One message that a share was made for.

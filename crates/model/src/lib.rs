@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod bytes;
 pub mod certificate;
 pub mod command;
@@ -18,6 +19,7 @@ pub mod node_api;
 pub mod operation;
 pub mod path;
 pub mod payload;
+pub mod quarantine;
 pub mod refusal;
 pub mod roster;
 pub mod scheme;

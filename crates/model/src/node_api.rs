@@ -13,6 +13,7 @@ use crate::{
     ids::{Epoch, KeyName, NodeId, PartyIndex, UnixMillis},
     key::{KeyRecord, KeyState},
     path::DerivationPath,
+    quarantine::{HeadsAttestation, Quarantine, Readmission},
     refusal::{Reason, Refusal},
     roster::PinnedRoster,
     scheme::Scheme,
@@ -27,6 +28,10 @@ pub type AttemptId = [u8; 16];
 /// What a coordinator asks of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large request is a rare one, and each is moved once"
+)]
 pub enum NodeRequest {
     /// Where the node stands.
     Status {
@@ -177,7 +182,24 @@ pub enum NodeRequest {
         /// The command.
         command: SignedCommand,
     },
+    /// Asks the node what it knows of the keys, for one that was restored from a backup (P35). The
+    /// node takes note of the restoration before it answers.
+    AttestHeads {
+        /// The signed status of the restored node.
+        status: NodeStatus,
+        /// The last key of the page before.
+        after: Option<KeyName>,
+    },
+    /// Brings a restored node what the others say. With the word of all of them it is in service
+    /// again.
+    Readmit {
+        /// Pages of what others say, in their order; at most [`MAX_ATTESTATIONS`].
+        attestations: Vec<HeadsAttestation>,
+    },
 }
+
+/// The most pages in one request of [`NodeRequest::Readmit`].
+pub const MAX_ATTESTATIONS: usize = 4;
 
 /// The most erasures in one request: they cost one rewrite of the keyring together.
 pub const MAX_ERASURES: usize = 256;
@@ -247,6 +269,10 @@ pub enum NodeReply {
     Erased(Vec<Result<EraseReceipt, Refusal>>),
     /// To [`NodeRequest::DestroyKey`].
     Destruction(DestructionReceipt),
+    /// To [`NodeRequest::AttestHeads`].
+    Heads(HeadsAttestation),
+    /// To [`NodeRequest::Readmit`].
+    Readmission(Readmission),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -284,6 +310,8 @@ pub struct NodeStatus {
     pub time: UnixMillis,
     /// Whether it is trusted.
     pub clock: ClockState,
+    /// Present while the node waits to be readmitted after it was restored (P35).
+    pub quarantine: Option<Quarantine>,
     /// Over all of it.
     pub signature: Signature,
 }
@@ -306,6 +334,12 @@ impl NodeStatus {
             .digest(&self.journal_head)
             .number(self.time.0)
             .bytes(&challenge)
+            .list(self.quarantine.as_slice(), |tagged, quarantine| {
+                tagged
+                    .bytes(quarantine.backup.as_bytes())
+                    .bytes(quarantine.restore.as_bytes())
+                    .bytes(&quarantine.nonce.0)
+            })
             .finish()
     }
 }

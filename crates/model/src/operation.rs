@@ -228,4 +228,6 @@ pub struct NodeView {
     pub pid: u32,
     /// Whether it trusts its clock.
     pub clock_confirmed: bool,
+    /// Whether it was restored from a backup and waits to be readmitted.
+    pub quarantined: bool,
 }

@@ -170,6 +170,10 @@ reasons! {
     DestructionTooEarly = "DESTRUCTION_TOO_EARLY", FailedPrecondition, true;
     /// The pairings with some peers must be set up before the node signs with them.
     PairingsUnready = "PAIRINGS_UNREADY", Aborted, true;
+    /// The node was restored from a backup, and the others have not told it yet what it missed.
+    NodeQuarantined = "NODE_QUARANTINED", FailedPrecondition, true;
+    /// The backup was restored once already, on this machine or another.
+    BackupRestoredTwice = "BACKUP_RESTORED_TWICE", FailedPrecondition, false;
 }
 
 impl Reason {

@@ -68,6 +68,10 @@ pub enum Tag {
     Pairing,
     /// A node's statement of an address.
     Address,
+    /// The header, the files and the end of a node's backup.
+    Backup,
+    /// What a node tells one that was restored.
+    Heads,
 }
 
 impl Tag {
@@ -102,6 +106,8 @@ impl Tag {
             Self::Hedge => "quorate/v1/hedge",
             Self::Pairing => "quorate/v1/pairing",
             Self::Address => "quorate/v1/address",
+            Self::Backup => "quorate/v1/backup",
+            Self::Heads => "quorate/v1/heads",
         }
     }
 }
@@ -147,9 +153,41 @@ impl Tagged {
         tagged
     }
 
+    /// Adds a field of a known length whose bytes come in pieces.
+    pub fn pieces(mut self, length: u64) -> Pieces {
+        self.0.update(length.to_be_bytes());
+        Pieces {
+            tagged: self,
+            left: Some(length),
+        }
+    }
+
     /// The digest of the whole structure.
     pub fn finish(self) -> Digest {
         Digest::new(self.0.finalize().into())
+    }
+}
+
+/// A field that is being added in pieces, because it is too large for memory.
+#[must_use = "a field that comes in pieces is ended by `end`"]
+pub struct Pieces {
+    tagged: Tagged,
+    /// How many bytes are still to come; none after too many have come.
+    left: Option<u64>,
+}
+
+impl Pieces {
+    /// Adds the next bytes of the field.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.left = self
+            .left
+            .and_then(|left| left.checked_sub(bytes.len() as u64));
+        self.tagged.0.update(bytes);
+    }
+
+    /// The structure with the whole field; none unless exactly as many bytes came as were said.
+    pub fn end(self) -> Option<Tagged> {
+        (self.left == Some(0)).then_some(self.tagged)
     }
 }
 
@@ -172,6 +210,23 @@ mod tests {
             one,
             Tagged::new(Tag::Roster).bytes(b"ab").bytes(b"c").finish()
         );
+    }
+
+    #[test]
+    fn a_field_in_pieces_is_the_same_field_and_has_the_length_that_was_said() {
+        let whole = Tagged::new(Tag::Backup).bytes(b"abc").text("d").finish();
+        let pieces = |length, parts: &[&[u8]]| {
+            let mut field = Tagged::new(Tag::Backup).pieces(length);
+            for part in parts {
+                field.push(part);
+            }
+            field.end().map(|tagged| tagged.text("d").finish())
+        };
+
+        assert_eq!(pieces(3, &[b"a", b"", b"bc"]), Some(whole));
+        assert_eq!(pieces(3, &[b"ab"]), None);
+        assert_eq!(pieces(3, &[b"abcd"]), None);
+        assert_eq!(pieces(3, &[b"abcd", b""]), None);
     }
 
     #[test]

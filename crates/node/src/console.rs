@@ -1,10 +1,11 @@
-//! What a person at the node's own machine can hand to it without a coordinator (P41).
+//! What a person at the node's own machine can hand to it and take from it without a coordinator
+//! (P36, P41).
 //!
 //! A coordinator can hold news back; it cannot keep a host from bringing them. What is brought is
 //! judged like everything else: the node believes the signatures of the roster's principals, and
 //! nobody who carries them.
 
-use std::path::Path;
+use std::{io::Write, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use quorate_model::{
@@ -17,11 +18,42 @@ use quorate_model::{
 use rand_core::OsRng;
 
 use crate::{
+    backup::{self, Recipients},
     core::{Context, Outcome, TrueShares},
+    disk::{DiskError, RealDisk},
     host::{self, Opened},
     sealing::KekSource,
     shell::MachineClock,
 };
+
+pub(crate) mod socket;
+
+pub use socket::{SOCKET, Summary};
+
+/// Has a node make a backup of itself, whether it is running or not, and writes it, sealed. What
+/// unseals the node is asked for only where it is not running.
+pub fn backup(
+    dir: &Path,
+    unseal: impl FnOnce() -> Result<KekSource>,
+    recipients: &Recipients,
+    out: &mut dyn Write,
+) -> Result<Summary> {
+    host::card(dir)?;
+    match RealDisk::open(dir) {
+        Err(DiskError::InUse { .. }) => return socket::ask(dir, recipients, out),
+        opened => drop(opened?),
+    }
+    let source = unseal()?;
+    let clock = MachineClock::start();
+    let opened = host::open(dir, &source, clock.read(), false, Box::new(TrueShares), 1)
+        .context("open the node")?;
+    opened.report.log();
+    let core = &opened.core;
+    let made = backup::write(core, clock.read(), recipients, out, &mut OsRng)?;
+    let last = core.checkpoint_now(clock.read())?;
+    core.journal().commit(&last)?;
+    Ok(made.into())
+}
 
 /// What became of one command about the state of a key.
 #[derive(Debug)]

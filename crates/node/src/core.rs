@@ -42,6 +42,7 @@ use crate::{
 };
 
 mod activation;
+pub mod backup;
 mod binding;
 mod budget;
 mod ceremony;
@@ -53,6 +54,7 @@ mod evidence;
 mod gate;
 pub mod ledger;
 mod loaded;
+mod quarantine;
 mod rounds;
 mod signing;
 mod standing;
@@ -69,6 +71,7 @@ use budget::Budget;
 use clock::NodeClock;
 use ecdsa::Ecdsa;
 use loaded::LoadedKeys;
+use quarantine::Quarantined;
 use tickets::TicketPools;
 
 /// The environment failed in a way that must stop the process (P37): nothing that the node says
@@ -215,6 +218,8 @@ struct State {
     checkpointed: Checkpointed,
     /// Evidence that was recorded in this run, by whom it blames.
     blamed: BTreeMap<NodeId, BTreeSet<Digest>>,
+    /// Present while the node waits to be readmitted after it was restored.
+    quarantine: Option<Quarantined>,
 }
 
 /// When and where the last checkpoint was taken.
@@ -293,6 +298,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                     monotonic_ms: 0,
                 },
                 blamed: BTreeMap::new(),
+                quarantine: None,
             }),
             tickets: Mutex::new(TicketPools::default()),
             sessions: Mutex::new(BTreeMap::new()),
@@ -347,7 +353,9 @@ impl<D: Disk + 'static> NodeCore<D> {
     pub fn begin(&self, reading: Reading, entries: Vec<Entry>) -> Result<Appended, Fatal> {
         let mut state = lock(&self.state);
         let time = state.clock.elapsed(reading);
-        self.record(&mut state, time, entries)
+        let appended = self.record(&mut state, time, entries)?;
+        state.quarantine = Quarantined::of(&state)?;
+        Ok(appended)
     }
 
     /// Answers one request.
@@ -386,6 +394,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         request: NodeRequest,
     ) -> Result<Outcome, Fatal> {
         let ready = |reply| Ok(Outcome::Ready(reply));
+        if let Err(refusal) = self.check_quarantine(&request) {
+            return ready(Err(refusal));
+        }
         match request {
             NodeRequest::Status { nonce } => ready(Ok(self.status(context, nonce))),
             NodeRequest::ListKeys { after, limit } => self.list_keys(after.as_ref(), limit),
@@ -445,6 +456,10 @@ impl<D: Disk + 'static> NodeCore<D> {
                 round,
                 envelopes,
             } => self.advance_signing(context, attempt, round, &envelopes),
+            NodeRequest::AttestHeads { status, after } => {
+                self.attest_heads(context, &status, after)
+            }
+            NodeRequest::Readmit { attestations } => self.readmit(context, &attestations),
             _ => ready(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the request: upgrade it",

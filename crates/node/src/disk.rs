@@ -50,6 +50,37 @@ pub trait Disk: Send + Sync {
 
     /// Whether a file or a directory of this name exists.
     fn exists(&self, path: &str) -> Result<bool, DiskError>;
+
+    /// A file as it is at this moment, whatever is appended to it or takes its name afterwards.
+    fn open(&self, path: &str) -> Result<Box<dyn OpenFile>, DiskError> {
+        let length = self.length(path)?;
+        let bytes = self.read(path, 0, usize::try_from(length).unwrap_or(usize::MAX))?;
+        Ok(Box::new(Held(bytes)))
+    }
+}
+
+/// A file that was opened.
+pub trait OpenFile: Send {
+    /// How many bytes it had when it was opened.
+    fn length(&self) -> u64;
+
+    /// Its bytes from an offset, at most `limit` of them; fewer at its end.
+    fn read(&self, offset: u64, limit: usize) -> Result<Vec<u8>, DiskError>;
+}
+
+/// A file in memory.
+pub(crate) struct Held(pub(crate) Vec<u8>);
+
+impl OpenFile for Held {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, offset: u64, limit: usize) -> Result<Vec<u8>, DiskError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = self.0.get(start..).unwrap_or_default();
+        Ok(rest.get(..limit).unwrap_or(rest).to_vec())
+    }
 }
 
 impl<D: Disk + ?Sized> Disk for Arc<D> {
@@ -99,6 +130,10 @@ impl<D: Disk + ?Sized> Disk for Arc<D> {
 
     fn exists(&self, path: &str) -> Result<bool, DiskError> {
         (**self).exists(path)
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn OpenFile>, DiskError> {
+        (**self).open(path)
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `vault/`, `keyring` | sealed shares and their wrapped keys |
 //! | `journal/` | everything that the node decided |
 //! | `index/` | a view over the journal, rebuilt when in doubt |
+//! | `console` | the socket of a running node |
+//! | `quarantine.json` | that the directory was restored from a backup |
 
 use std::{path::Path, sync::Arc};
 
@@ -16,6 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use quorate_model::{
     Digest, NodeId,
     audit::Entry,
+    backup::RestoreId,
     bytes::Nonce32,
     node_api::ClockState,
     roster::{NodeCard, PinnedRoster, SignedRoster},
@@ -30,6 +33,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
 
 use crate::{
+    backup::{MARKER, Marker},
     core::{About, MakeShares, NodeCore, Parts, Reading, clock::NodeClock, ledger},
     disk::{Disk, RealDisk},
     index::{Decision, Index, IndexError, IndexKey, Reconciler, SledIndex, StoreImage, replay},
@@ -233,6 +237,8 @@ pub struct HostReport {
     pub clock_confirmed: bool,
     /// How many shares of old epochs were erased whose erasure an earlier run had recorded.
     pub erased: usize,
+    /// Whether the node was restored from a backup and waits to be readmitted.
+    pub quarantined: bool,
 }
 
 impl HostReport {
@@ -266,6 +272,13 @@ impl HostReport {
                 node = %self.node,
                 shares,
                 "erased shares of old epochs, which an earlier run had recorded and not finished"
+            );
+        }
+        if self.quarantined {
+            tracing::warn!(
+                node = %self.node,
+                "the node was restored from a backup and is in quarantine: it signs nothing before \
+                 all other nodes have told it, through a coordinator, what it missed"
             );
         }
         tracing::info!(
@@ -372,9 +385,15 @@ pub fn open_on<D: Disk + Clone + 'static>(
     let found = (setting.open_index)(&identity.hedge)?;
     let mut reconciler = Reconciler::new(found.image);
     let mut roster = None;
+    let mut restored = None;
     let (journal, journal_report) = Journal::open(disk.clone(), &config, |record, _| {
         if let Entry::RosterPinned { roster: bytes } = &record.entry {
             roster = Some(bytes.clone());
+        }
+        if let Entry::Restored { restore, .. } = &record.entry {
+            restored = Some((*restore, false));
+        } else if let Entry::Readmitted { restore, .. } = &record.entry {
+            restored = Some((*restore, true));
         }
         reconciler.observe(record);
     })?;
@@ -382,6 +401,7 @@ pub fn open_on<D: Disk + Clone + 'static>(
     check_own_card(&pinned, &identity)?;
     let decision = reconciler.decide();
     replay(decision, &journal, &*found.index, ledger::changes)?;
+    let marked = restoration(&disk, &journal_report, restored)?;
     let (vault, keyring_cut) = Vault::open(disk, node.clone(), setting.kek)?;
 
     let mut challenge = [0; 32];
@@ -391,10 +411,12 @@ pub fn open_on<D: Disk + Clone + 'static>(
         setting.reading,
         Nonce32(challenge),
     );
-    let mut entries = vec![Entry::Boot {
+    // First, so that no crash leaves another record without it.
+    let mut entries: Vec<Entry> = marked.into_iter().collect();
+    entries.push(Entry::Boot {
         version: VERSION.to_owned(),
         node: node.clone(),
-    }];
+    });
     if setting.confirm_clock {
         clock.confirm_at_console(setting.reading);
         let time = clock.elapsed(setting.reading);
@@ -412,6 +434,7 @@ pub fn open_on<D: Disk + Clone + 'static>(
     let folded = decision.folds(journal_report.head.sequence);
     let mut report = HostReport {
         erased: 0,
+        quarantined: false,
         node: node.clone(),
         journal: journal_report,
         keyring_cut,
@@ -442,6 +465,7 @@ pub fn open_on<D: Disk + Clone + 'static>(
     let appended = core.begin(setting.reading, entries)?;
     core.journal().commit(&appended)?;
     report.erased = erased;
+    report.quarantined = core.is_quarantined();
     Ok(Opened {
         core,
         writer: None,
@@ -449,6 +473,43 @@ pub fn open_on<D: Disk + Clone + 'static>(
         pinned,
         report,
     })
+}
+
+/// The record of a restoration that the journal does not hold yet. The mark of one that is over is
+/// removed.
+fn restoration(
+    disk: &dyn Disk,
+    journal: &OpenReport,
+    recorded: Option<(RestoreId, bool)>,
+) -> Result<Option<Entry>> {
+    let Some(text) = crate::disk::read_whole(disk, MARKER, MAX_FILE)? else {
+        return Ok(None);
+    };
+    let marker: Marker = serde_json::from_slice(&text)
+        .ok()
+        .filter(|marker: &Marker| marker.format == 1)
+        .with_context(|| {
+            format!("{MARKER} is malformed: restore the backup again into another directory")
+        })?;
+    match recorded {
+        Some((restore, true)) if restore == marker.restore => {
+            disk.remove(MARKER)?;
+            disk.sync_directory("")?;
+            Ok(None)
+        }
+        Some((restore, false)) if restore == marker.restore => Ok(None),
+        _ => {
+            ensure!(
+                journal.head.sequence == marker.sequence && journal.head.hash == marker.head,
+                "{MARKER} is of another journal than the one in this directory: restore the backup \
+                 again into another directory"
+            );
+            Ok(Some(Entry::Restored {
+                backup: marker.backup,
+                restore: marker.restore,
+            }))
+        }
+    }
 }
 
 fn rebuilt(decision: Decision, reset: Option<String>) -> Option<String> {

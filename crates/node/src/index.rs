@@ -51,11 +51,15 @@ pub enum Table {
     Erasing,
     /// The ends of keys, announced and carried out.
     Destructions,
+    /// That this node or others were restored from backups.
+    Restores,
+    /// Keys of which others say that a later epoch is in use.
+    Superseded,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -65,6 +69,8 @@ impl Table {
         Self::Standings,
         Self::Erasing,
         Self::Destructions,
+        Self::Restores,
+        Self::Superseded,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -79,6 +85,8 @@ impl Table {
             Self::Standings => 7,
             Self::Erasing => 8,
             Self::Destructions => 9,
+            Self::Restores => 12,
+            Self::Superseded => 13,
         }
     }
 }

@@ -33,6 +33,7 @@ use tokio::sync::watch;
 pub use error::{Broken, BrokenFault, JournalError};
 pub use proof::{Appended, Committed, Durable, StoredRecord};
 pub use segment::TornTail;
+pub(crate) use segment::is_file_of_journal;
 pub use writer::Writer;
 
 use crate::{
@@ -316,6 +317,45 @@ impl<D: Disk> Journal<D> {
             }
         }
         Ok(page.records)
+    }
+
+    /// The files that hold the durable records up to one, and how many bytes of each: in the last
+    /// one, those up to the end of that record.
+    pub(crate) fn files_up_to(&self, sequence: u64) -> Result<Vec<(String, u64)>, JournalError> {
+        lock(&self.shared.queue).check_health()?;
+        let Some((last, (mut at, offset))) = self.locate(sequence) else {
+            return Ok(Vec::new());
+        };
+        let mut files: Vec<(String, u64)> = lock(&self.shared.files)
+            .segments
+            .iter()
+            .take_while(|segment| segment.first < last.first)
+            .map(|segment| (segment.path(), segment.length))
+            .collect();
+        let path = last.path();
+        let mut reader = FrameReader::open(
+            &self.shared.disk,
+            &path,
+            offset,
+            MAX_RECORD_BYTES,
+            record_hash,
+        )
+        .map_err(JournalError::Disk)?;
+        while at <= sequence {
+            let place = reader.position();
+            let fault = match reader.next().map_err(JournalError::Disk)? {
+                Found::Frame { .. } => {
+                    at = at.saturating_add(1);
+                    continue;
+                }
+                Found::Damaged(damage) => BrokenFault::Frame(damage),
+                Found::End | Found::Torn(_) => BrokenFault::EndsEarly,
+            };
+            let before = at.saturating_sub(1);
+            return Err(segment::broken(last.first, place, before, fault));
+        }
+        files.push((path.clone(), reader.position()));
+        Ok(files)
     }
 
     fn check_origin(&self, appended: &Appended) -> Result<(), JournalError> {

@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    disk::{self, Disk, DiskError},
+    disk::{self, Disk, DiskError, OpenFile},
     frame::{self, Damage, Found, FrameReader},
     sealing::{Associated, Kek, SealKey, SealedKind},
 };
 
-const PATH: &str = "keyring";
+/// Where the keyring lies.
+pub(crate) const PATH: &str = "keyring";
 const MAGIC: &[u8; 16] = b"quorate-keyring1";
 const MAX_FRAME: usize = 4096;
 
@@ -175,6 +176,14 @@ impl<D: Disk> Keyring<D> {
         let state = self.state();
         let shares = state.wrapped.range(from..to);
         shares.map(|((_, epoch), _)| *epoch).collect()
+    }
+
+    /// The file as it is at this moment, and the shares whose data keys it holds.
+    pub(crate) fn snapshot(&self) -> Result<(Box<dyn OpenFile>, Vec<ShareId>), KeyringError> {
+        let state = self.state();
+        state.check()?;
+        let file = self.disk.open(PATH)?;
+        Ok((file, state.wrapped.keys().cloned().collect()))
     }
 
     /// Draws data keys for shares; they are durable when this returns. A share that has one gets

@@ -2,8 +2,10 @@
 //!
 //! - [`core`]: what the node decides, synchronous, over injected storage, clock and randomness.
 //! - [`journal`], [`vault`], [`keyring`], [`index`], [`sealing`], [`disk`]: what it keeps.
+//! - [`backup`]: how it is saved, and made again from what was saved.
 //! - [`host`], [`shell`], [`run`], [`console`], [`config`], [`telemetry`]: the process around it.
 
+pub mod backup;
 pub mod config;
 pub mod console;
 pub mod core;

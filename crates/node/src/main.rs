@@ -6,7 +6,10 @@
 )]
 
 use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write as _},
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use quorate_model::{Digest, NodeId, roster::SignedRoster};
 use quorate_node::{
+    backup::{self, Recipients, Restoration},
     config::{CoordinatorAddress, LogFormat, NodeConfig},
     console,
     core::TrueShares,
@@ -22,6 +26,7 @@ use quorate_node::{
     run::{self, RunOptions},
     sealing::{KekSource, KeyFile, Passphrase},
 };
+use rand_core::OsRng;
 use zeroize::Zeroizing;
 
 /// Holds one share of each key in one region. Dials its coordinators; listens to nobody.
@@ -45,6 +50,10 @@ enum What {
     /// Brings a stopped node the states of a key from a file of `quorate key states --out`, where
     /// no coordinator does.
     ImportStates(ImportStates),
+    /// Makes a backup of a node, running or not, sealed to keys of age.
+    Backup(Backup),
+    /// Makes the directory of a node again from a backup of it.
+    Restore(Restore),
 }
 
 /// What unseals a node. Secrets are never arguments.
@@ -147,6 +156,45 @@ struct ImportStates {
     file: PathBuf,
 }
 
+#[derive(Args)]
+struct Backup {
+    /// The node's directory.
+    #[arg(long, required_unless_present = "config")]
+    dir: Option<PathBuf>,
+    /// The configuration file that the node runs with; flags override it.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Where the node is not running: what unseals it.
+    #[command(flatten)]
+    unseal: Unseal,
+    /// The file to make, or - for standard output.
+    #[arg(long)]
+    to: PathBuf,
+    /// The public key (age1...) of somebody who can open the backup; may be repeated.
+    #[arg(long = "recipient", required = true)]
+    recipients: Vec<String>,
+}
+
+#[derive(Args)]
+struct Restore {
+    /// The backup, or - for standard input.
+    #[arg(long)]
+    from: PathBuf,
+    /// A file of `age-keygen` with the secret key of a recipient.
+    #[arg(long)]
+    identity: PathBuf,
+    /// The directory to make; it must not exist, or be empty.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The hash of roster 1, as confirmed out of band: 64 hex digits. A backup of another cluster
+    /// is refused.
+    #[arg(long)]
+    roster_hash: Option<String>,
+    /// What unsealed the node when the backup was made.
+    #[command(flatten)]
+    unseal: Unseal,
+}
+
 fn main() -> ExitCode {
     match act(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -182,6 +230,8 @@ fn act(arguments: Arguments) -> Result<()> {
         What::Pin(pin) => self::pin(&pin),
         What::Run(run) => self::run(run),
         What::ImportStates(import) => import_states(&import),
+        What::Backup(backup) => self::backup(&backup),
+        What::Restore(restore) => self::restore(&restore),
     }
 }
 
@@ -224,6 +274,129 @@ fn import_states(import: &ImportStates) -> Result<()> {
         bail!("{refused} of the commands were refused");
     }
     Ok(())
+}
+
+fn backup(arguments: &Backup) -> Result<()> {
+    let recipients = Recipients::parse(&arguments.recipients)?;
+    let config = match &arguments.config {
+        Some(path) => NodeConfig::read(path)?,
+        None => NodeConfig::default(),
+    };
+    let dir = arguments.dir.as_ref().or(config.dir.as_ref());
+    let dir = dir.context("no directory: name it with --dir")?;
+    let unseal = || source(&arguments.unseal.or_of(&config), false);
+    let to_standard_output = arguments.to == Path::new("-");
+    let made = if to_standard_output {
+        let mut out = std::io::stdout().lock();
+        let made = console::backup(dir, unseal, &recipients, &mut out)?;
+        out.flush()?;
+        made
+    } else {
+        let mut file = NewFile::create(&arguments.to)?;
+        let made = console::backup(dir, unseal, &recipients, &mut file.file)?;
+        file.keep()?;
+        made
+    };
+    let text = format!(
+        "backup {} of node {}: {} shares, journal up to record {}",
+        made.backup, made.node, made.shares, made.sequence
+    );
+    if to_standard_output {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
+    }
+    Ok(())
+}
+
+/// A file that gets its name when it is whole and durable, and is gone otherwise.
+struct NewFile {
+    file: File,
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl NewFile {
+    fn create(path: &Path) -> Result<Self> {
+        if path.try_exists()? {
+            bail!(
+                "{} exists: a backup never replaces a file; name another one",
+                path.display()
+            );
+        }
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".partial");
+        let temporary = PathBuf::from(temporary);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .with_context(|| format!("make file {}", temporary.display()))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            temporary,
+        })
+    }
+
+    fn keep(self) -> Result<()> {
+        let parent = self
+            .path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        self.file
+            .sync_all()
+            .and_then(|()| std::fs::rename(&self.temporary, &self.path))
+            .and_then(|()| File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
+            .with_context(|| format!("write {}", self.path.display()))
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // One that was kept has another name.
+        let _gone = std::fs::remove_file(&self.temporary);
+    }
+}
+
+fn restore(arguments: &Restore) -> Result<()> {
+    let roster = match &arguments.roster_hash {
+        Some(text) => Some(
+            Digest::from_hex(text)
+                .with_context(|| format!("\"{text}\" is not a hash of 64 hex digits"))?,
+        ),
+        None => None,
+    };
+    let identities = backup::read_identities(&arguments.identity)?;
+    let from = open_backup(&arguments.from)?;
+    let source = source(&arguments.unseal, false)?;
+    let what = Restoration {
+        identities: &identities,
+        source: &source,
+        roster,
+    };
+    let (restored, marker) = backup::restore(from, &what, &arguments.dir, &mut OsRng)
+        .map_err(|error| anyhow::Error::from(error).context("nothing was restored"))?;
+    println!(
+        "restored node {} from backup {}, journal up to record {}, as {}",
+        restored.header.node, marker.backup, marker.sequence, marker.restore
+    );
+    for found in restored.keys.iter().filter(|found| !found.share.is_good()) {
+        println!("key {} epoch {}: {}", found.key, found.epoch, found.share);
+    }
+    println!(
+        "the node is in quarantine: it signs nothing before the other nodes have told it what it missed"
+    );
+    Ok(())
+}
+
+fn open_backup(path: &Path) -> Result<Box<dyn Read>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    let file = File::open(path).with_context(|| format!("read backup {}", path.display()))?;
+    Ok(Box::new(file))
 }
 
 fn run(arguments: Run) -> Result<()> {

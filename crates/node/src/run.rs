@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     config::NodeConfig,
+    console::socket,
     core::MakeShares,
     host::{self, Opened},
     link,
@@ -82,6 +83,14 @@ async fn serve(
     let metrics = telemetry::serve(config.metrics).await?;
     let (shell, fatal) = Shell::new(core, clock);
     let checkpoints = tokio::spawn(Arc::clone(&shell).keep_checkpoints());
+    let console = match socket::listen(dir) {
+        Ok(listener) => Some(tokio::spawn(socket::serve(listener, Arc::clone(&shell)))),
+        // The node signs without it; backups are made while it is stopped.
+        Err(error) => {
+            tracing::warn!(reason = %format!("{error:#}"), "no backups while the node runs");
+            None
+        }
+    };
     let (stop, stopped) = watch::channel(false);
     let links = link::dial_all(&config.coordinators, &identity, &pinned, &shell, &stopped)?;
     announce(&node, metrics)?;
@@ -92,6 +101,9 @@ async fn serve(
     stop.send_replace(true);
     links.await;
     checkpoints.abort();
+    if let Some(console) = console {
+        console.abort();
+    }
     if matches!(why, Stop::Fatal) {
         let cause = fatal.borrow().clone();
         if let Some(cause) = cause {

@@ -106,6 +106,8 @@ methods! {
     set_key_state(SetKeyStateRequest) -> SetKeyStateResponse;
     destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
     erase_epochs(EraseEpochsRequest) -> EraseEpochsResponse;
+    attest_heads(AttestHeadsRequest) -> AttestHeadsResponse;
+    readmit(ReadmitRequest) -> ReadmitResponse;
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::{
     core::{Context, Fatal, NodeCore, Outcome, Reading},
     disk::Disk,
+    journal::JournalError,
     service::HandleRequests,
 };
 
@@ -116,6 +117,21 @@ impl<D: Disk + 'static> Shell<D> {
         let appended = self.core.checkpoint_now(self.clock.read())?;
         self.core.journal().on_durable(&appended).await?;
         Ok(())
+    }
+
+    /// One look at the clocks.
+    pub(crate) fn reading(&self) -> Reading {
+        self.clock.read()
+    }
+
+    /// Stops the process unless the journal only would not take so much at once; says what is
+    /// wrong.
+    pub(crate) fn stop_unless_refused(&self, fatal: Fatal) -> String {
+        if let Fatal::Journal(JournalError::TooLarge(_) | JournalError::Backlog) = fatal {
+            return "the node cannot record so much at once: try again later".to_owned();
+        }
+        self.stop(fatal);
+        "the node stops: its storage failed; see its log".to_owned()
     }
 
     fn stop(&self, fatal: Fatal) {
@@ -225,6 +241,8 @@ fn kind(request: &NodeRequest) -> &'static str {
         NodeRequest::SetKeyState { .. } => "set-key-state",
         NodeRequest::DestroyKey { .. } => "destroy-key",
         NodeRequest::EraseEpochs { .. } => "erase-epochs",
+        NodeRequest::AttestHeads { .. } => "attest-heads",
+        NodeRequest::Readmit { .. } => "readmit",
         _ => "unknown",
     }
 }

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::{
-    disk::{self, Disk, DiskError},
+    disk::{self, Disk, DiskError, OpenFile},
     keyring::{Keyring, KeyringError, ShareId},
     sealing::{Associated, Kek, SEAL_OVERHEAD, SealKey, SealedKind},
 };
@@ -154,6 +154,24 @@ pub struct Vault<D: Disk> {
     keyring: Keyring<D>,
     /// Held while records are written: the fan-out directories whose names are durable.
     directories: Mutex<BTreeSet<String>>,
+    copying: Mutex<Copying>,
+}
+
+/// What is left to do after the vault was copied.
+#[derive(Default)]
+struct Copying {
+    /// How many copies are being made.
+    copies: usize,
+    /// Files that are worth nothing any more, and that a copy may still have to read.
+    unwanted: BTreeSet<String>,
+}
+
+/// The vault as it was at one moment.
+pub(crate) struct VaultSnapshot {
+    /// The keyring.
+    pub(crate) keyring: Box<dyn OpenFile>,
+    /// The shares whose data keys it holds.
+    pub(crate) shares: Vec<ShareId>,
 }
 
 impl<D: Disk + Clone> Vault<D> {
@@ -184,6 +202,7 @@ impl<D: Disk + Clone> Vault<D> {
                 node,
                 keyring,
                 directories,
+                copying: Mutex::default(),
             },
             torn,
         ))
@@ -348,22 +367,71 @@ impl<D: Disk> Vault<D> {
     ) -> Result<(), VaultError> {
         let _writing = self.directories();
         self.keyring.erase(shares, rng)?;
-        let mut changed = BTreeSet::new();
-        for (key, epoch) in shares {
-            for kind in [SealedKind::VaultRecord, SealedKind::Pairings] {
+        let names = shares.iter().flat_map(|(key, epoch)| {
+            let files = [SealedKind::VaultRecord, SealedKind::Pairings];
+            files.into_iter().flat_map(move |kind| {
                 let path = file_of(kind, key, *epoch);
-                for name in [disk::temporary_of(&path), path] {
-                    if self.disk.exists(&name)? {
-                        self.disk.remove(&name)?;
-                        changed.insert(disk::parent(&name).to_owned());
-                    }
-                }
+                [disk::temporary_of(&path), path]
+            })
+        });
+        let mut copying = self.copying();
+        if copying.copies > 0 {
+            copying.unwanted.extend(names);
+            return Ok(());
+        }
+        drop(copying);
+        self.remove(names)
+    }
+
+    /// Begins a copy: the data keys as they are, and every file that they open stays until
+    /// [`Self::end_copy`]. What is erased meanwhile loses its data key at once.
+    pub(crate) fn begin_copy(&self) -> Result<VaultSnapshot, VaultError> {
+        let mut copying = self.copying();
+        let (keyring, shares) = self.keyring.snapshot()?;
+        copying.copies = copying.copies.saturating_add(1);
+        Ok(VaultSnapshot { keyring, shares })
+    }
+
+    /// Ends a copy, and removes what was erased while it was made.
+    pub(crate) fn end_copy(&self) -> Result<(), VaultError> {
+        let _writing = self.directories();
+        let mut copying = self.copying();
+        copying.copies = copying.copies.saturating_sub(1);
+        if copying.copies > 0 {
+            return Ok(());
+        }
+        let unwanted = std::mem::take(&mut copying.unwanted);
+        drop(copying);
+        self.remove(unwanted)
+    }
+
+    /// The names of the files of a share.
+    pub(crate) fn files_of(share: &ShareId) -> [String; 2] {
+        let (key, epoch) = share;
+        [SealedKind::VaultRecord, SealedKind::Pairings].map(|kind| file_of(kind, key, *epoch))
+    }
+
+    /// The disk.
+    pub(crate) fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    fn remove(&self, names: impl IntoIterator<Item = String>) -> Result<(), VaultError> {
+        let mut changed = BTreeSet::new();
+        for name in names {
+            if self.disk.exists(&name)? {
+                self.disk.remove(&name)?;
+                changed.insert(disk::parent(&name).to_owned());
             }
         }
         for directory in changed {
             self.disk.sync_directory(&directory)?;
         }
         Ok(())
+    }
+
+    fn copying(&self) -> MutexGuard<'_, Copying> {
+        self.copying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn directories(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -415,6 +483,17 @@ impl<D: Disk> Vault<D> {
         }
         Ok(())
     }
+}
+
+/// Whether a path is one that a record or pairings have.
+pub(crate) fn is_file_of_share(path: &str) -> bool {
+    let name = path.rsplit_once('/').map_or("", |(_, name)| name);
+    let record = name.strip_suffix(".pairings").unwrap_or(name);
+    share_of(record).is_some_and(|(key, epoch)| {
+        [SealedKind::VaultRecord, SealedKind::Pairings]
+            .into_iter()
+            .any(|kind| file_of(kind, &key, epoch) == path)
+    })
 }
 
 /// The file of a record, in one of 256 directories, so that none grows long.

@@ -21,6 +21,7 @@ use quorate_model::{
         TimeAttestation,
     },
     path::{FIRST_HARDENED, MAX_STEPS},
+    quarantine::Readmission,
     roster::{Role, RosterSignature, SignedRoster},
     session::Dealer,
     share::{
@@ -32,12 +33,14 @@ use uuid::Uuid;
 
 mod addresses;
 mod destruction;
+mod quarantine;
 mod resharing;
 mod states;
 mod views;
 
 pub(crate) use addresses::{address, address_statement};
 use destruction::{destroy_command, destruction, destruction_receipt};
+use quarantine::{heads, quarantine};
 use resharing::{
     activation_receipt, erase_certificate, erase_receipt, reshare_command, reshare_from,
 };
@@ -414,6 +417,9 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
         address().prop_map(|(key, path, kind)| NodeRequest::AttestAddress { key, path, kind }),
         signed_command().prop_map(|command| NodeRequest::SetKeyState { command }),
         signed_command().prop_map(|command| NodeRequest::DestroyKey { command }),
+        (status(), option::of(named()))
+            .prop_map(|(status, after)| NodeRequest::AttestHeads { status, after }),
+        vec(heads(), 0..3).prop_map(|attestations| NodeRequest::Readmit { attestations }),
         request_in_rounds(),
     ]
 }
@@ -432,10 +438,18 @@ fn status() -> impl Strategy<Value = NodeStatus> {
             ".{0,10}",
             any::<u32>(),
         ),
-        (digest(), any::<u64>(), digest(), time(), clock, signature()),
+        (
+            digest(),
+            any::<u64>(),
+            digest(),
+            time(),
+            clock,
+            option::of(quarantine()),
+            signature(),
+        ),
     )
         .prop_map(|((node, nonce, boot, version, pid), rest)| {
-            let (roster, journal_sequence, journal_head, time, clock, signature) = rest;
+            let (roster, journal_sequence, journal_head, time, clock, quarantine, signature) = rest;
             NodeStatus {
                 node,
                 nonce,
@@ -447,6 +461,7 @@ fn status() -> impl Strategy<Value = NodeStatus> {
                 journal_head,
                 time,
                 clock,
+                quarantine,
                 signature,
             }
         })
@@ -692,6 +707,8 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         address_statement().prop_map(NodeReply::Address),
         state_receipt().prop_map(NodeReply::StateSet),
         destruction_receipt().prop_map(NodeReply::Destruction),
+        heads().prop_map(NodeReply::Heads),
+        vec(named(), 0..3).prop_map(|missing| NodeReply::Readmission(Readmission { missing })),
         reply_in_rounds(),
     ]
 }

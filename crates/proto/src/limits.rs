@@ -86,11 +86,11 @@ pub fn node_call(path: &str) -> CallLimits {
         "ProveKey" | "ActivateKey" | "RecordEvidence" | "BeginPairing" => {
             (MAX_PAGE_BYTES, SMALL_BYTES)
         }
-        // Receipts of 32 holders for each of 256 keys.
-        "EraseEpochs" => (MAX_PAGE_BYTES, SMALL_BYTES),
+        // Receipts of 32 holders for each of 256 keys; one page of heads, or a few that are small.
+        "EraseEpochs" | "Readmit" => (MAX_PAGE_BYTES, SMALL_BYTES),
         // Two certificates and a proof, of 1 MiB each.
         "BeginCeremony" => (MAX_PAGE_BYTES, MAX_PAGE_BYTES),
-        "ListKeys" | "ReadAudit" => (SMALL_BYTES, MAX_PAGE_BYTES),
+        "ListKeys" | "ReadAudit" | "AttestHeads" => (SMALL_BYTES, MAX_PAGE_BYTES),
         _ => (SMALL_BYTES, SMALL_BYTES),
     };
     let lists = if method == "SignShares" {

@@ -18,7 +18,7 @@ use prost_types::{
 use quorate_model::{
     Reason, Refusal,
     command::{MAX_ENDORSEMENTS, MAX_HOLDERS},
-    node_api::MAX_ERASURES,
+    node_api::{MAX_ATTESTATIONS, MAX_ERASURES},
     path::MAX_STEPS,
     payload::{MAX_PAYLOADS, MAX_SIGNING_ITEMS},
     roster::MAX_NODES,
@@ -54,6 +54,11 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.node.v1.CeremonyReply.envelopes", MAX_HOLDERS),
     ("quorate.node.v1.EraseEpochsRequest.erasures", MAX_ERASURES),
     ("quorate.node.v1.EraseEpochsResponse.outcomes", MAX_ERASURES),
+    (
+        "quorate.node.v1.ReadmitRequest.attestations",
+        MAX_ATTESTATIONS,
+    ),
+    ("quorate.node.v1.ReadmitResponse.missing_nodes", MAX_NODES),
     ("quorate.node.v1.ReshareFrom.dealers", MAX_HOLDERS),
     ("quorate.node.v1.PairingReply.envelopes", MAX_HOLDERS),
     ("quorate.node.v1.SigningReply.envelopes", MAX_HOLDERS),

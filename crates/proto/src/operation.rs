@@ -314,7 +314,7 @@ fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
 
 impl From<NodeView> for v1::Node {
     fn from(view: NodeView) -> Self {
-        use v1::node::{ClockState, LinkState};
+        use v1::node::{ClockState, LinkState, ServiceState};
         let link = if view.connected {
             LinkState::Connected
         } else {
@@ -334,6 +334,11 @@ impl From<NodeView> for v1::Node {
             journal_sequence: view.journal_sequence,
             pid: view.pid,
             clock_state: clock.into(),
+            service_state: if view.quarantined {
+                ServiceState::Quarantined.into()
+            } else {
+                ServiceState::InService.into()
+            },
         }
     }
 }
@@ -341,7 +346,7 @@ impl From<NodeView> for v1::Node {
 impl TryFrom<v1::Node> for NodeView {
     type Error = Refusal;
     fn try_from(wire: v1::Node) -> Result<Self, Refusal> {
-        use v1::node::{ClockState, LinkState};
+        use v1::node::{ClockState, LinkState, ServiceState};
         let connected = match LinkState::try_from(wire.link_state) {
             Ok(LinkState::Connected) => true,
             Ok(LinkState::Disconnected) => false,
@@ -361,6 +366,11 @@ impl TryFrom<v1::Node> for NodeView {
             journal_sequence: wire.journal_sequence,
             pid: wire.pid,
             clock_confirmed,
+            quarantined: match ServiceState::try_from(wire.service_state) {
+                Ok(ServiceState::Quarantined) => true,
+                Ok(ServiceState::InService | ServiceState::Unspecified) => false,
+                Err(_) => return Err(no_value("service_state")),
+            },
         })
     }
 }

@@ -84,6 +84,16 @@ pub(super) enum Purpose {
         challenge: Nonce32,
     },
     Confirm,
+    /// What a node knows of the keys, for one that was restored (P35).
+    Heads {
+        restored: NodeId,
+    },
+    /// A restored node takes a page of what another one knows.
+    Readmit {
+        witness: NodeId,
+        /// The page after which the next one begins; none after the last page.
+        next: Option<KeyName>,
+    },
     /// A node hears of the epoch that is in use.
     MoveUp {
         key: KeyName,
@@ -138,6 +148,8 @@ pub(super) struct Peer {
     pub(super) synced_ms: u64,
     pub(super) syncing: bool,
     pub(super) confirming: Option<Confirming>,
+    /// Those whose word is on its way to this node, which was restored.
+    pub(super) readmitting: BTreeSet<NodeId>,
 }
 
 impl Peer {
@@ -163,6 +175,7 @@ impl Peer {
             synced_ms: 0,
             syncing: false,
             confirming: None,
+            readmitting: BTreeSet::new(),
         }
     }
 
@@ -180,7 +193,17 @@ impl Peer {
     }
 
     pub(super) fn usable(&self, now_ms: u64) -> bool {
-        self.connected && self.left_out_until_ms <= now_ms && self.overdue_calls == 0
+        self.connected
+            && self.left_out_until_ms <= now_ms
+            && self.overdue_calls == 0
+            && !self.is_quarantined()
+    }
+
+    /// Whether the node was restored from a backup and waits to be readmitted.
+    pub(super) fn is_quarantined(&self) -> bool {
+        self.status
+            .as_ref()
+            .is_some_and(|status| status.quarantine.is_some())
     }
 
     /// After what delay a call for shares counts as stalled.
@@ -230,6 +253,7 @@ impl Peer {
             journal_sequence: status.map_or(0, |s| s.journal_sequence),
             pid: status.filter(|_| self.connected).map_or(0, |s| s.pid),
             clock_confirmed: status.is_some_and(|s| s.clock == ClockState::Confirmed),
+            quarantined: self.is_quarantined(),
         }
     }
 }

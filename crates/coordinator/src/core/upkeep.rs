@@ -176,6 +176,7 @@ impl Core {
             }
             ClockState::Confirmed => self.forget_confirming(node),
         }
+        self.readmit(moment, node);
     }
 
     fn forget_confirming(&mut self, node: &NodeId) {

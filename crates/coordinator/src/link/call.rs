@@ -87,6 +87,8 @@ pub(super) async fn call(mut client: Client, request: NodeRequest) -> Result<Nod
         SetKeyState => set_key_state,
             DestroyKey => destroy_key,
         EraseEpochs => erase_epochs,
+        AttestHeads => attest_heads,
+        Readmit => readmit,
     };
     answer
         .map_err(|status| failure(&status))?

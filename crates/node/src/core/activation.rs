@@ -358,14 +358,22 @@ impl<D: Disk + 'static> NodeCore<D> {
         let holds = record.index_of(&self.me).is_some();
         // A birth is judged by nobody but its holders: it may be that of another key of the name.
         let judged = holds || own.statement.source.is_none();
+        // A node that was restored may have forgotten the share, and moves up without it.
+        let said = ledger::superseded(&*lock(&self.state).index, name)?;
+        let forgotten = own.statement.source.is_some() && said.is_some();
         if held.is_none()
             && judged
+            && !forgotten
             && let Err(refusal) = self.check_own(&own, &record, Some(&row))
         {
             return self.refused(context, subject, refusal);
         }
+        let mut lost = None;
         if holds && let Err(refusal) = self.load_share(record.clone(), false)? {
-            return self.refused(context, subject, refusal);
+            if !forgotten {
+                return self.refused(context, subject, refusal);
+            }
+            lost = Some(refusal);
         }
         if let Some((sequence, _)) = held.as_ref().and_then(|held| held.proof.as_ref()) {
             // A receipt names a record, so it leaves only when that record is durable.
@@ -396,14 +404,14 @@ impl<D: Disk + 'static> NodeCore<D> {
             };
             certified.into_iter().chain([activated]).collect()
         };
-        self.take_epoch(context, subject, &own, &record, entries)
+        self.take_epoch(context, (subject, lost), &own, &record, entries)
     }
 
     /// Records that an epoch is in use, unless something else came first.
     fn take_epoch(
         self: &Arc<Self>,
         context: &Context<'_>,
-        subject: Subject,
+        (subject, lost): (Subject, Option<Refusal>),
         own: &CommitCertificate,
         record: &KeyRecord,
         entries: impl FnOnce(&KeyRow) -> Vec<Entry>,
@@ -451,8 +459,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         let core = Arc::clone(self);
         let sequence = appended.last();
         let record = record.clone();
-        Ok(Pending::answer(appended, move |_| {
-            Ok(core.activation_receipt(&record, sequence))
+        Ok(Pending::answer(appended, move |_| match lost {
+            // Its word would be that it has the share.
+            Some(refusal) => Err(refusal),
+            None => Ok(core.activation_receipt(&record, sequence)),
         }))
     }
 

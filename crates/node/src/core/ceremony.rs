@@ -235,6 +235,10 @@ impl<D: Disk + 'static> NodeCore<D> {
                 };
                 let deals = resharing.dealers.iter().any(|d| d.index == setup.me);
                 let share = if deals {
+                    let source = &resharing.source;
+                    if let Err(refusal) = self.check_superseded(&source.name, source.epoch)? {
+                        return Ok(Err(refusal));
+                    }
                     match self.secret_of(&resharing.source)? {
                         Ok(share) => Some(share),
                         Err(refusal) => return Ok(Err(refusal)),

@@ -373,6 +373,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             "quorum:every-admin"
         };
         let held = self.vault.keyring().epochs_below(&key, Epoch(u32::MAX));
+        let held_any = !held.is_empty();
         let mut epochs: BTreeSet<Epoch> = held.iter().copied().collect();
         // Files whose data keys are gone already go with them.
         epochs.extend(ledger::erasing_of(&*state.index, &key)?);
@@ -386,7 +387,11 @@ impl<D: Disk + 'static> NodeCore<D> {
             key_id: destroy.key_id,
             state: stands.destroyed(),
             epochs: held,
-            backups: 0,
+            backups: if held_any {
+                ledger::backups_of(&*state.index, &key)?
+            } else {
+                0
+            },
             announcement,
             command,
         });

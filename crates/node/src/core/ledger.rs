@@ -3,6 +3,7 @@
 //! Every row is a function of the journal's records and of nothing else: [`changes`] says what one
 //! record does. A node that lost its index folds the journal again and stands where it stood.
 
+mod backups;
 mod destruction;
 
 use std::collections::BTreeSet;
@@ -10,16 +11,19 @@ use std::collections::BTreeSet;
 use quorate_model::{
     Digest, Epoch, KeyName, NodeId, UnixMillis,
     audit::{Entry, Judgment, PairBanned, Record, SharePurpose},
+    backup::{BackupId, RestoreId},
     certificate::{CommitCertificate, PossessionProof},
     command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
     ids::CommandId,
     node_api::EraseCertificate,
+    quarantine::TakenHead,
     refusal::Reason,
     standing::Standing,
     wire,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use backups::backups_of;
 pub use destruction::{Announced, DestructionRow, Tombstone, Withdrawn, destruction, tombstoned};
 
 use crate::index::{Index, IndexError, RowChange, Table};
@@ -254,6 +258,117 @@ fn change_suspended(
     })
 }
 
+/// A restoration, of this node or another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreRow {
+    /// The backup.
+    pub backup: BackupId,
+    /// The restoration.
+    pub restore: RestoreId,
+    /// The sequence of its record.
+    pub record: u64,
+}
+
+/// No id of a node begins so.
+const OWN_RESTORE: &[u8] = &[0];
+
+fn restore_key(node: &NodeId, backup: BackupId) -> Vec<u8> {
+    [node.as_str().as_bytes(), &[0], backup.as_bytes()].concat()
+}
+
+/// The restoration after which this node waits to be readmitted.
+pub fn quarantine(index: &dyn Index) -> Result<Option<RestoreRow>, IndexError> {
+    row(index, Table::Restores, OWN_RESTORE)
+}
+
+/// The restoration of a backup of another node that this node has helped.
+pub fn peer_restored(
+    index: &dyn Index,
+    node: &NodeId,
+    backup: BackupId,
+) -> Result<Option<RestoreRow>, IndexError> {
+    row(index, Table::Restores, &restore_key(node, backup))
+}
+
+/// How often another node was restored, up to a number.
+pub fn restores_of(index: &dyn Index, node: &NodeId, most: usize) -> Result<usize, IndexError> {
+    let start = [node.as_str().as_bytes(), &[0]].concat();
+    let rows = index.scan(Table::Restores, Some(&start), most)?;
+    Ok(rows
+        .iter()
+        .take_while(|(key, _)| key.starts_with(&start))
+        .count())
+}
+
+/// What others say of a key that a restored node may have forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupersededRow {
+    /// No lower epoch is used.
+    pub epoch: Epoch,
+    /// None is.
+    pub destroyed: bool,
+}
+
+/// What others say of a key, until its epoch in use is proven here.
+pub fn superseded(index: &dyn Index, name: &KeyName) -> Result<Option<SupersededRow>, IndexError> {
+    row(index, Table::Superseded, name.as_str().as_bytes())
+}
+
+/// What records about restorations change.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "called for four kinds of entries"
+)]
+fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
+    let row = |backup: &BackupId, restore: &RestoreId| RestoreRow {
+        backup: *backup,
+        restore: *restore,
+        record: record.sequence,
+    };
+    match &record.entry {
+        Entry::Restored { backup, restore } => {
+            let row = row(backup, restore);
+            Ok(vec![put(Table::Restores, OWN_RESTORE.to_vec(), &row)?])
+        }
+        Entry::Readmitted { .. } => Ok(vec![RowChange::Delete {
+            table: Table::Restores,
+            key: OWN_RESTORE.to_vec(),
+        }]),
+        // The first stays: no other is helped.
+        Entry::PeerRestored {
+            node,
+            backup,
+            restore,
+        } if peer_restored(index, node, *backup)?.is_none() => {
+            let key = restore_key(node, *backup);
+            Ok(vec![put(Table::Restores, key, &row(backup, restore))?])
+        }
+        Entry::HeadsTaken { heads } => take_heads(index, heads),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn take_heads(index: &dyn Index, heads: &[TakenHead]) -> Result<Vec<RowChange>, IndexError> {
+    let mut changes = Vec::new();
+    for head in heads {
+        let row = key(index, &head.key)?.unwrap_or_default();
+        let active = row.active().map_or(Epoch(0), |active| active.epoch);
+        changes.push(change_key(index, &head.key, |row| {
+            let known = Epoch(head.next_epoch.0.saturating_sub(1));
+            row.prepared_to = row.prepared_to.max(known);
+        })?);
+        if head.epoch > active || head.destroyed {
+            let superseded = SupersededRow {
+                epoch: head.epoch,
+                destroyed: head.destroyed,
+            };
+            let key = head.key.as_str().as_bytes().to_vec();
+            changes.push(put(Table::Superseded, key, &superseded)?);
+        }
+    }
+    Ok(changes)
+}
+
 /// A page of keys after a name, in order.
 pub fn keys_after(
     index: &dyn Index,
@@ -317,6 +432,7 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
                 });
                 row.prepared_to = row.prepared_to.max(prepared.epoch);
             })?);
+            changes.extend(backups::first_share(index, &prepared.key)?);
             Ok(changes)
         }
         Entry::KeyCertified {
@@ -368,6 +484,11 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
         Entry::DestructionAnnounced { .. }
         | Entry::DestructionWithdrawn { .. }
         | Entry::KeyDestroyed(_) => destruction::changes(index, record),
+        Entry::BackupMade(_) => backups::made(index),
+        Entry::Restored { .. }
+        | Entry::PeerRestored { .. }
+        | Entry::HeadsTaken { .. }
+        | Entry::Readmitted { .. } => restoration_changes(index, record),
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {
                 for (peer, _) in pairs {
@@ -417,7 +538,15 @@ fn activate(
             row.proof = Some((sequence, proof.to_vec()));
         }
     })?;
-    Ok(vec![change])
+    let mut changes = vec![change];
+    // What is proven counts for more than what was said.
+    if superseded(index, key)?.is_some_and(|row| !row.destroyed) {
+        changes.push(RowChange::Delete {
+            table: Table::Superseded,
+            key: key.as_str().as_bytes().to_vec(),
+        });
+    }
+    Ok(changes)
 }
 
 /// The rows of a key without the epochs below one. What of them is on the disk is noted, so that a

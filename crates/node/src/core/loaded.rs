@@ -114,6 +114,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(not_active(name, "its creation has not been certified")));
         };
         let active = epoch.proof.is_some();
+        if let Err(refusal) = self.check_superseded(name, epoch.epoch)? {
+            return Ok(Err(refusal));
+        }
         let record = match self.record_of(&row, epoch) {
             Ok(record) => record,
             Err(refusal) => return Ok(Err(refusal)),

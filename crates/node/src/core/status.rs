@@ -30,7 +30,12 @@ const MAX_PAGE_BYTES: usize = 2 << 20;
 impl<D: Disk + 'static> NodeCore<D> {
     /// Where the node stands, under the asker's nonce (P35).
     pub(super) fn status(&self, context: &mut Context<'_>, nonce: Nonce32) -> NodeReply {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        let now_ms = context.reading.monotonic_ms;
+        let quarantine = state
+            .quarantine
+            .as_mut()
+            .map(|quarantine| quarantine.shown(now_ms, context.rng));
         let durable = self.journal.durable().position();
         let mut status = NodeStatus {
             node: self.me.clone(),
@@ -43,6 +48,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             journal_head: durable.hash,
             time: state.clock.elapsed(context.reading),
             clock: state.clock.state(),
+            quarantine,
             signature: Signature([0; 64]),
         };
         drop(state);

@@ -8,6 +8,7 @@
 
 mod activation;
 mod addresses;
+mod backup;
 mod creation;
 mod destroying;
 mod durability;
@@ -15,6 +16,7 @@ mod ecdsa;
 mod forgetting;
 mod gate;
 mod harness;
+mod quarantine;
 mod resharing;
 mod signing;
 mod standing;

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Disk, DiskError, check_directory, check_path, check_rename};
+use super::{Disk, DiskError, OpenFile, check_directory, check_path, check_rename};
 
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
@@ -179,6 +179,40 @@ impl Disk for RealDisk {
         self.at(path)
             .try_exists()
             .map_err(|source| DiskError::io("look for", path, source))
+    }
+
+    fn open(&self, path: &str) -> Result<Box<dyn OpenFile>, DiskError> {
+        check_path(path)?;
+        let failed = |source| DiskError::io("open", path, source);
+        let file = File::open(self.at(path)).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(Box::new(Opened {
+            path: path.to_owned(),
+            file,
+            length,
+        }))
+    }
+}
+
+/// A file that stays what it was when its name goes to another.
+struct Opened {
+    path: String,
+    file: File,
+    length: u64,
+}
+
+impl OpenFile for Opened {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, offset: u64, limit: usize) -> Result<Vec<u8>, DiskError> {
+        let left = self.length.saturating_sub(offset);
+        let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(limit)];
+        self.file
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|source| DiskError::io("read", &self.path, source))?;
+        Ok(bytes)
     }
 }
 

@@ -50,6 +50,25 @@ fn a_file_written_again_or_renamed_over_is_the_one_that_is_appended_to() {
 }
 
 #[test]
+fn a_file_that_is_open_stays_what_it_was() {
+    check(|disk| {
+        disk.write("file", b"before").unwrap();
+        let open = disk.open("file").unwrap();
+        disk.append("file", b" and after").unwrap();
+        disk.write("other", b"another").unwrap();
+        disk.rename("other", "file").unwrap();
+        disk.remove("file").unwrap();
+
+        assert_eq!(open.length(), 6);
+        assert_eq!(open.read(0, 100).unwrap(), b"before");
+        assert_eq!(open.read(2, 3).unwrap(), b"for");
+        assert_eq!(open.read(6, 3).unwrap(), b"");
+        assert!(disk.open("file").err().unwrap().is_not_found());
+        assert!(disk.open("../file").is_err());
+    });
+}
+
+#[test]
 fn names_are_listed_sorted_and_removed() {
     check(|disk| {
         disk.create_directory("d").unwrap();

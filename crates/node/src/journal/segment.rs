@@ -126,6 +126,13 @@ pub(super) fn holds_more_than_a_header(disk: &dyn Disk, first: u64) -> Result<bo
     Ok(true)
 }
 
+/// Whether a path is one that a file of the journal has.
+pub(crate) fn is_file_of_journal(path: &str) -> bool {
+    let name = path.strip_prefix(DIRECTORY);
+    name.and_then(|name| first_of(name.strip_prefix('/')?))
+        .is_some()
+}
+
 fn first_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     let plain = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -161,10 +161,16 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
 pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {
     (
         (named::<NodeId>(), ".{0,12}", any::<bool>(), ".{0,12}"),
-        (any::<u64>(), any::<u64>(), any::<u32>(), any::<bool>()),
+        (
+            any::<u64>(),
+            any::<u64>(),
+            any::<u32>(),
+            any::<bool>(),
+            any::<bool>(),
+        ),
     )
         .prop_map(|((id, region, connected, version), rest)| {
-            let (latency_us, journal_sequence, pid, clock_confirmed) = rest;
+            let (latency_us, journal_sequence, pid, clock_confirmed, quarantined) = rest;
             NodeView {
                 id,
                 region,
@@ -174,6 +180,7 @@ pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {
                 journal_sequence,
                 pid,
                 clock_confirmed,
+                quarantined,
             }
         })
 }

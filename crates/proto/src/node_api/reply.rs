@@ -8,6 +8,8 @@ use quorate_model::{
         Aborted, AuditPage, CeremonyReply, EraseReceipt, KeyListing, MAX_ERASURES, NodeReply,
         PairingReply, Prepared, ShareBatch, SignedItem, SigningReply,
     },
+    quarantine::Readmission,
+    roster::MAX_NODES,
     share::{MAX_SHARE_BATCH, ShareStatement},
 };
 
@@ -126,6 +128,22 @@ replies! {
 
     DestroyKeyResponse => NodeReply::Destruction(receipt), Self { receipt: store(&receipt)? };
     |wire| { Self::Destruction(stored("receipt", &wire.receipt)?) }
+
+    AttestHeadsResponse => NodeReply::Heads(attestation), Self {
+        attestation: store(&attestation)?,
+    };
+    |wire| { Self::Heads(stored("attestation", &wire.attestation)?) }
+
+    ReadmitResponse => NodeReply::Readmission(readmission), Self {
+        missing_nodes: readmission.missing.into_iter().map(Into::into).collect(),
+    };
+    |wire| {
+        Self::Readmission(Readmission {
+            missing: list("missing_nodes", wire.missing_nodes, MAX_NODES, |node| {
+                name("missing_nodes", node)
+            })?,
+        })
+    }
 
     BeginPairingResponse => NodeReply::Pairing(reply), Self {
         reply: Some(pairing_to_wire(reply)),

@@ -4,7 +4,7 @@ use quorate_model::{
     Epoch, Nonce32, PartyIndex, Reason, Refusal,
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
-    node_api::{MAX_ERASURES, NodeRequest, ReshareFrom, SigningRequest},
+    node_api::{MAX_ATTESTATIONS, MAX_ERASURES, NodeRequest, ReshareFrom, SigningRequest},
     payload::MAX_SIGNING_ITEMS,
     roster::MAX_NODES,
     share::{MAX_SHARE_BATCH, ShareRequest},
@@ -66,6 +66,10 @@ pub enum WireRequest {
     SetKeyState(pb::SetKeyStateRequest),
     /// For `DestroyKey`.
     DestroyKey(pb::DestroyKeyRequest),
+    /// For `AttestHeads`.
+    AttestHeads(pb::AttestHeadsRequest),
+    /// For `Readmit`.
+    Readmit(pb::ReadmitRequest),
 }
 
 impl TryFrom<NodeRequest> for WireRequest {
@@ -172,13 +176,24 @@ impl TryFrom<NodeRequest> for WireRequest {
     }
 }
 
-/// The requests of protocols in rounds other than key generation.
+/// The requests of protocols in rounds other than key generation, and those that bring a restored
+/// node back.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the others are converted where this is called"
 )]
 fn rounds_to_wire(request: NodeRequest) -> Result<WireRequest, Refusal> {
     Ok(match request {
+        NodeRequest::AttestHeads { status, after } => {
+            WireRequest::AttestHeads(pb::AttestHeadsRequest {
+                status: store(&status)?,
+                after: after.map(Into::into),
+            })
+        }
+        NodeRequest::Readmit { attestations } => {
+            let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
+            WireRequest::Readmit(pb::ReadmitRequest { attestations })
+        }
         NodeRequest::BeginPairing {
             attempt,
             certificate,
@@ -397,6 +412,19 @@ requests! {
             attempt: array("attempt", &wire.attempt)?,
             round: small("round", wire.round)?,
             envelopes: envelopes(wire.envelopes, MAX_HOLDERS)?,
+        }
+    }
+    AttestHeadsRequest(wire) {
+        Self::AttestHeads {
+            status: stored("status", &wire.status)?,
+            after: wire.after.map(|after| name("after", after)).transpose()?,
+        }
+    }
+    ReadmitRequest(wire) {
+        Self::Readmit {
+            attestations: list("attestations", wire.attestations, MAX_ATTESTATIONS, |bytes| {
+                stored("attestations", &bytes)
+            })?,
         }
     }
     SetKeyStateRequest(wire) {

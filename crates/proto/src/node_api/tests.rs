@@ -33,6 +33,8 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::AttestAddress(wire) => wire.try_into(),
         WireRequest::SetKeyState(wire) => wire.try_into(),
         WireRequest::DestroyKey(wire) => wire.try_into(),
+        WireRequest::AttestHeads(wire) => wire.try_into(),
+        WireRequest::Readmit(wire) => wire.try_into(),
     }
 }
 
@@ -69,6 +71,8 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::AttestAddressResponse>,
         through::<pb::SetKeyStateResponse>,
         through::<pb::DestroyKeyResponse>,
+        through::<pb::AttestHeadsResponse>,
+        through::<pb::ReadmitResponse>,
     ]
     .map(|through| through(reply.clone()))
     .into()

@@ -52,6 +52,7 @@ fn node_json(node: &NodeView) -> Value {
         "journal_sequence": node.journal_sequence,
         "pid": if node.connected { node.pid } else { 0 },
         "clock_confirmed": node.clock_confirmed,
+        "quarantined": node.quarantined,
     })
 }
 
@@ -74,7 +75,12 @@ fn node_row(node: &NodeView) -> [String; 8] {
     [
         node.id.to_string(),
         node.region.clone(),
-        if node.connected { "yes" } else { "no" }.to_owned(),
+        match (node.connected, node.quarantined) {
+            (true, true) => "quarantined",
+            (true, false) => "yes",
+            (false, _) => "no",
+        }
+        .to_owned(),
         node.version.clone(),
         latency,
         node.journal_sequence.to_string(),
@@ -98,6 +104,7 @@ mod tests {
             journal_sequence: 12,
             pid: 99,
             clock_confirmed: true,
+            quarantined: false,
         };
 
         let value = node_json(&node);

@@ -24,6 +24,7 @@ use quorate_model::{
         Prepared, ReshareFrom, ShareBatch, TimeAttestation,
     },
     payload::pop_message,
+    quarantine::{HeadsAttestation, KeyHead, Quarantine, Readmission},
     roster::PinnedRoster,
     session::SessionBinding,
     share::{
@@ -83,6 +84,8 @@ pub(super) struct Manners {
     pub(super) stuck: BTreeSet<KeyName>,
     /// Lists these keys so, whatever it holds.
     pub(super) lists: BTreeMap<KeyName, KeyEvidence>,
+    /// Was restored, and waits for the word of all others.
+    pub(super) quarantine: Option<Quarantine>,
 }
 
 /// What a node knows of one epoch of a key.
@@ -108,6 +111,8 @@ pub(super) struct FakeNode {
     pub(super) manners: Manners,
     pub(super) evidence: Vec<Vec<u8>>,
     pub(super) confirmed_by: Vec<NodeId>,
+    /// The pages that it was brought.
+    pub(super) told: Vec<HeadsAttestation>,
     pinned: PinnedRoster,
     rng: ChaCha20Rng,
     tickets: BTreeMap<TicketId, NoncePair>,
@@ -133,6 +138,7 @@ impl FakeNode {
             manners: Manners::default(),
             evidence: Vec::new(),
             confirmed_by: Vec::new(),
+            told: Vec::new(),
             pinned,
             rng: ChaCha20Rng::seed_from_u64(seed),
             tickets: BTreeMap::new(),
@@ -266,8 +272,54 @@ impl FakeNode {
             }
             NodeRequest::SetKeyState { command } => self.set_state(&command),
             NodeRequest::DestroyKey { command } => self.take_step(&command),
+            NodeRequest::AttestHeads { status, after } => Ok(self.attest_heads(&status, after)),
+            NodeRequest::Readmit { attestations } => {
+                self.told.extend(attestations);
+                let missing: Vec<NodeId> = self
+                    .pinned
+                    .roster()
+                    .nodes
+                    .iter()
+                    .map(|card| card.id.clone())
+                    .filter(|id| *id != self.id)
+                    .filter(|id| {
+                        !self
+                            .told
+                            .iter()
+                            .any(|page| page.is_last && page.node == *id)
+                    })
+                    .collect();
+                if missing.is_empty() {
+                    self.manners.quarantine = None;
+                }
+                Ok(NodeReply::Readmission(Readmission { missing }))
+            }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Two pages: one with a key, and an empty one.
+    fn attest_heads(&self, status: &NodeStatus, after: Option<KeyName>) -> NodeReply {
+        let head = KeyHead {
+            key: "vault".parse().unwrap(),
+            epoch: Epoch(1),
+            certificate: None,
+            next_epoch: Epoch(2),
+            standing: Standing::default(),
+            destroyed: false,
+        };
+        let is_last = after.is_some();
+        NodeReply::Heads(HeadsAttestation {
+            node: self.id.clone(),
+            about: status.node.clone(),
+            quarantine: status.quarantine.unwrap(),
+            roster: self.pinned.hash(),
+            is_quarantined: false,
+            after,
+            is_last,
+            heads: if is_last { Vec::new() } else { vec![head] },
+            signature: Signature([0; 64]),
+        })
     }
 
     fn standing(&self, name: &KeyName) -> Standing {
@@ -324,6 +376,7 @@ impl FakeNode {
             journal_head: Digest::ZERO,
             time: UnixMillis(1),
             clock,
+            quarantine: self.manners.quarantine,
             signature: Signature([0; 64]),
         };
         status.signature = sign_digest(&self.key, &status.digest());

@@ -1,6 +1,12 @@
 //! Status, tickets ahead, and clocks in doubt.
 
-use quorate_model::{Scheme, bytes::Nonce32, node_api::NodeRequest};
+use quorate_model::{
+    Scheme,
+    backup::{BackupId, RestoreId},
+    bytes::Nonce32,
+    node_api::NodeRequest,
+    quarantine::Quarantine,
+};
 
 use super::{super::Notice, world::World};
 
@@ -121,6 +127,32 @@ fn a_node_that_doubts_its_clock_is_given_the_word_of_its_peers() {
     let expected = [world.id(0), world.id(2)];
     assert_eq!(world.node(1).confirmed_by, expected);
     assert!(world.core.nodes()[1].clock_confirmed);
+}
+
+#[test]
+fn a_restored_node_is_brought_the_word_of_all_others_in_order_once_all_are_there() {
+    let mut world = World::new(3);
+    world.node(1).manners.quarantine = Some(Quarantine {
+        backup: BackupId([1; 16]),
+        restore: RestoreId([2; 16]),
+        nonce: Nonce32([3; 32]),
+    });
+    world.disconnect(2);
+    world.pass(2_500);
+    assert!(world.core.nodes()[1].quarantined);
+    assert!(world.node(1).told.is_empty());
+
+    world.connect(2);
+    world.pass(5_000);
+
+    for other in [0, 2] {
+        let id = world.id(other);
+        let told = &world.node(1).told;
+        let pages: Vec<_> = told.iter().filter(|page| page.node == id).collect();
+        let order: Vec<_> = pages.iter().map(|page| page.is_last).collect();
+        assert_eq!(order, [false, true]);
+    }
+    assert!(!world.core.nodes()[1].quarantined);
 }
 
 #[test]

@@ -92,6 +92,7 @@ impl Scripted {
             journal_head: Digest::ZERO,
             time: UnixMillis(0),
             clock: ClockState::Confirmed,
+            quarantine: None,
             signature: Signature([0; 64]),
         })
     }

@@ -2,6 +2,8 @@
 
 use quorate_model::{
     Refusal,
+    audit::BackupMade,
+    backup::BackupId,
     command::{Command, SignedCommand},
     destruction::{
         CONFIRM_WINDOW_MS, DestroyKey, DestroyStep, DestructionReceipt, MAX_ANNOUNCEMENTS, Said,
@@ -52,7 +54,7 @@ impl Cluster {
     }
 
     /// The same by the word of both.
-    fn step(&mut self, name: &str, step: DestroyStep) -> SignedCommand {
+    pub(super) fn step(&mut self, name: &str, step: DestroyStep) -> SignedCommand {
         let mut command = self.step_of_one(name, step);
         let key = self.second_admin.clone();
         let second = "the-second-admin";
@@ -60,7 +62,7 @@ impl Cluster {
         command
     }
 
-    fn destroy(
+    pub(super) fn destroy(
         &mut self,
         at: usize,
         command: &SignedCommand,
@@ -522,4 +524,33 @@ fn the_end_of_a_key_is_folded_from_the_journal_alone() {
 
     assert_eq!(folded(&cluster), rows(&cluster));
     assert!(rows(&cluster).0.unwrap().tombstone.is_some());
+}
+
+/// Whoever destroys a key is told which backups still hold its shares.
+#[test]
+fn a_receipt_counts_the_backups_that_hold_shares_of_the_key() {
+    let mut cluster = Cluster::new(3);
+    let backed_up = |cluster: &Cluster, at: usize| {
+        let made = BackupMade {
+            backup: BackupId([1; 16]),
+            recipients: vec![Digest::ZERO],
+        };
+        let core = &cluster.cores[at];
+        let entry = Entry::BackupMade(made);
+        let appended = core.begin(cluster.reading(), vec![entry]).unwrap();
+        core.journal().commit(&appended).unwrap();
+    };
+    backed_up(&cluster, 0);
+    cluster.retired("notes");
+    backed_up(&cluster, 0);
+    backed_up(&cluster, 0);
+    let order = cluster.step("notes", AtOnce);
+    let counted = |receipt: &DestructionReceipt| match receipt.said {
+        Said::Destroyed { backups, .. } => backups,
+        _ => panic!("not destroyed"),
+    };
+
+    let [first, second] = [0, 1].map(|at| cluster.destroy(at, &order).unwrap());
+
+    assert_eq!((counted(&first), counted(&second)), (2, 0));
 }

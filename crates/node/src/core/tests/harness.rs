@@ -13,7 +13,7 @@ use quorate_model::{
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
     node_api::{CeremonyReply, NodeReply, NodeRequest, Prepared},
     payload::pop_message,
-    roster::{PinnedRoster, Role},
+    roster::{NodeCard, PinnedRoster, Role, SignedRoster},
     share::{SetEntry, SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, Ticket},
 };
 use quorate_protocol::{
@@ -24,13 +24,14 @@ use quorate_protocol::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::{OsRng, SeedableRng as _};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::{
     core::{About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock, lock},
-    disk::MemoryDisk,
+    disk::{Disk as _, MemoryDisk},
     index::{IndexKey, MemoryIndex, MemoryRows},
     journal::{Journal, JournalConfig, JournalLimits},
-    sealing::{HedgeSecret, LocalKek},
+    sealing::{HedgeSecret, KekSource, NodeIdentity, Passphrase, TlsKey, create_kek, open_kek},
     vault::Vault,
 };
 
@@ -38,6 +39,7 @@ pub(crate) const START: UnixMillis = UnixMillis(1_800_000_000_000);
 
 pub(crate) struct Cluster {
     pub(crate) pinned: PinnedRoster,
+    pub(crate) signed_roster: SignedRoster,
     pub(crate) cores: Vec<Arc<NodeCore<MemoryDisk>>>,
     pub(crate) keys: Vec<SigningKey>,
     pub(crate) admin: SigningKey,
@@ -87,15 +89,19 @@ impl Cluster {
         let keys: Vec<_> = (0..count).map(|at| key(at + 1)).collect();
         let (admin, client) = (key(100), key(101));
         let (second_admin, phone) = (key(102), key(103));
-        let pinned = roster::of(&keys, &admin, &second_admin, &phone, &client);
+        let (signed_roster, pinned) = roster::of(&keys, &admin, &second_admin, &phone, &client);
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let cores = keys
             .iter()
             .enumerate()
-            .map(|(at, key)| core(at, key, &pinned, limits, engine_of(at), &mut rng))
+            .map(|(at, key)| {
+                let disk = disk(at, key, &signed_roster, &mut rng);
+                core(at, key, (disk, &pinned), limits, engine_of(at), &mut rng)
+            })
             .collect();
         Self {
             pinned,
+            signed_roster,
             cores,
             keys,
             admin,
@@ -487,17 +493,46 @@ pub(crate) fn memory_index() -> MemoryIndex {
     MemoryIndex::open(MemoryRows::new(), key).unwrap().0
 }
 
+/// What unseals every node of the harness.
+pub(crate) fn unseals(passphrase: &str) -> KekSource {
+    KekSource::insecure_passphrase(Passphrase::new(passphrase))
+}
+
+pub(crate) const PASSPHRASE: &str = "correct";
+
+/// The disk of a node that was made and pinned.
+fn disk(at: usize, key: &SigningKey, signed: &SignedRoster, rng: &mut ChaCha20Rng) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    let kek = create_kek(&disk, &node_id(at), &unseals(PASSPHRASE), rng).unwrap();
+    let identity = NodeIdentity {
+        node: node_id(at),
+        identity: key.clone(),
+        tls_key: TlsKey::new(Zeroizing::new(vec![1; 32])),
+        tls_certificate: vec![2; 32],
+        hedge: HedgeSecret::new(&[9; 32]),
+    };
+    identity.create(&disk, &kek, rng).unwrap();
+    let card: NodeCard = {
+        let roster: quorate_model::roster::Roster = serde_json::from_str(&signed.roster).unwrap();
+        roster.nodes[at].clone()
+    };
+    disk.write("card.json", &serde_json::to_vec(&card).unwrap())
+        .unwrap();
+    disk.write("roster.json", &serde_json::to_vec(signed).unwrap())
+        .unwrap();
+    disk
+}
+
 fn core(
     at: usize,
     key: &SigningKey,
-    pinned: &PinnedRoster,
+    (disk, pinned): (MemoryDisk, &PinnedRoster),
     limits: JournalLimits,
     engine: &'static dyn Engine,
     rng: &mut ChaCha20Rng,
 ) -> Arc<NodeCore<MemoryDisk>> {
-    let disk = MemoryDisk::new();
     let boot = [u8::try_from(at).unwrap(); 16];
-    let kek = LocalKek::generate(rng);
+    let kek = open_kek(&disk, &node_id(at), &unseals(PASSPHRASE)).unwrap();
     Vault::create(&disk, &node_id(at), &kek, rng).unwrap();
     let (vault, _) = Vault::open(disk.clone(), node_id(at), Arc::new(kek)).unwrap();
     Journal::create(&disk).unwrap();

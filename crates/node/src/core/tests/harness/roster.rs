@@ -15,7 +15,7 @@ pub(super) fn of(
     second_admin: &SigningKey,
     phone: &SigningKey,
     client: &SigningKey,
-) -> PinnedRoster {
+) -> (SignedRoster, PinnedRoster) {
     let tls = |seed: u8| Digest::new([seed; 32]);
     let nodes = keys
         .iter()
@@ -69,5 +69,6 @@ pub(super) fn of(
     signed.sign(&"the-admin".parse().unwrap(), admin);
     signed.sign(&"the-second-admin".parse().unwrap(), second_admin);
     signed.sign(&"the-phone".parse().unwrap(), phone);
-    signed.verify_first().unwrap()
+    let pinned = signed.verify_first().unwrap();
+    (signed, pinned)
 }

@@ -1,0 +1,532 @@
+//! A node that was restored from a backup, and the others that tell it what it has forgotten (P35).
+//!
+//! It has forgotten what it promised since the backup was made: which epochs it prepared (P19),
+//! which are in use (P30), and what admins have said of keys. So it does nothing that rests on a
+//! promise before every other node of the roster has said what it knows, signed over a nonce that
+//! this process drew.
+//!
+//! What others say is believed where it holds the node back, and no further: an epoch that somebody
+//! says is in use keeps lower ones from signing, numbers that somebody knows are not prepared here,
+//! and commands of admins are checked as always. Nothing is erased on anybody's word: one liar must
+//! not take the share of an honest node.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use quorate_model::{
+    Epoch, KeyName, NodeId, Nonce32, Reason, Refusal, Signature,
+    audit::Entry,
+    backup::{BackupId, RestoreId},
+    identity::sign_digest,
+    node_api::{NodeReply, NodeRequest, NodeStatus},
+    quarantine::{HeadsAttestation, KeyHead, MAX_HEADS, Quarantine, Readmission, TakenHead},
+};
+use rand_core::CryptoRngCore;
+
+use super::{
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject, activation::refused, ledger,
+    loaded::epoch_changed, lock,
+};
+use crate::disk::Disk;
+
+/// How long a nonce is kept while nothing comes under it, in milliseconds.
+const NONCE_MS: u64 = 60_000;
+
+/// The most keys that others may tell of.
+const MAX_KEYS: usize = 1 << 20;
+
+/// The most restorations of one node that are remembered.
+const MAX_RESTORES: usize = 256;
+
+/// The most bytes of commands in one page; a key that has more goes alone.
+const MAX_PAGE_BYTES: usize = 1 << 20;
+
+/// How many heads one record holds.
+const HEADS_IN_RECORD: usize = 1_000;
+
+/// Numbers that are left out above those that others know: one command of a resharing takes so many,
+/// and this node may have prepared one of which nobody else has heard.
+const MARGIN: u32 = 1_000;
+
+/// How far above what this node knows a number may lie: a liar uses up no more of them.
+const MAX_AHEAD: u32 = 1 << 20;
+
+/// A quarantine under way.
+pub(super) struct Quarantined {
+    backup: BackupId,
+    restore: RestoreId,
+    /// The nonce, and when it was last of use.
+    nonce: Option<(Nonce32, u64)>,
+    told: BTreeMap<NodeId, Told>,
+    /// Its end is being written.
+    ending: bool,
+}
+
+/// What one other node has said so far.
+#[derive(Default)]
+struct Told {
+    last: Option<KeyName>,
+    complete: bool,
+    heads: BTreeMap<KeyName, Head>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Head {
+    epoch: Epoch,
+    next_epoch: Epoch,
+    destroyed: bool,
+}
+
+impl Head {
+    fn max(self, other: Self) -> Self {
+        Self {
+            epoch: self.epoch.max(other.epoch),
+            next_epoch: self.next_epoch.max(other.next_epoch),
+            destroyed: self.destroyed || other.destroyed,
+        }
+    }
+}
+
+impl Quarantined {
+    /// The quarantine that the journal says this node is in.
+    pub(super) fn of(state: &State) -> Result<Option<Self>, Fatal> {
+        let row = ledger::quarantine(&*state.index)?;
+        Ok(row.map(|row| Self {
+            backup: row.backup,
+            restore: row.restore,
+            nonce: None,
+            told: BTreeMap::new(),
+            ending: false,
+        }))
+    }
+
+    /// What the status shows. A nonce that is of no use any more is replaced, and what came under
+    /// it is forgotten.
+    pub(super) fn shown(&mut self, now_ms: u64, rng: &mut dyn CryptoRngCore) -> Quarantine {
+        let kept = self
+            .nonce
+            .filter(|(_, used_ms)| now_ms.saturating_sub(*used_ms) <= NONCE_MS);
+        let nonce = if let Some((nonce, _)) = kept {
+            nonce
+        } else {
+            let mut nonce = [0; 32];
+            rng.fill_bytes(&mut nonce);
+            self.nonce = Some((Nonce32(nonce), now_ms));
+            self.told.clear();
+            Nonce32(nonce)
+        };
+        Quarantine {
+            backup: self.backup,
+            restore: self.restore,
+            nonce,
+        }
+    }
+
+    fn missing(&self, others: &BTreeSet<NodeId>) -> Vec<NodeId> {
+        let complete = |node: &NodeId| self.told.get(node).is_some_and(|told| told.complete);
+        others
+            .iter()
+            .filter(|node| !complete(node))
+            .cloned()
+            .collect()
+    }
+
+    /// Takes one page; all that needs no state was checked.
+    fn take(&mut self, page: &HeadsAttestation, now_ms: u64) -> Result<(), Refusal> {
+        let shown = Some(page.quarantine.nonce);
+        if page.quarantine.backup != self.backup
+            || page.quarantine.restore != self.restore
+            || self.nonce.map(|(nonce, _)| nonce) != shown
+        {
+            return Err(does_not_hold(page, "it is of another restoration or nonce"));
+        }
+        let keys: usize = self.told.values().map(|told| told.heads.len()).sum();
+        let told = self.told.entry(page.node.clone()).or_default();
+        if told.complete {
+            return Ok(());
+        }
+        // Whoever lost its way begins again.
+        if page.after.is_none() {
+            *told = Told::default();
+        }
+        if page.after != told.last {
+            return Err(does_not_hold(page, "its pages are out of order"));
+        }
+        let names = || page.heads.iter().map(|head| &head.key);
+        let rises = names().zip(names().skip(1)).all(|(one, next)| one < next)
+            && names()
+                .next()
+                .is_none_or(|first| Some(first) > page.after.as_ref());
+        if !rises || (page.heads.is_empty() && !page.is_last) {
+            return Err(does_not_hold(page, "its keys are out of order"));
+        }
+        if keys.saturating_add(page.heads.len()) > MAX_KEYS {
+            return Err(does_not_hold(page, "it tells of too many keys"));
+        }
+        for head in &page.heads {
+            let said = Head {
+                epoch: head.epoch,
+                next_epoch: head.next_epoch,
+                destroyed: head.destroyed,
+            };
+            told.heads.insert(head.key.clone(), said);
+        }
+        told.last = page.heads.last().map(|head| head.key.clone());
+        told.complete = page.is_last;
+        if let Some((_, used_ms)) = &mut self.nonce {
+            *used_ms = now_ms;
+        }
+        Ok(())
+    }
+
+    /// What all others say together.
+    fn heads(&self) -> BTreeMap<KeyName, Head> {
+        let mut heads: BTreeMap<KeyName, Head> = BTreeMap::new();
+        for (key, said) in self.told.values().flat_map(|told| &told.heads) {
+            let head = heads.entry(key.clone()).or_default();
+            *head = head.max(*said);
+        }
+        heads
+    }
+}
+
+fn does_not_hold(page: &HeadsAttestation, what: &str) -> Refusal {
+    Refusal::new(
+        Reason::ProtocolViolation,
+        format!("the word of node {} does not count: {what}", page.node),
+    )
+    .with("node", &page.node)
+}
+
+/// Whether a request rests on no promise.
+const fn is_harmless(request: &NodeRequest) -> bool {
+    matches!(
+        request,
+        NodeRequest::Status { .. }
+            | NodeRequest::ListKeys { .. }
+            | NodeRequest::ReadAudit { .. }
+            | NodeRequest::AttestTime { .. }
+            | NodeRequest::ConfirmTime { .. }
+            | NodeRequest::AttestHeads { .. }
+            | NodeRequest::Readmit { .. }
+    )
+}
+
+impl<D: Disk + 'static> NodeCore<D> {
+    /// Whether this node waits to be readmitted.
+    pub fn is_quarantined(&self) -> bool {
+        lock(&self.state).quarantine.is_some()
+    }
+
+    /// Refuses whatever rests on what this node may have forgotten.
+    pub(super) fn check_quarantine(&self, request: &NodeRequest) -> Result<(), Refusal> {
+        if is_harmless(request) || !self.is_quarantined() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::NodeQuarantined,
+            format!(
+                "node {} was restored from a backup and is in quarantine: it is in service again \
+                 when all other nodes of the roster are connected and have told it what it missed",
+                self.me
+            ),
+        )
+        .with("node", &self.me))
+    }
+
+    /// Refuses to use an epoch of a key below one that others say is in use.
+    pub(super) fn check_superseded(
+        &self,
+        name: &KeyName,
+        epoch: Epoch,
+    ) -> Result<Result<(), Refusal>, Fatal> {
+        let row = ledger::superseded(&*lock(&self.state).index, name)?;
+        Ok(match row {
+            Some(row) if row.destroyed => Err(Refusal::new(
+                Reason::KeyDestroyed,
+                format!("key \"{name}\" was destroyed, as other nodes say"),
+            )
+            .with("key", name)),
+            Some(row) if row.epoch > epoch => Err(epoch_changed(name, row.epoch)),
+            _ => Ok(()),
+        })
+    }
+
+    /// Says what this node knows of the keys, to one that was restored. It helps one restoration of
+    /// a backup: two machines with one node's past must not both come back.
+    pub(super) fn attest_heads(
+        self: &Arc<Self>,
+        context: &Context<'_>,
+        status: &NodeStatus,
+        after: Option<KeyName>,
+    ) -> Result<Outcome, Fatal> {
+        let quarantine = match self.restored_peer(status) {
+            Ok(quarantine) => quarantine,
+            Err(refusal) => return Ok(refused(refusal)),
+        };
+        let about = status.node.clone();
+        let mut state = lock(&self.state);
+        match ledger::peer_restored(&*state.index, &about, quarantine.backup)? {
+            Some(row) if row.restore != quarantine.restore => {
+                drop(state);
+                let refusal = Refusal::new(
+                    Reason::BackupRestoredTwice,
+                    format!(
+                        "backup {} of node {about} was restored before, as {}: stop every copy but \
+                         one; if that one is lost, restore a later backup, or reshare the node's \
+                         keys to others",
+                        quarantine.backup, row.restore
+                    ),
+                )
+                .with("node", &about)
+                .with("backup", quarantine.backup);
+                self.refused(context, Subject::default(), refusal)
+            }
+            Some(row) if self.journal.durable().sequence() < row.record => {
+                Ok(refused(Refusal::new(
+                    Reason::Overloaded,
+                    "the restoration is being written: ask again",
+                )))
+            }
+            Some(_) => {
+                drop(state);
+                let page = self.heads_page(about, quarantine, after)?;
+                Ok(Outcome::Ready(Ok(NodeReply::Heads(page))))
+            }
+            None => {
+                if ledger::restores_of(&*state.index, &about, MAX_RESTORES)? >= MAX_RESTORES {
+                    return Ok(refused(Refusal::new(
+                        Reason::TooLarge,
+                        format!("node {about} was restored {MAX_RESTORES} times: replace it"),
+                    )));
+                }
+                let time = state.clock.elapsed(context.reading);
+                let entry = Entry::PeerRestored {
+                    node: about.clone(),
+                    backup: quarantine.backup,
+                    restore: quarantine.restore,
+                };
+                let appended = self.record(&mut state, time, vec![entry])?;
+                drop(state);
+                let core = Arc::clone(self);
+                Ok(Pending::act(appended, move |_, _| {
+                    let page = core.heads_page(about, quarantine, after)?;
+                    Ok(Ok(NodeReply::Heads(page)))
+                }))
+            }
+        }
+    }
+
+    /// Nobody but the restored node itself can say that it was restored.
+    fn restored_peer(&self, status: &NodeStatus) -> Result<Quarantine, Refusal> {
+        let card = self
+            .pinned
+            .roster()
+            .node(&status.node)
+            .filter(|card| card.id != self.me)
+            .ok_or_else(|| {
+                Refusal::new(
+                    Reason::NodeUnknown,
+                    format!("node {} is no other node of the roster", status.node),
+                )
+            })?;
+        let signed = card
+            .identity_key
+            .verify(&status.digest(), &status.signature);
+        if signed.is_err() || status.roster != self.pinned.hash() {
+            return Err(Refusal::new(
+                Reason::ProtocolViolation,
+                format!("the status of node {} does not hold", status.node),
+            ));
+        }
+        status.quarantine.ok_or_else(|| {
+            Refusal::new(
+                Reason::RequestInvalid,
+                format!("node {} is not in quarantine", status.node),
+            )
+        })
+    }
+
+    fn heads_page(
+        &self,
+        about: NodeId,
+        quarantine: Quarantine,
+        after: Option<KeyName>,
+    ) -> Result<HeadsAttestation, Fatal> {
+        let state = lock(&self.state);
+        let rows = ledger::keys_after(&*state.index, after.as_ref(), MAX_HEADS)?;
+        let mut is_last = rows.len() < MAX_HEADS;
+        let mut heads = Vec::with_capacity(rows.len());
+        let mut bytes = 0usize;
+        for (key, row) in rows {
+            let standing = ledger::standing(&*state.index, &key)?.standing;
+            let commands = standing.marks().map(|mark| mark.command.stored_bytes());
+            bytes = commands.fold(bytes, usize::saturating_add);
+            if bytes > MAX_PAGE_BYTES && !heads.is_empty() {
+                is_last = false;
+                break;
+            }
+            let ended = ledger::destruction(&*state.index, &key)?;
+            let active = row.active();
+            heads.push(KeyHead {
+                epoch: active.map_or(Epoch(0), |active| active.epoch),
+                certificate: active.map(|active| active.hash),
+                next_epoch: row.next_epoch(),
+                standing,
+                destroyed: ended.is_some_and(|row| row.tombstone.is_some()),
+                key,
+            });
+        }
+        let is_quarantined = state.quarantine.is_some();
+        drop(state);
+        let mut page = HeadsAttestation {
+            node: self.me.clone(),
+            about,
+            quarantine,
+            roster: self.pinned.hash(),
+            is_quarantined,
+            after,
+            is_last,
+            heads,
+            signature: Signature([0; 64]),
+        };
+        page.signature = sign_digest(&self.identity, &page.digest());
+        Ok(page)
+    }
+
+    /// Takes what others say. With the word of all of them the quarantine is over.
+    pub(super) fn readmit(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        attestations: &[HeadsAttestation],
+    ) -> Result<Outcome, Fatal> {
+        let others = self.other_nodes();
+        let now_ms = context.reading.monotonic_ms;
+        for page in attestations {
+            if let Err(refusal) = self.check_page(page) {
+                return Ok(refused(refusal));
+            }
+            let mut state = lock(&self.state);
+            let Some(quarantine) = &mut state.quarantine else {
+                return Ok(refused(self.not_quarantined()));
+            };
+            if let Err(refusal) = quarantine.take(page, now_ms) {
+                return Ok(refused(refusal));
+            }
+            drop(state);
+            self.take_standings(context, &page.heads)?;
+        }
+        let mut state = lock(&self.state);
+        let Some(quarantine) = &state.quarantine else {
+            return Ok(refused(self.not_quarantined()));
+        };
+        let missing = quarantine.missing(&others);
+        if !missing.is_empty() {
+            let readmission = Readmission { missing };
+            return Ok(Outcome::Ready(Ok(NodeReply::Readmission(readmission))));
+        }
+        if quarantine.ending {
+            return Ok(refused(Refusal::new(
+                Reason::Overloaded,
+                "the end of the quarantine is being written: ask again",
+            )));
+        }
+        let restore = quarantine.restore;
+        let mut entries = Vec::new();
+        let taken = Self::taken(&state, quarantine)?;
+        for heads in taken.chunks(HEADS_IN_RECORD) {
+            let heads = heads.to_vec();
+            entries.push(Entry::HeadsTaken { heads });
+        }
+        entries.push(Entry::Readmitted {
+            restore,
+            witnesses: others.into_iter().collect(),
+        });
+        let time = state.clock.elapsed(context.reading);
+        let appended = self.record(&mut state, time, entries)?;
+        if let Some(quarantine) = &mut state.quarantine {
+            quarantine.ending = true;
+        }
+        drop(state);
+        let core = Arc::clone(self);
+        Ok(Pending::answer(appended, move |_| {
+            lock(&core.state).quarantine = None;
+            let missing = Vec::new();
+            Ok(NodeReply::Readmission(Readmission { missing }))
+        }))
+    }
+
+    fn other_nodes(&self) -> BTreeSet<NodeId> {
+        let nodes = self.pinned.roster().nodes.iter().map(|card| &card.id);
+        nodes.filter(|node| **node != self.me).cloned().collect()
+    }
+
+    fn not_quarantined(&self) -> Refusal {
+        let message = format!("node {} is not in quarantine", self.me);
+        Refusal::new(Reason::RequestInvalid, message)
+    }
+
+    /// Everything about a page that needs no state.
+    fn check_page(&self, page: &HeadsAttestation) -> Result<(), Refusal> {
+        let roster = self.pinned.roster();
+        let card = roster.node(&page.node).filter(|card| card.id != self.me);
+        let holds = card.is_some_and(|card| {
+            let digest = page.digest();
+            card.identity_key.verify(&digest, &page.signature).is_ok()
+        });
+        if !holds || page.about != self.me || page.roster != self.pinned.hash() {
+            return Err(does_not_hold(page, "it is not signed for this node"));
+        }
+        if page.is_quarantined {
+            return Err(does_not_hold(
+                page,
+                "it is in quarantine itself and may have forgotten as much",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Hears the commands of admins that others have heard.
+    fn take_standings(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        heads: &[KeyHead],
+    ) -> Result<(), Fatal> {
+        for head in heads {
+            let held = {
+                let state = lock(&self.state);
+                if ledger::key(&*state.index, &head.key)?.is_none() {
+                    continue;
+                }
+                ledger::standing(&*state.index, &head.key)?.standing
+            };
+            for mark in head.standing.marks() {
+                if !held.holds(&mark.command.digest()) {
+                    // It counts, or it does not hold: the node's own refusal says which.
+                    let _outcome = self.set_key_state(context, mark.command.clone())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What this node goes by from here on, of the keys of which others know more.
+    fn taken(state: &State, quarantine: &Quarantined) -> Result<Vec<TakenHead>, Fatal> {
+        let mut taken = Vec::new();
+        for (key, head) in quarantine.heads() {
+            let row = ledger::key(&*state.index, &key)?.unwrap_or_default();
+            let own = row.next_epoch().0;
+            let most = own.saturating_add(MAX_AHEAD);
+            let next = head.next_epoch.0.max(own).min(most).saturating_add(MARGIN);
+            taken.push(TakenHead {
+                key,
+                epoch: head.epoch,
+                next_epoch: Epoch(next),
+                destroyed: head.destroyed,
+            });
+        }
+        Ok(taken)
+    }
+}

@@ -1,0 +1,455 @@
+//! A node that was restored: what it refuses, what brings it back, and what does not.
+
+use ed25519_dalek::SigningKey;
+use quorate_model::{
+    Refusal, Signature,
+    backup::{BackupId, RestoreId},
+    bytes::Nonce32,
+    destruction::DestroyStep,
+    identity::sign_digest,
+    node_api::NodeStatus,
+    quarantine::{HeadsAttestation, KeyHead, Readmission},
+    standing::{SetKeyState, Standing, StateChange},
+};
+
+use super::*;
+
+const KEY: &str = "treasury";
+const BACKUP: BackupId = BackupId([1; 16]);
+const RESTORE: RestoreId = RestoreId([2; 16]);
+
+impl Cluster {
+    /// Has a node find out that it was restored, as its first start does.
+    fn quarantine(&self, at: usize, restore: RestoreId) {
+        let entry = Entry::Restored {
+            backup: BACKUP,
+            restore,
+        };
+        let core = &self.cores[at];
+        let appended = core.begin(self.reading(), vec![entry]).unwrap();
+        core.journal().commit(&appended).unwrap();
+    }
+
+    fn status_of(&mut self, at: usize) -> NodeStatus {
+        let nonce = Nonce32([3; 32]);
+        match self.ask(at, NodeRequest::Status { nonce }) {
+            Ok(NodeReply::Status(status)) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn heads(&mut self, at: usize, status: &NodeStatus) -> Result<HeadsAttestation, Refusal> {
+        let request = NodeRequest::AttestHeads {
+            status: status.clone(),
+            after: None,
+        };
+        self.ask(at, request).map(|reply| match reply {
+            NodeReply::Heads(page) => page,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn readmit(&mut self, at: usize, pages: &[HeadsAttestation]) -> Result<Readmission, Refusal> {
+        let attestations = pages.to_vec();
+        self.ask(at, NodeRequest::Readmit { attestations })
+            .map(|reply| match reply {
+                NodeReply::Readmission(readmission) => readmission,
+                other => panic!("{other:?}"),
+            })
+    }
+
+    fn forge(&self, by: usize, page: &HeadsAttestation) -> HeadsAttestation {
+        let mut page = page.clone();
+        page.signature = sign_digest(&self.keys[by], &page.digest());
+        page
+    }
+
+    fn first_key(&mut self, at: usize) -> quorate_model::node_api::KeyListing {
+        let request = NodeRequest::ListKeys {
+            after: None,
+            limit: 10,
+        };
+        match self.ask(at, request) {
+            Ok(NodeReply::Keys(mut keys)) => keys.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn node_key(cluster: &Cluster, at: usize) -> SigningKey {
+    cluster.keys[at].clone()
+}
+
+#[test]
+fn a_restored_node_answers_where_it_stands_and_refuses_what_rests_on_a_promise() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    let command = cluster.sign_command(KEY, vec![Payload::message(b"x")]);
+    let create = cluster.create_command("other", Scheme::Ed25519, 2, &[KeyPurpose::Messages]);
+    cluster.quarantine(0, RESTORE);
+
+    for request in [
+        NodeRequest::MakeTickets {
+            scheme: Scheme::Ed25519,
+            count: 1,
+        },
+        NodeRequest::SignShares { requests: vec![] },
+        NodeRequest::Validate {
+            command: command.clone(),
+        },
+        NodeRequest::BeginCeremony {
+            attempt: [1; 16],
+            command: create,
+            epoch: Epoch(1),
+            source: None,
+        },
+        NodeRequest::AdvanceCeremony {
+            attempt: [1; 16],
+            round: 1,
+            envelopes: vec![],
+        },
+        NodeRequest::ActivateKey {
+            key: KEY.parse().unwrap(),
+            epoch: Epoch(1),
+            certificate: certificate.to_bytes().unwrap(),
+            proof: vec![],
+        },
+        NodeRequest::EraseEpochs { erasures: vec![] },
+        NodeRequest::BeginPairing {
+            attempt: [1; 16],
+            certificate: vec![],
+            holders: vec![],
+        },
+        NodeRequest::SetKeyState { command },
+    ] {
+        let refusal = cluster.ask(0, request).unwrap_err();
+        assert_eq!(refusal.reason, Reason::NodeQuarantined);
+        assert!(refusal.message.contains("all other nodes"), "{refusal}");
+    }
+    assert!(cluster.cores[0].is_quarantined());
+    let shown = cluster.status_of(0).quarantine.unwrap();
+    assert_eq!((shown.backup, shown.restore), (BACKUP, RESTORE));
+    assert_eq!(cluster.first_key(0).epoch, Epoch(1));
+    assert!(
+        cluster
+            .ask(0, NodeRequest::ReadAudit { from: 1, limit: 1 })
+            .is_ok()
+    );
+    assert!(cluster.sign(&certificate, &[1, 2], b"x").is_ok());
+}
+
+#[test]
+fn a_quarantine_ends_with_the_word_of_all_others_and_is_on_the_record() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let pages = [1, 2].map(|at| cluster.heads(at, &status).unwrap());
+
+    let half = cluster.readmit(0, &pages[..1]).unwrap();
+    assert_eq!(half.missing, [node_id(2)]);
+    assert!(cluster.cores[0].is_quarantined());
+    let whole = cluster.readmit(0, &pages[1..]).unwrap();
+
+    assert_eq!(whole.missing, []);
+    assert!(!cluster.cores[0].is_quarantined());
+    assert_eq!(cluster.status_of(0).quarantine, None);
+    assert!(cluster.sign(&certificate, &[0, 1], b"again").is_ok());
+    let Some(Entry::Readmitted { witnesses, restore }) = entries(&cluster, 0)
+        .into_iter()
+        .find(|entry| entry.kind() == "readmitted")
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (witnesses, restore),
+        (vec![node_id(1), node_id(2)], RESTORE)
+    );
+    assert_eq!(reason(cluster.readmit(0, &pages)), Reason::RequestInvalid);
+    for at in [1, 2] {
+        let kinds: Vec<_> = entries(&cluster, at).iter().map(Entry::kind).collect();
+        assert_eq!(
+            kinds
+                .iter()
+                .filter(|kind| **kind == "peer-restored")
+                .count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_quarantine_outlives_the_process_and_its_nonce_does_not() {
+    let mut cluster = Cluster::new(2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let page = cluster.heads(1, &status).unwrap();
+
+    // The next process begins with what the journal says.
+    let core = &cluster.cores[0];
+    let _appended = core.begin(cluster.reading(), vec![]).unwrap();
+
+    assert!(core.is_quarantined());
+    let refused = cluster.readmit(0, std::slice::from_ref(&page)).unwrap_err();
+    assert_eq!(refused.reason, Reason::ProtocolViolation);
+    assert_ne!(cluster.status_of(0).quarantine, status.quarantine);
+    // And one that is not used for a minute is replaced.
+    let shown = cluster.status_of(0).quarantine;
+    cluster.monotonic_ms += 60_001;
+    assert_ne!(cluster.status_of(0).quarantine, shown);
+}
+
+#[test]
+fn the_word_of_others_counts_only_for_this_node_this_restoration_and_this_nonce() {
+    let mut cluster = Cluster::new(3);
+    cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let page = cluster.heads(1, &status).unwrap();
+
+    for change in [
+        |p: &mut HeadsAttestation| p.about = node_id(2),
+        |p: &mut HeadsAttestation| p.quarantine.nonce = Nonce32([9; 32]),
+        |p: &mut HeadsAttestation| p.quarantine.restore = RestoreId([9; 16]),
+        |p: &mut HeadsAttestation| p.quarantine.backup = BackupId([9; 16]),
+        |p: &mut HeadsAttestation| p.roster = Digest::ZERO,
+        |p: &mut HeadsAttestation| p.is_quarantined = true,
+        |p: &mut HeadsAttestation| p.after = Some("abc".parse().unwrap()),
+        |p: &mut HeadsAttestation| p.heads.push(p.heads[0].clone()),
+        |p: &mut HeadsAttestation| {
+            p.heads.clear();
+            p.is_last = false;
+        },
+        |p: &mut HeadsAttestation| p.node = "node-9".parse().unwrap(),
+        |p: &mut HeadsAttestation| p.node = node_id(0),
+    ] {
+        let mut changed = page.clone();
+        change(&mut changed);
+        let changed = cluster.forge(1, &changed);
+        let refusal = cluster.readmit(0, &[changed]).unwrap_err();
+        assert_eq!(refusal.reason, Reason::ProtocolViolation, "{refusal}");
+    }
+    let by_another = cluster.forge(2, &page);
+    assert_eq!(
+        reason(cluster.readmit(0, &[by_another])),
+        Reason::ProtocolViolation
+    );
+    assert_eq!(cluster.readmit(0, &[page]).unwrap().missing, [node_id(2)]);
+    assert!(cluster.cores[0].is_quarantined());
+}
+
+#[test]
+fn the_same_backup_on_two_machines_is_refused_for_good_and_audited() {
+    let mut cluster = Cluster::new(2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    cluster.heads(1, &status).unwrap();
+    cluster.heads(1, &status).unwrap();
+
+    cluster.quarantine(0, RestoreId([5; 16]));
+    let second = cluster.status_of(0);
+    let refusal = cluster.heads(1, &second).unwrap_err();
+
+    assert_eq!(refusal.reason, Reason::BackupRestoredTwice);
+    assert!(
+        refusal.message.contains("stop every copy but one"),
+        "{refusal}"
+    );
+    let last = cluster.cores[1].checkpoint_now(cluster.reading()).unwrap();
+    cluster.cores[1].journal().commit(&last).unwrap();
+    let audited = entries(&cluster, 1).into_iter().any(|entry| {
+        matches!(entry, Entry::Refused(refused) if refused.reason == "BACKUP_RESTORED_TWICE")
+    });
+    assert!(audited);
+    assert!(cluster.heads(1, &status).is_ok());
+}
+
+#[test]
+fn nobody_but_the_restored_node_can_say_that_it_was_restored() {
+    let mut cluster = Cluster::new(3);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let signed_by = |key: &SigningKey, status: &NodeStatus| {
+        let mut status = status.clone();
+        status.signature = sign_digest(key, &status.digest());
+        status
+    };
+    let (own, other) = (node_key(&cluster, 0), node_key(&cluster, 2));
+    let mut made_up = status.clone();
+    made_up.quarantine.as_mut().unwrap().restore = RestoreId([9; 16]);
+    let mut stranger = status.clone();
+    stranger.node = "node-9".parse().unwrap();
+    let mut itself = status.clone();
+    itself.node = node_id(1);
+    let mut well = status.clone();
+    well.quarantine = None;
+    let mut elsewhere = status.clone();
+    elsewhere.roster = Digest::ZERO;
+
+    for (status, expected) in [
+        (made_up.clone(), Reason::ProtocolViolation),
+        (signed_by(&other, &made_up), Reason::ProtocolViolation),
+        (signed_by(&own, &stranger), Reason::NodeUnknown),
+        (signed_by(&own, &itself), Reason::NodeUnknown),
+        (signed_by(&own, &well), Reason::RequestInvalid),
+        (signed_by(&own, &elsewhere), Reason::ProtocolViolation),
+    ] {
+        assert_eq!(reason(cluster.heads(1, &status)), expected);
+    }
+    let kinds: Vec<_> = entries(&cluster, 1).iter().map(Entry::kind).collect();
+    assert!(!kinds.contains(&"peer-restored"));
+    assert!(cluster.heads(1, &status).is_ok());
+}
+
+#[test]
+fn a_node_in_quarantine_says_so_where_it_tells_what_it_knows() {
+    let mut cluster = Cluster::new(2);
+    cluster.quarantine(0, RESTORE);
+    cluster.quarantine(1, RestoreId([5; 16]));
+    let status = cluster.status_of(0);
+
+    let page = cluster.heads(1, &status).unwrap();
+
+    assert!(page.is_quarantined);
+    let refusal = cluster.readmit(0, &[page]).unwrap_err();
+    assert!(
+        refusal.message.contains("in quarantine itself"),
+        "{refusal}"
+    );
+}
+
+/// A page of somebody who says that an epoch is in use.
+fn says(page: &HeadsAttestation, epoch: u32, next: u32) -> HeadsAttestation {
+    let head = KeyHead {
+        key: KEY.parse().unwrap(),
+        epoch: Epoch(epoch),
+        certificate: Some(Digest::new([7; 32])),
+        next_epoch: Epoch(next),
+        standing: Standing::default(),
+        destroyed: false,
+    };
+    HeadsAttestation {
+        heads: vec![head],
+        signature: Signature([0; 64]),
+        ..page.clone()
+    }
+}
+
+#[test]
+fn a_stale_epoch_signs_nothing_and_no_known_number_is_prepared_again() {
+    let mut cluster = Cluster::new(2);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let page = cluster.heads(1, &status).unwrap();
+    let page = cluster.forge(1, &says(&page, 4, 9));
+
+    cluster.readmit(0, &[page]).unwrap();
+
+    let refusal = cluster.sign(&certificate, &[0, 1], b"x").unwrap_err();
+    assert_eq!(refusal.reason, Reason::EpochChanged);
+    assert!(refusal.message.contains("epoch 4"), "{refusal}");
+    let listing = cluster.first_key(0);
+    assert_eq!(listing.next_epoch, Epoch(9 + 1_000));
+    // One liar does not take the share.
+    let share = (KEY.parse().unwrap(), Epoch(1));
+    assert!(cluster.cores[0].vault.keyring().contains(&share));
+    // What others said outlives the process.
+    let _appended = cluster.cores[0].begin(cluster.reading(), vec![]).unwrap();
+    assert_eq!(
+        reason(cluster.sign(&certificate, &[0, 1], b"x")),
+        Reason::EpochChanged
+    );
+}
+
+#[test]
+fn a_liar_uses_up_a_bounded_part_of_the_numbers() {
+    let mut cluster = Cluster::new(2);
+    cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let page = cluster.heads(1, &status).unwrap();
+    let page = cluster.forge(1, &says(&page, 1, u32::MAX));
+
+    cluster.readmit(0, &[page]).unwrap();
+
+    assert_eq!(
+        cluster.first_key(0).next_epoch,
+        Epoch(2 + (1 << 20) + 1_000)
+    );
+}
+
+#[test]
+fn commands_about_states_that_the_node_has_forgotten_hold_before_it_signs() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    let id = cluster.command_id();
+    let set = SetKeyState {
+        key: KEY.parse().unwrap(),
+        key_id: cluster.created[KEY],
+        sequence: 1,
+        change: StateChange::Suspend,
+        reason: "a drill".to_owned(),
+    };
+    let command = cluster.signed(id, Role::Admin, CommandBody::SetKeyState(set));
+    cluster
+        .ask(1, NodeRequest::SetKeyState { command })
+        .unwrap();
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let pages = [1, 2].map(|at| cluster.heads(at, &status).unwrap());
+
+    cluster.readmit(0, &pages).unwrap();
+
+    assert_eq!(cluster.first_key(0).state, KeyState::Suspended);
+    assert_eq!(
+        reason(cluster.sign(&certificate, &[0, 2], b"x")),
+        Reason::KeySuspended
+    );
+}
+
+/// P34: tombstones survive restores, because the others have them.
+#[test]
+fn a_key_that_was_destroyed_since_the_backup_is_not_used_again() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    for at in [1, 2] {
+        cluster.change(at, KEY, 1, StateChange::Deactivate).unwrap();
+        let order = cluster.step(KEY, DestroyStep::AtOnce);
+        cluster.destroy(at, &order).unwrap();
+    }
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let pages: Vec<_> = [1, 2].map(|at| cluster.heads(at, &status).unwrap()).into();
+    assert!(pages.iter().all(|page| page.heads[0].destroyed));
+
+    cluster.readmit(0, &pages).unwrap();
+
+    let set = cluster.set(&[0], Scheme::Ed25519);
+    let command = cluster.sign_command(KEY, vec![Payload::message(b"x")]);
+    let request = cluster.share_request(&command, &certificate, &[set]);
+    let refused = cluster.shares(0, &request).unwrap_err();
+    assert_eq!(refused.reason, Reason::KeyDestroyed);
+    // It has heard that the time of the key is over, so it destroys its share when it is told.
+    let order = cluster.step(KEY, DestroyStep::AtOnce);
+    assert!(cluster.destroy(0, &order).unwrap().is_destroyed());
+}
+
+#[test]
+fn a_node_in_quarantine_makes_no_backup() {
+    let cluster = Cluster::new(2);
+    cluster.quarantine(0, RESTORE);
+    let key = age::x25519::Identity::generate().to_public().to_string();
+    let recipients = crate::backup::Recipients::parse(&[key]).unwrap();
+
+    let made = crate::backup::write(
+        &cluster.cores[0],
+        cluster.reading(),
+        &recipients,
+        Vec::new(),
+        &mut rand_core::OsRng,
+    );
+
+    let error = made.unwrap_err();
+    assert!(matches!(error, crate::backup::BackupError::Quarantined));
+}

@@ -1,0 +1,206 @@
+//! Backups of nodes, made while the cluster works, and what becomes of them.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::harness::{Cluster, Done, program, run, wait_for};
+
+/// A key pair that everybody knows, from the tests of age.
+const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+const IDENTITY: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
+const STRANGER: &str = "AGE-SECRET-KEY-1QURSWPC8QURSWPC8QURSWPC8QURSWPC8QURSWPC8QURSWPC8QURSKMP32K";
+
+struct Backups<'a> {
+    cluster: &'a Cluster,
+    identity: String,
+}
+
+impl<'a> Backups<'a> {
+    fn of(cluster: &'a Cluster) -> Self {
+        let identity = cluster.file("keeper.age");
+        fs::write(
+            &identity,
+            format!("# public key: {RECIPIENT}\n{IDENTITY}\n"),
+        )
+        .unwrap();
+        Self { cluster, identity }
+    }
+
+    fn node_dir(&self, node: &str) -> String {
+        self.cluster.file(&format!("nodes/{node}"))
+    }
+
+    fn back_up(&self, node: &str, to: &str) -> Done {
+        run(program("quorate-node")
+            .args(["backup", "--config"])
+            .arg(self.cluster.node_config(node))
+            .args(["--to", to, "--recipient", RECIPIENT]))
+    }
+
+    fn restore(&self, node: &str, from: &str, dir: &str, identity: &str) -> Done {
+        let key = self.cluster.file(&format!("nodes/{node}.key"));
+        run(program("quorate-node")
+            .args(["restore", "--from", from, "--identity", identity])
+            .args(["--dir", dir, "--key-file", &key]))
+    }
+}
+
+impl Backups<'_> {
+    fn wait_for_readmission(&self, name: &str) {
+        wait_for("a readmitted node", || {
+            // Before that the node that is listed may be the one that was lost.
+            let kinds = audit(self.cluster, "node-c");
+            (kinds["peer-restored"] == 1).then_some(())
+        });
+        wait_for("a restored node in service", || {
+            let nodes = self.cluster.nodes();
+            let node = nodes.iter().find(|node| node["id"] == name)?;
+            let well = ["connected", "clock_confirmed"]
+                .iter()
+                .all(|is| node[is] == true);
+            (node["quarantined"] == false && well).then_some(())
+        });
+    }
+}
+
+/// How a command ended that must have done what it was asked.
+fn done(done: Done) -> String {
+    assert_eq!(done.code, 0, "{done:?}");
+    done.stdout
+}
+
+#[test]
+fn a_node_is_backed_up_while_it_signs_and_while_it_is_stopped() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    let backups = Backups::of(&cluster);
+    let running = cluster.file("running.backup");
+    let stopped = cluster.file("stopped.backup");
+
+    let told = done(backups.back_up("node-a", &running));
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "meanwhile"]);
+    cluster.kill_node("node-a");
+    done(backups.back_up("node-a", &stopped));
+    let _back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+
+    assert!(told.contains("of node node-a: 2 shares"), "{told}");
+    assert!(signed["signature"].is_string(), "{signed}");
+    backups.back_up("node-a", &running).refused(1, "exists");
+    for (at, backup) in [running, stopped].iter().enumerate() {
+        let dir = cluster.file(&format!("restored-{at}"));
+        let told = done(backups.restore("node-a", backup, &dir, &backups.identity));
+        assert!(told.contains("restored node node-a"), "{told}");
+        assert!(told.contains("quarantine"), "{told}");
+        assert!(!told.contains("does not"), "{told}");
+    }
+    let kinds = audit(&cluster, "node-a");
+    assert_eq!(kinds["backup-made"], 2, "{kinds}");
+}
+
+#[test]
+fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_not() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    let backups = Backups::of(&cluster);
+    let (backup, copy) = (cluster.file("a.backup"), cluster.file("copy"));
+    let dir = backups.node_dir("node-a");
+    done(backups.back_up("node-a", &backup));
+    cluster.kill_node("node-a");
+    fs::remove_dir_all(&dir).unwrap();
+
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+    backups.wait_for_readmission("node-a");
+    assert_eq!(audit(&cluster, "node-a")["readmitted"], 1);
+    cluster.kill_node("node-b");
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "again"]);
+    assert_eq!(signed["signers"], serde_json::json!(["node-a", "node-c"]));
+    drop(back);
+    let _b = cluster.start_node("node-b");
+    cluster.wait_for_connected(2);
+
+    done(backups.restore("node-a", &backup, &copy, &backups.identity));
+    fs::remove_dir_all(&dir).unwrap();
+    fs::rename(&copy, &dir).unwrap();
+    let _copy = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+    wait_for("a second copy that is refused", || {
+        let refused = audit(&cluster, "node-c");
+        let node = cluster.nodes();
+        let node = node.iter().find(|node| node["id"] == "node-a")?;
+        (refused["refused"].as_u64() >= Some(1) && node["quarantined"] == true).then_some(())
+    });
+    assert_eq!(audit(&cluster, "node-c")["peer-restored"], 1);
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "still"]);
+    assert_eq!(signed["signers"], serde_json::json!(["node-b", "node-c"]));
+}
+
+#[test]
+fn a_restored_node_never_signs_with_a_share_that_was_refreshed_since() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    let _coordinator = cluster.restart_coordinator_with("[limits]\nquorum_wait_ms = 500");
+    let backups = Backups::of(&cluster);
+    let (backup, dir) = (cluster.file("a.backup"), backups.node_dir("node-a"));
+    done(backups.back_up("node-a", &backup));
+    cluster.json(&["key", "refresh", "notes"]);
+    cluster.kill_node("node-a");
+    fs::remove_dir_all(&dir).unwrap();
+
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let _back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+    backups.wait_for_readmission("node-a");
+    cluster.kill_node("node-b");
+    cluster.wait_for_connected(2);
+    let alone = cluster.quorate(&["sign", "message", "notes", "--text", "stale"]);
+
+    assert_ne!(alone.code, 0, "{alone:?}");
+    let told = ["EPOCH_CHANGED", "SHARE_UNAVAILABLE", "QUORUM_UNAVAILABLE"];
+    assert!(
+        told.iter().any(|reason| alone.stderr.contains(reason)),
+        "{alone:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_with_its_reason_and_changes_nothing() {
+    let cluster = Cluster::start(&[]);
+    let backups = Backups::of(&cluster);
+    let (backup, dir) = (cluster.file("a.backup"), cluster.file("restored"));
+    done(backups.back_up("node-a", &backup));
+    let stranger = cluster.file("stranger.age");
+    fs::write(&stranger, STRANGER).unwrap();
+    let cut = cluster.file("cut.backup");
+    let bytes = fs::read(&backup).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() - 10]).unwrap();
+    let restore = |from: &str, dir: &str, identity: &str| {
+        let done = backups.restore("node-a", from, dir, identity);
+        assert!(!Path::new(&cluster.file("restored")).exists());
+        done
+    };
+
+    restore(&cut, &dir, &backups.identity).refused(1, "damaged");
+    restore(&backup, &dir, &stranger).refused(1, "does not open this backup");
+    let other = backups.node_dir("node-b");
+    restore(&backup, &other, &backups.identity).refused(1, "is not empty");
+    let no_key = cluster.file("none");
+    restore(&backup, &dir, &no_key).refused(1, "read age identity file");
+    backups
+        .restore("node-b", &backup, &dir, &backups.identity)
+        .refused(1, "the key file is not the one");
+    assert!(!Path::new(&dir).exists());
+    cluster.wait_for_connected(3);
+}
+
+/// How often each kind of record stands in the audit log of a node.
+fn audit(cluster: &Cluster, node: &str) -> Value {
+    let log = cluster.file(&format!("{node}.audit"));
+    let _old = fs::remove_file(&log);
+    done(cluster.quorate(&["audit", "export", "--node", node, "--out", &log]));
+    let verified = cluster.json(&["audit", "verify", &log]);
+    verified["files"][0]["kinds"].clone()
+}
