@@ -28,10 +28,6 @@ pub type AttemptId = [u8; 16];
 /// What a coordinator asks of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large request is a rare one, and each is moved once"
-)]
 pub enum NodeRequest {
     /// Where the node stands.
     Status {
@@ -186,7 +182,7 @@ pub enum NodeRequest {
     /// node takes note of the restoration before it answers.
     AttestHeads {
         /// The signed status of the restored node.
-        status: NodeStatus,
+        status: Box<NodeStatus>,
         /// The last key of the page before.
         after: Option<KeyName>,
     },

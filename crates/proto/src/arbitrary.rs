@@ -417,8 +417,10 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
         address().prop_map(|(key, path, kind)| NodeRequest::AttestAddress { key, path, kind }),
         signed_command().prop_map(|command| NodeRequest::SetKeyState { command }),
         signed_command().prop_map(|command| NodeRequest::DestroyKey { command }),
-        (status(), option::of(named()))
-            .prop_map(|(status, after)| NodeRequest::AttestHeads { status, after }),
+        (status(), option::of(named())).prop_map(|(status, after)| NodeRequest::AttestHeads {
+            status: Box::new(status),
+            after,
+        }),
         vec(heads(), 0..3).prop_map(|attestations| NodeRequest::Readmit { attestations }),
         request_in_rounds(),
     ]

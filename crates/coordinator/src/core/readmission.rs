@@ -46,7 +46,10 @@ impl Core {
         let Some(status) = status.filter(|status| status.quarantine.is_some()) else {
             return self.heads_end(restored, witness);
         };
-        let request = NodeRequest::AttestHeads { status, after };
+        let request = NodeRequest::AttestHeads {
+            status: Box::new(status),
+            after,
+        };
         let timeout = self.config.limits.call_timeout_ms;
         let restored = restored.clone();
         self.call(

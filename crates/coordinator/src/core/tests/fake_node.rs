@@ -273,27 +273,7 @@ impl FakeNode {
             NodeRequest::SetKeyState { command } => self.set_state(&command),
             NodeRequest::DestroyKey { command } => self.take_step(&command),
             NodeRequest::AttestHeads { status, after } => Ok(self.attest_heads(&status, after)),
-            NodeRequest::Readmit { attestations } => {
-                self.told.extend(attestations);
-                let missing: Vec<NodeId> = self
-                    .pinned
-                    .roster()
-                    .nodes
-                    .iter()
-                    .map(|card| card.id.clone())
-                    .filter(|id| *id != self.id)
-                    .filter(|id| {
-                        !self
-                            .told
-                            .iter()
-                            .any(|page| page.is_last && page.node == *id)
-                    })
-                    .collect();
-                if missing.is_empty() {
-                    self.manners.quarantine = None;
-                }
-                Ok(NodeReply::Readmission(Readmission { missing }))
-            }
+            NodeRequest::Readmit { attestations } => Ok(self.hear_heads(attestations)),
             other => panic!("{other:?}"),
         }
     }
@@ -381,6 +361,28 @@ impl FakeNode {
         };
         status.signature = sign_digest(&self.key, &status.digest());
         NodeReply::Status(status)
+    }
+
+    fn hear_heads(&mut self, attestations: Vec<HeadsAttestation>) -> NodeReply {
+        self.told.extend(attestations);
+        let missing: Vec<NodeId> = self
+            .pinned
+            .roster()
+            .nodes
+            .iter()
+            .map(|card| card.id.clone())
+            .filter(|id| *id != self.id)
+            .filter(|id| {
+                !self
+                    .told
+                    .iter()
+                    .any(|page| page.is_last && page.node == *id)
+            })
+            .collect();
+        if missing.is_empty() {
+            self.manners.quarantine = None;
+        }
+        NodeReply::Readmission(Readmission { missing })
     }
 
     fn list(&self, after: Option<&KeyName>, limit: u32) -> NodeReply {

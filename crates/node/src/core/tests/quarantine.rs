@@ -40,7 +40,7 @@ impl Cluster {
 
     fn heads(&mut self, at: usize, status: &NodeStatus) -> Result<HeadsAttestation, Refusal> {
         let request = NodeRequest::AttestHeads {
-            status: status.clone(),
+            status: Box::new(status.clone()),
             after: None,
         };
         self.ask(at, request).map(|reply| match reply {
