@@ -69,14 +69,17 @@ pub(crate) fn known(
     roster: &PinnedRoster,
 ) -> Result<Destruction, VerificationError> {
     let about = (&record.name, record.id());
+    let mut steps = BTreeMap::new();
     for order in &view.destruction.orders {
-        check_order(roster, order, record)?;
+        let step = check_order(roster, order, record)?.step;
+        steps.insert(order.digest(), step);
     }
     let mut tombstones = BTreeSet::new();
     for receipt in &view.destruction.receipts {
         receipt.verify(roster.roster(), &receipt.node, about)?;
         let repeated = receipt.is_destroyed() && !tombstones.insert(&receipt.node);
-        if repeated || view.destruction.order(&receipt.command).is_none() {
+        let asked = steps.get(&receipt.command);
+        if repeated || !asked.is_some_and(|step| receipt.fits(*step)) {
             return Err(VerificationError::BadReceipt(receipt.node.clone()));
         }
     }

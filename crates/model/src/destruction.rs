@@ -261,6 +261,21 @@ impl DestructionReceipt {
         matches!(self.said, Said::Destroyed { .. })
     }
 
+    /// Whether a node can say this of the order that the receipt names.
+    pub fn fits(&self, order: DestroyStep) -> bool {
+        match (&self.said, order) {
+            (Said::Announced { .. }, step) => step == DestroyStep::Announce,
+            (
+                Said::Withdrawn { announcement },
+                DestroyStep::Cancel {
+                    announcement: named,
+                },
+            ) => *announcement == named,
+            (Said::Destroyed { .. }, step) => step.destroys(),
+            (Said::Withdrawn { .. }, _) => false,
+        }
+    }
+
     /// Whether the receipt is one for a step.
     pub fn answers(&self, destroy: &DestroyKey) -> bool {
         let says = match (&self.said, destroy.step) {

@@ -138,7 +138,13 @@ fn what_a_coordinator_makes_up_about_the_end_of_a_key_is_refused() {
     let mut of_nobody = destroyed_by(&[1, 2, 3]);
     of_nobody.view.destruction.orders[1].endorsements.clear();
 
-    for made in [forged, repeated, orderless, of_nobody] {
+    let mut withdrawn = destroyed_by(&[1, 2, 3]);
+    let announcement = withdrawn.view.destruction.orders[0].digest();
+    withdrawn.view.destruction.receipts[0].said = Said::Withdrawn { announcement };
+    let made_up = withdrawn.view.destruction.receipts[0].clone();
+    withdrawn.view.destruction.receipts[0] = made_up.sign(&node_key(1));
+
+    for made in [forged, repeated, orderless, of_nobody, withdrawn] {
         assert!(listed(&made).is_err());
     }
     // An order without its announcement is no end.

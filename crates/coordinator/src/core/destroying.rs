@@ -13,7 +13,9 @@ use std::{
 use quorate_model::{
     Digest, KeyName, KeyRecord, KeyState, NodeId, Reason, Refusal, UnixMillis,
     command::{CommandBody, SignedCommand},
-    destruction::{DestroyKey, DestroyStep, Destruction, DestructionReceipt, MAX_ORDERS, Said},
+    destruction::{
+        DestroyKey, DestroyStep, Destruction, DestructionReceipt, MAX_ORDERS, MAX_RECEIPTS, Said,
+    },
     ids::{CommandId, KeyId},
     node_api::{KeyListing, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandState, DestructionOutcome, Progress},
@@ -97,9 +99,27 @@ impl Known {
         said.iter().find(|receipt| receipt.is_destroyed())
     }
 
+    /// Whether the order that a receipt names is known, with the announcement that it names, and can
+    /// be answered so. What does not fit is not shown to clients, who would believe none of it.
+    fn fits(&self, receipt: &DestructionReceipt) -> bool {
+        let step = |digest: &Digest| self.orders.get(digest).map(|order| order.step);
+        step(&receipt.command).is_some_and(|asked| {
+            let announced = match asked {
+                DestroyStep::Confirm { announcement } => {
+                    step(&announcement) == Some(DestroyStep::Announce)
+                }
+                DestroyStep::Announce | DestroyStep::Cancel { .. } | DestroyStep::AtOnce => true,
+            };
+            announced && receipt.fits(asked)
+        })
+    }
+
     /// Takes the word of a node in the place of an earlier one about the same. Nothing follows a
     /// tombstone.
     fn hear(&mut self, receipt: DestructionReceipt) {
+        if !self.fits(&receipt) {
+            return;
+        }
         let said = self.receipts.entry(receipt.node.clone()).or_default();
         if said.iter().any(DestructionReceipt::is_destroyed) {
             return;
@@ -207,7 +227,10 @@ impl Destroying {
         let Some(known) = self.known.get(key) else {
             return Destruction::default();
         };
-        let receipts: Vec<_> = known.receipts.values().flatten().cloned().collect();
+        let mut receipts: Vec<_> = known.receipts.values().flatten().cloned().collect();
+        // The ends come first, should there be more than anybody reads.
+        receipts.sort_by_key(|receipt| !receipt.is_destroyed());
+        receipts.truncate(MAX_RECEIPTS);
         let orders = known.orders.values();
         Destruction {
             orders: orders.map(|order| order.signed.clone()).collect(),

@@ -130,6 +130,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 Ok(outcome) => Ok(outcome),
             };
         }
+        let now = self.record_time(&state, context);
         let judged = self.judge_destruction(&state, &admitted, destroy, now)?;
         let step = match judged {
             Ok(step) => step,
@@ -139,6 +140,13 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
         };
         self.take_step(context, &mut state, &admitted, destroy, signed, step)
+    }
+
+    /// The time of the next record: a delay that begins or ends with it is counted from there, and
+    /// not from a clock that was read before other records came in between.
+    fn record_time(&self, state: &State, context: &Context<'_>) -> UnixMillis {
+        let now = state.clock.elapsed(context.reading);
+        now.max(self.journal.head().time)
     }
 
     /// Checks that the name stands for the key of the command where it stands for one at all (I4).
@@ -296,7 +304,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<Outcome, Fatal> {
         let key = destroy.key.clone();
         let key_id = destroy.key_id;
-        let time = state.clock.elapsed(context.reading);
+        let time = self.record_time(state, context);
         let entry = match step {
             Step::KnownAnnouncement(known) => {
                 return Ok(self.recorded(known.record, self.announcement(&key, key_id, &known)));
@@ -395,7 +403,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             announcement,
             command,
         });
-        let time = state.clock.elapsed(context.reading);
+        let time = self.record_time(state, context);
         let appended = self.record(state, time, vec![entry])?;
         self.loaded.forget(&key);
         let tombstone = ledger::destruction(&*state.index, &key)?

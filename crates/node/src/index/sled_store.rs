@@ -18,8 +18,8 @@ pub type SledIndex = LayeredIndex<SledRows>;
 /// The key of the store's own row: the sequence of the last write.
 const SEQUENCE: &[u8] = &[0];
 
-/// The size of the store's cache as the store counts it, in bytes: what it holds takes about five
-/// times as much memory.
+/// The size of the store's cache as the store counts it, in bytes. What it holds takes several times
+/// as much memory.
 const CACHE: u64 = 8 * 1024 * 1024;
 
 /// Rows in sled.

@@ -73,6 +73,11 @@ impl Init {
         if self.lifecycle_quorum == 1 {
             output::progress("warning: lifecycle quorum 1 is unsafe: one admin alone decides");
         }
+        if self.lifecycle_delay == 0 {
+            output::progress(
+                "warning: lifecycle delay 0 is unsafe: nobody has time to stop a destruction",
+            );
+        }
         output::print(
             context.format(),
             &standing.json(&self.out),

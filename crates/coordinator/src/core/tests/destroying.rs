@@ -3,7 +3,7 @@
 use quorate_model::{
     KeyName, KeyState, Reason, Refusal, Scheme,
     command::{EndorsementKind, SignedCommand},
-    destruction::DestroyStep,
+    destruction::{DestroyStep, DestructionReceipt, Said},
     node_api::NodeRequest,
     operation::{CommandOutcome, CommandState, DestructionOutcome},
     standing::StateChange,
@@ -227,6 +227,29 @@ fn an_end_that_no_admins_ordered_is_not_believed() {
     assert!(told);
     assert!(world.core.key(&key).unwrap().destruction.orders.is_empty());
     assert_eq!(asked(&world, &alone), 0);
+}
+
+/// A node that lies about what was ordered keeps nobody from hearing of it, and clients from nothing.
+#[test]
+fn a_withdrawal_that_nobody_ordered_is_not_believed() {
+    let (mut world, key) = retired(3);
+    world.disconnect(2);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    let id = world.created[&key];
+    world.node(0).make_up_a_withdrawal(&key, id, &announcement);
+
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+    world.connect(2);
+    for _ in 0..20 {
+        world.pass(1_000);
+    }
+
+    let shown = world.core.key(&key).unwrap().destruction;
+    let heard = |receipt: &DestructionReceipt| matches!(receipt.said, Said::Announced { .. });
+    assert!(shown.receipts.iter().all(heard));
+    // The liar is told again, as whoever has not heard of it.
+    assert_eq!(shown.receipts.len(), 3);
 }
 
 #[test]

@@ -167,6 +167,26 @@ fn a_key_is_announced_waited_for_confirmed_and_gone() {
     assert_eq!(listed.destruction.orders, vec![announcement, confirmation]);
 }
 
+/// Whoever reads the journal counts from the time of the record, and blames nobody for what came in
+/// between.
+#[test]
+fn a_delay_is_counted_from_the_record_also_where_the_clock_was_read_before_it() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    cluster.create("other", Scheme::Bip340, 2);
+    cluster.monotonic_ms = 50;
+    cluster.change(0, "other", 1, Suspend).unwrap();
+    cluster.monotonic_ms = 40;
+    let announcement = cluster.step("notes", Announce);
+
+    let heard = cluster.destroy(0, &announcement).unwrap();
+
+    assert!(
+        matches!(heard.said, Said::Announced { since, from, .. } if since == START.plus(50)
+            && from == START.plus(50 + DELAY_MS))
+    );
+}
+
 /// The column of `docs/protocol/states.md`: only a key whose time is over is destroyed.
 #[test]
 fn each_state_is_destroyed_or_not_as_the_table_says() {

@@ -106,4 +106,25 @@ impl FakeNode {
         known.orders.push(order.clone());
         known.receipts.push(receipt);
     }
+
+    /// Says of an announcement that somebody withdrew it, which nobody did.
+    pub(in super::super) fn make_up_a_withdrawal(
+        &mut self,
+        name: &KeyName,
+        id: KeyId,
+        announcement: &SignedCommand,
+    ) {
+        let destroy = DestroyKey {
+            key: name.clone(),
+            key_id: id,
+            step: DestroyStep::Announce,
+            reason: "none".to_owned(),
+        };
+        let said = Said::Withdrawn {
+            announcement: announcement.digest(),
+        };
+        let receipt = self.word(&destroy, announcement, said);
+        let known = self.ends.entry(name.clone()).or_default();
+        known.receipts = vec![receipt];
+    }
 }
