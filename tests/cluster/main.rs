@@ -23,6 +23,7 @@ mod operations;
 mod psbt;
 mod resharing;
 mod restarts;
+mod rotation;
 mod signing;
 mod states;
 mod storage;

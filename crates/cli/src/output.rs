@@ -7,6 +7,7 @@ use std::{
 
 use quorate_client::model::UnixMillis;
 use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{args::Format, error::CliError};
 
@@ -101,8 +102,11 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A moment as people and programs read it: RFC 3339, in UTC.
 pub(crate) fn time(at: UnixMillis) -> String {
-    let seconds = i64::try_from(at.0.div_euclid(1_000)).unwrap_or(i64::MAX);
-    prost_types::Timestamp { seconds, nanos: 0 }.to_string()
+    i64::try_from(at.0.div_euclid(1_000))
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{} ms", at.0))
 }
 
 /// Tells a person how things go, on standard error.

@@ -347,6 +347,16 @@ impl<D: Disk> Vault<D> {
         Ok(self.disk.exists(&path_of(key, epoch))?)
     }
 
+    /// Whether anything of a share is on the disk: its file, or that of its pairings.
+    pub fn has_files(&self, key: &KeyName, epoch: Epoch) -> Result<bool, VaultError> {
+        for kind in [SealedKind::VaultRecord, SealedKind::Pairings] {
+            if self.disk.exists(&file_of(kind, key, epoch))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Every key and epoch that has a file, sorted.
     pub fn list(&self) -> Result<Vec<ShareId>, VaultError> {
         let mut shares = Vec::new();

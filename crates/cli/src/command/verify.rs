@@ -1,17 +1,17 @@
 //! `quorate verify`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_client::{
-    Certificate, CertifiedKey, ClientError, Proven,
-    model::{DerivationPath, KeyRecord, Payload, PayloadKind, Scheme},
+    Certificate, CertifiedKey, ClientError, KeyReference, Proven,
+    model::{DerivationPath, KeyId, KeyName, KeyRecord, Payload, PayloadKind, Scheme},
 };
 use serde_json::{Value, json};
 
 use super::key::destroy::{count_json, count_rows, method_rows, verdict};
 use crate::{
-    args::{KeyArg, RosterArg},
+    args::RosterArg,
     context::Context,
     error::{CliError, chain},
     input,
@@ -24,8 +24,24 @@ use crate::{
 pub(crate) struct Verify {
     #[command(subcommand)]
     what: Option<What>,
-    #[command(flatten)]
-    signature: Option<OfSignature>,
+    /// Name of the key
+    #[arg(required = true)]
+    name: Option<KeyName>,
+    /// Insist on the key with this id, as `key show` prints it; a name is only an alias
+    #[arg(long, value_name = "HEX")]
+    key_id: Option<KeyId>,
+    /// File with what was signed, - for standard input
+    #[arg(long, value_name = "FILE", required = true)]
+    file: Option<PathBuf>,
+    /// What the file holds. A digest is 32 bytes, binary or in hex
+    #[arg(long, value_enum, default_value_t = Kind::Message)]
+    kind: Kind,
+    /// Child of the key that signed, as m/0/5
+    #[arg(long, default_value = "m")]
+    path: DerivationPath,
+    /// The signature in hex, with or without 0x
+    #[arg(long, value_name = "HEX", value_parser = hex_bytes, required = true)]
+    signature: Option<HexBytes>,
 }
 
 /// What is verified beside signatures.
@@ -45,22 +61,12 @@ struct OfCertificate {
 }
 
 /// A signature that is to be checked.
-#[derive(Debug, Args)]
-struct OfSignature {
-    #[command(flatten)]
-    key: KeyArg,
-    /// File with what was signed, - for standard input
-    #[arg(long, value_name = "FILE")]
-    file: PathBuf,
-    /// What the file holds. A digest is 32 bytes, binary or in hex
-    #[arg(long, value_enum, default_value_t = Kind::Message)]
+struct OfSignature<'a> {
+    key: KeyReference,
+    file: &'a Path,
     kind: Kind,
-    /// Child of the key that signed, as m/0/5
-    #[arg(long, default_value = "m")]
-    path: DerivationPath,
-    /// The signature in hex, with or without 0x
-    #[arg(long, value_name = "HEX", value_parser = hex_bytes)]
-    signature: HexBytes,
+    path: &'a DerivationPath,
+    signature: &'a [u8],
 }
 
 /// What was signed.
@@ -89,11 +95,26 @@ fn hex_bytes(text: &str) -> Result<HexBytes, String> {
 
 impl Verify {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
-        match (&self.what, &self.signature) {
-            (Some(What::Certificate(certificate)), _) => certificate.run(context),
-            (None, Some(signature)) => signature.run(context).await,
-            (None, None) => Err(CliError::Usage("name a key, or a certificate".to_owned())),
+        if let Some(What::Certificate(certificate)) = &self.what {
+            return certificate.run(context);
         }
+        let (Some(name), Some(file), Some(signature)) = (&self.name, &self.file, &self.signature)
+        else {
+            return Err(CliError::Usage(
+                "name a key with --file and --signature, or a certificate".to_owned(),
+            ));
+        };
+        let signature = OfSignature {
+            key: KeyReference {
+                name: name.clone(),
+                id: self.key_id,
+            },
+            file,
+            kind: self.kind,
+            path: &self.path,
+            signature: &signature.0,
+        };
+        signature.run(context).await
     }
 }
 
@@ -201,12 +222,12 @@ pub(super) fn proven_json(proven: &Proven) -> Value {
     value
 }
 
-impl OfSignature {
+impl OfSignature<'_> {
     async fn run(&self, context: &Context) -> Result<(), CliError> {
-        let bytes = input::read(&self.file)?;
+        let bytes = input::read(self.file)?;
         let client = context.connect_to_read().await?;
-        let key = client.key(&self.key.reference()).await?;
-        let public_key = hex::encode(key.child_key(&self.path).map_err(ClientError::from)?);
+        let key = client.key(&self.key).await?;
+        let public_key = hex::encode(key.child_key(self.path).map_err(ClientError::from)?);
         self.check(&key, bytes)?;
         let mut table = Table::default();
         table.pair("signature", "valid");
@@ -225,11 +246,11 @@ impl OfSignature {
     fn check(&self, key: &CertifiedKey, bytes: Vec<u8>) -> Result<(), CliError> {
         let scheme = key.record().scheme;
         let verified = if self.kind == Kind::Message && scheme != Scheme::EcdsaSecp256k1 {
-            key.verify_message(&self.path, &bytes, &self.signature.0)
+            key.verify_message(self.path, &bytes, self.signature)
                 .map_err(ClientError::from)
         } else {
             let payload = self.kind.payload(bytes).at(self.path.clone());
-            let signature = self.kind.signature(&self.signature.0);
+            let signature = self.kind.signature(self.signature);
             key.verify_payload(&payload, &[signature])
         };
         match verified {

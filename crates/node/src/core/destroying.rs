@@ -180,7 +180,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         if self.journal.durable().sequence() < tombstone.record {
             return Ok(Ok(being_written()));
         }
-        let shares = self.shares_of(&destroy.key);
+        let shares = self.left_of(&destroy.key, tombstone)?;
         if !shares.is_empty() {
             self.vault.erase(&shares, context.rng)?;
             self.ecdsa.forget_pairings(&shares);
@@ -196,6 +196,18 @@ impl<D: Disk + 'static> NodeCore<D> {
             .into_iter()
             .map(|epoch| (key.clone(), epoch))
             .collect()
+    }
+
+    /// What is left of a destroyed key: shares with their data keys, and files without, where a
+    /// process died between the two.
+    fn left_of(&self, key: &KeyName, tombstone: &Tombstone) -> Result<BTreeSet<ShareId>, Fatal> {
+        let mut shares = self.shares_of(key);
+        for epoch in &tombstone.epochs {
+            if self.vault.has_files(key, *epoch)? {
+                shares.insert((key.clone(), *epoch));
+            }
+        }
+        Ok(shares)
     }
 
     /// Judges a step at this node, and records nothing.
@@ -517,8 +529,8 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// tombstone and the end, or put back by hand from an old copy.
     pub(super) fn undead(&self, state: &State) -> Result<BTreeSet<ShareId>, Fatal> {
         let mut shares = BTreeSet::new();
-        for key in ledger::tombstoned(&*state.index)? {
-            shares.extend(self.shares_of(&key));
+        for (key, tombstone) in ledger::tombstoned(&*state.index)? {
+            shares.extend(self.left_of(&key, &tombstone)?);
         }
         Ok(shares)
     }

@@ -6,9 +6,8 @@ use quorate_client::{
     model::{UnixMillis, life::KeyLife},
 };
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
-use crate::output::Table;
+use crate::output::{self, Table};
 
 /// What can be planned for a key at its creation.
 #[derive(Clone, Debug, Default, Args)]
@@ -51,10 +50,8 @@ pub(super) fn period(text: &str) -> Result<u64, String> {
 
 /// A day, for people; programs get milliseconds.
 pub(super) fn day(at: UnixMillis) -> String {
-    i64::try_from(at.0 / 1000)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .map_or_else(|| format!("{} ms", at.0), |time| time.date().to_string())
+    let time = output::time(at);
+    time.split('T').next().unwrap_or_default().to_owned()
 }
 
 /// Adds what is planned for a key, and since when it is what it is.

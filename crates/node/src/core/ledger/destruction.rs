@@ -82,18 +82,19 @@ pub fn destruction(
     row(index, Table::Destructions, name.as_str().as_bytes())
 }
 
-/// The names of all keys that are destroyed at this node.
-pub fn tombstoned(index: &dyn Index) -> Result<Vec<KeyName>, IndexError> {
-    let mut names = Vec::new();
+/// All keys that are destroyed at this node.
+pub fn tombstoned(index: &dyn Index) -> Result<Vec<(KeyName, Tombstone)>, IndexError> {
+    let mut ended = Vec::new();
     for (name, value) in index.scan(Table::Destructions, None, usize::MAX)? {
         let row: DestructionRow =
             quorate_model::wire::decode(&value).map_err(|_| IndexError::MalformedRow)?;
-        if row.tombstone.is_some() {
+        if let Some(tombstone) = row.tombstone {
             let name = String::from_utf8(name).map_err(|_| IndexError::MalformedRow)?;
-            names.push(name.parse().map_err(|_| IndexError::MalformedRow)?);
+            let name = name.parse().map_err(|_| IndexError::MalformedRow)?;
+            ended.push((name, tombstone));
         }
     }
-    Ok(names)
+    Ok(ended)
 }
 
 #[expect(

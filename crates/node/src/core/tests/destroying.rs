@@ -429,6 +429,29 @@ fn a_node_that_dies_after_the_tombstone_erases_when_it_starts_or_is_asked_again(
     }
 }
 
+/// A process may die between the data keys and the files: what is left is noise, and goes too.
+#[test]
+fn a_file_that_has_lost_its_data_key_goes_with_the_next_start() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let order = cluster.step("notes", AtOnce);
+    let request = NodeRequest::DestroyKey { command: order };
+    let Outcome::Pending(pending) = cluster.judge(0, request) else {
+        panic!("nothing is recorded");
+    };
+    let core = &cluster.cores[0];
+    core.journal().commit(pending.appended()).unwrap();
+    drop(pending);
+    let share = ("notes".parse().unwrap(), Epoch(1));
+    let shares = std::collections::BTreeSet::from([share.clone()]);
+    core.vault.keyring().erase(&shares, &mut OsRng).unwrap();
+    assert!(core.vault.has_files(&share.0, share.1).unwrap());
+
+    assert_eq!(core.finish_erasures(&mut OsRng).unwrap(), 1);
+
+    assert!(!core.vault.has_files(&share.0, share.1).unwrap());
+}
+
 /// A ceremony that was under way when the tombstone came leaves no share behind.
 #[test]
 fn a_run_that_is_under_way_prepares_nothing_after_the_tombstone() {

@@ -1,0 +1,115 @@
+//! Keys with a plan over real processes: what is due, and a new key in the place of an old one.
+
+use serde_json::{Value, json};
+
+use crate::harness::Cluster;
+
+fn due(cluster: &Cluster, within: &str) -> Vec<(String, String, Value)> {
+    let listed = cluster.json(&["key", "list", "--due", "--within", within]);
+    let all = listed.as_array().unwrap().iter();
+    all.map(|one| {
+        let text = |field: &str| one[field].as_str().unwrap().to_owned();
+        (text("name"), text("due_for"), one["replaced_by"].clone())
+    })
+    .collect()
+}
+
+fn line(name: &str, what: &str, by: Value) -> (String, String, Value) {
+    (name.to_owned(), what.to_owned(), by)
+}
+
+#[test]
+fn a_key_becomes_due_is_rotated_and_retired() {
+    let cluster = Cluster::start(&[]);
+    let words = ["key", "create", "hot", "--scheme", "bip340"];
+    let plan = ["--cryptoperiod", "365d", "--refresh-every", "90d"];
+    let purpose = ["--purpose", "messages"];
+    let old = cluster.json(&[&words[..], &plan, &purpose].concat());
+    assert_eq!(due(&cluster, "1d"), []);
+    assert_eq!(due(&cluster, "91d"), [line("hot", "refresh", Value::Null)]);
+    assert_eq!(
+        due(&cluster, "366d"),
+        [
+            line("hot", "refresh", Value::Null),
+            line("hot", "rotation", Value::Null)
+        ]
+    );
+
+    let new = cluster.json(&["key", "rotate", "hot"]);
+
+    assert_eq!(new["name"], "hot-2");
+    assert_ne!(new["public_key"], old["public_key"]);
+    let shown = cluster.json(&["key", "show", "hot-2"]);
+    assert_eq!(
+        shown["life"]["replaces"],
+        json!({ "name": "hot", "id": old["id"] })
+    );
+    let mut all = due(&cluster, "1d");
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(all, [line("hot", "retirement", json!("hot-2"))]);
+    // Both sign, so that what the old one holds can be moved.
+    for name in ["hot", "hot-2"] {
+        let signed = cluster.quorate(&["sign", "message", name, "--text", "move"]);
+        assert_eq!(signed.code, 0, "{}", signed.stderr);
+    }
+    cluster.json(&["key", "deactivate", "hot", "--reason", "replaced by hot-2"]);
+    assert_eq!(due(&cluster, "1d"), []);
+}
+
+#[test]
+fn plans_that_make_no_sense_change_nothing() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("hot", "bip340", "messages");
+    for (words, code, says) in [
+        (
+            &["key", "rotate", "hot", "--name", "hot"][..],
+            1,
+            "would replace itself",
+        ),
+        (&["key", "rotate", "cold"], 1, "KEY_UNKNOWN"),
+        (
+            &[
+                "key",
+                "create",
+                "cold",
+                "--scheme",
+                "bip340",
+                "--cryptoperiod",
+                "0s",
+            ],
+            1,
+            "expected 1 s to 100 years",
+        ),
+        (
+            &[
+                "key",
+                "create",
+                "cold",
+                "--scheme",
+                "bip340",
+                "--cryptoperiod",
+                "soon",
+            ],
+            2,
+            "is no period",
+        ),
+        (&["key", "list", "--within", "30d"], 2, "--due"),
+        (
+            &[
+                "key",
+                "rotate",
+                "hot",
+                "--command-id",
+                "0e6c5c2f-7f64-4a1e-9d1c-52a0f3b87d10",
+            ],
+            2,
+            "--command-id without --name",
+        ),
+    ] {
+        let done = cluster.quorate(words);
+        assert!(done.stderr.contains(says), "{words:?}: {}", done.stderr);
+        assert_eq!(done.code, code, "{words:?}: {}", done.stderr);
+    }
+    let names = cluster.json(&["key", "list"]);
+    assert_eq!(names.as_array().unwrap().len(), 2);
+}
