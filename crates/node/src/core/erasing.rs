@@ -198,9 +198,14 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// Erases what a process that died had recorded and not carried out.
     pub fn finish_erasures(&self, rng: &mut dyn CryptoRngCore) -> Result<usize, Fatal> {
         let state = lock(&self.state);
-        let mut left = ledger::erasing(&*state.index)?;
-        left.retain(|share| self.vault.keyring().contains(share));
-        left.extend(self.undead(&state)?);
+        let mut left = self.undead(&state)?;
+        for (key, epoch) in ledger::erasing(&*state.index)? {
+            // A process may also have died between the data key and the file.
+            let share = (key, epoch);
+            if self.vault.keyring().contains(&share) || self.vault.has_files(&share.0, epoch)? {
+                left.insert(share);
+            }
+        }
         drop(state);
         if !left.is_empty() {
             self.vault.erase(&left, rng)?;
