@@ -32,6 +32,12 @@ pub enum BackupError {
         "the node is in quarantine after it was restored: make a backup when it is in service again"
     )]
     Quarantined,
+    /// Shares of a destroyed key are being erased.
+    #[error(
+        "the node is erasing the shares of a key that was destroyed: try again in a moment, and \
+         start the node again if it stays so"
+    )]
+    Destroying,
     /// The node's own files cannot be read.
     #[error("read the node's files")]
     Disk(#[from] DiskError),

@@ -44,13 +44,13 @@ pub fn write<D: Disk + 'static>(
     let mut id = [0; 16];
     rng.fill_bytes(&mut id);
     let encryptor = recipients.encryptor()?;
-    let pending = core.begin_backup(
-        reading,
-        BackupMade {
-            backup: BackupId(id),
-            recipients: recipients.fingerprints(),
-        },
-    )?;
+    let made = BackupMade {
+        backup: BackupId(id),
+        recipients: recipients.fingerprints(),
+    };
+    let pending = core
+        .begin_backup(reading, made)?
+        .ok_or(BackupError::Destroying)?;
     let committed = core
         .journal()
         .commit(pending.appended())

@@ -122,20 +122,24 @@ impl<D: Disk + 'static> Backup<D> {
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
-    /// Begins a backup: its record, and the shares as they are.
+    /// Begins a backup: its record, and the shares as they are. There is none while shares of a
+    /// destroyed key are on their way out: nobody counts it as one that holds them.
     pub fn begin_backup(
         self: &Arc<Self>,
         reading: Reading,
         made: BackupMade,
-    ) -> Result<PendingBackup<D>, Fatal> {
+    ) -> Result<Option<PendingBackup<D>>, Fatal> {
         let backup = made.backup;
         let mut state = lock(&self.state);
+        if !self.undead(&state)?.is_empty() {
+            return Ok(None);
+        }
         let snapshot = self.vault.begin_copy()?;
         let copying = Copying(Arc::clone(self));
         let time = state.clock.elapsed(reading);
         let appended = self.record(&mut state, time, vec![Entry::BackupMade(made)])?;
         drop(state);
-        Ok(PendingBackup {
+        Ok(Some(PendingBackup {
             appended,
             header: BackupHeader {
                 node: self.me.clone(),
@@ -147,6 +151,6 @@ impl<D: Disk + 'static> NodeCore<D> {
             },
             snapshot,
             copying,
-        })
+        }))
     }
 }

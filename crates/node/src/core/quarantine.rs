@@ -19,6 +19,7 @@ use quorate_model::{
     Epoch, KeyName, NodeId, Nonce32, Reason, Refusal, Signature,
     audit::Entry,
     backup::{BackupId, RestoreId},
+    certificate::CommitCertificate,
     identity::sign_digest,
     node_api::{NodeReply, NodeRequest, NodeStatus},
     quarantine::{HeadsAttestation, KeyHead, MAX_HEADS, Quarantine, Readmission, TakenHead},
@@ -26,8 +27,11 @@ use quorate_model::{
 use rand_core::CryptoRngCore;
 
 use super::{
-    Context, Fatal, NodeCore, Outcome, Pending, State, Subject, activation::refused, ledger,
-    loaded::epoch_changed, lock,
+    Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
+    activation::refused,
+    ledger::{self, KeyRow},
+    loaded::epoch_changed,
+    lock,
 };
 use crate::disk::Disk;
 
@@ -76,7 +80,8 @@ struct Told {
 struct Head {
     epoch: Epoch,
     next_epoch: Epoch,
-    destroyed: bool,
+    /// How many say that the key is destroyed.
+    destroyed: usize,
 }
 
 impl Head {
@@ -84,7 +89,7 @@ impl Head {
         Self {
             epoch: self.epoch.max(other.epoch),
             next_epoch: self.next_epoch.max(other.next_epoch),
-            destroyed: self.destroyed || other.destroyed,
+            destroyed: self.destroyed.saturating_add(other.destroyed),
         }
     }
 }
@@ -169,7 +174,7 @@ impl Quarantined {
             let said = Head {
                 epoch: head.epoch,
                 next_epoch: head.next_epoch,
-                destroyed: head.destroyed,
+                destroyed: usize::from(head.destroyed),
             };
             told.heads.insert(head.key.clone(), said);
         }
@@ -190,6 +195,16 @@ impl Quarantined {
         }
         heads
     }
+}
+
+/// How many nodes sign with a key, as this node knows it.
+fn threshold_of(row: &KeyRow) -> Result<Option<usize>, Fatal> {
+    let Some(current) = row.current() else {
+        return Ok(None);
+    };
+    let certificate = CommitCertificate::from_bytes(&current.certificate)
+        .map_err(|_| Fatal::Invariant("a certificate was verified before it was recorded"))?;
+    Ok(Some(usize::from(certificate.statement.threshold)))
 }
 
 fn does_not_hold(page: &HeadsAttestation, what: &str) -> Refusal {
@@ -520,11 +535,14 @@ impl<D: Disk + 'static> NodeCore<D> {
             let own = row.next_epoch().0;
             let most = own.saturating_add(MAX_AHEAD);
             let next = head.next_epoch.0.max(own).min(most).saturating_add(MARGIN);
+            // As many as sign with the key: one of them is honest. Fewer may be liars, who would keep
+            // the node from using its share for good.
+            let needed = threshold_of(&row)?;
             taken.push(TakenHead {
                 key,
                 epoch: head.epoch,
                 next_epoch: Epoch(next),
-                destroyed: head.destroyed,
+                destroyed: needed.is_some_and(|needed| head.destroyed >= needed),
             });
         }
         Ok(taken)

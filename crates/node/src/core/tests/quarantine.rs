@@ -435,6 +435,23 @@ fn a_key_that_was_destroyed_since_the_backup_is_not_used_again() {
     assert!(cluster.destroy(0, &order).unwrap().is_destroyed());
 }
 
+/// One liar keeps no honest node from using its share for good.
+#[test]
+fn fewer_than_sign_do_not_make_a_restored_node_give_a_key_up() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let mut lie = cluster.heads(1, &status).unwrap();
+    lie.heads[0].destroyed = true;
+    let lie = cluster.forge(1, &lie);
+    let truth = cluster.heads(2, &status).unwrap();
+
+    cluster.readmit(0, &[lie, truth]).unwrap();
+
+    assert!(cluster.sign(&certificate, &[0, 2], b"x").is_ok());
+}
+
 #[test]
 fn a_node_in_quarantine_makes_no_backup() {
     let cluster = Cluster::new(2);

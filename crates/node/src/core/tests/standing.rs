@@ -23,7 +23,7 @@ use crate::{
 use StateChange::{Compromise, Deactivate, Resume, Suspend};
 
 impl Cluster {
-    fn state_set(&self, name: &str, sequence: u64, change: StateChange) -> SetKeyState {
+    pub(super) fn state_set(&self, name: &str, sequence: u64, change: StateChange) -> SetKeyState {
         SetKeyState {
             key: name.parse().unwrap(),
             key_id: self.created.get(name).copied().unwrap_or(KeyId([0; 32])),
@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     /// A command about a state, proposed by the first admin.
-    fn proposed(&mut self, set: SetKeyState) -> SignedCommand {
+    pub(super) fn proposed(&mut self, set: SetKeyState) -> SignedCommand {
         let id = self.command_id();
         self.signed(id, Role::Admin, CommandBody::SetKeyState(set))
     }
@@ -63,7 +63,11 @@ impl Cluster {
         command.endorse(&cluster, kind, &who.parse().unwrap(), Role::Admin, key);
     }
 
-    fn bring(&mut self, at: usize, command: &SignedCommand) -> Result<StateReceipt, Refusal> {
+    pub(super) fn bring(
+        &mut self,
+        at: usize,
+        command: &SignedCommand,
+    ) -> Result<StateReceipt, Refusal> {
         let request = NodeRequest::SetKeyState {
             command: command.clone(),
         };
