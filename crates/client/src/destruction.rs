@@ -7,7 +7,7 @@ use quorate_model::{
     command::{CommandBody, SignedCommand},
     destruction::{
         DestroyKey, DestroyStep, Destruction, DestructionCertificate, DestructionCount,
-        DestructionReceipt, Said,
+        DestructionReceipt, Said, not_retired,
     },
     operation::{CommandOutcome, CommandView, KeyView},
     roster::PinnedRoster,
@@ -71,7 +71,7 @@ pub(crate) fn known(
     let about = (&record.name, record.id());
     let mut steps = BTreeMap::new();
     for order in &view.destruction.orders {
-        let step = check_order(roster, order, record)?.step;
+        let step = check_order(roster, order, record)?.destroy.step;
         steps.insert(order.digest(), step);
     }
     let mut tombstones = BTreeSet::new();
@@ -86,15 +86,16 @@ pub(crate) fn known(
     Ok(view.destruction.clone())
 }
 
-/// The state of a key whose holders say that it is destroyed.
+/// The state of a key: it is destroyed once every node of the roster says so. That only the holders
+/// that are shown do is not enough, because another epoch may be held by others (decision 0020).
 pub(crate) fn state(
     destruction: &Destruction,
-    record: &KeyRecord,
+    roster: &PinnedRoster,
     otherwise: KeyState,
 ) -> KeyState {
     let gone: BTreeSet<&NodeId> = destruction.destroyed().map(|said| &said.node).collect();
-    let mut holders = record.participants.iter();
-    if holders.all(|holder| gone.contains(&holder.node)) {
+    let mut nodes = roster.roster().nodes.iter();
+    if nodes.all(|card| gone.contains(&card.id)) {
         otherwise.destroyed()
     } else {
         otherwise
@@ -315,7 +316,7 @@ impl Client {
         let about = (&record.name, record.id());
         let mut said = BTreeMap::new();
         for receipt in &outcome.receipts {
-            let holds = receipt.answers(destroy)
+            let holds = receipt.answers(destroy, &prepared.digest())
                 && receipt
                     .verify(roster.roster(), &receipt.node, about)
                     .is_ok();
@@ -372,15 +373,7 @@ fn check_state(
             .into());
     }
     if !state.is_retired() && !state.is_destroyed() {
-        let message = format!(
-            "key \"{}\" is {state}: only a key that is deactivated or reported as compromised is \
-             destroyed, deactivate it first",
-            record.name
-        );
-        return Err(Refusal::new(Reason::KeyNotRetired, message)
-            .with("key", &record.name)
-            .with("state", state)
-            .into());
+        return Err(not_retired(&record.name, state).into());
     }
     Ok(())
 }

@@ -153,7 +153,7 @@ impl ListedKey {
         }
         let standing = state::standing(view, &record, roster)?;
         let destruction = destruction::known(view, &record, roster)?;
-        let state = destruction::state(&destruction, &record, standing.state(proof.is_some()));
+        let state = destruction::state(&destruction, roster, standing.state(proof.is_some()));
         Ok(Self(Arc::new(Checked {
             verifiers,
             state,

@@ -343,7 +343,7 @@ impl Core {
                         .saturating_add(limits.max_waiting_ceremonies)
             }
             CommandBody::SetKeyState(_) => self.states.is_full(&command.signed),
-            CommandBody::DestroyKey(_) => self.destroying.is_full(),
+            CommandBody::DestroyKey(_) => self.destroying.is_full(&command.signed),
             CommandBody::Sign(_) | _ => self.signing.len() >= limits.max_pending,
         };
         if full {

@@ -38,6 +38,9 @@ pub const MAX_ORDERS: usize = 64;
 /// The most receipts about the end of one key that are read: every node of a roster may give a few.
 pub const MAX_RECEIPTS: usize = 1_024;
 
+/// The most epochs that one receipt lists. A node that erases more lists the highest.
+pub const MAX_ERASED_EPOCHS: usize = 256;
+
 /// The most bytes of what is told of the end of one key.
 pub const MAX_DESTRUCTION_BYTES: usize = 1 << 20;
 
@@ -124,6 +127,19 @@ impl DestroyKey {
     }
 }
 
+/// The refusal of the end of a key that is still in use (P33).
+pub fn not_retired(key: &KeyName, state: KeyState) -> Refusal {
+    Refusal::new(
+        Reason::KeyNotRetired,
+        format!(
+            "key \"{key}\" is {state}: only a key that is deactivated or reported as compromised is \
+             destroyed, deactivate it first"
+        ),
+    )
+    .with("key", key)
+    .with("state", state)
+}
+
 /// How well a node erased its shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -182,12 +198,13 @@ pub enum Said {
     Destroyed {
         /// [`KeyState::Destroyed`] or [`KeyState::DestroyedCompromised`].
         state: KeyState,
-        /// The epochs whose shares it erased by this order; none where it held none.
+        /// The epochs whose shares it erased by this order; none where it held none. At most
+        /// [`MAX_ERASED_EPOCHS`].
         epochs: Vec<Epoch>,
         /// How.
         method: ErasureMethod,
-        /// How many backups this node made while it held shares of the key: each of them still
-        /// holds those, sealed.
+        /// How many backups this node made since it first held a share of the key: each of them may
+        /// still hold one, sealed.
         backups: u32,
     },
 }
@@ -256,6 +273,20 @@ impl DestructionReceipt {
         self
     }
 
+    /// About how many bytes the receipt takes where it is kept.
+    pub fn stored_bytes(&self) -> usize {
+        // Two names, an id, two digests, a signature and numbers.
+        const REST_BYTES: usize = 384;
+        const EPOCH_BYTES: usize = 5;
+        let epochs = match &self.said {
+            Said::Destroyed { epochs, .. } => epochs.len(),
+            Said::Announced { .. } | Said::Withdrawn { .. } => 0,
+        };
+        epochs
+            .saturating_mul(EPOCH_BYTES)
+            .saturating_add(REST_BYTES)
+    }
+
     /// Whether the node says that it has destroyed its shares.
     pub const fn is_destroyed(&self) -> bool {
         matches!(self.said, Said::Destroyed { .. })
@@ -276,19 +307,16 @@ impl DestructionReceipt {
         }
     }
 
-    /// Whether the receipt is one for a step.
-    pub fn answers(&self, destroy: &DestroyKey) -> bool {
-        let says = match (&self.said, destroy.step) {
-            (
-                Said::Withdrawn { announcement },
-                DestroyStep::Cancel {
-                    announcement: asked,
-                },
-            ) => *announcement == asked,
-            (Said::Announced { .. }, step) => step == DestroyStep::Announce,
+    /// Whether the receipt is one for a step: for the announcement itself, for any order that
+    /// withdrew the same announcement, and for any that destroyed the key.
+    pub fn answers(&self, destroy: &DestroyKey, command: &Digest) -> bool {
+        let says = match &self.said {
+            Said::Announced { .. } => {
+                destroy.step == DestroyStep::Announce && self.command == *command
+            }
+            Said::Withdrawn { .. } => self.fits(destroy.step),
             // It may have been destroyed by an earlier order.
-            (Said::Destroyed { .. }, step) => !step.needs_one(),
-            (Said::Withdrawn { .. }, _) => false,
+            Said::Destroyed { .. } => !destroy.step.needs_one(),
         };
         says && self.key == destroy.key && self.key_id == destroy.key_id
     }
@@ -311,7 +339,9 @@ impl DestructionReceipt {
                 .is_ok()
         });
         let sound = match &self.said {
-            Said::Destroyed { state, .. } => state.is_destroyed(),
+            Said::Destroyed { state, epochs, .. } => {
+                state.is_destroyed() && epochs.len() <= MAX_ERASED_EPOCHS
+            }
             Said::Announced { since, from, until } => since <= from && from <= until,
             Said::Withdrawn { .. } => true,
         };
@@ -420,7 +450,8 @@ impl DestructionCertificate {
             }
             if !orders.contains(&receipt.command) {
                 return Err(fails(format!(
-                    "the order that node {} carried out is not in it",
+                    "the order that node {} carried out is not in it, or names no announcement \
+                     that was made long enough before it",
                     receipt.node
                 )));
             }

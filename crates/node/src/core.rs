@@ -212,6 +212,8 @@ struct State {
     rejections: Budget,
     /// Of each admin.
     suspensions: BTreeMap<PrincipalId, Budget>,
+    /// Of each admin.
+    withdrawals: BTreeMap<PrincipalId, Budget>,
     /// Breaks P33 on purpose; see [`NodeCore::ignore_states`].
     #[cfg(debug_assertions)]
     ignores_states: bool,
@@ -291,6 +293,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 statements: Budget::new(budget::STATEMENTS),
                 rejections: Budget::new(budget::REFUSALS),
                 suspensions: BTreeMap::new(),
+                withdrawals: BTreeMap::new(),
                 #[cfg(debug_assertions)]
                 ignores_states: false,
                 checkpointed: Checkpointed {

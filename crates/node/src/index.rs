@@ -51,6 +51,8 @@ pub enum Table {
     Erasing,
     /// The ends of keys, announced and carried out.
     Destructions,
+    /// Withdrawn announcements of the ends of keys.
+    Withdrawals,
     /// That this node or others were restored from backups.
     Restores,
     /// Keys of which others say that a later epoch is in use.
@@ -59,7 +61,7 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -69,6 +71,7 @@ impl Table {
         Self::Standings,
         Self::Erasing,
         Self::Destructions,
+        Self::Withdrawals,
         Self::Restores,
         Self::Superseded,
     ];
@@ -85,6 +88,7 @@ impl Table {
             Self::Standings => 7,
             Self::Erasing => 8,
             Self::Destructions => 9,
+            Self::Withdrawals => 10,
             Self::Restores => 12,
             Self::Superseded => 13,
         }

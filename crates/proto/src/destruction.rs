@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    Digest, KeyId, KeyRecord, Reason, Refusal,
+    Digest, KeyId, KeyRecord, Reason, Refusal, UnixMillis,
     command::{CommandBody, SignedCommand},
     destruction::{
         DestroyKey, DestroyStep, Destruction, DestructionCertificate, DestructionCount,
@@ -123,6 +123,44 @@ pub(crate) fn outcome(wire: v1::KeyDestruction) -> Result<DestructionOutcome, Ma
     })
 }
 
+/// A command about the end of a key that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedOrder {
+    /// What it asks for.
+    pub destroy: DestroyKey,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// When it stops being carried out.
+    pub expires: UnixMillis,
+}
+
+/// Checks that whoever confirms has let the delay of the roster pass since the announcement was made:
+/// the two are not endorsed in one sitting, to be carried out whatever anybody thinks of it later
+/// (P11).
+///
+/// # Errors
+///
+/// [`Reason::CommandTimeInvalid`] when the confirmation was made too early.
+pub fn check_afresh(
+    pinned: &PinnedRoster,
+    announced: UnixMillis,
+    confirmed: UnixMillis,
+) -> Result<(), Refusal> {
+    let delay_ms = pinned.roster().lifecycle_delay_ms();
+    if confirmed >= announced.plus(delay_ms) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::CommandTimeInvalid,
+        format!(
+            "the confirmation was made {} s after the announcement, expected {} s or more: confirm \
+             again, after the delay",
+            confirmed.since(announced).div_euclid(1_000),
+            delay_ms.div_euclid(1_000)
+        ),
+    ))
+}
+
 /// Checks a command about the end of a key by everything but the state of a node and the time: who
 /// speaks for it, and which key it is about.
 ///
@@ -133,7 +171,7 @@ pub fn check_order(
     pinned: &PinnedRoster,
     signed: &SignedCommand,
     record: &KeyRecord,
-) -> Result<DestroyKey, Refusal> {
+) -> Result<CheckedOrder, Refusal> {
     let admitted = admission::admit(pinned, signed)?;
     if signed.is_forbidden(&admitted.body) {
         return Err(Refusal::new(
@@ -154,7 +192,11 @@ pub fn check_order(
         ));
     }
     destroy.check_key(record)?;
-    Ok(destroy)
+    Ok(CheckedOrder {
+        destroy,
+        created: admitted.created,
+        expires: admitted.expires,
+    })
 }
 
 /// Verifies a certificate of destruction under a pinned roster, with nothing else at hand: the key's
@@ -184,14 +226,17 @@ pub fn verify(
         .orders
         .iter()
         .map(|signed| Ok((signed.digest(), check_order(pinned, signed, &record)?)))
-        .collect::<Result<BTreeMap<Digest, DestroyKey>, Refusal>>()?;
+        .collect::<Result<BTreeMap<Digest, CheckedOrder>, Refusal>>()?;
     let carries_out = orders
         .iter()
-        .filter(|(_, order)| match order.step {
+        .filter(|(_, order)| match order.destroy.step {
             DestroyStep::AtOnce => true,
             DestroyStep::Confirm { announcement } => orders
                 .get(&announcement)
-                .is_some_and(|order| order.step == DestroyStep::Announce),
+                .filter(|announced| announced.destroy.step == DestroyStep::Announce)
+                .is_some_and(|announced| {
+                    check_afresh(pinned, announced.created, order.created).is_ok()
+                }),
             DestroyStep::Announce | DestroyStep::Cancel { .. } => false,
         })
         .map(|(digest, _)| *digest)

@@ -10,17 +10,27 @@ use quorate_model::{
     destruction::{CONFIRM_WINDOW_MS, DestroyStep},
     roster::PinnedRoster,
 };
+use quorate_proto::destruction::check_afresh;
 
 /// What is kept of the ends of keys in the journal of one node.
 #[derive(Default)]
 struct Ends {
-    /// From when until when each announcement may be confirmed.
-    announced: HashMap<(KeyName, Digest), (UnixMillis, UnixMillis)>,
-    withdrawn: BTreeSet<Digest>,
+    announced: HashMap<(KeyName, Digest), Announced>,
+    withdrawn: BTreeSet<(KeyName, KeyId, Digest)>,
     /// The keys whose time is over at this node.
     retired: BTreeSet<KeyName>,
     /// The sequence of the tombstone.
     destroyed: BTreeMap<KeyName, u64>,
+}
+
+/// An announcement.
+struct Announced {
+    /// When it was made.
+    created: UnixMillis,
+    /// From when it may be confirmed.
+    from: UnixMillis,
+    /// Until when.
+    until: UnixMillis,
 }
 
 /// The ends of keys in all journals.
@@ -63,7 +73,7 @@ impl Endings {
                 command,
                 ..
             } => {
-                let step = order(roster, command, (key, *key_id), judgment.command)?;
+                let (step, created) = order(roster, command, (key, *key_id), judgment.command)?;
                 let least = record.time.plus(roster.roster().lifecycle_delay_ms());
                 if step != DestroyStep::Announce {
                     return Err("the announcement is another step".to_owned());
@@ -75,7 +85,12 @@ impl Endings {
                     ));
                 }
                 let at = (key.clone(), judgment.command);
-                ends.announced.insert(at, (*from, *until));
+                let heard = Announced {
+                    created,
+                    from: *from,
+                    until: *until,
+                };
+                ends.announced.insert(at, heard);
                 Ok(())
             }
             Entry::DestructionWithdrawn {
@@ -85,14 +100,15 @@ impl Endings {
                 announcement,
                 command,
             } => {
-                let step = order(roster, command, (key, *key_id), judgment.command)?;
+                let (step, _) = order(roster, command, (key, *key_id), judgment.command)?;
                 let named = DestroyStep::Cancel {
                     announcement: *announcement,
                 };
                 if step != named {
                     return Err("the withdrawal is another step".to_owned());
                 }
-                ends.withdrawn.insert(*announcement);
+                let at = (key.clone(), *key_id, *announcement);
+                ends.withdrawn.insert(at);
                 Ok(())
             }
             Entry::KeyDestroyed(destroyed) => {
@@ -144,16 +160,23 @@ impl Ends {
                 record.sequence
             ))
         };
-        match order(roster, command, (key, *key_id), judgment.command)? {
+        let (step, made) = order(roster, command, (key, *key_id), judgment.command)?;
+        match step {
             DestroyStep::AtOnce => {}
             DestroyStep::Confirm {
                 announcement: named,
             } => {
                 let shown = announcement.as_ref().map(SignedCommand::digest);
                 let heard = self.announced.get(&(key.clone(), named));
-                let in_time = heard
-                    .is_some_and(|(from, until)| *from <= record.time && record.time <= *until);
-                if shown != Some(named) || !in_time || self.withdrawn.contains(&named) {
+                let in_time = heard.is_some_and(|heard| {
+                    heard.from <= record.time
+                        && record.time <= heard.until
+                        && check_afresh(roster, heard.created, made).is_ok()
+                });
+                if shown != Some(named)
+                    || !in_time
+                    || self.withdrawn.contains(&(key.clone(), *key_id, named))
+                {
                     return fault("without an announcement, or out of its time");
                 }
             }
@@ -169,13 +192,13 @@ impl Ends {
     }
 }
 
-/// The step that a recorded order asks for, if enough persons speak for it.
+/// The step that a recorded order asks for, and when it was made, if enough persons speak for it.
 fn order(
     roster: &PinnedRoster,
     command: &SignedCommand,
     (key, key_id): (&KeyName, KeyId),
     digest: Digest,
-) -> Result<DestroyStep, String> {
+) -> Result<(DestroyStep, UnixMillis), String> {
     let admitted = quorate_proto::admission::admit(roster, command);
     let admitted = admitted.map_err(|refusal| refusal.message)?;
     if command.is_forbidden(&admitted.body) {
@@ -186,7 +209,7 @@ fn order(
         && destroy.key_id == key_id
         && command.digest() == digest
     {
-        return Ok(destroy.step);
+        return Ok((destroy.step, admitted.created));
     }
     Err("the order is about something else".to_owned())
 }

@@ -14,20 +14,27 @@ use quorate_model::{
     Digest, KeyName, KeyRecord, KeyState, NodeId, Reason, Refusal, UnixMillis,
     command::{CommandBody, SignedCommand},
     destruction::{
-        DestroyKey, DestroyStep, Destruction, DestructionReceipt, MAX_ORDERS, MAX_RECEIPTS, Said,
+        DestroyKey, DestroyStep, Destruction, DestructionReceipt, MAX_DESTRUCTION_BYTES,
+        MAX_ORDERS, MAX_RECEIPTS, Said, not_retired,
     },
     ids::{CommandId, KeyId},
     node_api::{KeyListing, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandState, DestructionOutcome, Progress},
+    roster::{PinnedRoster, Roster},
 };
 
 use super::{
-    Action, Admitted, CallFailure, Core, Moment, Notice, Purpose, signing::most_common,
-    states::percent,
+    Action, Admitted, CallFailure, Core, Moment, Notice, Purpose,
+    keys::Certified,
+    signing::most_common,
+    states::{of_one, percent},
 };
 
 /// The most steps under way.
 const MAX_OPS: usize = 64;
+
+/// The most steps of one admin that are under way, so that none can keep the others' out.
+const MAX_OF_ONE: usize = 16;
 
 /// The most keys of whose end something is known. Each takes the word of an admin.
 const MAX_KEYS: usize = 1 << 20;
@@ -199,8 +206,10 @@ impl Destroying {
         self.ops.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.ops.len() >= MAX_OPS
+    /// Whether there is no room for another step by whoever proposes it.
+    pub(super) fn is_full(&self, signed: &SignedCommand) -> bool {
+        let ops = self.ops.values().map(|op| &op.command);
+        self.ops.len() >= MAX_OPS || of_one(ops, signed) >= MAX_OF_ONE
     }
 
     pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
@@ -219,6 +228,16 @@ impl Destroying {
             .retain(|(_, of, order), _| of != key || order != digest);
         if let Some(known) = self.known.get_mut(key) {
             known.orders.remove(digest);
+            for said in known.receipts.values_mut() {
+                said.retain(|receipt| receipt.command != *digest);
+            }
+        }
+    }
+
+    /// A node was restored from a backup: what it said before is not what it holds now.
+    pub(super) fn forget_node(&mut self, node: &NodeId) {
+        for known in self.known.values_mut() {
+            known.receipts.remove(node);
         }
     }
 
@@ -227,24 +246,33 @@ impl Destroying {
         let Some(known) = self.known.get(key) else {
             return Destruction::default();
         };
-        let mut receipts: Vec<_> = known.receipts.values().flatten().cloned().collect();
-        // The ends come first, should there be more than anybody reads.
-        receipts.sort_by_key(|receipt| !receipt.is_destroyed());
-        receipts.truncate(MAX_RECEIPTS);
-        let orders = known.orders.values();
+        let mut receipts: Vec<_> = known.receipts.values().flatten().collect();
+        // The ends come first, and the shortest, should there be more than anybody reads.
+        receipts.sort_by_key(|receipt| (!receipt.is_destroyed(), receipt.stored_bytes()));
+        let orders: Vec<_> = known.orders.values().map(|order| &order.signed).collect();
+        let mut bytes = orders
+            .iter()
+            .map(|order| order.stored_bytes())
+            .fold(0, usize::saturating_add);
+        let receipts = receipts.into_iter().filter(|receipt| known.fits(receipt));
+        let receipts = receipts.take(MAX_RECEIPTS).take_while(|receipt| {
+            bytes = bytes.saturating_add(receipt.stored_bytes());
+            bytes <= MAX_DESTRUCTION_BYTES
+        });
         Destruction {
-            orders: orders.map(|order| order.signed.clone()).collect(),
-            receipts,
+            receipts: receipts.cloned().collect(),
+            orders: orders.into_iter().cloned().collect(),
         }
     }
 
-    /// The state of a key: it is destroyed once every holder says so.
-    pub(super) fn state(&self, record: &KeyRecord, otherwise: KeyState) -> KeyState {
-        let Some(known) = self.known.get(&record.id()) else {
+    /// The state of a key: it is destroyed once every node of the roster says so, because any of them
+    /// may hold a share of an epoch that nobody shows (decision 0020).
+    pub(super) fn state(&self, roster: &Roster, key: &KeyId, otherwise: KeyState) -> KeyState {
+        let Some(known) = self.known.get(key) else {
             return otherwise;
         };
-        let mut holders = record.participants.iter();
-        if holders.all(|holder| known.tombstone_of(&holder.node).is_some()) {
+        let mut nodes = roster.nodes.iter();
+        if nodes.all(|card| known.tombstone_of(&card.id).is_some()) {
             otherwise.destroyed()
         } else {
             otherwise
@@ -262,17 +290,34 @@ impl Destroying {
         Some(known)
     }
 
-    /// Takes an order that was checked. True: it is news.
-    fn learn_order(&mut self, record: &KeyRecord, order: Order) -> bool {
+    /// Takes an order that was checked, if there is room. Any admin makes any number of withdrawals:
+    /// those that no node acts by give way to others, and never take the room of orders.
+    fn learn_order(&mut self, record: &KeyRecord, order: Order) {
         let digest = order.signed.digest();
         let Some(known) = self.entry(record) else {
-            return false;
+            return;
         };
-        if known.orders.contains_key(&digest) || known.orders.len() >= MAX_ORDERS {
-            return false;
+        if known.orders.contains_key(&digest) {
+            return;
+        }
+        let withdraws = order.step.needs_one();
+        let alike = |held: &&Order| held.step.needs_one() == withdraws;
+        if known.orders.values().filter(alike).count() >= MAX_ORDERS / 2 {
+            let used = |digest: &Digest| {
+                let mut said = known.receipts.values().flatten();
+                said.any(|receipt| receipt.command == *digest)
+            };
+            let unused = known
+                .orders
+                .iter()
+                .find(|(digest, held)| alike(held) && withdraws && !used(digest))
+                .map(|(digest, _)| *digest);
+            let Some(unused) = unused else {
+                return;
+            };
+            known.orders.remove(&unused);
         }
         known.orders.insert(digest, order);
-        true
     }
 }
 
@@ -298,7 +343,10 @@ impl Core {
             };
             return self.end(id, state, None, Some(refusal));
         };
-        if let Err(refusal) = destroy.check_key(&key.record) {
+        let judged = destroy
+            .check_key(&key.record)
+            .and_then(|()| self.check_retired(&key, destroy.step));
+        if let Err(refusal) = judged {
             return self.end(id, CommandState::Denied, None, Some(refusal));
         }
         let order = Order {
@@ -320,6 +368,20 @@ impl Core {
         };
         self.destroying.ops.insert(id, op);
         self.ask_everybody(moment, id);
+    }
+
+    /// Nodes that never held a key take orders about it on the word of the quorum alone: they are not
+    /// asked while it is in use.
+    fn check_retired(&self, key: &Certified, step: DestroyStep) -> Result<(), Refusal> {
+        let record = &key.record;
+        let stands = self
+            .states
+            .standing(&record.id())
+            .state(key.proof.is_some());
+        if step.needs_one() || stands.is_retired() {
+            return Ok(());
+        }
+        Err(not_retired(&record.name, stands))
     }
 
     /// Asks every connected node that has not answered, and ends the step when nobody is left to
@@ -397,7 +459,7 @@ impl Core {
         };
         op.awaited.remove(node);
         match answer {
-            Ok(receipt) if receipt.answers(&op.destroy) => {
+            Ok(receipt) if receipt.answers(&op.destroy, &op.command.digest) => {
                 op.receipts.insert(node.clone(), receipt);
             }
             Ok(_) => {
@@ -515,12 +577,7 @@ impl Core {
             return;
         };
         let (key, digest) = (op.destroy.key_id, op.command.digest);
-        let held = op
-            .record
-            .participants
-            .iter()
-            .any(|holder| op.receipts.contains_key(&holder.node));
-        if held {
+        if !op.receipts.is_empty() {
             self.tell_those_that_have_not(moment, key, digest, &nodes);
             let missing = nodes
                 .into_iter()
@@ -600,10 +657,10 @@ impl Core {
                 continue;
             }
             match checked(&self.pinned, signed, &key.record) {
-                Some(order) => {
-                    self.destroying.learn_order(&key.record, order);
-                }
-                None => honest = false,
+                Ok(order) => self.destroying.learn_order(&key.record, order),
+                // The node has heard of another key of the name, which is no fault of its own.
+                Err(refusal) if refusal.reason == Reason::KeyIdMismatch => {}
+                Err(_) => honest = false,
             }
         }
         let about = (&listing.key, id);
@@ -611,6 +668,7 @@ impl Core {
             .destruction
             .receipts
             .iter()
+            .filter(|receipt| receipt.key_id == id)
             .partition(|receipt| receipt.verify(self.pinned.roster(), node, about).is_ok());
         if !honest || !false_ones.is_empty() {
             self.out.push(Action::Notice(Notice::Misbehaved {
@@ -655,16 +713,15 @@ impl Core {
 
 /// The order about this key, if its endorsements suffice.
 fn checked(
-    pinned: &quorate_model::roster::PinnedRoster,
+    pinned: &PinnedRoster,
     signed: &SignedCommand,
     record: &KeyRecord,
-) -> Option<Order> {
-    let destroy = quorate_proto::destruction::check_order(pinned, signed, record).ok()?;
-    let command = quorate_proto::command::decode(&signed.bytes).ok()?;
-    Some(Order {
+) -> Result<Order, Refusal> {
+    let checked = quorate_proto::destruction::check_order(pinned, signed, record)?;
+    Ok(Order {
         signed: signed.clone(),
-        step: destroy.step,
-        expires: command.expires,
+        step: checked.destroy.step,
+        expires: checked.expires,
     })
 }
 

@@ -88,11 +88,16 @@ impl Certified {
         }
     }
 
-    pub(super) fn view(&self, standing: Standing, destroying: &Destroying) -> KeyView {
+    pub(super) fn view(
+        &self,
+        pinned: &PinnedRoster,
+        standing: Standing,
+        destroying: &Destroying,
+    ) -> KeyView {
         let stands = standing.state(self.proof.is_some());
         KeyView {
             record: self.record.clone(),
-            state: destroying.state(&self.record, stands),
+            state: destroying.state(pinned.roster(), &self.record.id(), stands),
             evidence: self.evidence(),
             standing,
             destruction: destroying.of(&self.record.id()),

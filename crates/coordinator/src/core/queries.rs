@@ -6,7 +6,7 @@ use quorate_model::{
     operation::{CommandView, KeyView, NodeView},
 };
 
-use super::{Core, math, peers::Peer};
+use super::{Core, keys::Certified, math, peers::Peer};
 
 impl Core {
     /// Takes no further command up; what is under way goes on.
@@ -50,7 +50,12 @@ impl Core {
     /// One key.
     pub fn key(&mut self, name: &KeyName) -> Option<KeyView> {
         let key = self.keys.get(&self.pinned, name)?;
-        Some(key.view(self.states.standing(&key.record.id()), &self.destroying))
+        Some(self.view_of(&key))
+    }
+
+    fn view_of(&self, key: &Certified) -> KeyView {
+        let standing = self.states.standing(&key.record.id());
+        key.view(&self.pinned, standing, &self.destroying)
     }
 
     /// A page of keys after a name, in order.
@@ -58,7 +63,7 @@ impl Core {
         self.keys
             .page(&self.pinned, after, limit)
             .iter()
-            .map(|key| key.view(self.states.standing(&key.record.id()), &self.destroying))
+            .map(|key| self.view_of(key))
             .collect()
     }
 

@@ -19,6 +19,9 @@ impl Core {
             .peers
             .get(restored)
             .is_some_and(|peer| peer.connected && peer.is_quarantined());
+        if waits {
+            self.destroying.forget_node(restored);
+        }
         if !waits || !self.peers.iter().all(|peer| peer.connected) {
             return;
         }

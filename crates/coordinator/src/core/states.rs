@@ -526,7 +526,10 @@ impl Core {
 }
 
 /// How many of these commands are proposed by the same admin as this one.
-fn of_one<'a>(commands: impl Iterator<Item = &'a Admitted>, signed: &SignedCommand) -> usize {
+pub(super) fn of_one<'a>(
+    commands: impl Iterator<Item = &'a Admitted>,
+    signed: &SignedCommand,
+) -> usize {
     let admin = signed.proposing_admin();
     commands
         .filter(|command| command.signed.proposing_admin() == admin)

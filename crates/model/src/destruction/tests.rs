@@ -60,7 +60,9 @@ fn a_receipt_answers_its_own_step_and_a_tombstone_whatever_asks_for_one() {
     ] {
         let text = format!("{said:?} {step:?}");
 
-        assert_eq!(receipt(said).answers(&destroy(step)), expected, "{text}");
+        let given = receipt(said);
+        let answers = given.answers(&destroy(step), &given.command);
+        assert_eq!(answers, expected, "{text}");
     }
 }
 
@@ -71,7 +73,19 @@ fn a_receipt_answers_no_other_key() {
         ..destroy(DestroyStep::AtOnce)
     };
 
-    assert!(!receipt(destroyed(vec![])).answers(&other));
+    let gone = receipt(destroyed(vec![]));
+    assert!(!gone.answers(&other, &gone.command));
+}
+
+#[test]
+fn the_receipt_of_an_earlier_announcement_is_none_of_a_new_one() {
+    let earlier = receipt(Said::Announced {
+        since: UnixMillis(1),
+        from: UnixMillis(2),
+        until: UnixMillis(3),
+    });
+
+    assert!(!earlier.answers(&destroy(DestroyStep::Announce), &A));
 }
 
 #[test]

@@ -41,6 +41,12 @@ pub(crate) const SUSPENSIONS: Rate = Rate {
     per_second: 1,
 };
 
+/// Withdrawals of announcements: one admin alone can make any number.
+pub(crate) const WITHDRAWALS: Rate = Rate {
+    burst: 64,
+    per_second: 1,
+};
+
 /// A bucket of tokens that refills with time.
 #[derive(Debug)]
 pub(crate) struct Budget {

@@ -11,19 +11,21 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use quorate_model::{
-    Digest, Epoch, KeyId, KeyName, KeyState, Reason, Refusal, Signature, UnixMillis,
+    Digest, Epoch, KeyId, KeyName, KeyState, PrincipalId, Reason, Refusal, Signature, UnixMillis,
     audit::{Entry, KeyDestroyed},
     command::{CommandBody, SignedCommand},
     destruction::{
         CONFIRM_WINDOW_MS, DestroyKey, DestroyStep, Destruction, DestructionReceipt, ErasureMethod,
-        MAX_ANNOUNCEMENTS, Said,
+        MAX_ANNOUNCEMENTS, MAX_ERASED_EPOCHS, Said, not_retired,
     },
     node_api::NodeReply,
 };
+use quorate_proto::destruction::check_afresh;
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::check_id,
+    budget::{self, Budget},
     gate::{self, Admitted},
     ledger::{self, Announced, DestructionRow, KeyRow, Tombstone, Withdrawn},
     lock,
@@ -224,40 +226,41 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(refusal));
         }
         let row = ledger::destruction(&*state.index, &destroy.key)?;
-        self.judge_step(state, (destroy, admitted.digest()), row.as_ref(), now)
+        let row = row.filter(|row| row.key_id == destroy.key_id);
+        self.judge_step(state, (destroy, admitted), row.as_ref(), now)
     }
 
     fn judge_step(
         &self,
         state: &State,
-        (destroy, digest): (&DestroyKey, Digest),
+        (destroy, admitted): (&DestroyKey, &Admitted),
         row: Option<&DestructionRow>,
         now: UnixMillis,
     ) -> Result<Result<Step, Refusal>, Fatal> {
         let key = &destroy.key;
+        let digest = admitted.digest();
         let announced = row.map(|row| row.announced.as_slice()).unwrap_or_default();
         let live = || announced.iter().filter(|held| now <= held.until);
+        let withdrawal = |announcement: &Digest| {
+            let about = (key, destroy.key_id);
+            ledger::withdrawal(&*state.index, about, announcement)
+        };
         if !destroy.step.needs_one()
             && let Err(refusal) = self.check_retired(state, key)?
         {
             return Ok(Err(refusal));
         }
         match destroy.step {
-            DestroyStep::Cancel { announcement } => {
-                let withdrawn = row.and_then(|row| row.withdrawn.as_ref());
-                let known = withdrawn.filter(|known| known.announcement == announcement);
-                Ok(Ok(known.map_or(Step::Withdraw(announcement), |known| {
-                    Step::KnownWithdrawal(known.clone())
-                })))
-            }
+            DestroyStep::Cancel { announcement } => Ok(Ok(withdrawal(&announcement)?
+                .map_or(Step::Withdraw(announcement), Step::KnownWithdrawal))),
             DestroyStep::Announce => {
-                if ledger::rejected_state(&*state.index, &digest)?.is_some() {
+                if withdrawal(&digest)?.is_some() {
                     return Ok(Err(not_announced(format!(
                         "this announcement of the destruction of key \"{key}\" was withdrawn: \
                          announce it anew"
                     ))));
                 }
-                if let Some(known) = announced.iter().find(|held| held.digest == digest) {
+                if let Some(known) = live().find(|held| held.digest == digest) {
                     return Ok(Ok(Step::KnownAnnouncement(known.clone())));
                 }
                 if live().count() >= MAX_ANNOUNCEMENTS {
@@ -272,9 +275,14 @@ impl<D: Disk + 'static> NodeCore<D> {
                 Ok(Ok(Step::Announce))
             }
             DestroyStep::Confirm { announcement } => {
-                let heard = live().find(|held| held.digest == announcement);
-                Ok(check_heard(key, heard, now)
-                    .map(|heard| Step::Destroy(Some(heard.command.clone()))))
+                let withdrawn = withdrawal(&announcement)?.is_some();
+                let heard = live().find(|held| held.digest == announcement && !withdrawn);
+                Ok(check_heard(key, heard, now).and_then(|heard| {
+                    let announced = quorate_proto::command::decode(&heard.command.bytes)?;
+                    let made = admitted.command().created;
+                    check_afresh(&self.pinned, announced.created, made)?;
+                    Ok(Step::Destroy(Some(heard.command.clone())))
+                }))
             }
             DestroyStep::AtOnce => Ok(Ok(Step::Destroy(None))),
         }
@@ -292,16 +300,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(if stands.is_retired() {
             Ok(())
         } else {
-            Err(Refusal::new(
-                Reason::KeyNotRetired,
-                format!(
-                    "key \"{key}\" is {stands} at node {}: only a key that is deactivated or \
-                     reported as compromised is destroyed, deactivate it first",
-                    self.me
-                ),
-            )
-            .with("key", key)
-            .with("state", stands))
+            Err(not_retired(key, stands).with("node", &self.me))
         })
     }
 
@@ -337,8 +336,10 @@ impl<D: Disk + 'static> NodeCore<D> {
                 }
             }
             Step::Withdraw(announcement) => {
-                // Each one takes a record, and any admin makes any number of them.
-                if !state.rejections.take(context.reading.monotonic_ms) {
+                // Each one takes a record, and any admin makes any number of them: each has a budget
+                // of its own, so that none uses up the others'.
+                let now_ms = context.reading.monotonic_ms;
+                if !may_withdraw(state, signed.proposing_admin().cloned(), now_ms) {
                     let message = format!(
                         "node {} records no more withdrawals for the moment",
                         self.me
@@ -359,17 +360,16 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
         };
         let appended = self.record(state, time, vec![entry])?;
-        let row = ledger::destruction(&*state.index, &key)?
-            .ok_or(Fatal::Invariant("a step that was recorded has a row"))?;
         let receipt = match destroy.step {
-            DestroyStep::Announce => row
-                .announced
-                .last()
-                .map(|held| self.announcement(&key, key_id, held)),
-            DestroyStep::Cancel { .. } | DestroyStep::Confirm { .. } | DestroyStep::AtOnce => row
-                .withdrawn
-                .as_ref()
-                .map(|held| self.withdrawal(&key, key_id, held)),
+            DestroyStep::Cancel { announcement } => {
+                ledger::withdrawal(&*state.index, (&key, key_id), &announcement)?
+                    .map(|held| self.withdrawal(&key, key_id, &held))
+            }
+            DestroyStep::Announce | DestroyStep::Confirm { .. } | DestroyStep::AtOnce => {
+                ledger::destruction(&*state.index, &key)?
+                    .and_then(|row| row.announced.last().cloned())
+                    .map(|held| self.announcement(&key, key_id, &held))
+            }
         };
         let receipt = receipt.ok_or(Fatal::Invariant("a step that was recorded has a row"))?;
         Ok(Pending::answer(appended, move |_| {
@@ -393,7 +393,6 @@ impl<D: Disk + 'static> NodeCore<D> {
             "quorum:every-admin"
         };
         let held = self.vault.keyring().epochs_below(&key, Epoch(u32::MAX));
-        let held_any = !held.is_empty();
         let mut epochs: BTreeSet<Epoch> = held.iter().copied().collect();
         // Files whose data keys are gone already go with them.
         epochs.extend(ledger::erasing_of(&*state.index, &key)?);
@@ -406,8 +405,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             key: key.clone(),
             key_id: destroy.key_id,
             state: stands.destroyed(),
-            epochs: held,
-            backups: if held_any {
+            epochs: highest(held),
+            // Backups keep what was erased since.
+            backups: if row.prepared_to > Epoch(0) {
                 ledger::backups_of(&*state.index, &key)?
             } else {
                 0
@@ -544,6 +544,23 @@ pub(super) enum Step {
     KnownWithdrawal(Withdrawn),
     /// With the announcement, unless it goes without one.
     Destroy(Option<SignedCommand>),
+}
+
+/// As many epochs as a receipt lists.
+fn highest(mut epochs: Vec<Epoch>) -> Vec<Epoch> {
+    let beyond = epochs.len().saturating_sub(MAX_ERASED_EPOCHS);
+    epochs.split_off(beyond)
+}
+
+/// Each admin has a budget of its own.
+fn may_withdraw(state: &mut State, by: Option<PrincipalId>, now_ms: u64) -> bool {
+    by.is_some_and(|admin| {
+        state
+            .withdrawals
+            .entry(admin)
+            .or_insert_with(|| Budget::new(budget::WITHDRAWALS))
+            .take(now_ms)
+    })
 }
 
 fn check_heard<'a>(

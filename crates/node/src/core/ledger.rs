@@ -24,7 +24,9 @@ use quorate_model::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use backups::backups_of;
-pub use destruction::{Announced, DestructionRow, Tombstone, Withdrawn, destruction, tombstoned};
+pub use destruction::{
+    Announced, DestructionRow, Tombstone, Withdrawn, destruction, tombstoned, withdrawal,
+};
 
 use crate::index::{Index, IndexError, RowChange, Table};
 

@@ -11,6 +11,8 @@ use super::*;
 use crate::certificate::tests::{certificate, create, key, pinned, propose};
 use crate::command;
 
+const DELAY_MS: u64 = 7 * 24 * 3_600_000;
+
 struct Case {
     pinned: PinnedRoster,
     evidence: KeyEvidence,
@@ -35,16 +37,23 @@ fn case() -> Case {
 
 impl Case {
     fn order(&self, number: u8, step: DestroyStep) -> SignedCommand {
+        self.order_at(number, step, if step.destroys() { DELAY_MS } else { 0 })
+    }
+
+    fn order_at(&self, number: u8, step: DestroyStep, after_ms: u64) -> SignedCommand {
         let destroy = DestroyKey {
             key: self.record.name.clone(),
             key_id: self.record.id(),
             step,
             reason: "retired".to_owned(),
         };
+        let base = create(&self.pinned);
         let command = Command {
             id: quorate_model::CommandId(Uuid::from_bytes([number; 16])),
+            created: base.created.plus(after_ms),
+            expires: base.expires.plus(after_ms),
             body: CommandBody::DestroyKey(destroy),
-            ..create(&self.pinned)
+            ..base
         };
         propose(&self.pinned, command::encode(&command))
     }
@@ -133,6 +142,21 @@ fn an_order_that_was_never_announced_or_is_only_announced_counts_for_nothing() {
         assert_eq!(refusal.reason, Reason::ProtocolViolation);
         assert!(refusal.message.contains("is not in it"), "{refusal}");
     }
+}
+
+/// P11: whoever confirms has let the delay pass.
+#[test]
+fn an_order_that_was_confirmed_before_the_delay_counts_for_nothing() {
+    let case = case();
+    let mut orders = case.announced_and_confirmed();
+    let step = DestroyStep::Confirm {
+        announcement: orders[0].digest(),
+    };
+    orders[1] = case.order_at(2, step, DELAY_MS - 1);
+
+    let refusal = case.refused(&case.proof(&orders, &[1, 2, 3]));
+
+    assert!(refusal.message.contains("long enough"), "{refusal}");
 }
 
 #[test]

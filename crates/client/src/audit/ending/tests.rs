@@ -7,7 +7,7 @@ use quorate_model::{
 
 use super::*;
 use crate::{
-    CommandOptions, Prepared,
+    CommandOptions, CommandTimes, Prepared,
     fixtures::{MadeKey, made_key, node_id},
 };
 use quorate_model::Scheme;
@@ -31,7 +31,20 @@ impl Case {
     }
 
     fn command(&self, body: CommandBody) -> SignedCommand {
-        let options = CommandOptions::default();
+        // What confirms is made after the delay.
+        let late = matches!(&body, CommandBody::DestroyKey(destroy) if destroy.step.destroys());
+        let created = NOW.plus(if late { DELAY_MS } else { 0 });
+        self.command_of(body, created)
+    }
+
+    fn command_of(&self, body: CommandBody, created: UnixMillis) -> SignedCommand {
+        let options = CommandOptions {
+            command_id: None,
+            times: Some(CommandTimes {
+                created,
+                expires: created.plus(60_000),
+            }),
+        };
         let prepared = Prepared::new(&self.made.roster, &self.made.identity, body, &options);
         prepared.signed().clone()
     }
@@ -186,6 +199,60 @@ fn an_end_out_of_its_time_or_withdrawn_or_of_a_key_in_use_proves_a_fault() {
 
         assert!(judged.unwrap_err().contains("proves its fault"));
     }
+}
+
+/// P11: both steps were endorsed in one sitting.
+#[test]
+fn an_end_that_was_confirmed_before_the_delay_proves_a_fault() {
+    let mut case = Case::new();
+    case.retire();
+    let (announcement, _) = case.confirmed();
+    case.announce(&announcement, DELAY_MS).unwrap();
+    let record = case.made.view.record.clone();
+    let destroy = DestroyKey {
+        key: record.name.clone(),
+        key_id: record.id(),
+        step: DestroyStep::Confirm {
+            announcement: announcement.digest(),
+        },
+        reason: "retired".to_owned(),
+    };
+    let early = case.command_of(CommandBody::DestroyKey(destroy), NOW.plus(DELAY_MS - 1));
+
+    let judged = case.destroy(NOW.plus(DELAY_MS), &early, Some(&announcement));
+
+    assert!(judged.unwrap_err().contains("proves its fault"));
+}
+
+/// A withdrawal is of one key: what names another one says nothing of this.
+#[test]
+fn a_withdrawal_under_another_key_blames_nobody() {
+    let mut case = Case::new();
+    case.retire();
+    let (announcement, order) = case.confirmed();
+    case.announce(&announcement, DELAY_MS).unwrap();
+    let other: KeyName = "other".parse().unwrap();
+    let step = DestroyStep::Cancel {
+        announcement: announcement.digest(),
+    };
+    let keep = case.command(CommandBody::DestroyKey(DestroyKey {
+        key: other.clone(),
+        key_id: KeyId([9; 32]),
+        step,
+        reason: "kept".to_owned(),
+    }));
+    let withdrawn = Entry::DestructionWithdrawn {
+        judgment: Case::judgment(&keep),
+        key: other,
+        key_id: KeyId([9; 32]),
+        announcement: announcement.digest(),
+        command: keep,
+    };
+    case.record(NOW, withdrawn).unwrap();
+
+    let judged = case.destroy(NOW.plus(DELAY_MS), &order, Some(&announcement));
+
+    assert_eq!(judged, Ok(()));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The ends of keys: who is asked, who answers, and who is told later.
 
 use quorate_model::{
-    KeyName, KeyState, Reason, Refusal, Scheme,
+    Digest, KeyName, KeyState, Reason, Refusal, Scheme,
     command::{EndorsementKind, SignedCommand},
     destruction::{DestroyStep, DestructionReceipt, Said},
     node_api::NodeRequest,
@@ -145,6 +145,7 @@ fn a_node_for_which_it_is_too_early_is_asked_again_as_long_as_the_order_lives() 
 #[test]
 fn where_every_holder_refuses_nothing_comes_of_it_and_nobody_hears_of_it_again() {
     let (mut world, key) = retired(3);
+    // The coordinator has heard that the key is retired, and the nodes say otherwise.
     let not = Refusal::new(Reason::KeyNotRetired, "in use");
     for at in 0..3 {
         world.node(at).manners.refuses_ends = Some(not.clone());
@@ -164,6 +165,63 @@ fn where_every_holder_refuses_nothing_comes_of_it_and_nobody_hears_of_it_again()
     }
     assert_eq!(asked(&world, &order), before);
     assert!(!world.node(0).has_destroyed(&key));
+}
+
+#[test]
+fn a_key_in_use_is_not_destroyed_and_nobody_is_asked() {
+    let mut world = World::new(3);
+    let key = world.key("hot", Scheme::Bip340, 2);
+
+    let (order, refused) = step(&mut world, &key, AtOnce);
+
+    let view = world.view(refused);
+    assert_eq!(view.state, CommandState::Denied);
+    assert_eq!(view.error.as_ref().unwrap().reason, Reason::KeyNotRetired);
+    assert_eq!(asked(&world, &order), 0);
+}
+
+/// What came to nothing leaves no receipts behind that clients could not make sense of.
+#[test]
+fn a_step_that_an_admin_forbids_under_way_leaves_nothing_that_does_not_fit() {
+    let (mut world, key) = retired(3);
+    world.silence(2);
+    let command = world.end_step(&key, Announce);
+    let handle = world.submit(&command);
+    world.run();
+    let id = world.view(handle).id;
+    let said = world.word_of_bob(&command, EndorsementKind::Approve);
+    world.endorse(id, said);
+    world.run();
+
+    let said = world.word_of_bob(&command, EndorsementKind::Reject);
+    world.endorse(id, said);
+    world.run();
+
+    let shown = world.core.key(&key).unwrap().destruction;
+    for receipt in &shown.receipts {
+        assert!(shown.order(&receipt.command).is_some());
+    }
+}
+
+/// One admin's withdrawals of what nobody announced take nobody's room.
+#[test]
+fn any_number_of_withdrawals_leaves_room_for_orders() {
+    let (mut world, key) = retired(3);
+    for number in 0..100 {
+        let cancel = DestroyStep::Cancel {
+            announcement: Digest::new([number; 32]),
+        };
+        let keep = world.end_step(&key, cancel);
+        world.submit(&keep);
+        world.run();
+        world.pass(20);
+    }
+
+    let (announcement, heard) = step(&mut world, &key, Announce);
+    assert_eq!(outcome(&world, heard).receipts.len(), 3);
+    step(&mut world, &key, confirm(&announcement));
+
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Destroyed);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use quorate_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Mark, bind_id, change_key, put, rejected_key, row};
+use super::{Mark, bind_id, change_key, put, row};
 use crate::index::{Index, IndexError, RowChange, Table};
 
 /// An announcement that this node has heard.
@@ -82,6 +82,27 @@ pub fn destruction(
     row(index, Table::Destructions, name.as_str().as_bytes())
 }
 
+fn withdrawal_key(name: &KeyName, id: KeyId, announcement: &Digest) -> Vec<u8> {
+    [
+        name.as_str().as_bytes(),
+        &[0],
+        id.as_bytes(),
+        announcement.as_bytes(),
+    ]
+    .concat()
+}
+
+/// The withdrawal of an announcement of the end of a key, if it was heard. It is remembered for
+/// ever, whether the announcement was heard before it or not.
+pub fn withdrawal(
+    index: &dyn Index,
+    (name, id): (&KeyName, KeyId),
+    announcement: &Digest,
+) -> Result<Option<Withdrawn>, IndexError> {
+    let at = withdrawal_key(name, id, announcement);
+    row(index, Table::Withdrawals, &at)
+}
+
 /// All keys that are destroyed at this node.
 pub fn tombstoned(index: &dyn Index) -> Result<Vec<(KeyName, Tombstone)>, IndexError> {
     let mut ended = Vec::new();
@@ -137,21 +158,21 @@ pub(super) fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChang
             command,
             ..
         } => {
-            let rejected = put(
-                Table::Standings,
-                rejected_key(announcement),
-                &record.sequence,
-            )?;
-            let mut changes = change(index, key, *key_id, |row| {
-                row.announced.retain(|held| held.digest != *announcement);
-                row.withdrawn = Some(Withdrawn {
-                    announcement: *announcement,
-                    command: command.clone(),
-                    record: record.sequence,
-                    head,
-                });
-            })?;
-            changes.push(rejected);
+            let withdrawn = Withdrawn {
+                announcement: *announcement,
+                command: command.clone(),
+                record: record.sequence,
+                head,
+            };
+            let at = withdrawal_key(key, *key_id, announcement);
+            let mut changes = vec![put(Table::Withdrawals, at, &withdrawn)?];
+            // One admin's word about another key of the name touches nothing of this one.
+            if destruction(index, key)?.is_none_or(|row| row.key_id == *key_id) {
+                changes.extend(change(index, key, *key_id, |row| {
+                    row.announced.retain(|held| held.digest != *announcement);
+                    row.withdrawn = Some(withdrawn);
+                })?);
+            }
             Ok(changes)
         }
         Entry::KeyDestroyed(destroyed) => destroy(index, record, destroyed),
@@ -174,9 +195,7 @@ fn destroy(
     let forget = expires.plus(REMEMBER_MARGIN_MS);
     let mark = Mark::Released(0);
     let mut changes = bind_id(index, judgment.command_id, judgment.command, forget, mark)?;
-    let mut row = destruction(index, key)?.unwrap_or_else(|| empty(*key_id));
-    row.announced.clear();
-    row.withdrawn = None;
+    let mut row = empty(*key_id);
     row.tombstone = Some(Tombstone {
         state: destroyed.state,
         epochs: destroyed.epochs.clone(),

@@ -139,6 +139,12 @@ fn a_key_is_announced_waited_for_confirmed_and_gone() {
     assert_eq!(early.reason, Reason::DestructionTooEarly);
     assert_eq!(early.get("left_s"), Some("1"));
     cluster.monotonic_ms = DELAY_MS;
+    // Endorsed before the delay was over, it does not count after it either (P11).
+    assert_eq!(
+        told(cluster.destroy(0, &confirmation)),
+        Some(Reason::CommandTimeInvalid)
+    );
+    let confirmation = cluster.step("notes", confirm(announcement.digest()));
 
     let receipt = cluster.destroy(0, &confirmation).unwrap();
 
@@ -300,6 +306,80 @@ fn one_admin_withdraws_an_announcement_for_good_and_nobody_is_in_the_way() {
     let listed = cluster.listed(1, "notes").destruction;
     assert_eq!(listed.orders, vec![keep]);
     assert_eq!(listed.receipts.len(), 1);
+}
+
+/// A withdrawal is of one key: what names another one neither keeps nor spoils anything of this.
+#[test]
+fn a_withdrawal_under_another_key_changes_nothing_of_this_one() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    cluster.create("other", Scheme::Bip340, 2);
+    let announcement = cluster.step("notes", Announce);
+    cluster.destroy(0, &announcement).unwrap();
+    let keep = cluster.step_of_one("other", cancel(announcement.digest()));
+    cluster.destroy(0, &keep).unwrap();
+    // Of the same name with another id, at a node that does not know the key.
+    cluster.created.insert("lost".to_owned(), KeyId([5; 32]));
+    let of_lost = cluster.announced("lost");
+    cluster.created.insert("lost".to_owned(), KeyId([6; 32]));
+    let foreign = cluster.step_of_one("lost", cancel(of_lost.digest()));
+    cluster.destroy(0, &foreign).unwrap();
+    cluster.created.insert("lost".to_owned(), KeyId([5; 32]));
+
+    for (name, announced) in [("notes", announcement), ("lost", of_lost)] {
+        cluster.monotonic_ms += 1;
+        let order = cluster.step(name, confirm(announced.digest()));
+        let receipt = cluster.destroy(0, &order).unwrap();
+        assert!(receipt.is_destroyed(), "{name}");
+        assert_eq!(receipt.key_id, cluster.created[name]);
+        assert_eq!(cluster.listed(0, name).destruction.receipts, vec![receipt]);
+    }
+}
+
+/// What one admin withdraws is an announcement and nothing else.
+#[test]
+fn a_withdrawal_keeps_no_suspension_away() {
+    let mut cluster = Cluster::new(3);
+    cluster.create("notes", Scheme::Bip340, 2);
+    let set = cluster.state_set("notes", 1, Suspend);
+    let suspension = cluster.proposed(set);
+    let keep = cluster.step_of_one("notes", cancel(suspension.digest()));
+    cluster.destroy(0, &keep).unwrap();
+
+    cluster.bring(0, &suspension).unwrap();
+
+    assert_eq!(cluster.state_of(0, "notes"), KeyState::Suspended);
+}
+
+/// Withdrawals do not expire, so whoever has old ones can bring them again and again.
+#[test]
+fn a_withdrawal_that_is_brought_again_is_answered_and_takes_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let [first, second] = [1, 2].map(|number| {
+        let named = Digest::new([number; 32]);
+        cluster.step_of_one("notes", cancel(named))
+    });
+    let receipts = [&first, &second].map(|keep| cluster.destroy(0, keep).unwrap());
+    let before = entries(&cluster, 0).len();
+
+    for _ in 0..100 {
+        assert_eq!(cluster.destroy(0, &first).unwrap(), receipts[0]);
+        assert_eq!(cluster.destroy(0, &second).unwrap(), receipts[1]);
+    }
+
+    assert_eq!(entries(&cluster, 0).len(), before);
+    // Another admin's count for themselves: one uses up nobody else's.
+    let mut last = None;
+    for number in 3..200 {
+        let named = Digest::new([number; 32]);
+        let keep = cluster.step_of_one("notes", cancel(named));
+        last = told(cluster.destroy(0, &keep));
+    }
+    assert_eq!(last, Some(Reason::Overloaded));
+    let announcement = cluster.announced("notes");
+    let order = cluster.step("notes", confirm(announcement.digest()));
+    assert!(cluster.destroy(0, &order).unwrap().is_destroyed());
 }
 
 #[test]
@@ -596,4 +676,31 @@ fn a_receipt_counts_the_backups_that_hold_shares_of_the_key() {
     let [first, second] = [0, 1].map(|at| cluster.destroy(at, &order).unwrap());
 
     assert_eq!((counted(&first), counted(&second)), (2, 0));
+}
+
+/// A backup that begins between the tombstone and the end would hold shares that nobody counts.
+#[test]
+fn no_backup_begins_while_shares_of_a_destroyed_key_are_there() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let order = cluster.step("notes", AtOnce);
+    let request = NodeRequest::DestroyKey {
+        command: order.clone(),
+    };
+    let Outcome::Pending(pending) = cluster.judge(0, request) else {
+        panic!("nothing is recorded");
+    };
+    let made = || BackupMade {
+        backup: BackupId([1; 16]),
+        recipients: vec![Digest::ZERO],
+    };
+    let reading = cluster.reading();
+
+    let refused = cluster.cores[0].begin_backup(reading, made()).unwrap();
+
+    assert!(refused.is_none());
+    let core = std::sync::Arc::clone(&cluster.cores[0]);
+    let committed = core.journal().commit(pending.appended()).unwrap();
+    pending.release(&committed, &mut OsRng).unwrap().unwrap();
+    assert!(core.begin_backup(reading, made()).unwrap().is_some());
 }
