@@ -235,6 +235,20 @@ pub enum Entry {
         /// Whose word was taken.
         witnesses: Vec<NodeId>,
     },
+    /// A command made a roster, and this node follows it: it is in force from here on, or stands
+    /// beside the one in force where both follow the same one (P3).
+    RosterFollowed {
+        /// On whose word.
+        judgment: Judgment,
+        /// The version of the roster.
+        version: u32,
+        /// Its hash.
+        roster: Digest,
+        /// Whether it is in force from here on.
+        in_force: bool,
+        /// The command.
+        command: SignedCommand,
+    },
 }
 
 /// The end of a key at one node.
@@ -296,6 +310,7 @@ impl Entry {
             Self::PeerRestored { .. } => "peer-restored",
             Self::HeadsTaken { .. } => "heads-taken",
             Self::Readmitted { .. } => "readmitted",
+            Self::RosterFollowed { .. } => "roster-followed",
         }
     }
 }

@@ -167,6 +167,7 @@ impl CommitCertificate {
         let CommandBody::CreateKey(create) = &command.body else {
             return Err(violation("its command does not create a key"));
         };
+        let pinned = &self.roster_of(pinned)?;
         self.check_endorsed(pinned, command.cluster, command.roster, command.body.role())?;
         create
             .check_shape()
@@ -177,7 +178,19 @@ impl CommitCertificate {
         Ok(self.record(self.statement.command))
     }
 
-    /// Checks that the command is for this cluster and roster, and that its endorsements hold.
+    /// The chain as it was when all holders signed: who they were, and whose word counted. Holders
+    /// of an unknown roster vouch for nothing.
+    fn roster_of(&self, pinned: &PinnedRoster) -> Result<PinnedRoster, Refusal> {
+        pinned.at(&self.statement.roster).ok_or_else(|| {
+            violation(
+                "it was made under a roster that does not lead to the one in force: fetch the \
+                 rosters of the cluster",
+            )
+        })
+    }
+
+    /// Checks that the command is for this cluster and a roster that was in force by then, and that
+    /// its endorsements hold.
     fn check_endorsed(
         &self,
         pinned: &PinnedRoster,
@@ -185,7 +198,7 @@ impl CommitCertificate {
         roster: Digest,
         role: Role,
     ) -> Result<(), Refusal> {
-        if cluster != pinned.cluster() || roster != pinned.hash() {
+        if cluster != pinned.cluster() || !pinned.follows(&roster) {
             return Err(violation("its command is for another cluster or roster"));
         }
         self.command
@@ -350,8 +363,7 @@ impl PossessionProof {
                 .filter(|item| fits && item.signing_set == set)
                 .ok_or_else(|| violation("a receipt of its proof is for something else"))?;
             let card = pinned
-                .roster()
-                .node(&participant.node)
+                .card(&participant.node)
                 .ok_or_else(|| violation("a holder is not in the roster"))?;
             receipt
                 .verify(&card.identity_key)

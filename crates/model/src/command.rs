@@ -73,6 +73,21 @@ pub enum CommandBody {
     ReshareKey(ReshareKey),
     /// Destroy a key.
     DestroyKey(DestroyKey),
+    /// Change who belongs to the cluster.
+    ChangeRoster(ChangeRoster),
+}
+
+/// The next roster (P3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChangeRoster {
+    /// Its exact text; see [`PinnedRoster::follow`](crate::roster::PinnedRoster::follow).
+    pub roster: Vec<u8>,
+}
+
+impl std::fmt::Debug for ChangeRoster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ChangeRoster").field(&self.hash()).finish()
+    }
 }
 
 impl CommandBody {
@@ -82,7 +97,8 @@ impl CommandBody {
             Self::CreateKey(_)
             | Self::SetKeyState(_)
             | Self::ReshareKey(_)
-            | Self::DestroyKey(_) => Role::Admin,
+            | Self::DestroyKey(_)
+            | Self::ChangeRoster(_) => Role::Admin,
             Self::Sign(_) => Role::Client,
         }
     }
@@ -101,15 +117,16 @@ impl CommandBody {
                 DestroyStep::AtOnce => roster.persons(Role::Admin).len(),
                 DestroyStep::Cancel { .. } => 1,
             },
+            Self::ChangeRoster(_) => usize::from(roster.admin_quorum),
             Self::CreateKey(_) | Self::Sign(_) | Self::SetKeyState(_) => 1,
         }
     }
 
-    /// Whether the command stops being carried out at its expiry. Commands about states do not, so
-    /// that a node that was away catches up (P6), nor does the withdrawal of a destruction.
+    /// Whether the command stops being carried out at its expiry. Commands about states and rosters do
+    /// not, so that a node that was away catches up (P6), nor does the withdrawal of a destruction.
     pub const fn expires(&self) -> bool {
         match self {
-            Self::SetKeyState(_) => false,
+            Self::SetKeyState(_) | Self::ChangeRoster(_) => false,
             Self::DestroyKey(destroy) => !destroy.step.needs_one(),
             Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) => true,
         }
@@ -120,18 +137,21 @@ impl CommandBody {
         match self {
             Self::SetKeyState(set) => set.change.needs_one(),
             Self::DestroyKey(destroy) => destroy.step.needs_one(),
-            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) => false,
+            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) | Self::ChangeRoster(_) => {
+                false
+            }
         }
     }
 
-    /// The key that the command is about.
-    pub fn key(&self) -> &KeyName {
+    /// The key that the command is about, if it is about one.
+    pub fn key(&self) -> Option<&KeyName> {
         match self {
-            Self::CreateKey(create) => &create.key,
-            Self::Sign(sign) => &sign.key,
-            Self::SetKeyState(set) => &set.key,
-            Self::ReshareKey(reshare) => &reshare.key,
-            Self::DestroyKey(destroy) => &destroy.key,
+            Self::CreateKey(create) => Some(&create.key),
+            Self::Sign(sign) => Some(&sign.key),
+            Self::SetKeyState(set) => Some(&set.key),
+            Self::ReshareKey(reshare) => Some(&reshare.key),
+            Self::DestroyKey(destroy) => Some(&destroy.key),
+            Self::ChangeRoster(_) => None,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     ids::{Epoch, KeyId, KeyName, NodeId, UnixMillis},
     key::{KeyRecord, KeyState},
     refusal::{Reason, Refusal},
-    roster::{PinnedRoster, Roster},
+    roster::PinnedRoster,
     standing::check_reason,
     tagged::{Tag, Tagged},
     wire,
@@ -328,11 +328,11 @@ impl DestructionReceipt {
     /// [`Reason::ProtocolViolation`] when it is not.
     pub fn verify(
         &self,
-        roster: &Roster,
+        pinned: &PinnedRoster,
         node: &NodeId,
         (key, key_id): (&KeyName, KeyId),
     ) -> Result<(), Refusal> {
-        let card = roster.node(node);
+        let card = pinned.card(node);
         let signed = card.is_some_and(|card| {
             card.identity_key
                 .verify(&self.digest(), &self.signature)
@@ -422,8 +422,9 @@ impl DestructionCertificate {
         })
     }
 
-    /// Checks the receipts against the orders that were verified, and counts. `orders` maps the
-    /// digest of every order that carries a destruction of this key out.
+    /// Checks the receipts against the orders that were verified, and counts. `orders` holds the
+    /// digest of every order that carries a destruction of this key out; `ordered` are the rosters that
+    /// these were made under.
     ///
     /// # Errors
     ///
@@ -434,8 +435,16 @@ impl DestructionCertificate {
         pinned: &PinnedRoster,
         record: &KeyRecord,
         orders: &BTreeSet<Digest>,
+        ordered: &[PinnedRoster],
     ) -> Result<DestructionCount, Refusal> {
-        let roster = pinned.roster();
+        // Nodes that were added since the order, and never were there before, hold nothing of the key.
+        let required: BTreeSet<&NodeId> = pinned
+            .roster()
+            .nodes
+            .iter()
+            .map(|card| &card.id)
+            .filter(|node| ordered.iter().any(|then| then.card(node).is_some()))
+            .collect();
         let fails = |what: String| {
             Refusal::new(
                 Reason::ProtocolViolation,
@@ -444,7 +453,7 @@ impl DestructionCertificate {
         };
         let mut told = BTreeMap::new();
         for receipt in &self.receipts {
-            receipt.verify(roster, &receipt.node, (&record.name, record.id()))?;
+            receipt.verify(pinned, &receipt.node, (&record.name, record.id()))?;
             if !receipt.is_destroyed() {
                 return Err(fails(format!("node {} only announces", receipt.node)));
             }
@@ -461,24 +470,24 @@ impl DestructionCertificate {
         }
         let holders: BTreeSet<&NodeId> = record.participants.iter().map(|p| &p.node).collect();
         let missing = |holds: bool| {
-            let nodes = roster.nodes.iter().map(|card| &card.id);
-            nodes
-                .filter(|node| !told.contains_key(*node) && holders.contains(node) == holds)
-                .cloned()
+            required
+                .iter()
+                .filter(|node| !told.contains_key(**node) && holders.contains(*node) == holds)
+                .map(|node| (*node).clone())
                 .collect()
         };
         let mut missing_holders: Vec<NodeId> = missing(true);
-        // A holder that has left the roster cannot be asked, and has not answered.
+        // A holder that was removed cannot be asked any more, and has not answered.
         missing_holders.extend(
             holders
                 .iter()
-                .filter(|node| roster.node(node).is_none())
+                .filter(|node| !required.contains(**node) && !told.contains_key(**node))
                 .map(|node| (*node).clone()),
         );
         let missing_others = missing(false);
         Ok(DestructionCount {
             holders: holders.len(),
-            nodes: roster.nodes.len(),
+            nodes: required.len(),
             destroyed: told.into_keys().collect(),
             missing_holders,
             missing_others,
@@ -491,7 +500,7 @@ impl DestructionCertificate {
 pub struct DestructionCount {
     /// How many nodes hold shares of the last epoch.
     pub holders: usize,
-    /// How many nodes the roster lists.
+    /// How many nodes must say so: those of the roster that were in it when the end was ordered.
     pub nodes: usize,
     /// Who has destroyed what it had.
     pub destroyed: Vec<NodeId>,

@@ -15,7 +15,7 @@ use crate::{
     path::DerivationPath,
     quarantine::{HeadsAttestation, Quarantine, Readmission},
     refusal::{Reason, Refusal},
-    roster::PinnedRoster,
+    roster::{PinnedRoster, RosterReceipt},
     scheme::Scheme,
     share::{SetOfSigners, ShareReceipt, ShareRequest, ShareStatement, TicketBatch},
     standing::{Standing, StateReceipt},
@@ -186,6 +186,16 @@ pub enum NodeRequest {
         /// The last key of the page before.
         after: Option<KeyName>,
     },
+    /// Brings a command that makes the next roster (P3).
+    ChangeRoster {
+        /// The command.
+        command: SignedCommand,
+    },
+    /// Asks for the commands that lead from a roster to what the node knows.
+    ListRosters {
+        /// The hash of the roster in force where the answer goes.
+        since: Digest,
+    },
     /// Brings a restored node what the others say. With the word of all of them it is in service
     /// again.
     Readmit {
@@ -196,6 +206,9 @@ pub enum NodeRequest {
 
 /// The most pages in one request of [`NodeRequest::Readmit`].
 pub const MAX_ATTESTATIONS: usize = 4;
+
+/// The most commands in one answer to [`NodeRequest::ListRosters`].
+pub const MAX_LISTED_ROSTERS: usize = 16;
 
 /// The most erasures in one request: they cost one rewrite of the keyring together.
 pub const MAX_ERASURES: usize = 256;
@@ -269,6 +282,10 @@ pub enum NodeReply {
     Heads(HeadsAttestation),
     /// To [`NodeRequest::Readmit`].
     Readmission(Readmission),
+    /// To [`NodeRequest::ChangeRoster`].
+    RosterChanged(RosterReceipt),
+    /// To [`NodeRequest::ListRosters`]: at most [`MAX_LISTED_ROSTERS`], each after those it follows.
+    Rosters(Vec<SignedCommand>),
 }
 
 /// Whether a node trusts its clock (P43).
@@ -549,7 +566,7 @@ impl EraseCertificate {
                 && receipt.key == record.name
                 && receipt.epoch == record.epoch
                 && receipt.certificate == record.certificate;
-            let card = pinned.roster().node(&holder.node).filter(|_| says);
+            let card = pinned.card(&holder.node).filter(|_| says);
             let holds = card.is_some_and(|card| {
                 let digest = receipt.digest();
                 card.identity_key

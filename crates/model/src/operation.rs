@@ -11,6 +11,7 @@ use crate::{
     key::{KeyRecord, KeyState},
     node_api::EraseReceipt,
     refusal::Refusal,
+    roster::{RosterReceipt, SignedRoster},
     scheme::Scheme,
     share::ShareReceipt,
     standing::{Standing, StateReceipt},
@@ -65,6 +66,8 @@ pub enum CommandKind {
     ReshareKey,
     /// Destroys a key.
     DestroyKey,
+    /// Changes who belongs to the cluster.
+    ChangeRoster,
 }
 
 impl CommandKind {
@@ -76,6 +79,7 @@ impl CommandKind {
             Self::SetKeyState => "set-key-state",
             Self::ReshareKey => "reshare-key",
             Self::DestroyKey => "destroy-key",
+            Self::ChangeRoster => "change-roster",
         }
     }
 }
@@ -110,6 +114,21 @@ pub enum CommandOutcome {
     KeyReshared(ReshareOutcome),
     /// Nodes act by a step towards the end of a key.
     KeyDestruction(DestructionOutcome),
+    /// Nodes act by the next roster.
+    RosterChanged(RosterOutcome),
+}
+
+/// Who acts by a roster, and who has not said so (P3, P41).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterOutcome {
+    /// The version of the roster.
+    pub version: u32,
+    /// Its hash.
+    pub roster: Digest,
+    /// The receipts of the nodes that do.
+    pub receipts: Vec<RosterReceipt>,
+    /// Every other node of the roster, with its refusal if it gave one.
+    pub missing: Vec<(NodeId, Option<Refusal>)>,
 }
 
 /// Who acts by a step towards the end of a key, and who has not said so (P34, P41).
@@ -149,6 +168,16 @@ pub struct StateOutcome {
     pub missing: Vec<NodeId>,
 }
 
+/// The rosters of the cluster as callers see them. Nothing in it is trusted before it is followed
+/// from the roster that the caller pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterView {
+    /// Roster 1, and the commands that made those after it, or as many as were asked for and fit.
+    pub file: SignedRoster,
+    /// The receipts of the nodes that act by the newest roster.
+    pub receipts: Vec<RosterReceipt>,
+}
+
 /// Signatures with the proof of who took part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignOutcome {
@@ -175,8 +204,8 @@ pub struct CommandView {
     pub digest: Digest,
     /// What it is.
     pub kind: CommandKind,
-    /// The key that it is about.
-    pub key: KeyName,
+    /// The key that it is about; none for one about the cluster.
+    pub key: Option<KeyName>,
     /// Its state.
     pub state: CommandState,
     /// When it was made.
@@ -192,6 +221,13 @@ pub struct CommandView {
     /// The exact bytes with the words so far, while more principals must endorse it: whoever
     /// approves it signs these bytes.
     pub awaiting: Option<SignedCommand>,
+}
+
+impl CommandView {
+    /// What the command is about, for people: the name of a key, or the cluster.
+    pub fn about(&self) -> &str {
+        self.key.as_ref().map_or("the cluster", KeyName::as_str)
+    }
 }
 
 /// A key as callers see it. Nothing in it is trusted before its evidence is verified.

@@ -14,6 +14,7 @@ use crate::{
     ids::{Epoch, KeyName, NodeId},
     standing::Standing,
     tagged::{Tag, Tagged},
+    wire,
 };
 
 /// The most heads in one page.
@@ -86,14 +87,14 @@ impl HeadsAttestation {
             .text(after)
             .number(flag(self.is_last))
             .list(&self.heads, |tagged, head| {
-                let marks: Vec<Digest> =
-                    head.standing.marks().map(|m| m.command.digest()).collect();
+                // With every endorsement: who carries the page must not leave one out.
+                let standing = wire::encode(&head.standing).unwrap_or_default();
                 tagged
                     .text(head.key.as_str())
                     .number(u64::from(head.epoch.0))
                     .digest(&head.certificate.unwrap_or_default())
                     .number(u64::from(head.next_epoch.0))
-                    .list(&marks, Tagged::digest)
+                    .bytes(&standing)
                     .number(flag(head.destroyed))
             })
             .finish()

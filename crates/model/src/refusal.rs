@@ -74,6 +74,16 @@ reasons! {
     WrongCluster = "WRONG_CLUSTER", InvalidArgument, false;
     /// The command was made under a roster that this node does not hold.
     RosterBehind = "ROSTER_BEHIND", FailedPrecondition, true;
+    /// The roster is none that may follow the one before it.
+    RosterInvalid = "ROSTER_INVALID", InvalidArgument, false;
+    /// Another roster follows the same one and is in force here.
+    RosterForked = "ROSTER_FORKED", FailedPrecondition, false;
+    /// The committee breaks a placement rule of the roster.
+    PlacementViolated = "PLACEMENT_VIOLATED", FailedPrecondition, false;
+    /// The node receives no further share.
+    NodeDrained = "NODE_DRAINED", FailedPrecondition, false;
+    /// The node holds shares of keys that are not destroyed.
+    NodeHoldsShares = "NODE_HOLDS_SHARES", FailedPrecondition, false;
     /// The command id is bound to other bytes.
     RequestIdReused = "REQUEST_ID_REUSED", InvalidArgument, false;
     /// The command is past its expiry.

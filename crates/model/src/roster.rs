@@ -4,6 +4,9 @@
 //! read what they sign and no second encoding exists. Rosters are chained by hash; the hash of the
 //! first one is the id of the cluster.
 
+mod chain;
+mod placement;
+
 use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
@@ -11,10 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bytes::Digest,
+    command::SignedCommand,
     identity::{IdentityKey, Signature, sign_digest},
-    ids::{ClusterId, CoordinatorId, NodeId, PrincipalId},
+    ids::{CoordinatorId, NodeId, PrincipalId},
     tagged::{Tag, digest_of},
+    wire,
 };
+
+pub use chain::{Followed, MAX_ROSTERS, MAX_SUCCESSOR_BYTES, PinnedRoster, RosterReceipt};
+pub use placement::Placement;
 
 /// The largest roster that is read, in bytes.
 pub const MAX_ROSTER_BYTES: usize = 1 << 20;
@@ -113,6 +121,12 @@ pub struct Roster {
     /// confirmation (P11); 7 days where the roster does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle_delay_seconds: Option<u32>,
+    /// Nodes that receive no further share: they are to be emptied. What they hold they sign with.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drained: BTreeSet<NodeId>,
+    /// Which committees may hold a key.
+    #[serde(default, skip_serializing_if = "Placement::is_empty")]
+    pub placement: Placement,
 }
 
 /// The delay between announcement and confirmation where the roster does not say: 7 days, in
@@ -182,6 +196,9 @@ pub enum RosterError {
         "lifecycle delay is {0} seconds, expected at most {MAX_LIFECYCLE_DELAY_SECONDS} (90 days)"
     )]
     LifecycleDelay(u32),
+    /// A drained node that is not listed.
+    #[error("drained node \"{0}\" is not in the roster")]
+    Drained(NodeId),
     /// A signature by somebody who is no admin, or that does not hold.
     #[error("signature of \"{0}\" does not hold or is not an admin's")]
     BadSignature(PrincipalId),
@@ -322,6 +339,9 @@ impl Roster {
                 persons: admins,
             });
         }
+        if let Some(stranger) = self.drained.iter().find(|id| self.node(id).is_none()) {
+            return Err(RosterError::Drained(stranger.clone()));
+        }
         match self.lifecycle_delay_seconds {
             Some(delay) if delay > MAX_LIFECYCLE_DELAY_SECONDS => {
                 Err(RosterError::LifecycleDelay(delay))
@@ -392,7 +412,8 @@ pub struct RosterSignature {
     pub signature: Signature,
 }
 
-/// A roster's exact text with the signatures of admins: the file that the ceremony hands around.
+/// A roster's exact text with the signatures of admins, and the commands that changed it since: the
+/// file that the ceremony hands around.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedRoster {
@@ -400,14 +421,29 @@ pub struct SignedRoster {
     pub roster: String,
     /// Signatures over the hash of the text.
     pub signatures: Vec<RosterSignature>,
+    /// The commands that made the rosters after it, each after those it follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successors: Vec<Successor>,
 }
 
-/// A first roster whose shape and signatures were checked. Only [`SignedRoster`] makes one.
+/// A command that changed the roster, as a file holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PinnedRoster {
-    roster: Roster,
-    hash: Digest,
-    cluster: ClusterId,
+pub struct Successor(pub SignedCommand);
+
+impl Serialize for Successor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = wire::encode(&self.0).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Successor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = hex::decode(text).map_err(serde::de::Error::custom)?;
+        let signed = wire::decode(&bytes).map_err(serde::de::Error::custom)?;
+        Ok(Self(signed))
+    }
 }
 
 impl SignedRoster {
@@ -418,6 +454,7 @@ impl SignedRoster {
         Ok(Self {
             roster: text,
             signatures: Vec::new(),
+            successors: Vec::new(),
         })
     }
 
@@ -438,7 +475,8 @@ impl SignedRoster {
     }
 
     /// Checks a first roster: no parents, and signed by **every** admin it lists, because no
-    /// earlier roster vouches for it.
+    /// earlier roster vouches for it. Those after it are commands, and followed where commands are
+    /// read.
     pub fn verify_first(&self) -> Result<PinnedRoster, RosterError> {
         let roster = Roster::parse(self.roster.as_bytes())?;
         if roster.version != 1 || !roster.parents.is_empty() {
@@ -469,11 +507,7 @@ impl SignedRoster {
                 expected,
             });
         }
-        Ok(PinnedRoster {
-            roster,
-            hash,
-            cluster: hash,
-        })
+        Ok(PinnedRoster::first(self, roster))
     }
 
     /// Checks a first roster that must be the one confirmed out of band.
@@ -486,23 +520,6 @@ impl SignedRoster {
             });
         }
         self.verify_first()
-    }
-}
-
-impl PinnedRoster {
-    /// The roster.
-    pub fn roster(&self) -> &Roster {
-        &self.roster
-    }
-
-    /// The hash of the roster's exact bytes.
-    pub fn hash(&self) -> Digest {
-        self.hash
-    }
-
-    /// The id of the cluster: the hash of roster 1.
-    pub fn cluster(&self) -> ClusterId {
-        self.cluster
     }
 }
 
@@ -547,6 +564,8 @@ mod tests {
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
             lifecycle_delay_seconds: None,
+            drained: BTreeSet::new(),
+            placement: Placement::default(),
         }
     }
 

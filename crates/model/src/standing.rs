@@ -443,7 +443,7 @@ impl StateReceipt {
         set: &SetKeyState,
         command: &Digest,
     ) -> Result<(), Refusal> {
-        let card: Option<&NodeCard> = pinned.roster().node(node);
+        let card: Option<&NodeCard> = pinned.card(node);
         let signed = card.is_some_and(|card| {
             card.identity_key
                 .verify(&self.digest(), &self.signature)

@@ -9,7 +9,7 @@ use quorate_model::{
         Command, CommandBody, EndorsementError, MAX_COMMAND_BYTES, MAX_CREATED_AHEAD_MS,
         MAX_LIFETIME_MS, ShapeError, SignedCommand,
     },
-    roster::PinnedRoster,
+    roster::{Followed, PinnedRoster},
 };
 
 use crate::command;
@@ -26,21 +26,29 @@ pub fn admit(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, R
     Ok(command)
 }
 
+/// As [`admit`], by any roster that was in force since the command was made: for what was carried out
+/// then and is looked at now.
+///
+/// # Errors
+///
+/// The refusal under the roster in force, when no roster admits it.
+pub fn admit_ever(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
+    let now = admit(pinned, signed);
+    if now.is_ok() {
+        return now;
+    }
+    let earlier = pinned.history().skip(1);
+    let mut earlier = earlier.filter_map(|(_, hash)| admit(&pinned.at(&hash)?, signed).ok());
+    earlier.next().map_or(now, Ok)
+}
+
 /// The same for a command for which more persons may have to speak: see [`check_persons`].
 ///
 /// # Errors
 ///
 /// The refusal that every node gives.
 pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
-    if signed.bytes.len() > MAX_COMMAND_BYTES {
-        return Err(Refusal::new(
-            Reason::TooLarge,
-            format!(
-                "the command has {} bytes, at most {MAX_COMMAND_BYTES} are read",
-                signed.bytes.len()
-            ),
-        ));
-    }
+    check_size(signed)?;
     check_endorsements(pinned, signed)?;
     let command = command::decode(&signed.bytes)?;
     check_place(pinned, &command)?;
@@ -57,15 +65,32 @@ pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<C
     }
     match &command.body {
         CommandBody::CreateKey(create) => {
-            check_shape(pinned, create.check_shape(), &create.nodes)?;
+            let committee = (&*create.nodes, create.threshold);
+            check_shape(pinned, create.check_shape(), committee)?;
         }
         CommandBody::ReshareKey(reshare) => {
-            check_shape(pinned, reshare.check_shape(), &reshare.nodes)?;
+            let committee = (&*reshare.nodes, reshare.threshold);
+            check_shape(pinned, reshare.check_shape(), committee)?;
         }
+        CommandBody::ChangeRoster(_) => check_roster(pinned, signed, &command)?,
         CommandBody::Sign(_) | CommandBody::SetKeyState(_) | _ => {}
     }
     check_lifetime(&command)?;
     Ok(command)
+}
+
+/// Refuses what is larger than any command, before anything of it is looked at.
+pub(crate) fn check_size(signed: &SignedCommand) -> Result<(), Refusal> {
+    if signed.bytes.len() <= MAX_COMMAND_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::TooLarge,
+        format!(
+            "the command has {} bytes, at most {MAX_COMMAND_BYTES} are read",
+            signed.bytes.len()
+        ),
+    ))
 }
 
 /// Checks what is wrong with the times of a command by any clock: what a node would refuse for ever
@@ -119,21 +144,24 @@ pub fn check_persons(
 /// # Errors
 ///
 /// When one does not.
+pub fn check_endorsements(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<(), Refusal> {
+    signed
+        .verify_endorsements(&pinned.cluster(), pinned.roster())
+        .map_err(|error| refused(&error))
+}
+
+/// Why endorsements do not carry a command, as the refusal that every node gives.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "every other fault is in the endorsement itself"
 )]
-pub fn check_endorsements(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<(), Refusal> {
-    signed
-        .verify_endorsements(&pinned.cluster(), pinned.roster())
-        .map_err(|error| {
-            let reason = match error {
-                EndorsementError::UnknownPrincipal(_) => Reason::PrincipalUnknown,
-                EndorsementError::NotItsRole { .. } => Reason::RoleMissing,
-                _ => Reason::EndorsementInvalid,
-            };
-            Refusal::new(reason, error.to_string())
-        })
+pub(crate) fn refused(error: &EndorsementError) -> Refusal {
+    let reason = match error {
+        EndorsementError::UnknownPrincipal(_) => Reason::PrincipalUnknown,
+        EndorsementError::NotItsRole { .. } => Reason::RoleMissing,
+        _ => Reason::EndorsementInvalid,
+    };
+    Refusal::new(reason, error.to_string())
 }
 
 /// Checks the times of a command against a clock that the caller trusts (P6). A command that does
@@ -193,7 +221,8 @@ fn check_place(pinned: &PinnedRoster, command: &Command) -> Result<(), Refusal> 
             ),
         ));
     }
-    if command.roster != pinned.hash() {
+    // The words of principals are judged by the roster in force, whichever the command was made under.
+    if !pinned.follows(&command.roster) {
         return Err(Refusal::new(
             Reason::RosterBehind,
             format!(
@@ -210,16 +239,33 @@ fn check_place(pinned: &PinnedRoster, command: &Command) -> Result<(), Refusal> 
 fn check_shape(
     pinned: &PinnedRoster,
     shape: Result<(), ShapeError>,
-    holders: &[NodeId],
+    (holders, threshold): (&[NodeId], u16),
 ) -> Result<(), Refusal> {
     shape.map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
-    match holders.iter().find(|id| pinned.roster().node(id).is_none()) {
-        Some(stranger) => Err(Refusal::new(
-            Reason::NodeUnknown,
-            format!("node \"{stranger}\" is not in the roster"),
-        )
-        .with("node", stranger)),
-        None => Ok(()),
+    pinned.roster().check_committee(holders, threshold)
+}
+
+/// Checks the next roster by everything but how many persons speak for it.
+fn check_roster(
+    pinned: &PinnedRoster,
+    signed: &SignedCommand,
+    command: &Command,
+) -> Result<(), Refusal> {
+    match pinned.follow(signed, command) {
+        Ok(Followed::InForce(_) | Followed::Known) => Ok(()),
+        Ok(Followed::Aside(_)) => Err(Refusal::new(
+            Reason::RosterForked,
+            "another roster follows the same one and is in force: make the change again on top of it",
+        )),
+        Err(refusal)
+            if matches!(
+                refusal.reason,
+                Reason::EndorsementsMissing | Reason::CommandRejected
+            ) =>
+        {
+            Ok(())
+        }
+        Err(refusal) => Err(refusal),
     }
 }
 

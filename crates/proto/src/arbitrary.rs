@@ -22,7 +22,7 @@ use quorate_model::{
     },
     path::{FIRST_HARDENED, MAX_STEPS},
     quarantine::Readmission,
-    roster::{Role, RosterSignature, SignedRoster},
+    roster::{Role, RosterSignature, SignedRoster, Successor},
     session::Dealer,
     share::{
         Commitments, SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareRequest, ShareStatement,
@@ -35,6 +35,7 @@ mod addresses;
 mod destruction;
 mod quarantine;
 mod resharing;
+mod rosters;
 mod states;
 mod views;
 
@@ -44,6 +45,8 @@ use quarantine::{heads, quarantine};
 use resharing::{
     activation_receipt, erase_certificate, erase_receipt, reshare_command, reshare_from,
 };
+use rosters::roster_receipt;
+pub(crate) use rosters::roster_view;
 use states::{set_key_state, standing, state_receipt};
 pub(crate) use views::{command_view, key_view, node_view};
 
@@ -149,8 +152,14 @@ pub(crate) fn signed_roster() -> impl Strategy<Value = SignedRoster> {
             principal,
             signature,
         });
-    (".{0,80}", vec(signed, 0..4))
-        .prop_map(|(roster, signatures)| SignedRoster { roster, signatures })
+    let successor = signed_command().prop_map(Successor);
+    (".{0,80}", vec(signed, 0..4), vec(successor, 0..3)).prop_map(
+        |(roster, signatures, successors)| SignedRoster {
+            roster,
+            signatures,
+            successors,
+        },
+    )
 }
 
 /// A plan that makes sense for a key of this name.
@@ -417,6 +426,8 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
         address().prop_map(|(key, path, kind)| NodeRequest::AttestAddress { key, path, kind }),
         signed_command().prop_map(|command| NodeRequest::SetKeyState { command }),
         signed_command().prop_map(|command| NodeRequest::DestroyKey { command }),
+        signed_command().prop_map(|command| NodeRequest::ChangeRoster { command }),
+        digest().prop_map(|since| NodeRequest::ListRosters { since }),
         (status(), option::of(named())).prop_map(|(status, after)| NodeRequest::AttestHeads {
             status: Box::new(status),
             after,
@@ -686,6 +697,8 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
     let outcome = prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
     prop_oneof![
         status().prop_map(NodeReply::Status),
+        roster_receipt().prop_map(NodeReply::RosterChanged),
+        vec(signed_command(), 0..3).prop_map(NodeReply::Rosters),
         vec(listing, 0..3).prop_map(NodeReply::Keys),
         tickets().prop_map(NodeReply::Tickets),
         (vec(outcome, 0..4), signature()).prop_map(|(outcomes, signature)| {

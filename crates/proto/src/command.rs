@@ -6,10 +6,10 @@
 use prost::Message as _;
 use quorate_model::{
     Epoch, KeyId, Payload, Purposes, Reason, Refusal,
-    command::{Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, ReshareKey, Sign},
+    command::{ChangeRoster, Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, ReshareKey, Sign},
     life::{KeyLife, Predecessor},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
-    roster::MAX_NODES,
+    roster::{MAX_NODES, MAX_ROSTER_BYTES},
     standing::SetKeyState,
 };
 
@@ -87,6 +87,11 @@ fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
         CommandBody::SetKeyState(set) => Some(v1::command::Body::SetKeyState(set.into())),
         CommandBody::ReshareKey(reshare) => Some(v1::command::Body::ReshareKey(reshare.into())),
         CommandBody::DestroyKey(destroy) => Some(v1::command::Body::DestroyKey(destroy.into())),
+        CommandBody::ChangeRoster(change) => {
+            Some(v1::command::Body::ChangeRoster(v1::ChangeRoster {
+                text: change.roster.clone(),
+            }))
+        }
         _ => None,
     }
 }
@@ -173,6 +178,9 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
             v1::command::Body::DestroyKey(destroy) => {
                 CommandBody::DestroyKey(destruction::destroy_key(destroy)?)
             }
+            v1::command::Body::ChangeRoster(change) => CommandBody::ChangeRoster(ChangeRoster {
+                roster: bounded("change_roster.text", change.text, MAX_ROSTER_BYTES)?,
+            }),
         },
     })
 }

@@ -132,6 +132,8 @@ pub struct CheckedOrder {
     pub created: UnixMillis,
     /// When it stops being carried out.
     pub expires: UnixMillis,
+    /// The roster that it was made under.
+    pub roster: Digest,
 }
 
 /// Checks that whoever confirms has let the delay of the roster pass since the announcement was made:
@@ -162,7 +164,8 @@ pub fn check_afresh(
 }
 
 /// Checks a command about the end of a key by everything but the state of a node and the time: who
-/// speaks for it, and which key it is about.
+/// speaks for it, and which key it is about. One that was made under an earlier roster is judged by
+/// that.
 ///
 /// # Errors
 ///
@@ -172,7 +175,7 @@ pub fn check_order(
     signed: &SignedCommand,
     record: &KeyRecord,
 ) -> Result<CheckedOrder, Refusal> {
-    let admitted = admission::admit(pinned, signed)?;
+    let admitted = admission::admit_ever(pinned, signed)?;
     if signed.is_forbidden(&admitted.body) {
         return Err(Refusal::new(
             Reason::CommandRejected,
@@ -196,6 +199,7 @@ pub fn check_order(
         destroy,
         created: admitted.created,
         expires: admitted.expires,
+        roster: admitted.roster,
     })
 }
 
@@ -235,13 +239,19 @@ pub fn verify(
                 .get(&announcement)
                 .filter(|announced| announced.destroy.step == DestroyStep::Announce)
                 .is_some_and(|announced| {
-                    check_afresh(pinned, announced.created, order.created).is_ok()
+                    pinned.at(&order.roster).is_some_and(|then| {
+                        check_afresh(&then, announced.created, order.created).is_ok()
+                    })
                 }),
             DestroyStep::Announce | DestroyStep::Cancel { .. } => false,
         })
         .map(|(digest, _)| *digest)
         .collect::<BTreeSet<_>>();
-    let count = certificate.count(pinned, &record, &carries_out)?;
+    let rosters: Vec<PinnedRoster> = carries_out
+        .iter()
+        .filter_map(|digest| pinned.at(&orders.get(digest)?.roster))
+        .collect();
+    let count = certificate.count(pinned, &record, &carries_out, &rosters)?;
     Ok((record, count))
 }
 

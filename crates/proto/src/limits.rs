@@ -73,7 +73,7 @@ pub fn node_call(path: &str) -> CallLimits {
     let method = path.rsplit('/').next().unwrap_or_default();
     let (request, reply) = match method {
         "SignShares" => (MAX_NODE_REQUEST_BYTES, MAX_PAGE_BYTES),
-        "ValidateCommand" | "BeginSigning" | "SetKeyState" | "DestroyKey" => {
+        "ValidateCommand" | "BeginSigning" | "SetKeyState" | "DestroyKey" | "ChangeRoster" => {
             (MAX_NODE_REQUEST_BYTES, SMALL_BYTES)
         }
         // An envelope has at most 64 KiB, and there are at most 64.
@@ -90,7 +90,7 @@ pub fn node_call(path: &str) -> CallLimits {
         "EraseEpochs" | "Readmit" => (MAX_PAGE_BYTES, SMALL_BYTES),
         // Two certificates and a proof, of 1 MiB each.
         "BeginCeremony" => (MAX_PAGE_BYTES, MAX_PAGE_BYTES),
-        "ListKeys" | "ReadAudit" | "AttestHeads" => (SMALL_BYTES, MAX_PAGE_BYTES),
+        "ListKeys" | "ReadAudit" | "AttestHeads" | "ListRosters" => (SMALL_BYTES, MAX_PAGE_BYTES),
         _ => (SMALL_BYTES, SMALL_BYTES),
     };
     let lists = if method == "SignShares" {

@@ -18,10 +18,10 @@ use prost_types::{
 use quorate_model::{
     Reason, Refusal,
     command::{MAX_ENDORSEMENTS, MAX_HOLDERS},
-    node_api::{MAX_ATTESTATIONS, MAX_ERASURES},
+    node_api::{MAX_ATTESTATIONS, MAX_ERASURES, MAX_LISTED_ROSTERS},
     path::MAX_STEPS,
     payload::{MAX_PAYLOADS, MAX_SIGNING_ITEMS},
-    roster::MAX_NODES,
+    roster::{MAX_NODES, MAX_ROSTERS},
     scheme::KeyPurpose,
     share::MAX_SHARE_BATCH,
 };
@@ -57,6 +57,10 @@ const MOST: &[(&str, usize)] = &[
     (
         "quorate.node.v1.ReadmitRequest.attestations",
         MAX_ATTESTATIONS,
+    ),
+    (
+        "quorate.node.v1.ListRostersResponse.commands",
+        MAX_LISTED_ROSTERS,
     ),
     ("quorate.node.v1.ReadmitResponse.missing_nodes", MAX_NODES),
     ("quorate.node.v1.ReshareFrom.dealers", MAX_HOLDERS),
@@ -103,7 +107,11 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.Payload.path", MAX_STEPS),
     ("quorate.v1.Refusal.metadata", MAX_REFUSAL_PARTS),
     ("quorate.v1.ReshareKey.nodes", MAX_NODES),
+    ("quorate.v1.Roster.receipts", MAX_NODES),
     ("quorate.v1.Roster.signatures", MAX_ROSTER_SIGNATURES),
+    ("quorate.v1.Roster.successors", MAX_ROSTERS),
+    ("quorate.v1.RosterChanged.missing", MAX_NODES),
+    ("quorate.v1.RosterChanged.receipts", MAX_NODES),
     ("quorate.v1.Sign.payloads", MAX_PAYLOADS),
     ("quorate.v1.Signed.receipts", MAX_RECEIPTS),
     ("quorate.v1.Signed.signatures", MAX_SIGNING_ITEMS),

@@ -21,7 +21,7 @@ use crate::{
         Malformed, array, bounded, digest, duration_of_micros, index, known, list, micros, name,
         small, store, stored, time, timestamp,
     },
-    destruction, names, types, v1,
+    destruction, names, roster, types, v1,
 };
 
 /// The longest group key or verifying share, in bytes.
@@ -45,7 +45,7 @@ impl TryFrom<CommandView> for v1::CommandView {
             name: names::command(&view.id),
             digest: view.digest.as_bytes().to_vec(),
             kind: v1::command_view::Kind::from(view.kind).into(),
-            key: names::key(&view.key),
+            key: view.key.as_ref().map(names::key).unwrap_or_default(),
             state: v1::command_view::State::from(view.state).into(),
             create_time: Some(timestamp(view.created)),
             expire_time: Some(timestamp(view.expires)),
@@ -96,6 +96,9 @@ fn outcome_to_wire(outcome: CommandOutcome) -> Result<v1::command_view::Outcome,
         CommandOutcome::KeyDestruction(outcome) => Ok(v1::command_view::Outcome::KeyDestruction(
             destruction::outcome_to_wire(outcome)?,
         )),
+        CommandOutcome::RosterChanged(outcome) => Ok(v1::command_view::Outcome::RosterChanged(
+            roster::outcome_to_wire(outcome)?,
+        )),
         _ => Err(Refusal::new(
             Reason::Invariant,
             "the outcome has no wire form",
@@ -115,7 +118,9 @@ fn command_view(wire: v1::CommandView) -> Result<CommandView, Malformed> {
         id: names::command_in("name", &wire.name)?,
         digest: digest("digest", &wire.digest)?,
         kind: known::<v1::command_view::Kind, _>("kind", wire.kind)?,
-        key: names::key_in("key", &wire.key)?,
+        key: (!wire.key.is_empty())
+            .then(|| names::key_in("key", &wire.key))
+            .transpose()?,
         state: known::<v1::command_view::State, _>("state", wire.state)?,
         created: time("create_time", wire.create_time)?,
         expires: time("expire_time", wire.expire_time)?,
@@ -151,6 +156,9 @@ fn outcome(wire: v1::command_view::Outcome) -> Result<CommandOutcome, Malformed>
         }
         v1::command_view::Outcome::KeyDestruction(wire) => {
             Ok(CommandOutcome::KeyDestruction(destruction::outcome(wire)?))
+        }
+        v1::command_view::Outcome::RosterChanged(wire) => {
+            Ok(CommandOutcome::RosterChanged(roster::outcome(wire)?))
         }
     }
 }

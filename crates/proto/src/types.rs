@@ -60,7 +60,7 @@ enums! {
         Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage
     };
     v1::command_view::Kind => CommandKind {
-        CreateKey, Sign, SetKeyState, ReshareKey, DestroyKey
+        CreateKey, Sign, SetKeyState, ReshareKey, DestroyKey, ChangeRoster
     }, _;
     v1::command_view::State => CommandState {
         AwaitingEndorsement, Running, Succeeded, Denied, Failed, Expired, Cancelled

@@ -50,6 +50,7 @@ impl CommitCertificate {
             roster,
             reshare,
         } = command;
+        let pinned = &self.roster_of(pinned)?;
         self.check_endorsed(pinned, cluster, roster, Role::Admin)?;
         let needed = usize::from(pinned.roster().lifecycle_quorum);
         let persons = self.command.persons_for(Role::Admin, pinned.roster());

@@ -14,6 +14,7 @@ use super::{
     destruction::{destruction, destruction_outcome},
     digest, epoch, named, participants, purposes, receipt, refusal,
     resharing::{evidence_of_key, reshare_outcome},
+    rosters::roster_outcome,
     scheme, signed_command, state,
     states::{standing, state_outcome},
     time,
@@ -44,6 +45,7 @@ fn outcome() -> impl Strategy<Value = CommandOutcome> {
         state_outcome().prop_map(CommandOutcome::KeyStateSet),
         reshare_outcome().prop_map(CommandOutcome::KeyReshared),
         destruction_outcome().prop_map(CommandOutcome::KeyDestruction),
+        roster_outcome().prop_map(CommandOutcome::RosterChanged),
     ]
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
         CommandKind::SetKeyState,
         CommandKind::ReshareKey,
         CommandKind::DestroyKey,
+        CommandKind::ChangeRoster,
     ];
     let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
         |(step, awaited, percent)| Progress {
@@ -76,7 +79,7 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
             command_id(),
             digest(),
             select(kinds),
-            named::<KeyName>(),
+            option::of(named::<KeyName>()),
             select(states),
         ),
         (

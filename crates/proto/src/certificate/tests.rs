@@ -118,6 +118,8 @@ pub(crate) fn pinned() -> PinnedRoster {
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin(), &key(200));

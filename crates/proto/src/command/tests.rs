@@ -102,8 +102,8 @@ fn the_bytes_of_a_command_stay_as_they_are() {
 #[test]
 fn an_unknown_field_is_refused_wherever_it_stands() {
     let mut at_top = encode(&create());
-    // Field 15, varint 1: past everything that this version knows.
-    at_top.extend([0x78, 1]);
+    // Field 31, varint 1: past everything that this version knows.
+    at_top.extend([0xf8, 0x01, 1]);
     let mut wire = v1::Command::from(&create());
     let body = wire.body.take().unwrap();
     let v1::command::Body::CreateKey(body) = body else {

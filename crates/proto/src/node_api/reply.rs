@@ -5,8 +5,9 @@ use quorate_model::{
     certificate::MAX_CERTIFICATE_BYTES,
     command::MAX_HOLDERS,
     node_api::{
-        Aborted, AuditPage, CeremonyReply, EraseReceipt, KeyListing, MAX_ERASURES, NodeReply,
-        PairingReply, Prepared, ShareBatch, SignedItem, SigningReply,
+        Aborted, AuditPage, CeremonyReply, EraseReceipt, KeyListing, MAX_ERASURES,
+        MAX_LISTED_ROSTERS, NodeReply, PairingReply, Prepared, ShareBatch, SignedItem,
+        SigningReply,
     },
     quarantine::Readmission,
     roster::MAX_NODES,
@@ -19,7 +20,8 @@ use crate::{
     limits::{MAX_EVIDENCE_BYTES, MAX_NODE_PAGE, MAX_NODE_REPLY_BYTES},
     node::v1 as pb,
     operation::{standing, standing_to_wire},
-    types, v1,
+    types::{self, signed_command},
+    v1,
 };
 
 fn other_kind() -> Refusal {
@@ -128,6 +130,14 @@ replies! {
 
     DestroyKeyResponse => NodeReply::Destruction(receipt), Self { receipt: store(&receipt)? };
     |wire| { Self::Destruction(stored("receipt", &wire.receipt)?) }
+
+    ChangeRosterResponse => NodeReply::RosterChanged(receipt), Self { receipt: store(&receipt)? };
+    |wire| { Self::RosterChanged(stored("receipt", &wire.receipt)?) }
+
+    ListRostersResponse => NodeReply::Rosters(commands), Self {
+        commands: commands.into_iter().map(Into::into).collect(),
+    };
+    |wire| { Self::Rosters(list("commands", wire.commands, MAX_LISTED_ROSTERS, signed_command)?) }
 
     AttestHeadsResponse => NodeReply::Heads(attestation), Self {
         attestation: store(&attestation)?,

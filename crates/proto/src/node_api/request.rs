@@ -11,7 +11,9 @@ use quorate_model::{
 };
 
 use crate::{
-    convert::{Malformed, array, bounded, known, list, name, path, present, small, store, stored},
+    convert::{
+        Malformed, array, bounded, digest, known, list, name, path, present, small, store, stored,
+    },
     limits::{MAX_CEREMONY, MAX_EVIDENCE_BYTES, MAX_NODE_REQUEST_BYTES},
     node::v1 as pb,
     types::signed_command,
@@ -66,6 +68,10 @@ pub enum WireRequest {
     SetKeyState(pb::SetKeyStateRequest),
     /// For `DestroyKey`.
     DestroyKey(pb::DestroyKeyRequest),
+    /// For `ChangeRoster`.
+    ChangeRoster(pb::ChangeRosterRequest),
+    /// For `ListRosters`.
+    ListRosters(pb::ListRostersRequest),
     /// For `AttestHeads`.
     AttestHeads(pb::AttestHeadsRequest),
     /// For `Readmit`.
@@ -160,6 +166,12 @@ impl TryFrom<NodeRequest> for WireRequest {
             }
             NodeRequest::SetKeyState { command } => Self::SetKeyState(pb::SetKeyStateRequest {
                 command: Some(command.into()),
+            }),
+            NodeRequest::ChangeRoster { command } => Self::ChangeRoster(pb::ChangeRosterRequest {
+                command: Some(command.into()),
+            }),
+            NodeRequest::ListRosters { since } => Self::ListRosters(pb::ListRostersRequest {
+                since: since.as_bytes().to_vec(),
             }),
             NodeRequest::DestroyKey { command } => Self::DestroyKey(pb::DestroyKeyRequest {
                 command: Some(command.into()),
@@ -413,6 +425,12 @@ requests! {
             round: small("round", wire.round)?,
             envelopes: envelopes(wire.envelopes, MAX_HOLDERS)?,
         }
+    }
+    ChangeRosterRequest(wire) {
+        Self::ChangeRoster { command: signed_command(present("command", wire.command)?)? }
+    }
+    ListRostersRequest(wire) {
+        Self::ListRosters { since: digest("since", &wire.since)? }
     }
     AttestHeadsRequest(wire) {
         Self::AttestHeads {

@@ -33,6 +33,8 @@ fn received(wire: WireRequest) -> Result<NodeRequest, Refusal> {
         WireRequest::AttestAddress(wire) => wire.try_into(),
         WireRequest::SetKeyState(wire) => wire.try_into(),
         WireRequest::DestroyKey(wire) => wire.try_into(),
+        WireRequest::ChangeRoster(wire) => wire.try_into(),
+        WireRequest::ListRosters(wire) => wire.try_into(),
         WireRequest::AttestHeads(wire) => wire.try_into(),
         WireRequest::Readmit(wire) => wire.try_into(),
     }
@@ -71,6 +73,8 @@ fn carried(reply: &NodeReply) -> Vec<Result<NodeReply, Refusal>> {
         through::<pb::AttestAddressResponse>,
         through::<pb::SetKeyStateResponse>,
         through::<pb::DestroyKeyResponse>,
+        through::<pb::ChangeRosterResponse>,
+        through::<pb::ListRostersResponse>,
         through::<pb::AttestHeadsResponse>,
         through::<pb::ReadmitResponse>,
     ]

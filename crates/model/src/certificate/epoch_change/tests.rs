@@ -51,6 +51,8 @@ fn roster() -> PinnedRoster {
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: crate::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin(), &key(200));
@@ -344,14 +346,21 @@ fn a_command_for_another_key_or_epoch_is_refused() {
 }
 
 #[test]
+fn one_that_was_made_under_an_unknown_roster_is_refused() {
+    refused(
+        |case| case.certificate.statement.roster = Digest::ZERO,
+        "does not lead to the one in force",
+    );
+}
+
+#[test]
 fn what_was_prepared_is_what_was_commanded() {
-    let changes: [fn(&mut Case); 11] = [
+    let changes: [fn(&mut Case); 10] = [
         |case| case.reshare.source_epoch = Epoch(4),
         |case| case.certificate.statement.key = "other".parse().unwrap(),
         |case| case.certificate.statement.threshold = 3,
         |case| case.certificate.statement.participants.swap(0, 1),
         |case| case.certificate.statement.command = Digest::ZERO,
-        |case| case.certificate.statement.roster = Digest::ZERO,
         |case| case.certificate.statement.source = None,
         |case| case.certificate.statement.epoch = Epoch(3),
         |case| case.certificate.statement.epoch = Epoch(3 + 1_001),
