@@ -21,9 +21,12 @@ mod recipients;
 mod restore;
 mod write;
 
+pub use age::x25519::Identity as AgeIdentity;
 pub use error::{BackupError, RestoreError};
 pub use recipients::{Recipients, read_identities};
-pub use restore::{FoundKey, MARKER, Marker, Restoration, Restored, Usable, restore, unseal};
+pub use restore::{
+    FoundKey, MARKER, Marker, Restoration, Restored, Usable, rehearse, restore, unseal,
+};
 pub use write::{Made, write};
 
 /// The files of a node that stand alone, in the order in which a backup holds them. The roster

@@ -12,6 +12,7 @@ use quorate_model::{
     CoordinatorId, Refusal,
     command::{CommandBody, SignedCommand},
     node_api::{NodeReply, NodeRequest},
+    roster::{Roster, RosterReceipt, SignedRoster, Successor},
     standing::{MAX_STANDING_BYTES, Standing, StateReceipt},
     wire,
 };
@@ -55,13 +56,13 @@ pub fn backup(
     Ok(made.into())
 }
 
-/// What became of one command about the state of a key.
+/// What became of one command that was brought.
 #[derive(Debug)]
-pub struct Imported {
+pub struct Imported<Receipt> {
     /// The command in a few words.
     pub what: String,
     /// The node's receipt, or why it does not act by the command.
-    pub receipt: Result<StateReceipt, Refusal>,
+    pub receipt: Result<Receipt, Refusal>,
 }
 
 /// Reads the commands about the state of a key that `quorate key states --out` wrote.
@@ -84,7 +85,46 @@ pub fn read_states(file: &Path) -> Result<Standing> {
 }
 
 /// Has a node that is not running act by commands about the state of a key.
-pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Result<Vec<Imported>> {
+pub fn import_states(
+    dir: &Path,
+    source: &KekSource,
+    states: &Standing,
+) -> Result<Vec<Imported<StateReceipt>>> {
+    let commands = states.marks().map(|mark| &mark.command);
+    let ask = |command: SignedCommand| NodeRequest::SetKeyState { command };
+    import(dir, source, commands, ask, |reply| {
+        if let NodeReply::StateSet(receipt) = reply {
+            Some(receipt)
+        } else {
+            None
+        }
+    })
+}
+
+/// Has a node that is not running follow the rosters of a file.
+pub fn import_rosters(
+    dir: &Path,
+    source: &KekSource,
+    rosters: &SignedRoster,
+) -> Result<Vec<Imported<RosterReceipt>>> {
+    let commands = rosters.successors.iter().map(|Successor(command)| command);
+    let ask = |command: SignedCommand| NodeRequest::ChangeRoster { command };
+    import(dir, source, commands, ask, |reply| {
+        if let NodeReply::RosterChanged(receipt) = reply {
+            Some(receipt)
+        } else {
+            None
+        }
+    })
+}
+
+fn import<'a, Receipt>(
+    dir: &Path,
+    source: &KekSource,
+    commands: impl Iterator<Item = &'a SignedCommand>,
+    ask: impl Fn(SignedCommand) -> NodeRequest,
+    receipt_of: impl Fn(NodeReply) -> Option<Receipt>,
+) -> Result<Vec<Imported<Receipt>>> {
     let clock = MachineClock::start();
     let opened = host::open(dir, source, clock.read(), false, Box::new(TrueShares), 1)
         .context("open the node: stop it first if it is running")?;
@@ -97,14 +137,13 @@ pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Resul
     report.log();
     let caller: CoordinatorId = "console".parse().context("name the console")?;
     let mut imported = Vec::new();
-    for mark in states.marks() {
+    for command in commands {
         let mut context = Context {
             caller: &caller,
             reading: clock.read(),
             rng: &mut OsRng,
         };
-        let command = mark.command.clone();
-        let outcome = core.handle(&mut context, NodeRequest::SetKeyState { command })?;
+        let outcome = core.handle(&mut context, ask(command.clone()))?;
         let reply = match outcome {
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
@@ -113,12 +152,11 @@ pub fn import_states(dir: &Path, source: &KekSource, states: &Standing) -> Resul
             }
         };
         let receipt = match reply {
-            Ok(NodeReply::StateSet(receipt)) => Ok(receipt),
-            Ok(_) => anyhow::bail!("the node answered with something else"),
+            Ok(reply) => Ok(receipt_of(reply).context("the node answered with something else")?),
             Err(refusal) => Err(refusal),
         };
         imported.push(Imported {
-            what: what(&mark.command),
+            what: what(command),
             receipt,
         });
     }
@@ -134,7 +172,11 @@ fn what(signed: &SignedCommand) -> String {
         Ok(CommandBody::SetKeyState(set)) => {
             format!("{} {} at sequence {}", set.change, set.key, set.sequence)
         }
-        Ok(_) => "a command that changes no state".to_owned(),
+        Ok(CommandBody::ChangeRoster(change)) => match Roster::parse(&change.roster) {
+            Ok(roster) => format!("roster {} ({})", roster.version, change.hash().short()),
+            Err(_) => "what is no roster".to_owned(),
+        },
+        Ok(_) => "a command about something else".to_owned(),
         Err(_) => "what is no command".to_owned(),
     }
 }

@@ -16,7 +16,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use ed25519_dalek::SigningKey;
@@ -54,6 +54,7 @@ mod evidence;
 mod gate;
 pub mod ledger;
 mod loaded;
+pub(crate) mod membership;
 mod quarantine;
 mod rounds;
 mod signing;
@@ -236,7 +237,11 @@ pub struct NodeCore<D: Disk> {
     identity: SigningKey,
     hedge: Hedge,
     boot: [u8; 16],
-    pinned: PinnedRoster,
+    /// Commands that were made before this time may have been forgotten; see
+    /// [`NodeCore::remember_from`].
+    remembers_from_ms: AtomicU64,
+    /// The roster in force, with those before it.
+    pinned: RwLock<Arc<PinnedRoster>>,
     journal: Journal<D>,
     vault: Vault<D>,
     about: About,
@@ -279,7 +284,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             identity: parts.identity,
             hedge: parts.hedge,
             boot: parts.boot,
-            pinned: parts.pinned,
+            remembers_from_ms: AtomicU64::new(0),
+            pinned: RwLock::new(Arc::new(parts.pinned)),
             journal: parts.journal,
             vault: parts.vault,
             about: parts.about,
@@ -347,6 +353,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         lock(&self.state).ignores_states = true;
     }
 
+    /// The roster in force.
+    pub fn pinned(&self) -> Arc<PinnedRoster> {
+        Arc::clone(&self.pinned.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The journal, to wait for durability.
     pub fn journal(&self) -> &Journal<D> {
         &self.journal
@@ -358,6 +369,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let time = state.clock.elapsed(reading);
         let appended = self.record(&mut state, time, entries)?;
         state.quarantine = Quarantined::of(&state)?;
+        self.remember_from(&state)?;
         Ok(appended)
     }
 
@@ -397,7 +409,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         request: NodeRequest,
     ) -> Result<Outcome, Fatal> {
         let ready = |reply| Ok(Outcome::Ready(reply));
-        if let Err(refusal) = self.check_quarantine(&request) {
+        if let Err(refusal) = self
+            .check_quarantine(&request)
+            .and_then(|()| self.check_member(&request))
+        {
             return ready(Err(refusal));
         }
         match request {
@@ -450,6 +465,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 self.attest_address(context, &key, path, kind)
             }
             NodeRequest::SetKeyState { command } => self.set_key_state(context, command),
+            NodeRequest::ChangeRoster { command } => self.change_roster(context, &command),
+            NodeRequest::ListRosters { since } => ready(Ok(self.list_rosters(&since))),
             NodeRequest::DestroyKey { command } => self.destroy_key(context, command),
             NodeRequest::BeginSigning { attempt, request } => {
                 self.begin_signing(context, attempt, &request)
@@ -611,7 +628,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             command: subject.command,
             command_id: subject.command_id,
             endorsements: subject.endorsements,
-            policy: self.pinned.roster().policy_hash,
+            policy: self.pinned().roster().policy_hash,
             key: subject.key,
             epoch: subject.epoch,
             reason: refusal.reason.as_str().to_owned(),

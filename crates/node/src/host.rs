@@ -12,7 +12,7 @@
 //! | `console` | the socket of a running node |
 //! | `quarantine.json` | that the directory was restored from a backup |
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use quorate_model::{
@@ -21,7 +21,7 @@ use quorate_model::{
     backup::RestoreId,
     bytes::Nonce32,
     node_api::ClockState,
-    roster::{NodeCard, PinnedRoster, SignedRoster},
+    roster::{Followed, NodeCard, PinnedRoster, SignedRoster, Successor},
 };
 use quorate_pinning::TlsIdentity;
 use quorate_protocol::{
@@ -34,7 +34,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     backup::{MARKER, Marker},
-    core::{About, MakeShares, NodeCore, Parts, Reading, clock::NodeClock, ledger},
+    core::{
+        About, MakeShares, NodeCore, Parts, Reading, clock::NodeClock, ledger, membership::Change,
+    },
     disk::{Disk, RealDisk},
     index::{Decision, Index, IndexError, IndexKey, Reconciler, SledIndex, StoreImage, replay},
     journal::{Journal, JournalConfig, JournalLimits, OpenReport, Writer},
@@ -110,7 +112,7 @@ pub fn card(dir: &Path) -> Result<NodeCard> {
 /// Pins roster 1 and begins the node's journal.
 pub fn pin(dir: &Path, signed: &SignedRoster, expected: &Digest, source: &KekSource) -> Result<()> {
     let disk = Arc::new(RealDisk::open(dir)?);
-    let pinned = signed.verify_pinned(expected)?;
+    let pinned = quorate_proto::roster::pin(signed, expected)?;
     let node = node_of(&disk)?;
     let kek = open_kek(&disk, &node, source)?;
     check_own_tls_key(&pinned, &NodeIdentity::open(&disk, &node, &kek)?)?;
@@ -130,19 +132,19 @@ pub fn pin_with<D: Disk + Clone>(
 ) -> Result<()> {
     let identity = NodeIdentity::open(disk, node, kek)?;
     check_own_card(pinned, &identity)?;
-    if Journal::exists(disk)? {
+    let exists = Journal::exists(disk)?;
+    if exists {
         let held = read_roster(disk)?;
         ensure!(
-            held.hash() == pinned.hash(),
+            held.hash() == pinned.cluster(),
             "this node has pinned another roster, {}: a node belongs to one cluster for ever",
             held.hash()
         );
-        return Ok(());
+    } else {
+        crate::disk::replace(disk, ROSTER, &serde_json::to_vec_pretty(signed)?)?;
+        Vault::create(disk, node, kek, rng)?;
+        Journal::create(disk)?;
     }
-    let text = serde_json::to_vec_pretty(signed)?;
-    crate::disk::replace(disk, ROSTER, &text)?;
-    Vault::create(disk, node, kek, rng)?;
-    Journal::create(disk)?;
     let mut boot = [0; 16];
     rng.fill_bytes(&mut boot);
     let config = JournalConfig {
@@ -150,23 +152,63 @@ pub fn pin_with<D: Disk + Clone>(
         boot,
         limits: JournalLimits::default(),
     };
-    let (journal, _) = Journal::open(disk.clone(), &config, |_, _| ())?;
-    // The roster comes first: a journal that holds any record holds its roster.
-    let entries = vec![
-        Entry::RosterPinned { roster: text },
-        Entry::Boot {
+    let mut recorded = BTreeSet::new();
+    let (journal, _) = Journal::open(disk.clone(), &config, |record, _| {
+        if let Entry::RosterPinned { .. } = &record.entry {
+            recorded.insert(pinned.cluster());
+        } else if let Entry::RosterFollowed { roster, .. } = &record.entry {
+            recorded.insert(*roster);
+        }
+    })?;
+    // Whoever died in the middle of it pins again, and what is missing is added.
+    let mut entries = Vec::new();
+    if !recorded.contains(&pinned.cluster()) {
+        // The roster comes first: a journal that holds any record holds its roster.
+        let first = SignedRoster {
+            successors: Vec::new(),
+            ..signed.clone()
+        };
+        entries.push(Entry::RosterPinned {
+            roster: serde_json::to_vec_pretty(&first)?,
+        });
+        entries.push(Entry::Boot {
             version: VERSION.to_owned(),
             node: node.clone(),
-        },
-    ];
-    let appended = journal.append(reading.wall, entries)?;
-    journal.commit(&appended)?;
+        });
+    }
+    entries.extend(followed(signed, &recorded)?);
+    for entry in entries {
+        let appended = journal.append(reading.wall, vec![entry])?;
+        journal.commit(&appended)?;
+    }
     Ok(())
+}
+
+/// The records of the rosters of a file that a journal does not hold yet, one by one: together they
+/// may be larger than a record is.
+fn followed(file: &SignedRoster, recorded: &BTreeSet<Digest>) -> Result<Vec<Entry>> {
+    let mut pinned = file.verify_first()?;
+    let mut entries = Vec::new();
+    for Successor(signed) in &file.successors {
+        let change = Change::of(signed)?;
+        let (chain, in_force) = match quorate_proto::roster::follow(&pinned, signed)? {
+            Followed::InForce(chain) => (chain, true),
+            Followed::Aside(chain) => (chain, false),
+            Followed::Known => continue,
+        };
+        if !recorded.contains(&change.hash) {
+            let policy = pinned.roster().policy_hash;
+            entries.push(change.entry(signed, policy, in_force));
+        }
+        pinned = chain;
+    }
+    Ok(entries)
 }
 
 /// Each host checks that the roster contains its own key (P3).
 fn check_own_card(pinned: &PinnedRoster, identity: &NodeIdentity) -> Result<()> {
-    let card = pinned.roster().node(&identity.node);
+    // One that was removed still says what it did, and ends what it holds.
+    let card = pinned.card(&identity.node);
     ensure!(
         card.is_some_and(|card| card.identity_key == identity.public()),
         "the roster does not list node \"{}\" with the identity key of this directory",
@@ -177,7 +219,7 @@ fn check_own_card(pinned: &PinnedRoster, identity: &NodeIdentity) -> Result<()> 
 
 fn check_own_tls_key(pinned: &PinnedRoster, identity: &NodeIdentity) -> Result<()> {
     let hash = quorate_pinning::spki_hash(&identity.tls_certificate)?;
-    let card = pinned.roster().node(&identity.node);
+    let card = pinned.card(&identity.node);
     ensure!(
         card.is_some_and(|card| card.tls_key_hash == hash),
         "the roster does not list node \"{}\" with the TLS key of this directory",
@@ -203,7 +245,14 @@ fn pinned_roster(disk: &dyn Disk, recorded: Option<&Vec<u8>>) -> Result<PinnedRo
         "roster.json is not the roster that the journal says was pinned: put the file of the ceremony \
          back"
     );
-    Ok(signed.verify_first()?)
+    Ok(quorate_proto::roster::open(&signed)?)
+}
+
+/// The roster in force: what was followed since the first was pinned.
+pub(crate) fn follow_recorded(pinned: PinnedRoster, index: &dyn Index) -> Result<PinnedRoster> {
+    let commands = ledger::rosters(index)?;
+    quorate_proto::roster::follow_all(pinned, &commands)
+        .context("follow the rosters of the journal: a record does not fit the ones before it")
 }
 
 /// An open node.
@@ -398,10 +447,11 @@ pub fn open_on<D: Disk + Clone + 'static>(
         reconciler.observe(record);
     })?;
     let pinned = pinned_roster(&disk, roster.as_ref())?;
-    check_own_card(&pinned, &identity)?;
     let decision = reconciler.decide();
     replay(decision, &journal, &*found.index, ledger::changes)?;
-    let marked = restoration(&disk, &journal_report, restored)?;
+    let pinned = follow_recorded(pinned, &*found.index)?;
+    check_own_card(&pinned, &identity)?;
+    let marked = restoration(&disk, &journal_report, restored, rng)?;
     let (vault, keyring_cut) = Vault::open(disk, node.clone(), setting.kek)?;
 
     let mut challenge = [0; 32];
@@ -481,6 +531,7 @@ fn restoration(
     disk: &dyn Disk,
     journal: &OpenReport,
     recorded: Option<(RestoreId, bool)>,
+    rng: &mut dyn CryptoRngCore,
 ) -> Result<Option<Entry>> {
     let Some(text) = crate::disk::read_whole(disk, MARKER, MAX_FILE)? else {
         return Ok(None);
@@ -504,6 +555,14 @@ fn restoration(
                 "{MARKER} is of another journal than the one in this directory: restore the backup \
                  again into another directory"
             );
+            // Drawn where the node starts, so that two copies of the directory are two restorations.
+            let mut restore = [0; 16];
+            rng.fill_bytes(&mut restore);
+            let marker = Marker {
+                restore: RestoreId(restore),
+                ..marker
+            };
+            crate::disk::replace(disk, MARKER, &serde_json::to_vec_pretty(&marker)?)?;
             Ok(Some(Entry::Restored {
                 backup: marker.backup,
                 restore: marker.restore,

@@ -57,11 +57,13 @@ pub enum Table {
     Restores,
     /// Keys of which others say that a later epoch is in use.
     Superseded,
+    /// The rosters that were followed.
+    Rosters,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -74,6 +76,7 @@ impl Table {
         Self::Withdrawals,
         Self::Restores,
         Self::Superseded,
+        Self::Rosters,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -91,6 +94,7 @@ impl Table {
             Self::Withdrawals => 10,
             Self::Restores => 12,
             Self::Superseded => 13,
+            Self::Rosters => 14,
         }
     }
 }

@@ -49,11 +49,17 @@ enum What {
     Run(Run),
     /// Brings a stopped node the states of a key from a file of `quorate key states --out`, where
     /// no coordinator does.
-    ImportStates(ImportStates),
+    ImportStates(Import),
+    /// Brings a stopped node the rosters of a file of `quorate cluster export`, where no coordinator
+    /// does.
+    ImportRosters(Import),
     /// Makes a backup of a node, running or not, sealed to keys of age.
     Backup(Backup),
     /// Makes the directory of a node again from a backup of it.
     Restore(Restore),
+    /// Tries a backup out in a directory that is removed again, and prints as JSON what of it would be
+    /// usable; `quorate drill restore` compares it with the cluster.
+    Rehearse(Rehearse),
 }
 
 /// What unseals a node. Secrets are never arguments.
@@ -143,7 +149,7 @@ struct Run {
 }
 
 #[derive(Args)]
-struct ImportStates {
+struct Import {
     /// The node's directory.
     #[arg(long, required_unless_present = "config")]
     dir: Option<PathBuf>,
@@ -175,17 +181,15 @@ struct Backup {
     recipients: Vec<String>,
 }
 
+/// A backup, and what opens it.
 #[derive(Args)]
-struct Restore {
+struct Source {
     /// The backup, or - for standard input.
     #[arg(long)]
     from: PathBuf,
     /// A file of `age-keygen` with the secret key of a recipient.
     #[arg(long)]
     identity: PathBuf,
-    /// The directory to make; it must not exist, or be empty.
-    #[arg(long)]
-    dir: PathBuf,
     /// The hash of roster 1, as confirmed out of band: 64 hex digits. A backup of another cluster
     /// is refused.
     #[arg(long)]
@@ -193,6 +197,24 @@ struct Restore {
     /// What unsealed the node when the backup was made.
     #[command(flatten)]
     unseal: Unseal,
+}
+
+#[derive(Args)]
+struct Restore {
+    #[command(flatten)]
+    source: Source,
+    /// The directory to make; it must not exist, or be empty.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+#[derive(Args)]
+struct Rehearse {
+    #[command(flatten)]
+    source: Source,
+    /// The directory below which the backup is tried out [default: that for temporary files]
+    #[arg(long)]
+    scratch: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -230,40 +252,78 @@ fn act(arguments: Arguments) -> Result<()> {
         What::Pin(pin) => self::pin(&pin),
         What::Run(run) => self::run(run),
         What::ImportStates(import) => import_states(&import),
+        What::ImportRosters(import) => import_rosters(&import),
         What::Backup(backup) => self::backup(&backup),
         What::Restore(restore) => self::restore(&restore),
+        What::Rehearse(rehearse) => self::rehearse(&rehearse),
     }
+}
+
+fn read_rosters(path: &Path) -> Result<SignedRoster> {
+    let text = std::fs::read(path).with_context(|| format!("read roster {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("read roster {}", path.display()))
 }
 
 fn pin(pin: &Pin) -> Result<()> {
     let expected = Digest::from_hex(&pin.hash)
         .with_context(|| format!("\"{}\" is not a hash of 64 hex digits", pin.hash))?;
-    let text = std::fs::read(&pin.roster)
-        .with_context(|| format!("read roster {}", pin.roster.display()))?;
-    let signed: SignedRoster = serde_json::from_slice(&text)
-        .with_context(|| format!("read roster {}", pin.roster.display()))?;
+    let signed = read_rosters(&pin.roster)?;
     let source = source(&pin.place.unseal, false)?;
     host::pin(&pin.place.dir, &signed, &expected, &source)?;
     println!("pinned roster {expected}");
     Ok(())
 }
 
-fn import_states(import: &ImportStates) -> Result<()> {
+impl Import {
+    /// The directory of the node, and what unseals it.
+    fn place(&self) -> Result<(PathBuf, KekSource)> {
+        let config = match &self.config {
+            Some(path) => NodeConfig::read(path)?,
+            None => NodeConfig::default(),
+        };
+        let dir = self.dir.clone().or_else(|| config.dir.clone());
+        let dir = dir.context("no directory: name it with --dir")?;
+        let source = source(&self.unseal.or_of(&config), false)?;
+        Ok((dir, source))
+    }
+}
+
+fn import_states(import: &Import) -> Result<()> {
     let states = console::read_states(&import.file)?;
-    let config = match &import.config {
-        Some(path) => NodeConfig::read(path)?,
-        None => NodeConfig::default(),
-    };
-    let dir = import.dir.as_ref().or(config.dir.as_ref());
-    let dir = dir.context("no directory: name it with --dir")?;
-    let source = source(&import.unseal.or_of(&config), false)?;
+    let (dir, source) = import.place()?;
+    tell(console::import_states(&dir, &source, &states)?, |receipt| {
+        format!(
+            "acted by, key \"{}\" is {} (record {})",
+            receipt.key, receipt.state, receipt.record
+        )
+    })
+}
+
+fn import_rosters(import: &Import) -> Result<()> {
+    let rosters = read_rosters(&import.file)?;
+    let (dir, source) = import.place()?;
+    let imported = console::import_rosters(&dir, &source, &rosters)?;
+    if imported.is_empty() {
+        println!("the file holds roster 1 alone: nothing to follow");
+    }
+    tell(imported, |receipt| {
+        let in_force = receipt.in_force.short();
+        format!(
+            "followed, {in_force} is in force (record {})",
+            receipt.record
+        )
+    })
+}
+
+/// Says what became of each command that was brought.
+fn tell<Receipt>(
+    imported: Vec<console::Imported<Receipt>>,
+    acted: impl Fn(&Receipt) -> String,
+) -> Result<()> {
     let mut refused = 0usize;
-    for one in console::import_states(dir, &source, &states)? {
+    for one in imported {
         match one.receipt {
-            Ok(receipt) => println!(
-                "{}: acted by, key \"{}\" is {} (record {})",
-                one.what, receipt.key, receipt.state, receipt.record
-            ),
+            Ok(receipt) => println!("{}: {}", one.what, acted(&receipt)),
             Err(refusal) => {
                 refused = refused.saturating_add(1);
                 println!("{}: refused, {refusal} ({})", one.what, refusal.reason);
@@ -360,23 +420,42 @@ impl Drop for NewFile {
     }
 }
 
+/// What a backup is opened with.
+struct Keys {
+    identities: Vec<backup::AgeIdentity>,
+    source: KekSource,
+    roster: Option<Digest>,
+}
+
+impl Keys {
+    fn read(arguments: &Source) -> Result<Self> {
+        let roster = match &arguments.roster_hash {
+            Some(text) => Some(
+                Digest::from_hex(text)
+                    .with_context(|| format!("\"{text}\" is not a hash of 64 hex digits"))?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            identities: backup::read_identities(&arguments.identity)?,
+            source: source(&arguments.unseal, false)?,
+            roster,
+        })
+    }
+
+    fn restoration(&self) -> Restoration<'_> {
+        Restoration {
+            identities: &self.identities,
+            source: &self.source,
+            roster: self.roster,
+        }
+    }
+}
+
 fn restore(arguments: &Restore) -> Result<()> {
-    let roster = match &arguments.roster_hash {
-        Some(text) => Some(
-            Digest::from_hex(text)
-                .with_context(|| format!("\"{text}\" is not a hash of 64 hex digits"))?,
-        ),
-        None => None,
-    };
-    let identities = backup::read_identities(&arguments.identity)?;
-    let from = open_backup(&arguments.from)?;
-    let source = source(&arguments.unseal, false)?;
-    let what = Restoration {
-        identities: &identities,
-        source: &source,
-        roster,
-    };
-    let (restored, marker) = backup::restore(from, &what, &arguments.dir, &mut OsRng)
+    let from = open_backup(&arguments.source.from)?;
+    let keys = Keys::read(&arguments.source)?;
+    let (restored, marker) = backup::restore(from, &keys.restoration(), &arguments.dir, &mut OsRng)
         .map_err(|error| anyhow::Error::from(error).context("nothing was restored"))?;
     println!(
         "restored node {} from backup {}, journal up to record {}, as {}",
@@ -388,6 +467,34 @@ fn restore(arguments: &Restore) -> Result<()> {
     println!(
         "the node is in quarantine: it signs nothing before the other nodes have told it what it missed"
     );
+    Ok(())
+}
+
+fn rehearse(arguments: &Rehearse) -> Result<()> {
+    let from = open_backup(&arguments.source.from)?;
+    let keys = Keys::read(&arguments.source)?;
+    let below = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let restored = backup::rehearse(from, &keys.restoration(), &below, &mut OsRng)
+        .map_err(|error| anyhow::Error::from(error).context("the backup cannot be restored"))?;
+    let header = &restored.header;
+    let found = |found: &backup::FoundKey| {
+        serde_json::json!({
+            "key": found.key,
+            "key_id": found.id,
+            "epoch": found.epoch,
+            "share": found.share.as_str(),
+            "why": found.share.to_string(),
+        })
+    };
+    let report = serde_json::json!({
+        "node": header.node,
+        "cluster": header.cluster,
+        "backup": header.backup,
+        "time_ms": header.time.0,
+        "sequence": header.sequence,
+        "keys": restored.keys.iter().map(found).collect::<Vec<_>>(),
+    });
+    println!("{report}");
     Ok(())
 }
 

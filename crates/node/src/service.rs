@@ -105,6 +105,8 @@ methods! {
     attest_address(AttestAddressRequest) -> AttestAddressResponse;
     set_key_state(SetKeyStateRequest) -> SetKeyStateResponse;
     destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
+    change_roster(ChangeRosterRequest) -> ChangeRosterResponse;
+    list_rosters(ListRostersRequest) -> ListRostersResponse;
     erase_epochs(EraseEpochsRequest) -> EraseEpochsResponse;
     attest_heads(AttestHeadsRequest) -> AttestHeadsResponse;
     readmit(ReadmitRequest) -> ReadmitResponse;

@@ -240,6 +240,8 @@ fn kind(request: &NodeRequest) -> &'static str {
         NodeRequest::AttestAddress { .. } => "attest-address",
         NodeRequest::SetKeyState { .. } => "set-key-state",
         NodeRequest::DestroyKey { .. } => "destroy-key",
+        NodeRequest::ChangeRoster { .. } => "change-roster",
+        NodeRequest::ListRosters { .. } => "list-rosters",
         NodeRequest::EraseEpochs { .. } => "erase-epochs",
         NodeRequest::AttestHeads { .. } => "attest-heads",
         NodeRequest::Readmit { .. } => "readmit",

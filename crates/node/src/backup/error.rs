@@ -2,7 +2,8 @@
 
 use std::{io, path::PathBuf};
 
-use quorate_model::{Digest, roster::RosterError};
+use quorate_model::Digest;
+use quorate_proto::roster::ChainError;
 
 use crate::{
     core::Fatal,
@@ -126,7 +127,7 @@ pub enum RestoreError {
     UnexpectedFile(String),
     /// The roster inside does not hold.
     #[error("the roster in the backup does not hold")]
-    Roster(#[from] RosterError),
+    Roster(#[from] ChainError),
     /// The roster inside is another one than was confirmed.
     #[error(
         "the backup is of a cluster with roster {found}, and {expected} was asked for: this is a \

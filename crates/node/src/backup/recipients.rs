@@ -19,6 +19,15 @@ pub struct Recipients {
     keys: Vec<Recipient>,
 }
 
+/// What is shown of a text that is no recipient: never a secret key that was given by mistake.
+fn shown(text: &str) -> String {
+    if text.to_ascii_uppercase().contains("AGE-SECRET-KEY") {
+        return "a secret key, which is not shown: give the public key to which it belongs"
+            .to_owned();
+    }
+    text.chars().take(100).collect()
+}
+
 impl Recipients {
     /// Reads public keys.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, BackupError> {
@@ -27,7 +36,7 @@ impl Recipients {
             let text = text.as_ref();
             let key: Recipient = text
                 .parse()
-                .map_err(|_| BackupError::NoRecipient(text.chars().take(100).collect()))?;
+                .map_err(|_| BackupError::NoRecipient(shown(text)))?;
             if !keys.contains(&key) {
                 keys.push(key);
             }

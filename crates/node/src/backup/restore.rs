@@ -115,6 +115,29 @@ pub fn restore(
     Ok((restored, marker))
 }
 
+/// Restores a backup into a directory of its own below another one, looks at what is there, and removes
+/// it again. No node can be started from it: it is never marked.
+///
+/// # Errors
+///
+/// What would keep the backup from being restored.
+pub fn rehearse(
+    from: impl Read,
+    what: &Restoration<'_>,
+    below: &Path,
+    rng: &mut dyn CryptoRngCore,
+) -> Result<Restored, RestoreError> {
+    let mut random = [0; 16];
+    rng.fill_bytes(&mut random);
+    let scratch = Scratch(below.join(format!("quorate-rehearsal-{}", RestoreId(random))));
+    let restored = unseal(from, what, &scratch.0, rng)?;
+    fs::remove_dir_all(&scratch.0).map_err(|source| RestoreError::Directory {
+        path: scratch.0.clone(),
+        source,
+    })?;
+    Ok(restored)
+}
+
 /// Refuses a directory that holds anything, before anything is read.
 fn check_free(dir: &Path) -> Result<(), RestoreError> {
     match fs::read_dir(dir).map(|mut names| names.next().is_none()) {
@@ -176,6 +199,8 @@ pub fn unseal(
     let plain = decrypt(BufReader::new(from), what.identities)?;
     let (mut reader, signed) = Reader::begin(BufReader::new(plain))?;
     let disk = RealDisk::open(dir)?;
+    // Whoever dies before the end leaves a directory from which no node starts.
+    disk::replace(&disk, MARKER, b"unfinished")?;
     let disk = std::sync::Arc::new(disk);
     let key = copy(&mut reader, &signed, &disk, what.roster)?;
     verify(&disk, &signed.header, &key, what.source, rng)
@@ -291,15 +316,14 @@ fn check_signer(
 ) -> Result<IdentityKey, RestoreError> {
     let pinned = roster_of(disk)?;
     if let Some(expected) = expected
-        && pinned.hash() != expected
+        && pinned.cluster() != expected
     {
-        let found = pinned.hash();
+        let found = pinned.cluster();
         return Err(RestoreError::OtherRoster { found, expected });
     }
     let header = &signed.header;
     let card = pinned
-        .roster()
-        .node(&header.node)
+        .card(&header.node)
         .filter(|_| header.cluster == pinned.cluster());
     let key = card.ok_or(RestoreError::Forged)?.identity_key;
     key.verify(&header.digest(), &signed.signature)
@@ -313,7 +337,7 @@ fn roster_of(disk: &dyn Disk) -> Result<PinnedRoster, RestoreError> {
     let signed: SignedRoster = text
         .and_then(|text| serde_json::from_slice(&text).ok())
         .ok_or(RestoreError::Damaged("its roster is malformed"))?;
-    Ok(signed.verify_first()?)
+    Ok(quorate_proto::roster::open(&signed)?)
 }
 
 /// Opens everything that was copied, as the node would.
@@ -351,7 +375,7 @@ fn verify(
         |record: &Record, _| {
             if let Entry::RosterPinned { roster } = &record.entry {
                 same_roster = serde_json::from_slice::<SignedRoster>(roster)
-                    .is_ok_and(|signed| signed.hash() == pinned.hash());
+                    .is_ok_and(|signed| signed.hash() == pinned.cluster());
             }
             if folded.is_ok() {
                 folded = ledger::changes(&index, record)
@@ -372,6 +396,8 @@ fn verify(
     if torn.is_some() {
         return Err(RestoreError::Damaged("its keyring is not whole"));
     }
+    let pinned =
+        crate::host::follow_recorded(pinned, &index).map_err(|_| RestoreError::OtherJournal)?;
     let keys = examine::keys(&index, &vault, &pinned, &header.node)
         .map_err(|_| RestoreError::OtherJournal)?;
     Ok(Restored {

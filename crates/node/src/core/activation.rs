@@ -304,7 +304,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 None => return Ok(Err(unknown(&parsed.statement.key))),
             }
         };
-        let verified = quorate_proto::certificate::verify(certificate, birth, &self.pinned);
+        let verified = quorate_proto::certificate::verify(certificate, birth, &self.pinned());
         Ok(verified.map(|(parsed, record)| (parsed, record, row)))
     }
 
@@ -503,7 +503,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     fn check_proof(&self, record: &KeyRecord, proof: &PossessionProof) -> Result<(), Refusal> {
         let public = PublicKeys::of_record(record)
             .map_err(|_| Refusal::new(Reason::ProtocolViolation, "the key is no key"))?;
-        quorate_protocol::possession::verify(&self.pinned, record, &public, proof)
+        quorate_protocol::possession::verify(&self.pinned(), record, &public, proof)
     }
 
     /// Answers with a refusal and records it.

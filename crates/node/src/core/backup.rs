@@ -14,7 +14,7 @@ use quorate_model::{
     identity::sign_digest,
 };
 
-use super::{Fatal, NodeCore, Reading, ledger, lock};
+use super::{Fatal, NodeCore, Reading, State, ledger, lock};
 use crate::{
     disk::Disk,
     journal::{Appended, Committed},
@@ -122,8 +122,15 @@ impl<D: Disk + 'static> Backup<D> {
 }
 
 impl<D: Disk + 'static> NodeCore<D> {
+    /// Whether shares are still there of which the journal says that they are erased.
+    fn is_erasing(&self, state: &State) -> Result<bool, Fatal> {
+        let erasing = ledger::erasing(&*state.index)?;
+        let keyring = self.vault.keyring();
+        Ok(erasing.iter().any(|share| keyring.contains(share)))
+    }
+
     /// Begins a backup: its record, and the shares as they are. There is none while shares of a
-    /// destroyed key are on their way out: nobody counts it as one that holds them.
+    /// destroyed key or of an old epoch are on their way out: nobody counts it as one that holds them.
     pub fn begin_backup(
         self: &Arc<Self>,
         reading: Reading,
@@ -131,7 +138,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<Option<PendingBackup<D>>, Fatal> {
         let backup = made.backup;
         let mut state = lock(&self.state);
-        if !self.undead(&state)?.is_empty() {
+        if !self.undead(&state)?.is_empty() || self.is_erasing(&state)? {
             return Ok(None);
         }
         let snapshot = self.vault.begin_copy()?;
@@ -143,7 +150,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             appended,
             header: BackupHeader {
                 node: self.me.clone(),
-                cluster: self.pinned.cluster(),
+                cluster: self.pinned().cluster(),
                 backup,
                 time,
                 sequence: 0,

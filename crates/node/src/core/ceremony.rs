@@ -33,7 +33,7 @@ use quorate_protocol::{
 };
 
 use super::{
-    Context, Fatal, NodeCore, Outcome, Subject, gate,
+    Context, Fatal, NodeCore, Outcome, Subject,
     gate::Admitted,
     lock,
     rounds::{Asked, IDLE_MS, Run, encode_all, told, unknown_session},
@@ -59,6 +59,8 @@ pub(super) type Sessions = BTreeMap<(CoordinatorId, AttemptId), Session>;
 pub(super) struct Session {
     aim: Arc<Aim>,
     epoch: Epoch,
+    /// The roster that it began under.
+    roster: Digest,
     /// The digest of the command.
     command: Digest,
     /// The digest of everything that was asked.
@@ -127,13 +129,13 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(now) => now,
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
-        let admitted = match gate::admit(&self.pinned, command, now) {
+        let admitted = match self.admit(command, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
         subject.command_id = Some(admitted.command().id);
         subject.endorsements = Some(admitted.endorsements());
-        subject.key = Some(admitted.command().body.key().clone());
+        subject.key = admitted.command().body.key().cloned();
         let aim = if let CommandBody::ReshareKey(_) = &admitted.command().body {
             self.admit_resharing(&admitted, epoch, source)?
                 .map(|resharing| Aim::Reshare(Box::new(resharing)))
@@ -145,18 +147,38 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(aim) => Arc::new(aim),
             Err(refusal) => return self.refused(context, subject, refusal),
         };
+        let roster = self.pinned().hash();
         let (machine, hello) = match self.start(context, &admitted, &aim, epoch)? {
             Ok(started) => started,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
+        if let Err(refusal) = self.check_roster(roster) {
+            return Ok(Outcome::Ready(Err(refusal)));
+        }
         let asked = (attempt, request);
         Ok(Outcome::Ready(self.open_session(
             context,
             asked,
             &admitted,
-            (aim, epoch),
+            (aim, epoch, roster),
             (machine, hello),
         )))
+    }
+
+    /// A session is of one roster. One that another roster overtakes begins again.
+    pub(super) fn check_roster(&self, of_session: Digest) -> Result<(), Refusal> {
+        let pinned = self.pinned();
+        if pinned.hash() == of_session {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::RosterBehind,
+            format!(
+                "the ceremony began under roster {}, and roster {} is in force by now: begin again",
+                of_session.short(),
+                pinned.hash().short()
+            ),
+        ))
     }
 
     /// The hello of an attempt that is open already, for a coordinator that lost the answer.
@@ -189,7 +211,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         participants: &[Participant],
     ) -> Option<BTreeMap<PartyIndex, VerifyingKey>> {
-        let roster = self.pinned.roster();
+        let pinned = self.pinned();
+        let roster = pinned.roster();
         participants
             .iter()
             .map(|participant| {
@@ -235,10 +258,6 @@ impl<D: Disk + 'static> NodeCore<D> {
                 };
                 let deals = resharing.dealers.iter().any(|d| d.index == setup.me);
                 let share = if deals {
-                    let source = &resharing.source;
-                    if let Err(refusal) = self.check_superseded(&source.name, source.epoch)? {
-                        return Ok(Err(refusal));
-                    }
                     match self.secret_of(&resharing.source)? {
                         Ok(share) => Some(share),
                         Err(refusal) => return Ok(Err(refusal)),
@@ -274,7 +293,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &Context<'_>,
         (attempt, request): (AttemptId, Digest),
         admitted: &Admitted,
-        (aim, epoch): (Arc<Aim>, Epoch),
+        (aim, epoch, roster): (Arc<Aim>, Epoch, Digest),
         (machine, hello): (Machine, Envelope),
     ) -> Result<NodeReply, Refusal> {
         let now_ms = context.reading.monotonic_ms;
@@ -327,6 +346,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Session {
                 aim,
                 epoch,
+                roster,
                 command: admitted.digest(),
                 request,
                 touched_ms: now_ms,
@@ -356,6 +376,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let facts = Facts {
             aim: Arc::clone(&session.aim),
             epoch: session.epoch,
+            roster: session.roster,
             command: session.command,
             judgment: session.judgment.clone(),
         };
@@ -442,6 +463,7 @@ fn says(round: u8, outgoing: &[Envelope]) -> Result<CeremonyReply, Refusal> {
 struct Facts {
     aim: Arc<Aim>,
     epoch: Epoch,
+    roster: Digest,
     command: Digest,
     judgment: Judgment,
 }

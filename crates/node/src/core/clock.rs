@@ -175,6 +175,8 @@ mod tests {
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
             lifecycle_delay_seconds: None,
+            drained: [].into(),
+            placement: quorate_model::roster::Placement::default(),
         }
     }
 

@@ -11,7 +11,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use quorate_model::{
-    Digest, Epoch, KeyId, KeyName, KeyState, PrincipalId, Reason, Refusal, Signature, UnixMillis,
+    Digest, Epoch, KeyId, KeyName, KeyState, NodeId, PrincipalId, Reason, Refusal, Signature,
+    UnixMillis,
     audit::{Entry, KeyDestroyed},
     command::{CommandBody, SignedCommand},
     destruction::{
@@ -26,7 +27,7 @@ use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::check_id,
     budget::{self, Budget},
-    gate::{self, Admitted},
+    gate::Admitted,
     ledger::{self, Announced, DestructionRow, KeyRow, Tombstone, Withdrawn},
     lock,
 };
@@ -99,7 +100,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             ..Subject::default()
         };
         let now = lock(&self.state).clock.elapsed(context.reading);
-        let admitted = match gate::admit(&self.pinned, &signed, now) {
+        let admitted = match self.admit(&signed, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
@@ -133,7 +134,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             };
         }
         let now = self.record_time(&state, context);
-        let judged = self.judge_destruction(&state, &admitted, destroy, now)?;
+        let judged = match self.check_roster_of(&admitted, destroy) {
+            Ok(()) => self.judge_destruction(&state, &admitted, destroy, now)?,
+            Err(refusal) => Err(refusal),
+        };
         let step = match judged {
             Ok(step) => step,
             Err(refusal) => {
@@ -142,6 +146,30 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
         };
         self.take_step(context, &mut state, &admitted, destroy, signed, step)
+    }
+
+    /// A destruction counts the nodes of the roster that its order was made under (decision 0022). So
+    /// it is not carried out by one that knows fewer nodes than there are: whoever was added since may
+    /// have a share, and would be missed by nobody.
+    fn check_roster_of(&self, admitted: &Admitted, destroy: &DestroyKey) -> Result<(), Refusal> {
+        let pinned = self.pinned();
+        let ordered = pinned.at(&admitted.command().roster);
+        let is_new = |node: &NodeId| {
+            let listed = ordered.as_ref().and_then(|then| then.card(node));
+            listed.is_none()
+        };
+        let mut nodes = pinned.roster().nodes.iter().map(|card| &card.id);
+        match (destroy.step, nodes.find(|node| is_new(node))) {
+            (DestroyStep::Confirm { .. } | DestroyStep::AtOnce, Some(added)) => Err(Refusal::new(
+                Reason::RosterBehind,
+                format!(
+                    "the order was made under an earlier roster, and node {added} was added since: \
+                     order it again under roster {}",
+                    pinned.roster().version
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The time of the next record: a delay that begins or ends with it is counted from there, and
@@ -161,7 +189,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let ended = ledger::destruction(&*state.index, &destroy.key)?;
         drop(state);
         if let Some(birth) = row.as_ref().and_then(KeyRow::origin) {
-            let born = quorate_proto::certificate::verify(birth, None, &self.pinned);
+            let born = quorate_proto::certificate::verify(birth, None, &self.pinned());
             return Ok(born.and_then(|(_, record)| destroy.check_key(&record)));
         }
         let other = ended.filter(|row| row.tombstone.is_some() && row.key_id != destroy.key_id);
@@ -280,7 +308,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 Ok(check_heard(key, heard, now).and_then(|heard| {
                     let announced = quorate_proto::command::decode(&heard.command.bytes)?;
                     let made = admitted.command().created;
-                    check_afresh(&self.pinned, announced.created, made)?;
+                    check_afresh(&self.pinned(), announced.created, made)?;
                     Ok(Step::Destroy(Some(heard.command.clone())))
                 }))
             }
@@ -324,7 +352,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 return Ok(self.recorded(known.record, self.withdrawal(&key, key_id, &known)));
             }
             Step::Announce => {
-                let from = time.plus(self.pinned.roster().lifecycle_delay_ms());
+                let from = time.plus(self.pinned().roster().lifecycle_delay_ms());
                 Entry::DestructionAnnounced {
                     judgment: self.judgment(admitted, "quorum:lifecycle"),
                     expires: admitted.command().expires,

@@ -143,7 +143,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         if !indices.is_sorted_by(|a, b| a < b) {
             return Err(invalid("the holders are not in order, each once"));
         }
-        let roster = self.pinned.roster();
+        let pinned = self.pinned();
+        let roster = pinned.roster();
         let participants: Option<Vec<Participant>> = indices
             .iter()
             .map(|index| {

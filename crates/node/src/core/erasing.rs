@@ -100,7 +100,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         Ok(in_use(&row, erasure)
             .and_then(|active| self.record_of(&row, active))
-            .and_then(|record| erasure.verify(&self.pinned, &record)))
+            .and_then(|record| erasure.verify(&self.pinned(), &record)))
     }
 
     /// What is to be erased, and the record of it; none where it was recorded before.

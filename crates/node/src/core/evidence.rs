@@ -51,12 +51,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let blamed = parsed
             .map_err(|error| error.to_string())
             .and_then(|evidence| {
-                let identity_of = |node: &NodeId| {
-                    self.pinned
-                        .roster()
-                        .node(node)
-                        .map(|card| card.identity_key)
-                };
+                let identity_of =
+                    |node: &NodeId| self.pinned().card(node).map(|card| card.identity_key);
                 let facts = evidence::Facts {
                     identity_of: &identity_of,
                     signing,

@@ -47,7 +47,24 @@ pub(super) fn admit(
     signed: &SignedCommand,
     now: UnixMillis,
 ) -> Result<Admitted, Refusal> {
-    let command = admission::admit(pinned, signed)?;
+    judged(admission::admit(pinned, signed)?, signed, now)
+}
+
+/// As [`admit`], by any roster that was in force since the command was made: for what others act by,
+/// when whoever commanded it was removed since.
+///
+/// # Errors
+///
+/// The refusal under the roster in force.
+pub(super) fn admit_ever(
+    pinned: &PinnedRoster,
+    signed: &SignedCommand,
+    now: UnixMillis,
+) -> Result<Admitted, Refusal> {
+    judged(admission::admit_ever(pinned, signed)?, signed, now)
+}
+
+fn judged(command: Command, signed: &SignedCommand, now: UnixMillis) -> Result<Admitted, Refusal> {
     admission::check_time(&command, now)?;
     Ok(Admitted {
         digest: signed.digest(),

@@ -5,6 +5,7 @@
 
 mod backups;
 mod destruction;
+mod rosters;
 
 use std::collections::BTreeSet;
 
@@ -27,6 +28,7 @@ pub use backups::backups_of;
 pub use destruction::{
     Announced, DestructionRow, Tombstone, Withdrawn, destruction, tombstoned, withdrawal,
 };
+pub use rosters::{roster, rosters};
 
 use crate::index::{Index, IndexError, RowChange, Table};
 
@@ -274,6 +276,14 @@ pub struct RestoreRow {
 /// No id of a node begins so.
 const OWN_RESTORE: &[u8] = &[0];
 
+/// The key of the row that says since when this node is back.
+const OWN_RETURN: &[u8] = &[1];
+
+/// When this node was readmitted last, if it was ever restored.
+pub fn returned(index: &dyn Index) -> Result<Option<UnixMillis>, IndexError> {
+    row(index, Table::Restores, OWN_RETURN)
+}
+
 fn restore_key(node: &NodeId, backup: BackupId) -> Vec<u8> {
     [node.as_str().as_bytes(), &[0], backup.as_bytes()].concat()
 }
@@ -309,6 +319,8 @@ pub struct SupersededRow {
     pub epoch: Epoch,
     /// None is.
     pub destroyed: bool,
+    /// When they said so.
+    pub since: UnixMillis,
 }
 
 /// What others say of a key, until its epoch in use is proven here.
@@ -332,10 +344,13 @@ fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChan
             let row = row(backup, restore);
             Ok(vec![put(Table::Restores, OWN_RESTORE.to_vec(), &row)?])
         }
-        Entry::Readmitted { .. } => Ok(vec![RowChange::Delete {
-            table: Table::Restores,
-            key: OWN_RESTORE.to_vec(),
-        }]),
+        Entry::Readmitted { .. } => Ok(vec![
+            RowChange::Delete {
+                table: Table::Restores,
+                key: OWN_RESTORE.to_vec(),
+            },
+            put(Table::Restores, OWN_RETURN.to_vec(), &record.time)?,
+        ]),
         // The first stays: no other is helped.
         Entry::PeerRestored {
             node,
@@ -345,12 +360,16 @@ fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChan
             let key = restore_key(node, *backup);
             Ok(vec![put(Table::Restores, key, &row(backup, restore))?])
         }
-        Entry::HeadsTaken { heads } => take_heads(index, heads),
+        Entry::HeadsTaken { heads } => take_heads(index, heads, record.time),
         _ => Ok(Vec::new()),
     }
 }
 
-fn take_heads(index: &dyn Index, heads: &[TakenHead]) -> Result<Vec<RowChange>, IndexError> {
+fn take_heads(
+    index: &dyn Index,
+    heads: &[TakenHead],
+    since: UnixMillis,
+) -> Result<Vec<RowChange>, IndexError> {
     let mut changes = Vec::new();
     for head in heads {
         let row = key(index, &head.key)?.unwrap_or_default();
@@ -363,6 +382,7 @@ fn take_heads(index: &dyn Index, heads: &[TakenHead]) -> Result<Vec<RowChange>, 
             let superseded = SupersededRow {
                 epoch: head.epoch,
                 destroyed: head.destroyed,
+                since,
             };
             let key = head.key.as_str().as_bytes().to_vec();
             changes.push(put(Table::Superseded, key, &superseded)?);
@@ -486,6 +506,9 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
         Entry::DestructionAnnounced { .. }
         | Entry::DestructionWithdrawn { .. }
         | Entry::KeyDestroyed(_) => destruction::changes(index, record),
+        Entry::RosterFollowed {
+            roster, command, ..
+        } => rosters::followed(record.sequence, roster, command),
         Entry::BackupMade(_) => backups::made(index),
         Entry::Restored { .. }
         | Entry::PeerRestored { .. }
@@ -541,14 +564,28 @@ fn activate(
         }
     })?;
     let mut changes = vec![change];
-    // What is proven counts for more than what was said.
-    if superseded(index, key)?.is_some_and(|row| !row.destroyed) {
+    // What is proven counts for more than what was said: an epoch as high as that, or one that was
+    // commanded since.
+    let row = self::key(index, key)?.unwrap_or_default();
+    let counts = |said: &SupersededRow| {
+        row.certified(&proven).is_some_and(|epoch| {
+            epoch.epoch >= said.epoch || commanded(epoch).is_some_and(|made| made >= said.since)
+        })
+    };
+    if superseded(index, key)?.is_some_and(|said| !said.destroyed && counts(&said)) {
         changes.push(RowChange::Delete {
             table: Table::Superseded,
             key: key.as_str().as_bytes().to_vec(),
         });
     }
     Ok(changes)
+}
+
+/// When the command of an epoch was made.
+fn commanded(epoch: &EpochRow) -> Option<UnixMillis> {
+    let certificate = CommitCertificate::from_bytes(&epoch.certificate).ok()?;
+    let command = quorate_proto::command::decode(&certificate.command.bytes).ok()?;
+    Some(command.created)
 }
 
 /// The rows of a key without the epochs below one. What of them is on the disk is noted, so that a

@@ -134,7 +134,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// What the certificate of an epoch says, verified again.
     pub(super) fn record_of(&self, row: &KeyRow, epoch: &EpochRow) -> Result<KeyRecord, Refusal> {
         let birth = row.birth_of(epoch);
-        quorate_proto::certificate::verify(&epoch.certificate, birth, &self.pinned)
+        quorate_proto::certificate::verify(&epoch.certificate, birth, &self.pinned())
             .map(|(_, record)| record)
     }
 

@@ -12,23 +12,26 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use quorate_model::{
-    Epoch, KeyName, NodeId, Nonce32, Reason, Refusal, Signature,
+    Digest, Epoch, KeyName, NodeId, Nonce32, Reason, Refusal, Signature, UnixMillis,
     audit::Entry,
     backup::{BackupId, RestoreId},
     certificate::CommitCertificate,
+    command::{Command, CommandBody, SignedCommand},
     identity::sign_digest,
     node_api::{NodeReply, NodeRequest, NodeStatus},
     quarantine::{HeadsAttestation, KeyHead, MAX_HEADS, Quarantine, Readmission, TakenHead},
+    standing::StateChange,
 };
 use rand_core::CryptoRngCore;
 
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     activation::refused,
+    gate::{self, Admitted},
     ledger::{self, KeyRow},
     loaded::epoch_changed,
     lock,
@@ -57,6 +60,10 @@ const MARGIN: u32 = 1_000;
 /// How far above what this node knows a number may lie: a liar uses up no more of them.
 const MAX_AHEAD: u32 = 1 << 20;
 
+/// The most resumptions of keys that are heard of others; a key whose resumption is left out stays
+/// suspended until it is resumed anew.
+const MAX_RESUMPTIONS: usize = 4_096;
+
 /// A quarantine under way.
 pub(super) struct Quarantined {
     backup: BackupId,
@@ -64,8 +71,10 @@ pub(super) struct Quarantined {
     /// The nonce, and when it was last of use.
     nonce: Option<(Nonce32, u64)>,
     told: BTreeMap<NodeId, Told>,
-    /// Its end is being written.
-    ending: bool,
+    /// The resumptions that others act by, and who they are.
+    resumptions: BTreeMap<Digest, (KeyName, SignedCommand, BTreeSet<NodeId>)>,
+    /// The record that ends it, while that is being written.
+    ending: Option<u64>,
 }
 
 /// What one other node has said so far.
@@ -103,7 +112,8 @@ impl Quarantined {
             restore: row.restore,
             nonce: None,
             told: BTreeMap::new(),
-            ending: false,
+            resumptions: BTreeMap::new(),
+            ending: None,
         }))
     }
 
@@ -120,6 +130,7 @@ impl Quarantined {
             rng.fill_bytes(&mut nonce);
             self.nonce = Some((Nonce32(nonce), now_ms));
             self.told.clear();
+            self.resumptions.clear();
             Nonce32(nonce)
         };
         Quarantine {
@@ -177,6 +188,19 @@ impl Quarantined {
                 destroyed: usize::from(head.destroyed),
             };
             told.heads.insert(head.key.clone(), said);
+            for mark in head.standing.marks() {
+                let is_known = self.resumptions.contains_key(&mark.command.digest());
+                if mark.change == StateChange::Resume
+                    && (is_known || self.resumptions.len() < MAX_RESUMPTIONS)
+                {
+                    let command = || (head.key.clone(), mark.command.clone(), BTreeSet::new());
+                    let (_, _, by) = self
+                        .resumptions
+                        .entry(mark.command.digest())
+                        .or_insert_with(command);
+                    by.insert(page.node.clone());
+                }
+            }
         }
         told.last = page.heads.last().map(|head| head.key.clone());
         told.complete = page.is_last;
@@ -187,9 +211,10 @@ impl Quarantined {
     }
 
     /// What all others say together.
-    fn heads(&self) -> BTreeMap<KeyName, Head> {
+    fn heads(&self, others: &BTreeSet<NodeId>) -> BTreeMap<KeyName, Head> {
         let mut heads: BTreeMap<KeyName, Head> = BTreeMap::new();
-        for (key, said) in self.told.values().flat_map(|told| &told.heads) {
+        let told = self.told.iter().filter(|(node, _)| others.contains(*node));
+        for (key, said) in told.flat_map(|(_, told)| &told.heads) {
             let head = heads.entry(key.clone()).or_default();
             *head = head.max(*said);
         }
@@ -226,6 +251,8 @@ const fn is_harmless(request: &NodeRequest) -> bool {
             | NodeRequest::ConfirmTime { .. }
             | NodeRequest::AttestHeads { .. }
             | NodeRequest::Readmit { .. }
+            | NodeRequest::ChangeRoster { .. }
+            | NodeRequest::ListRosters { .. }
     )
 }
 
@@ -336,8 +363,8 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Nobody but the restored node itself can say that it was restored.
     fn restored_peer(&self, status: &NodeStatus) -> Result<Quarantine, Refusal> {
-        let card = self
-            .pinned
+        let pinned = self.pinned();
+        let card = pinned
             .roster()
             .node(&status.node)
             .filter(|card| card.id != self.me)
@@ -350,7 +377,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let signed = card
             .identity_key
             .verify(&status.digest(), &status.signature);
-        if signed.is_err() || status.roster != self.pinned.hash() {
+        if signed.is_err() || status.roster != self.pinned().hash() {
             return Err(Refusal::new(
                 Reason::ProtocolViolation,
                 format!("the status of node {} does not hold", status.node),
@@ -400,7 +427,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             node: self.me.clone(),
             about,
             quarantine,
-            roster: self.pinned.hash(),
+            roster: self.pinned().hash(),
             is_quarantined,
             after,
             is_last,
@@ -417,7 +444,6 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &mut Context<'_>,
         attestations: &[HeadsAttestation],
     ) -> Result<Outcome, Fatal> {
-        let others = self.other_nodes();
         let now_ms = context.reading.monotonic_ms;
         for page in attestations {
             if let Err(refusal) = self.check_page(page) {
@@ -433,7 +459,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             drop(state);
             self.take_standings(context, &page.heads)?;
         }
+        self.take_resumptions(context)?;
         let mut state = lock(&self.state);
+        let others = self.other_nodes();
         let Some(quarantine) = &state.quarantine else {
             return Ok(refused(self.not_quarantined()));
         };
@@ -442,15 +470,29 @@ impl<D: Disk + 'static> NodeCore<D> {
             let readmission = Readmission { missing };
             return Ok(Outcome::Ready(Ok(NodeReply::Readmission(readmission))));
         }
-        if quarantine.ending {
+        if let Some(record) = quarantine.ending {
+            if self.journal.durable().sequence() >= record {
+                // Whoever was to be told of it was not.
+                self.end_quarantine(&mut state)?;
+                let missing = Vec::new();
+                let readmission = Readmission { missing };
+                return Ok(Outcome::Ready(Ok(NodeReply::Readmission(readmission))));
+            }
             return Ok(refused(Refusal::new(
                 Reason::Overloaded,
                 "the end of the quarantine is being written: ask again",
             )));
         }
         let restore = quarantine.restore;
+        // From its time on the node remembers: a time in doubt may be that of the backup.
+        if let Err(refusal) = self.trusted_time(&mut state, context)? {
+            return Ok(refused(refusal));
+        }
+        let Some(quarantine) = &state.quarantine else {
+            return Ok(refused(self.not_quarantined()));
+        };
         let mut entries = Vec::new();
-        let taken = Self::taken(&state, quarantine)?;
+        let taken = Self::taken(&state, quarantine, &others)?;
         for heads in taken.chunks(HEADS_IN_RECORD) {
             let heads = heads.to_vec();
             entries.push(Entry::HeadsTaken { heads });
@@ -462,19 +504,72 @@ impl<D: Disk + 'static> NodeCore<D> {
         let time = state.clock.elapsed(context.reading);
         let appended = self.record(&mut state, time, entries)?;
         if let Some(quarantine) = &mut state.quarantine {
-            quarantine.ending = true;
+            quarantine.ending = Some(appended.last());
         }
         drop(state);
         let core = Arc::clone(self);
-        Ok(Pending::answer(appended, move |_| {
-            lock(&core.state).quarantine = None;
+        Ok(Pending::act(appended, move |_, _| {
+            core.end_quarantine(&mut lock(&core.state))?;
             let missing = Vec::new();
-            Ok(NodeReply::Readmission(Readmission { missing }))
+            Ok(Ok(NodeReply::Readmission(Readmission { missing })))
         }))
     }
 
+    fn end_quarantine(&self, state: &mut State) -> Result<(), Fatal> {
+        self.remember_from(state)?;
+        state.quarantine = None;
+        Ok(())
+    }
+
+    /// Takes note of the time before which this node may have forgotten what it did.
+    pub(super) fn remember_from(&self, state: &State) -> Result<(), Fatal> {
+        let returned = ledger::returned(&*state.index)?.unwrap_or(UnixMillis(0));
+        self.remembers_from_ms.store(returned.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What is checked of a command that needs no state, the time, and whether this node remembers
+    /// what became of it.
+    pub(super) fn admit(
+        &self,
+        signed: &SignedCommand,
+        now: UnixMillis,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = gate::admit(&self.pinned(), signed, now)?;
+        self.check_remembered(admitted.command())?;
+        Ok(admitted)
+    }
+
+    /// A node that was restored has forgotten which commands it carried out, and which were rejected
+    /// (P8). What was made before it was readmitted, and does more than stop something, is not carried
+    /// out again.
+    fn check_remembered(&self, command: &Command) -> Result<(), Refusal> {
+        let from = UnixMillis(self.remembers_from_ms.load(Ordering::Relaxed));
+        let only_stops = match &command.body {
+            CommandBody::SetKeyState(set) => set.change != StateChange::Resume,
+            CommandBody::DestroyKey(destroy) => destroy.step.needs_one(),
+            CommandBody::ChangeRoster(_) => true,
+            CommandBody::CreateKey(_) | CommandBody::Sign(_) | CommandBody::ReshareKey(_) | _ => {
+                false
+            }
+        };
+        if command.created >= from || only_stops {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::CommandTimeInvalid,
+            format!(
+                "node {} was restored from a backup since the command was made, and has forgotten what \
+                 became of it: make the command again with a new id",
+                self.me
+            ),
+        )
+        .with("node", &self.me))
+    }
+
     fn other_nodes(&self) -> BTreeSet<NodeId> {
-        let nodes = self.pinned.roster().nodes.iter().map(|card| &card.id);
+        let pinned = self.pinned();
+        let nodes = pinned.roster().nodes.iter().map(|card| &card.id);
         nodes.filter(|node| **node != self.me).cloned().collect()
     }
 
@@ -485,13 +580,14 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Everything about a page that needs no state.
     fn check_page(&self, page: &HeadsAttestation) -> Result<(), Refusal> {
-        let roster = self.pinned.roster();
+        let pinned = self.pinned();
+        let roster = pinned.roster();
         let card = roster.node(&page.node).filter(|card| card.id != self.me);
         let holds = card.is_some_and(|card| {
             let digest = page.digest();
             card.identity_key.verify(&digest, &page.signature).is_ok()
         });
-        if !holds || page.about != self.me || page.roster != self.pinned.hash() {
+        if !holds || page.about != self.me || page.roster != self.pinned().hash() {
             return Err(does_not_hold(page, "it is not signed for this node"));
         }
         if page.is_quarantined {
@@ -503,7 +599,38 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(())
     }
 
-    /// Hears the commands of admins that others have heard.
+    /// Hears of resumptions that as many others act by as sign with the key: one of them is honest, and
+    /// knows of no admin who forbade it. Any other resumption is to be made anew.
+    fn take_resumptions(self: &Arc<Self>, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let others = self.other_nodes();
+        let mut counted = Vec::new();
+        {
+            let state = lock(&self.state);
+            let Some(quarantine) = &state.quarantine else {
+                return Ok(());
+            };
+            if !quarantine.missing(&others).is_empty() {
+                return Ok(());
+            }
+            for (key, command, by) in quarantine.resumptions.values() {
+                let row = ledger::key(&*state.index, key)?.unwrap_or_default();
+                let count = by.intersection(&others).count();
+                let standing = ledger::standing(&*state.index, key)?.standing;
+                if threshold_of(&row)?.is_some_and(|needed| count >= needed)
+                    && !standing.holds(&command.digest())
+                {
+                    counted.push(command.clone());
+                }
+            }
+        }
+        for command in counted {
+            let _outcome = self.adopt_key_state(context, command)?;
+        }
+        Ok(())
+    }
+
+    /// Hears the commands of admins that others have heard, and that stop something: also of keys of
+    /// which this node has not heard, or it would sign with one that came to it later.
     fn take_standings(
         self: &Arc<Self>,
         context: &mut Context<'_>,
@@ -512,15 +639,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         for head in heads {
             let held = {
                 let state = lock(&self.state);
-                if ledger::key(&*state.index, &head.key)?.is_none() {
-                    continue;
-                }
                 ledger::standing(&*state.index, &head.key)?.standing
             };
             for mark in head.standing.marks() {
-                if !held.holds(&mark.command.digest()) {
+                if mark.change != StateChange::Resume && !held.holds(&mark.command.digest()) {
                     // It counts, or it does not hold: the node's own refusal says which.
-                    let _outcome = self.set_key_state(context, mark.command.clone())?;
+                    let _outcome = self.adopt_key_state(context, mark.command.clone())?;
                 }
             }
         }
@@ -528,16 +652,22 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 
     /// What this node goes by from here on, of the keys of which others know more.
-    fn taken(state: &State, quarantine: &Quarantined) -> Result<Vec<TakenHead>, Fatal> {
+    fn taken(
+        state: &State,
+        quarantine: &Quarantined,
+        others: &BTreeSet<NodeId>,
+    ) -> Result<Vec<TakenHead>, Fatal> {
         let mut taken = Vec::new();
-        for (key, head) in quarantine.heads() {
+        for (key, head) in quarantine.heads(others) {
             let row = ledger::key(&*state.index, &key)?.unwrap_or_default();
             let own = row.next_epoch().0;
             let most = own.saturating_add(MAX_AHEAD);
             let next = head.next_epoch.0.max(own).min(most).saturating_add(MARGIN);
             // As many as sign with the key: one of them is honest. Fewer may be liars, who would keep
-            // the node from using its share for good.
-            let needed = threshold_of(&row)?;
+            // the node from using its share for good. And only a retired key is destroyed, by commands
+            // that this node has heard by now.
+            let standing = ledger::standing(&*state.index, &key)?.standing;
+            let needed = threshold_of(&row)?.filter(|_| standing.state(true).is_retired());
             taken.push(TakenHead {
                 key,
                 epoch: head.epoch,

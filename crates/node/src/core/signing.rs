@@ -28,7 +28,6 @@ use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     binding::{check_binding, check_id, reused},
     destroying::check_not_destroyed,
-    gate,
     gate::Admitted,
     ledger::{self, KeyRow},
     loaded::{LoadedKey, epoch_changed, not_active, unknown},
@@ -253,7 +252,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         drop(state);
-        let admitted = match gate::admit(&self.pinned, &request.command, now) {
+        let admitted = match self.admit(&request.command, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -445,8 +444,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let known = key
             .record
             .node_at(signer)
-            .and_then(|node| self.pinned.roster().node(node));
-        if known.is_some() {
+            .is_some_and(|node| self.pinned().roster().node(node).is_some());
+        if known {
             return Ok(());
         }
         Err(Refusal::new(
@@ -567,7 +566,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(refusal));
         }
         if !matches!(admitted.command().body, CommandBody::Sign(_))
-            && let Err(refusal) = check_not_destroyed(state, admitted.command().body.key())?
+            && let Some(name) = admitted.command().body.key()
+            && let Err(refusal) = check_not_destroyed(state, name)?
         {
             return Ok(Err(refusal));
         }
@@ -601,6 +601,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             CommandBody::ReshareKey(reshare) => Self::judge_resharing(state, reshare),
             // What else is asked of it depends on the step, and is judged when it is taken.
             CommandBody::DestroyKey(destroy) => Ok(Ok(ledger::key(&*state.index, &destroy.key)?)),
+            // Whether a roster follows from the one in force was judged with its endorsements.
+            CommandBody::ChangeRoster(_) => Ok(Ok(None)),
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the command: upgrade it",

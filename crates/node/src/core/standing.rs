@@ -65,12 +65,35 @@ impl<D: Disk + 'static> NodeCore<D> {
         context: &mut Context<'_>,
         signed: SignedCommand,
     ) -> Result<Outcome, Fatal> {
+        let now = lock(&self.state).clock.elapsed(context.reading);
+        let admitted = self.admit(&signed, now);
+        self.hear_of_state(context, signed, admitted, false)
+    }
+
+    /// Takes a command about the state of a key that others act by: whoever commanded it may have been
+    /// removed since, and what they stopped stays stopped.
+    pub(super) fn adopt_key_state(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        signed: SignedCommand,
+    ) -> Result<Outcome, Fatal> {
+        let now = lock(&self.state).clock.elapsed(context.reading);
+        let admitted = gate::admit_ever(&self.pinned(), &signed, now);
+        self.hear_of_state(context, signed, admitted, true)
+    }
+
+    fn hear_of_state(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        signed: SignedCommand,
+        admitted: Result<Admitted, Refusal>,
+        adopts: bool,
+    ) -> Result<Outcome, Fatal> {
         let mut subject = Subject {
             command: Some(signed.digest()),
             ..Subject::default()
         };
-        let now = lock(&self.state).clock.elapsed(context.reading);
-        let admitted = match gate::admit(&self.pinned, &signed, now) {
+        let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
@@ -85,7 +108,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         subject.key = Some(set.key.clone());
         if let Err(refusal) = self.check_held(set)? {
-            return self.refused(context, subject, refusal);
+            // Of a key that comes to this node later it has heard what stops it.
+            let stops = adopts && set.change != StateChange::Resume;
+            if !stops || refusal.reason != Reason::KeyUnknown {
+                return self.refused(context, subject, refusal);
+            }
         }
         let digest = admitted.digest();
         let mut state = lock(&self.state);
@@ -176,7 +203,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         // A node that is to receive a share hears of states before it has one in use.
         Ok(
-            quorate_proto::certificate::verify(birth, None, &self.pinned)
+            quorate_proto::certificate::verify(birth, None, &self.pinned())
                 .and_then(|(_, record)| set.check_key(&record)),
         )
     }

@@ -14,7 +14,7 @@ use quorate_model::{
     node_api::{AuditPage, ClockState, KeyListing, NodeReply, NodeStatus, TimeAttestation},
 };
 
-use super::{Context, Fatal, NodeCore, Outcome, destroying, gate, ledger, loaded, lock};
+use super::{Context, Fatal, NodeCore, Outcome, destroying, ledger, loaded, lock};
 use crate::{disk::Disk, index::IndexError};
 
 /// The most keys in one page: their certificates must fit a message.
@@ -43,7 +43,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             boot: self.boot,
             version: self.about.version.clone(),
             pid: self.about.pid,
-            roster: self.pinned.hash(),
+            roster: self.pinned().hash(),
             journal_sequence: durable.sequence,
             journal_head: durable.hash,
             time: state.clock.elapsed(context.reading),
@@ -141,7 +141,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(now) => now,
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
-        let judged = match gate::admit(&self.pinned, command, now) {
+        let judged = match self.admit(command, now) {
             Ok(admitted) => {
                 let state = lock(&self.state);
                 let mut judged = Self::judge_command(&state, &admitted)?;
@@ -255,7 +255,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         if state.clock.state() == ClockState::Confirmed {
             return Ok(Outcome::Ready(Ok(NodeReply::Done)));
         }
-        let roster = self.pinned.roster();
+        let pinned = self.pinned();
+        let roster = pinned.roster();
         let confirmed =
             state
                 .clock
@@ -279,6 +280,6 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// The digest under which nothing was decided yet, for records without a policy.
     pub(super) fn policy(&self) -> Digest {
-        self.pinned.roster().policy_hash
+        self.pinned().roster().policy_hash
     }
 }

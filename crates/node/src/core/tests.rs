@@ -16,6 +16,7 @@ mod ecdsa;
 mod forgetting;
 mod gate;
 mod harness;
+mod membership;
 mod quarantine;
 mod resharing;
 mod signing;

@@ -1,6 +1,8 @@
 //! What of the shares in a restored directory is usable.
 
-use quorate_model::{Epoch, KeyName, KeyRecord, NodeId, roster::PinnedRoster};
+use quorate_model::{
+    Epoch, KeyId, KeyName, KeyRecord, NodeId, certificate::CommitCertificate, roster::PinnedRoster,
+};
 use quorate_protocol::{frost::SigningKeyShare, sharing::SigningShare};
 use zeroize::Zeroizing;
 
@@ -18,6 +20,8 @@ const PAGE: usize = 256;
 pub struct FoundKey {
     /// The key.
     pub key: KeyName,
+    /// Its id, where the node held its certificate.
+    pub id: Option<KeyId>,
     /// Its epoch in use at that time, or the highest one that was prepared.
     pub epoch: Epoch,
     /// What became of the share of that epoch.
@@ -33,6 +37,8 @@ pub enum Usable {
     Uncertified,
     /// The node held none of this epoch.
     NotHeld,
+    /// The key was destroyed before the backup was made.
+    Destroyed,
     /// It is there and is not the one of the certificate.
     DoesNotFit,
     /// It does not open, for this reason.
@@ -40,9 +46,24 @@ pub enum Usable {
 }
 
 impl Usable {
+    /// The name that programs read.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Yes => "usable",
+            Self::Uncertified => "uncertified",
+            Self::NotHeld => "not-held",
+            Self::Destroyed => "destroyed",
+            Self::DoesNotFit => "does-not-fit",
+            Self::No(_) => "unreadable",
+        }
+    }
+
     /// Whether nothing is lost.
     pub const fn is_good(&self) -> bool {
-        matches!(self, Self::Yes | Self::Uncertified | Self::NotHeld)
+        matches!(
+            self,
+            Self::Yes | Self::Uncertified | Self::NotHeld | Self::Destroyed
+        )
     }
 }
 
@@ -52,6 +73,7 @@ impl std::fmt::Display for Usable {
             Self::Yes => f.write_str("opens, and fits the certificate"),
             Self::Uncertified => f.write_str("opens; the key is not certified"),
             Self::NotHeld => f.write_str("none is held of this epoch"),
+            Self::Destroyed => f.write_str("the key was destroyed"),
             Self::DoesNotFit => f.write_str("opens, and does not fit the certificate"),
             Self::No(why) => write!(f, "does not open: {why}"),
         }
@@ -72,12 +94,27 @@ pub(super) fn keys<D: Disk>(
         if page.is_empty() {
             return Ok(found);
         }
-        found.extend(page.into_iter().map(|(key, row)| FoundKey {
-            epoch: row.epoch(),
-            share: usable(vault, pinned, node, &key, &row),
-            key,
-        }));
+        for (key, row) in page {
+            let ended = ledger::destruction(index, &key)?;
+            let is_destroyed = ended.is_some_and(|row| row.tombstone.is_some());
+            let share = if is_destroyed {
+                Usable::Destroyed
+            } else {
+                usable(vault, pinned, node, &key, &row)
+            };
+            found.push(FoundKey {
+                id: row.origin().and_then(id_of),
+                epoch: row.epoch(),
+                share,
+                key,
+            });
+        }
     }
+}
+
+fn id_of(birth: &[u8]) -> Option<KeyId> {
+    let certificate = CommitCertificate::from_bytes(birth).ok()?;
+    Some(KeyId::of(&certificate.command.digest()))
 }
 
 fn usable<D: Disk>(

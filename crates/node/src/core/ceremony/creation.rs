@@ -83,7 +83,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let Some(birth) = row.as_ref().and_then(KeyRow::origin) else {
             return Ok(Ok(()));
         };
-        let held = quorate_proto::certificate::verify(birth, None, &self.pinned);
+        let held = quorate_proto::certificate::verify(birth, None, &self.pinned());
         Ok(held.and_then(|(_, record)| create.check_replaced(&record)))
     }
 
@@ -136,8 +136,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             scheme: create.scheme,
             binding: SessionBinding {
                 protocol: protocol.to_owned(),
-                cluster: self.pinned.cluster(),
-                roster: self.pinned.hash(),
+                cluster: self.pinned().cluster(),
+                roster: self.pinned().hash(),
                 key: create.key.clone(),
                 source: None,
                 target_epoch: epoch,

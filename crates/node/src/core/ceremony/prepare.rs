@@ -36,7 +36,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<Outcome, Fatal> {
         let sharing = made.sharing;
         let aim = Arc::clone(&facts.aim);
-        let statement = aim.statement(self.pinned.hash(), facts.command, facts.epoch, &sharing);
+        let statement = aim.statement(facts.roster, facts.command, facts.epoch, &sharing);
         let mut state = lock(&self.state);
         if let Err(refusal) = self.check_prepares(&state, &facts)? {
             drop(state);
@@ -85,6 +85,9 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// The last moment at which another attempt may have prepared this epoch.
     fn check_prepares(&self, state: &State, facts: &Facts) -> Result<Result<(), Refusal>, Fatal> {
         let key = facts.aim.key();
+        if let Err(refusal) = self.check_roster(facts.roster) {
+            return Ok(Err(refusal));
+        }
         if let Err(refusal) = check_not_destroyed(state, key)? {
             return Ok(Err(refusal));
         }

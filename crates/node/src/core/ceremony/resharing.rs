@@ -107,7 +107,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let evidence = &from.evidence;
         let birth = evidence.birth.as_deref();
         let (parsed, record) =
-            quorate_proto::certificate::verify(&evidence.certificate, birth, &self.pinned)?;
+            quorate_proto::certificate::verify(&evidence.certificate, birth, &self.pinned())?;
         if record.name != reshare.key || record.epoch != reshare.source_epoch {
             return Err(invalid(format!(
                 "the request shows epoch {} of key \"{}\", the command reshares another one",
@@ -125,7 +125,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 })?;
                 let proof = PossessionProof::from_bytes(proof)?;
                 let public = PublicKeys::of_record(&record).map_err(|_| bug())?;
-                quorate_protocol::possession::verify(&self.pinned, &record, &public, &proof)?;
+                quorate_protocol::possession::verify(&self.pinned(), &record, &public, &proof)?;
             }
         }
         let dealing: Vec<_> = record
@@ -273,8 +273,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             scheme: source.scheme,
             binding: SessionBinding {
                 protocol: protocol.to_owned(),
-                cluster: self.pinned.cluster(),
-                roster: self.pinned.hash(),
+                cluster: self.pinned().cluster(),
+                roster: self.pinned().hash(),
                 key: command.key.clone(),
                 source: Some(SessionSource {
                     epoch: source.epoch,

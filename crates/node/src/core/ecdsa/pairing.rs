@@ -177,8 +177,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             share: share_of(&facts.key)?,
             binding: SessionBinding {
                 protocol: PROTOCOL.to_owned(),
-                cluster: self.pinned.cluster(),
-                roster: self.pinned.hash(),
+                cluster: self.pinned().cluster(),
+                roster: self.pinned().hash(),
                 key: record.name.clone(),
                 source: None,
                 target_epoch: record.epoch,

@@ -196,8 +196,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             pairings,
             binding: SessionBinding {
                 protocol: PROTOCOL.to_owned(),
-                cluster: self.pinned.cluster(),
-                roster: self.pinned.hash(),
+                cluster: self.pinned().cluster(),
+                roster: self.pinned().hash(),
                 key: record.name.clone(),
                 source: None,
                 target_epoch: record.epoch,
@@ -214,7 +214,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let mut sessions = lock(&self.ecdsa.signatures);
         sessions.retain(|_, session| session.lives(now_ms));
         // Each coordinator has its share, so that none can keep the others from signing.
-        let coordinators = self.pinned.roster().coordinators.len().max(1);
+        let coordinators = self.pinned().roster().coordinators.len().max(1);
         let share = self.ecdsa.max_signatures.div_ceil(coordinators);
         let theirs = sessions
             .keys()

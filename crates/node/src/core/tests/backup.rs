@@ -146,6 +146,7 @@ fn a_backup_becomes_the_directory_of_the_node_again() {
     assert_eq!(made.shares, 1);
     let key = FoundKey {
         key: KEY.parse().unwrap(),
+        id: restored.keys[0].id,
         epoch: Epoch(1),
         share: Usable::Yes,
     };

@@ -154,9 +154,9 @@ fn a_key_is_announced_waited_for_confirmed_and_gone() {
             if *epochs == [Epoch(1)])
     );
     let about = (&"notes".parse().unwrap(), cluster.created["notes"]);
-    let roster = cluster.pinned.roster();
-    receipt.verify(roster, &node_id(0), about).unwrap();
-    assert!(receipt.verify(roster, &node_id(1), about).is_err());
+    let pinned = &cluster.pinned;
+    receipt.verify(pinned, &node_id(0), about).unwrap();
+    assert!(receipt.verify(pinned, &node_id(1), about).is_err());
     assert!(!cluster.holds(0, "notes") && cluster.holds(1, "notes"));
     // The same again, whoever asks, and by whatever order.
     assert_eq!(cluster.destroy(0, &confirmation).unwrap(), receipt);

@@ -470,3 +470,125 @@ fn a_node_in_quarantine_makes_no_backup() {
     let error = made.unwrap_err();
     assert!(matches!(error, crate::backup::BackupError::Quarantined));
 }
+
+impl Cluster {
+    /// Restores the first node, has the others tell what they know, and a liar change its pages.
+    fn restored(&mut self, lie: impl Fn(&mut HeadsAttestation)) {
+        self.quarantine(0, RESTORE);
+        let status = self.status_of(0);
+        let honest = self.heads(1, &status).unwrap();
+        let mut lying = self.heads(2, &status).unwrap();
+        lie(&mut lying);
+        let lying = self.forge(2, &lying);
+        let readmitted = self.readmit(0, &[honest, lying]).unwrap();
+        assert_eq!(readmitted.missing, []);
+    }
+}
+
+fn marks_of(cluster: &Cluster, at: usize, key: &str) -> Standing {
+    let state = crate::core::lock(&cluster.cores[at].state);
+    let row = crate::core::ledger::standing(&*state.index, &key.parse().unwrap()).unwrap();
+    row.standing
+}
+
+/// P33: a key that comes to the node later was stopped before it came.
+#[test]
+fn what_stops_a_key_of_which_the_node_has_not_heard_is_remembered() {
+    let mut cluster = Cluster::new(3);
+    let set = SetKeyState {
+        key: "young".parse().unwrap(),
+        key_id: KeyId([7; 32]),
+        sequence: 1,
+        change: StateChange::Suspend,
+        reason: "a drill".to_owned(),
+    };
+    let id = cluster.command_id();
+    let command = cluster.signed(id, Role::Admin, CommandBody::SetKeyState(set.clone()));
+    let mut standing = Standing::default();
+    standing.take(quorate_model::standing::StateMark::new(&set, command));
+
+    cluster.restored(|page| {
+        page.heads.push(KeyHead {
+            key: "young".parse().unwrap(),
+            epoch: Epoch(1),
+            certificate: None,
+            next_epoch: Epoch(2),
+            standing: standing.clone(),
+            destroyed: false,
+        });
+    });
+
+    assert_eq!(
+        marks_of(&cluster, 0, "young").state(true),
+        KeyState::Suspended
+    );
+}
+
+/// P8: the node may have carried it out, or heard that it was rejected.
+#[test]
+fn what_was_commanded_before_the_return_is_not_carried_out_again() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    let before = cluster.sign_command(KEY, vec![Payload::message(b"before")]);
+    cluster.monotonic_ms += 5_000;
+    cluster.restored(|_| {});
+
+    let set = cluster.set(&[0, 1], Scheme::Ed25519);
+    let request = cluster.share_request(&before, &certificate, &[set]);
+    let refusal = cluster.shares(0, &request).unwrap_err();
+
+    assert_eq!(refusal.reason, Reason::CommandTimeInvalid);
+    assert!(refusal.message.contains("restored"), "{refusal}");
+    // What stops is heard whenever it was made.
+    cluster.change(0, KEY, 1, StateChange::Suspend).unwrap();
+}
+
+/// One liar's word that a key goes on is not enough, whoever else signed it once.
+#[test]
+fn a_resumption_is_heard_from_as_many_as_sign() {
+    for (liars_word, stands) in [(true, KeyState::Suspended), (false, KeyState::Active)] {
+        let mut cluster = Cluster::new(3);
+        cluster.create(KEY, Scheme::Ed25519, 2);
+        for at in 0..3 {
+            cluster.change(at, KEY, 1, StateChange::Suspend).unwrap();
+        }
+        let acting: &[usize] = if liars_word { &[2] } else { &[1, 2] };
+        let set = cluster.state_set(KEY, 2, StateChange::Resume);
+        let resumption = cluster.approved(set);
+        for at in acting {
+            cluster.bring(*at, &resumption).unwrap();
+        }
+
+        cluster.restored(|_| {});
+
+        assert_eq!(marks_of(&cluster, 0, KEY).state(true), stands);
+    }
+}
+
+/// What carries a page must not leave endorsements out of it.
+#[test]
+fn the_words_under_a_command_are_signed_with_the_page() {
+    let mut cluster = Cluster::new(3);
+    cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.change(1, KEY, 1, StateChange::Suspend).unwrap();
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let mut page = cluster.heads(1, &status).unwrap();
+    let mark = page.heads[0].standing.marks().next().unwrap().clone();
+    let mut command = mark.command.clone();
+    command.endorsements.clear();
+    let set = SetKeyState {
+        key: KEY.parse().unwrap(),
+        key_id: cluster.created[KEY],
+        sequence: 1,
+        change: StateChange::Suspend,
+        reason: mark.reason.clone(),
+    };
+    let mut stripped = Standing::default();
+    stripped.take(quorate_model::standing::StateMark::new(&set, command));
+    page.heads[0].standing = stripped;
+
+    let refusal = cluster.readmit(0, &[page]).unwrap_err();
+
+    assert_eq!(refusal.reason, Reason::ProtocolViolation);
+}

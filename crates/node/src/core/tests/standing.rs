@@ -40,7 +40,7 @@ impl Cluster {
     }
 
     /// The same with the word of the second admin.
-    fn approved(&mut self, set: SetKeyState) -> SignedCommand {
+    pub(super) fn approved(&mut self, set: SetKeyState) -> SignedCommand {
         let mut command = self.proposed(set);
         let key = self.second_admin.clone();
         self.word(

@@ -20,7 +20,6 @@ use crate::{
         Context, Fatal, NodeCore, State, Subject,
         binding::{check_binding_within, check_id_within},
         ecdsa::share_of,
-        gate,
         gate::Admitted,
         ledger,
         loaded::LoadedKey,
@@ -47,7 +46,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(now) => now,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let admitted = match gate::admit(&self.pinned, &request.command, now) {
+        let admitted = match self.admit(&request.command, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return Ok(Err(refusal)),
         };

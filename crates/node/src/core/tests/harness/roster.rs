@@ -64,6 +64,8 @@ pub(super) fn of(
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"the-admin".parse().unwrap(), admin);
