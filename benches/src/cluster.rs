@@ -103,7 +103,8 @@ impl Cluster {
 
     /// All nodes, in the order of the roster.
     pub(crate) fn node_ids(&self) -> Vec<NodeId> {
-        let nodes = &self.admin.roster().roster().nodes;
+        let pinned = self.admin.roster();
+        let nodes = &pinned.roster().nodes;
         nodes.iter().map(|node| node.id.clone()).collect()
     }
 }

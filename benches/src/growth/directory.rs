@@ -288,6 +288,8 @@ fn roster(nodes: Vec<quorate_model::roster::NodeCard>, admin: &SigningKey) -> Re
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster)?;
     signed.sign(&"admin-1".parse()?, admin);

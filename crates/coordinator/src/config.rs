@@ -36,8 +36,9 @@ use std::{
 
 use quorate_model::{
     CoordinatorId, Digest,
-    roster::{MAX_ROSTER_BYTES, PinnedRoster, RosterError, SignedRoster},
+    roster::{PinnedRoster, SignedRoster},
 };
+use quorate_proto::roster::ChainError;
 use serde::Deserialize;
 
 use crate::{
@@ -140,7 +141,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: RosterError,
+        source: ChainError,
     },
 }
 
@@ -193,30 +194,26 @@ impl CoordinatorConfig {
     /// # Errors
     ///
     /// When it is not.
-    pub fn read_roster(&self) -> Result<(SignedRoster, PinnedRoster), ConfigError> {
+    pub fn read_roster(&self) -> Result<PinnedRoster, ConfigError> {
         let path = self.roster.clone();
         let text = std::fs::read(&path).map_err(|source| ConfigError::Read {
             path: path.clone(),
             source,
         })?;
-        if text.len() > MAX_ROSTER_BYTES.saturating_mul(2) {
-            let source = RosterError::TooLarge(text.len());
-            return Err(ConfigError::Roster { path, source });
-        }
         let signed: SignedRoster =
             serde_json::from_slice(&text).map_err(|source| ConfigError::NoRoster {
                 path: path.clone(),
                 source,
             })?;
-        let pinned = signed
-            .verify_pinned(&self.roster_hash)
-            .map_err(|source| ConfigError::Roster { path, source })?;
-        Ok((signed, pinned))
+        quorate_proto::roster::pin(&signed, &self.roster_hash)
+            .map_err(|source| ConfigError::Roster { path, source })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_model::roster::RosterError;
+
     use super::*;
 
     const FULL: &str = r#"
@@ -277,7 +274,7 @@ mod tests {
         assert!(matches!(
             config.read_roster(),
             Err(ConfigError::Roster {
-                source: RosterError::NotPinned { .. },
+                source: ChainError::First(RosterError::NotPinned { .. }),
                 ..
             })
         ));

@@ -32,6 +32,7 @@ mod ceremony;
 mod commands;
 pub mod config;
 mod destroying;
+mod due;
 mod ecdsa;
 mod endorse;
 mod erasing;
@@ -39,6 +40,7 @@ pub mod event;
 mod keys;
 mod mail;
 mod math;
+mod membership;
 mod peers;
 mod queries;
 mod readmission;
@@ -58,9 +60,11 @@ pub use event::{
 use ceremony::Ceremonies;
 use commands::{Commands, Lookup, fresh_view, reused};
 use destroying::Destroying;
+use due::DueCounts;
 use ecdsa::Ecdsa;
 use erasing::Erasing;
 use keys::KeyBook;
+use membership::Rosters;
 use peers::{Call, Part, Peers, Purpose, Queued};
 use signing::Signing;
 use states::States;
@@ -88,6 +92,8 @@ pub struct Core {
     ceremonies: Ceremonies,
     validations: BTreeMap<u64, Validation>,
     states: States,
+    rosters: Rosters,
+    due: DueCounts,
     erasing: Erasing,
     destroying: Destroying,
     evidence: BTreeSet<Vec<u8>>,
@@ -122,15 +128,18 @@ impl Core {
     pub fn new(config: CoreConfig, pinned: PinnedRoster, restored: Vec<StoreItem>) -> Self {
         let mut keys = KeyBook::default();
         let mut evidence = BTreeSet::new();
+        let mut rosters = Vec::new();
         for item in restored {
             match item {
                 StoreItem::Key(key) => keys.restore(key),
                 StoreItem::Evidence(bytes) => {
                     evidence.insert(bytes);
                 }
+                StoreItem::Roster(at, command) => rosters.push((at, command)),
                 StoreItem::Command(_) => {}
             }
         }
+        let pinned = membership::restore(pinned, rosters);
         Self {
             peers: Peers::new(&pinned),
             config,
@@ -145,6 +154,8 @@ impl Core {
             ceremonies: Ceremonies::default(),
             validations: BTreeMap::new(),
             states: States::default(),
+            rosters: Rosters::default(),
+            due: DueCounts::default(),
             erasing: Erasing::default(),
             destroying: Destroying::default(),
             evidence,
@@ -233,6 +244,7 @@ impl Core {
             || !self.ceremonies.is_empty()
             || !self.validations.is_empty()
             || !self.states.is_idle()
+            || !self.rosters.is_idle()
             || !self.destroying.is_idle()
             || self.is_erasing(moment)
             || self
@@ -257,6 +269,7 @@ impl Core {
         self.tick_ceremonies(moment);
         self.tick_validations(moment);
         self.tick_states(moment);
+        self.tick_rosters(moment);
         self.tick_erasing(moment);
         self.tick_destroying(moment);
         if moment.ms() >= self.upkeep_ms {
@@ -320,6 +333,7 @@ impl Core {
                 let destroy = destroy.clone();
                 self.begin_destruction(moment, &command, destroy);
             }
+            CommandBody::ChangeRoster(_) => self.begin_roster_change(moment, &command),
             CommandBody::Sign(_) | _ => self.begin_signing(moment, command),
         }
     }
@@ -344,6 +358,7 @@ impl Core {
             }
             CommandBody::SetKeyState(_) => self.states.is_full(&command.signed),
             CommandBody::DestroyKey(_) => self.destroying.is_full(&command.signed),
+            CommandBody::ChangeRoster(_) => self.rosters.is_full(),
             CommandBody::Sign(_) | _ => self.signing.len() >= limits.max_pending,
         };
         if full {
@@ -468,6 +483,8 @@ impl Core {
             Purpose::Attest { suspect, challenge } => {
                 self.attest_reply(moment, &suspect, challenge, &node, result);
             }
+            Purpose::Roster { roster } => self.roster_reply(moment, &node, roster, result),
+            Purpose::Rosters => self.rosters_reply(moment, &node, result),
             Purpose::State { op } => self.state_reply(op, &node, result),
             Purpose::Destroy { op, key, order } => {
                 self.destroy_reply(moment, (op, key, order), &node, result);

@@ -15,25 +15,25 @@ use std::{fmt, sync::Arc, time::Duration};
 use quorate_model::{
     Digest, NodeId, Nonce32, Refusal,
     node_api::{NodeReply, NodeRequest, NodeStatus},
-    roster::PinnedRoster,
 };
 use rand_core::{OsRng, RngCore as _};
 use tokio::time::timeout;
+
+use crate::runtime::Rosters;
 
 pub use accept::accept_nodes;
 
 /// Which node has a TLS key; asked at every handshake.
 pub type FindNode = Arc<dyn Fn(&Digest) -> Option<NodeId> + Send + Sync>;
 
-/// Finds the nodes of a roster.
-pub fn nodes_of(pinned: &PinnedRoster) -> FindNode {
-    let nodes: std::collections::BTreeMap<Digest, NodeId> = pinned
-        .roster()
-        .nodes
-        .iter()
-        .map(|card| (card.tls_key_hash, card.id.clone()))
-        .collect();
-    Arc::new(move |hash| nodes.get(hash).cloned())
+/// Finds the nodes of the roster that is in force by then.
+pub fn nodes_of(rosters: Rosters) -> FindNode {
+    Arc::new(move |hash| {
+        let pinned = rosters();
+        let mut nodes = pinned.roster().nodes.iter();
+        let card = nodes.find(|card| card.tls_key_hash == *hash)?;
+        Some(card.id.clone())
+    })
 }
 
 /// The bounds of the listener for nodes.

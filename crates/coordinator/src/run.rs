@@ -61,7 +61,7 @@ pub fn run(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
 }
 
 async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
-    let (roster, pinned) = config.read_roster()?;
+    let pinned = config.read_roster()?;
     let identity_file = config
         .identity
         .clone()
@@ -84,7 +84,7 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
         None => None,
     };
     let (stop_gateway, gateway_stopped) = watch::channel(false);
-    let gateway = serve_gateway(config, &engine, &pinned, gateway_stopped).await?;
+    let gateway = serve_gateway(config, &engine, gateway_stopped).await?;
     let bound = Bound {
         id,
         api: api_listener
@@ -98,20 +98,12 @@ async fn serve(config: &CoordinatorConfig, options: RunOptions) -> Result<()> {
     };
 
     let (stop_links, links_stopped) = watch::channel(false);
-    let links = spawn_links(
-        node_listener,
-        &identity_file,
-        &engine,
-        &pinned,
-        links_stopped,
-    )?;
-    let doorkeeper = Doorkeeper::new(&identity, &pinned)?;
+    let links = spawn_links(node_listener, &identity_file, &engine, links_stopped)?;
+    let doorkeeper = Doorkeeper::new(&identity, engine.rosters())?;
     let (callers, connections) = mpsc::channel(64);
     let door = tokio::spawn(accept_callers(api_listener, doorkeeper, callers));
     let (stop_api, mut api_done) = watch::channel(false);
-    let services = Api::new(engine.clone(), roster, pinned)
-        .serve_on(api_server())
-        .await?;
+    let services = Api::new(engine.clone()).serve_on(api_server()).await?;
     let serving = tokio::spawn(async move {
         let stopped = async move {
             // Whoever would say so may be gone, which says the same.
@@ -178,7 +170,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 async fn serve_gateway(
     config: &CoordinatorConfig,
     engine: &Engine,
-    pinned: &quorate_model::roster::PinnedRoster,
     stopped: watch::Receiver<bool>,
 ) -> Result<Option<gateway::Listening>> {
     let Some(config) = &config.gateway else {
@@ -188,8 +179,8 @@ async fn serve_gateway(
         Some(url) => Some(HttpUpstream::new(url, config.timeout()).context("find the upstream")?),
         None => None,
     };
-    let cluster = EngineCluster::new(engine.clone(), pinned.clone());
-    let gateway = Gateway::new(config, pinned, cluster, upstream)?;
+    let cluster = EngineCluster::new(engine.clone());
+    let gateway = Gateway::new(config, cluster, upstream)?;
     Ok(Some(gateway::serve(config, gateway, stopped).await?))
 }
 
@@ -198,11 +189,10 @@ fn spawn_links(
     listener: TcpListener,
     identity_file: &std::path::Path,
     engine: &Engine,
-    pinned: &quorate_model::roster::PinnedRoster,
     stopped: watch::Receiver<bool>,
 ) -> Result<tokio::task::JoinHandle<()>> {
     let identity = host::read_identity(identity_file)?;
-    let find = link::nodes_of(pinned);
+    let find = link::nodes_of(engine.rosters());
     let (events, mut happened) = mpsc::channel(256);
     let engine = engine.clone();
     tokio::spawn(async move {

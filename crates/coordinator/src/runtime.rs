@@ -15,7 +15,7 @@ mod watchers;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
         mpsc::{Sender, channel},
     },
@@ -57,8 +57,18 @@ struct Shared {
     answers: Mutex<BTreeMap<Handle, oneshot::Sender<Answer>>>,
     watchers: Watchers,
     links: Mutex<BTreeMap<NodeId, NodeLink>>,
+    pinned: RwLock<Arc<PinnedRoster>>,
     health: Health,
 }
+
+impl Shared {
+    fn go_by(&self, pinned: Arc<PinnedRoster>) {
+        *self.pinned.write().unwrap_or_else(PoisonError::into_inner) = pinned;
+    }
+}
+
+/// Tells which roster is in force, whenever it is asked.
+pub type Rosters = Arc<dyn Fn() -> Arc<PinnedRoster> + Send + Sync>;
 
 /// Locks a mutex whose holders do not leave it half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,13 +127,14 @@ pub fn start(
             fail.send_replace(true);
         }
     })?;
+    let core = Core::new(config, pinned, restored);
     let shared = Arc::new(Shared {
         answers: Mutex::new(BTreeMap::new()),
         watchers: Watchers::default(),
         links: Mutex::new(BTreeMap::new()),
+        pinned: RwLock::new(Arc::new(core.pinned().clone())),
         health,
     });
-    let core = Core::new(config, pinned, restored);
     let driver = Driver::new(core, Arc::clone(&shared), writer, inputs.clone());
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new()
@@ -309,6 +320,18 @@ impl Engine {
     /// When too many are followed already.
     pub fn watch(&self, id: CommandId) -> Result<Watching, Refusal> {
         Watchers::watch(&self.shared, id)
+    }
+
+    /// The roster in force.
+    pub fn pinned(&self) -> Arc<PinnedRoster> {
+        let pinned = self.shared.pinned.read();
+        Arc::clone(&pinned.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The roster in force, whenever it is asked for.
+    pub fn rosters(&self) -> Rosters {
+        let engine = self.clone();
+        Arc::new(move || engine.pinned())
     }
 
     /// The link to a node.

@@ -10,10 +10,7 @@ mod page;
 
 use std::sync::Arc;
 
-use quorate_model::{
-    PrincipalId, Reason, Refusal,
-    roster::{PinnedRoster, SignedRoster},
-};
+use quorate_model::{PrincipalId, Reason, Refusal};
 use quorate_proto::{
     limits::{MAX_PUBLIC_REPLY_BYTES, MAX_PUBLIC_REQUEST_BYTES},
     status::to_status,
@@ -32,8 +29,6 @@ pub use listener::{Caller, Doorkeeper, accept_callers};
 /// What all services share.
 struct Inner {
     engine: Engine,
-    roster: SignedRoster,
-    pinned: PinnedRoster,
 }
 
 /// The public API over an engine; cheap to clone.
@@ -42,12 +37,8 @@ pub struct Api(Arc<Inner>);
 
 impl Api {
     /// The API of a coordinator.
-    pub fn new(engine: Engine, roster: SignedRoster, pinned: PinnedRoster) -> Self {
-        Self(Arc::new(Inner {
-            engine,
-            roster,
-            pinned,
-        }))
+    pub fn new(engine: Engine) -> Self {
+        Self(Arc::new(Inner { engine }))
     }
 
     /// Adds every service, with health checking and reflection, to a server.
@@ -84,21 +75,22 @@ impl Api {
     fn engine(&self) -> &Engine {
         &self.0.engine
     }
-}
 
-/// Who calls: the principal whose TLS key it is. The handshake lets nobody else in; this is for the
-/// log only, because commands stand by their own endorsements.
-fn caller<T>(request: &Request<T>) -> Result<PrincipalId, Status> {
-    request
-        .extensions()
-        .get::<Caller>()
-        .map(|caller| caller.0.clone())
-        .ok_or_else(|| {
-            to_status(&Refusal::new(
-                Reason::CallerUnknown,
-                "the caller is no principal of the roster",
-            ))
-        })
+    /// Who calls: the principal whose TLS key it is. The handshake lets nobody else in; whoever was
+    /// removed since is answered nothing more. Commands stand by their own endorsements.
+    fn caller<T>(&self, request: &Request<T>) -> Result<PrincipalId, Status> {
+        let caller = request.extensions().get::<Caller>();
+        let pinned = self.engine().pinned();
+        caller
+            .filter(|caller| pinned.roster().principal(&caller.0).is_some())
+            .map(|caller| caller.0.clone())
+            .ok_or_else(|| {
+                to_status(&Refusal::new(
+                    Reason::CallerUnknown,
+                    "the caller is no principal of the roster",
+                ))
+            })
+    }
 }
 
 /// A refusal as the status of a call.

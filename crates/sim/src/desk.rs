@@ -6,7 +6,7 @@ use quorate_coordinator::core::{
     Action, Admitted, CallId, Core, CoreConfig, Event, Limits, Now, StoreItem,
 };
 use quorate_model::{
-    CommandId, CoordinatorId, KeyName, NodeId, operation::KeyView, roster::PinnedRoster,
+    CommandId, CoordinatorId, Digest, KeyName, NodeId, operation::KeyView, roster::PinnedRoster,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
@@ -37,6 +37,7 @@ enum StoreKey {
     Command(CommandId),
     Key(String),
     Evidence(Vec<u8>),
+    Roster(Digest),
 }
 
 fn store_key(item: &StoreItem) -> StoreKey {
@@ -44,6 +45,7 @@ fn store_key(item: &StoreItem) -> StoreKey {
         StoreItem::Command(command) => StoreKey::Command(command.view.id),
         StoreItem::Key(key) => StoreKey::Key(key.name.to_string()),
         StoreItem::Evidence(bytes) => StoreKey::Evidence(bytes.clone()),
+        StoreItem::Roster(_, command) => StoreKey::Roster(command.digest()),
     }
 }
 
@@ -128,7 +130,7 @@ impl Desk {
     pub(crate) fn submission(&mut self, operation: usize, command: Admitted) -> Event {
         let remembered = match self.stored.get(&StoreKey::Command(command.command().id)) {
             Some(StoreItem::Command(stored)) => Some(Box::new(stored.clone())),
-            Some(StoreItem::Key(_) | StoreItem::Evidence(_)) | None => None,
+            Some(StoreItem::Key(_) | StoreItem::Evidence(_) | StoreItem::Roster(..)) | None => None,
         };
         let handle = self.next_handle;
         self.next_handle += 1;

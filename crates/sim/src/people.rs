@@ -91,6 +91,8 @@ impl People {
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
             lifecycle_delay_seconds: None,
+            drained: [].into(),
+            placement: quorate_model::roster::Placement::default(),
         };
         let (signed, pinned) = SignedRoster::unsigned(&roster)
             .and_then(|mut signed| {

@@ -84,6 +84,8 @@ fn request_bytes(request: &WireRequest) -> Vec<u8> {
         WireRequest::SetKeyState(wire) => wire.encode_to_vec(),
         WireRequest::DestroyKey(wire) => wire.encode_to_vec(),
         WireRequest::EraseEpochs(wire) => wire.encode_to_vec(),
+        WireRequest::ChangeRoster(wire) => wire.encode_to_vec(),
+        WireRequest::ListRosters(wire) => wire.encode_to_vec(),
         WireRequest::AttestHeads(wire) => wire.encode_to_vec(),
         WireRequest::Readmit(wire) => wire.encode_to_vec(),
     }
@@ -108,6 +110,8 @@ fn reply_bytes(reply: NodeReply) -> Option<Vec<u8>> {
         NodeReply::StateSet(_) => encoded::<pb::SetKeyStateResponse>(reply),
         NodeReply::Destruction(_) => encoded::<pb::DestroyKeyResponse>(reply),
         NodeReply::Erased(_) => encoded::<pb::EraseEpochsResponse>(reply),
+        NodeReply::RosterChanged(_) => encoded::<pb::ChangeRosterResponse>(reply),
+        NodeReply::Rosters(_) => encoded::<pb::ListRostersResponse>(reply),
         NodeReply::Heads(_) => encoded::<pb::AttestHeadsResponse>(reply),
         NodeReply::Readmission(_) => encoded::<pb::ReadmitResponse>(reply),
         NodeReply::Address(_) => encoded::<pb::AttestAddressResponse>(reply),

@@ -20,7 +20,7 @@ use quorate_model::{
     ids::{CommandId, KeyId},
     node_api::{KeyListing, NodeReply, NodeRequest},
     operation::{CommandOutcome, CommandState, DestructionOutcome, Progress},
-    roster::{PinnedRoster, Roster},
+    roster::PinnedRoster,
 };
 
 use super::{
@@ -68,6 +68,8 @@ struct Order {
     signed: SignedCommand,
     step: DestroyStep,
     expires: UnixMillis,
+    /// The roster that it was made under.
+    roster: Digest,
 }
 
 /// What is known of the end of one key.
@@ -90,6 +92,13 @@ pub(super) struct Destroying {
     known: BTreeMap<KeyId, Known>,
     /// Who is to hear of which order.
     due: BTreeMap<(NodeId, KeyId, Digest), Due>,
+}
+
+impl Order {
+    /// Whether nodes that take it destroy their shares.
+    const fn carries_out(&self) -> bool {
+        matches!(self.step, DestroyStep::AtOnce | DestroyStep::Confirm { .. })
+    }
 }
 
 impl Known {
@@ -266,13 +275,28 @@ impl Destroying {
     }
 
     /// The state of a key: it is destroyed once every node of the roster says so, because any of them
-    /// may hold a share of an epoch that nobody shows (decision 0020).
-    pub(super) fn state(&self, roster: &Roster, key: &KeyId, otherwise: KeyState) -> KeyState {
+    /// may hold a share of an epoch that nobody shows (decision 0020). Nodes that were added since the
+    /// end was ordered hold none.
+    pub(super) fn state(
+        &self,
+        pinned: &PinnedRoster,
+        key: &KeyId,
+        otherwise: KeyState,
+    ) -> KeyState {
         let Some(known) = self.known.get(key) else {
             return otherwise;
         };
-        let mut nodes = roster.nodes.iter();
-        if nodes.all(|card| known.tombstone_of(&card.id).is_some()) {
+        let ordered: Vec<PinnedRoster> = known
+            .orders
+            .values()
+            .filter(|order| order.carries_out())
+            .filter_map(|order| pinned.at(&order.roster))
+            .collect();
+        let mut nodes = pinned.roster().nodes.iter().filter(|card| {
+            let mut ordered = ordered.iter();
+            ordered.any(|then| then.card(&card.id).is_some())
+        });
+        if !ordered.is_empty() && nodes.all(|card| known.tombstone_of(&card.id).is_some()) {
             otherwise.destroyed()
         } else {
             otherwise
@@ -353,6 +377,7 @@ impl Core {
             signed: SignedCommand::clone(&command.signed),
             step: destroy.step,
             expires: command.command.expires,
+            roster: command.command.roster,
         };
         self.destroying.learn_order(&key.record, order);
         let op = DestroyOp {
@@ -441,7 +466,7 @@ impl Core {
             .map(|known| known.record.name.clone());
         let answer = match (answer, name) {
             (Ok(receipt), Some(name)) => receipt
-                .verify(self.pinned.roster(), node, (&name, key))
+                .verify(&self.pinned, node, (&name, key))
                 .map(|()| receipt)
                 .map_err(CallFailure::Refused),
             (answer, _) => answer,
@@ -669,7 +694,7 @@ impl Core {
             .receipts
             .iter()
             .filter(|receipt| receipt.key_id == id)
-            .partition(|receipt| receipt.verify(self.pinned.roster(), node, about).is_ok());
+            .partition(|receipt| receipt.verify(&self.pinned, node, about).is_ok());
         if !honest || !false_ones.is_empty() {
             self.out.push(Action::Notice(Notice::Misbehaved {
                 node: node.clone(),
@@ -722,6 +747,7 @@ fn checked(
         signed: signed.clone(),
         step: checked.destroy.step,
         expires: checked.expires,
+        roster: checked.roster,
     })
 }
 

@@ -77,6 +77,13 @@ impl Core {
             );
             return self.answer(handle, Err(refusal));
         }
+        if more.is_forbidden(&body) && matches!(body, CommandBody::ChangeRoster(_)) {
+            let refusal = Refusal::new(
+                Reason::RequestInvalid,
+                "the roster is in force already: make another change to undo it",
+            );
+            return self.answer(handle, Err(refusal));
+        }
         if more.is_forbidden(&body) {
             self.commands.join(id, handle);
             self.tell_rejection(moment, &more, &body);
@@ -98,6 +105,7 @@ impl Core {
             .or_else(|| self.ceremonies.command(id))
             .or_else(|| self.states.command(id))
             .or_else(|| self.destroying.command(id))
+            .or_else(|| self.rosters.command(id))
     }
 
     /// Brings a rejection to every node, so that each binds the id and refuses it for good (P8).
@@ -109,9 +117,14 @@ impl Core {
         body: &CommandBody,
     ) {
         let timeout = self.config.limits.call_timeout_ms;
+        // Nodes follow a roster by the word of its quorum, and keep no list of those that were
+        // proposed.
+        let Some(name) = body.key() else {
+            return;
+        };
         let epoch = self
             .keys
-            .get(&self.pinned, body.key())
+            .get(&self.pinned, name)
             .map_or(Epoch(1), |key| key.record.epoch);
         for node in self.peers.connected() {
             let command = signed.clone();
@@ -130,7 +143,7 @@ impl Core {
                 CommandBody::Sign(_) | _ => NodeRequest::SignShares {
                     requests: vec![ShareRequest {
                         command,
-                        key: body.key().clone(),
+                        key: name.clone(),
                         epoch,
                         items: Vec::new(),
                     }],

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use quorate_model::{
     CommandId, NodeId, Refusal, UnixMillis,
-    command::Endorsement,
+    command::{Endorsement, SignedCommand},
     node_api::{NodeReply, NodeRequest},
     operation::CommandView,
+    roster::PinnedRoster,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub enum StoreItem {
     Key(StoredKey),
     /// Evidence against a node.
     Evidence(Vec<u8>),
+    /// A command that made a roster, and its place among those that were followed.
+    Roster(u32, SignedCommand),
 }
 
 /// What a command came to, for as long as its id is remembered (P8).
@@ -169,6 +172,8 @@ pub enum Action {
     Progress(Arc<CommandView>),
     /// Tell the operator.
     Notice(Notice),
+    /// Go by this roster from here on.
+    Roster(Arc<PinnedRoster>),
     /// Send a [`Event::Tick`] at this monotonic time, in milliseconds, at the latest.
     WakeAt(u64),
 }

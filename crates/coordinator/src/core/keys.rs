@@ -97,7 +97,7 @@ impl Certified {
         let stands = standing.state(self.proof.is_some());
         KeyView {
             record: self.record.clone(),
-            state: destroying.state(pinned.roster(), &self.record.id(), stands),
+            state: destroying.state(pinned, &self.record.id(), stands),
             evidence: self.evidence(),
             standing,
             destruction: destroying.of(&self.record.id()),
@@ -185,6 +185,19 @@ impl KeyBook {
         names
             .iter()
             .filter_map(|name| self.get(pinned, name))
+            .collect()
+    }
+
+    /// What is kept of the keys after a name, at most so many, verified or not.
+    pub(super) fn certificates(&self, after: Option<&KeyName>, most: usize) -> Vec<StoredKey> {
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        self.0
+            .range::<KeyName, _>((from, std::ops::Bound::Unbounded))
+            .take(most)
+            .map(|(_, entry)| match entry {
+                Entry::Unverified(stored) => stored.clone(),
+                Entry::Verified(key) => key.stored(),
+            })
             .collect()
     }
 

@@ -102,6 +102,12 @@ pub(super) enum Purpose {
     Erase {
         keys: Vec<KeyName>,
     },
+    /// A node follows a roster.
+    Roster {
+        roster: Digest,
+    },
+    /// The rosters that a node knows.
+    Rosters,
     /// Told for their good; nothing depends on the answer.
     Courtesy,
 }
@@ -119,6 +125,21 @@ pub(super) struct Confirming {
     pub(super) challenge: Nonce32,
     pub(super) awaited: BTreeSet<NodeId>,
     pub(super) attestations: Vec<TimeAttestation>,
+}
+
+/// What is known of the roster that a node goes by.
+#[derive(Default)]
+pub(super) struct PeerRoster {
+    /// The one that is in force there, as it said last.
+    pub(super) hash: Option<Digest>,
+    /// Whether a call about it is under way.
+    pub(super) is_telling: bool,
+    /// Whether it listed what is not understood before its rosters are known.
+    pub(super) is_misunderstood: bool,
+    /// The rosters that it knows and does not act by, because another one follows the same.
+    pub(super) forked: BTreeSet<Digest>,
+    /// Whether the roster in force does not list it any more: it is told so, and nothing else.
+    pub(super) is_leaving: bool,
 }
 
 /// One node of the roster.
@@ -148,6 +169,7 @@ pub(super) struct Peer {
     pub(super) synced_ms: u64,
     pub(super) syncing: bool,
     pub(super) confirming: Option<Confirming>,
+    pub(super) roster: PeerRoster,
     /// Those whose word is on its way to this node, which was restored.
     pub(super) readmitting: BTreeSet<NodeId>,
 }
@@ -175,6 +197,7 @@ impl Peer {
             synced_ms: 0,
             syncing: false,
             confirming: None,
+            roster: PeerRoster::default(),
             readmitting: BTreeSet::new(),
         }
     }
@@ -194,6 +217,7 @@ impl Peer {
 
     pub(super) fn usable(&self, now_ms: u64) -> bool {
         self.connected
+            && !self.roster.is_leaving
             && self.left_out_until_ms <= now_ms
             && self.overdue_calls == 0
             && !self.is_quarantined()
@@ -281,6 +305,42 @@ impl Peers {
         )
     }
 
+    /// Goes by another roster: new nodes come, and removed ones stay until their links are down.
+    pub(super) fn follow(&mut self, pinned: &PinnedRoster) {
+        for card in &pinned.roster().nodes {
+            let peer = self.0.entry(card.id.clone());
+            peer.or_insert_with(|| Peer::new(card)).roster.is_leaving = false;
+        }
+        for (id, peer) in &mut self.0 {
+            peer.roster.is_leaving = pinned.roster().node(id).is_none();
+        }
+        self.0
+            .retain(|_, peer| !peer.roster.is_leaving || peer.connected);
+    }
+
+    /// The nodes that were removed and are still connected.
+    pub(super) fn leaving(&self) -> Vec<NodeId> {
+        let leaving = self.0.values().filter(|peer| peer.roster.is_leaving);
+        leaving.map(|peer| peer.id.clone()).collect()
+    }
+
+    /// The nodes of the roster.
+    pub(super) fn members(&self) -> Vec<NodeId> {
+        let members = self.0.values().filter(|peer| !peer.roster.is_leaving);
+        members.map(|peer| peer.id.clone()).collect()
+    }
+
+    pub(super) fn remove(&mut self, node: &NodeId) {
+        self.0.remove(node);
+    }
+
+    /// All nodes list their keys again.
+    pub(super) fn forget_synced(&mut self) {
+        for peer in self.0.values_mut() {
+            peer.synced = false;
+        }
+    }
+
     pub(super) fn get(&self, node: &NodeId) -> Option<&Peer> {
         self.0.get(node)
     }
@@ -290,7 +350,7 @@ impl Peers {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.0.values()
+        self.0.values().filter(|peer| !peer.roster.is_leaving)
     }
 
     pub(super) fn ids(&self) -> Vec<NodeId> {
@@ -300,13 +360,15 @@ impl Peers {
     pub(super) fn connected(&self) -> Vec<NodeId> {
         self.0
             .values()
-            .filter(|peer| peer.connected)
+            .filter(|peer| peer.connected && !peer.roster.is_leaving)
             .map(|peer| peer.id.clone())
             .collect()
     }
 
     pub(super) fn is_connected(&self, node: &NodeId) -> bool {
-        self.0.get(node).is_some_and(|peer| peer.connected)
+        self.0
+            .get(node)
+            .is_some_and(|peer| peer.connected && !peer.roster.is_leaving)
     }
 }
 

@@ -19,6 +19,7 @@ impl Core {
         self.signing.is_empty()
             && self.ceremonies.is_empty()
             && self.states.is_idle()
+            && self.rosters.is_idle()
             && self.destroying.is_idle()
             && self.commands.is_settled()
     }
@@ -39,6 +40,7 @@ impl Core {
             .len()
             .saturating_add(self.ceremonies.len())
             .saturating_add(self.states.len())
+            .saturating_add(self.rosters.len())
             .saturating_add(self.destroying.len())
     }
 

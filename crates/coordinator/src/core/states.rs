@@ -145,7 +145,10 @@ impl Core {
     ) {
         let waits = matches!(
             command.command.body,
-            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_) | CommandBody::DestroyKey(_)
+            CommandBody::SetKeyState(_)
+                | CommandBody::ReshareKey(_)
+                | CommandBody::DestroyKey(_)
+                | CommandBody::ChangeRoster(_)
         );
         if !waits {
             return self.end(id, CommandState::Denied, None, Some(missing));
@@ -467,6 +470,9 @@ impl Core {
                 continue;
             }
             let Some(set) = self.checked(&mark.command, &key.record) else {
+                if self.may_be_ahead(node) {
+                    continue;
+                }
                 self.out.push(Action::Notice(super::Notice::Misbehaved {
                     node: node.clone(),
                     what: "listed a state that no admin commanded",
@@ -492,7 +498,8 @@ impl Core {
 
     /// The command about this key, if its endorsements suffice.
     fn checked(&self, signed: &SignedCommand, record: &KeyRecord) -> Option<SetKeyState> {
-        let command = admission::admit(&self.pinned, signed).ok()?;
+        // Whoever commanded it may have been removed since.
+        let command = admission::admit_ever(&self.pinned, signed).ok()?;
         let CommandBody::SetKeyState(set) = command.body else {
             return None;
         };

@@ -7,8 +7,10 @@
 
 mod ceremony;
 mod destroying;
+mod due;
 mod fake_node;
 mod keys;
+mod membership;
 mod resharing;
 mod signing;
 mod states;

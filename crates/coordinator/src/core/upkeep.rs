@@ -65,6 +65,7 @@ impl Core {
             return;
         };
         peer.connected = false;
+        peer.roster.is_telling = false;
         peer.syncing = false;
         peer.status_call = None;
         peer.confirming = None;
@@ -78,6 +79,13 @@ impl Core {
             .collect();
         for id in lost {
             self.reply(moment, id, Err(CallFailure::Lost));
+        }
+        if self
+            .peers
+            .get(node)
+            .is_some_and(|peer| peer.roster.is_leaving)
+        {
+            self.peers.remove(node);
         }
     }
 
@@ -162,6 +170,7 @@ impl Core {
             .is_some_and(|before| before.boot != status.boot);
         let clock = status.clock;
         let was_suspect = peer.status.as_ref().is_some_and(is_suspect);
+        peer.roster.hash = Some(status.roster);
         peer.status = Some(status);
         if rebooted {
             self.tickets.drop_node(node);
@@ -176,6 +185,7 @@ impl Core {
             }
             ClockState::Confirmed => self.forget_confirming(node),
         }
+        self.meet_roster(moment, node);
         self.readmit(moment, node);
     }
 
@@ -294,6 +304,7 @@ impl Core {
             return self.misbehaved(moment, node, "listed keys out of order", false);
         }
         let last = listings.last().map(|listing| listing.key.clone());
+        let may_be_ahead = self.may_be_ahead(node);
         for listing in listings {
             self.learn(moment, node, &listing);
         }
@@ -305,7 +316,10 @@ impl Core {
             let purpose = Purpose::Sync { after: Some(after) };
             self.call(moment, node, request, timeout, purpose);
         } else if let Some(peer) = self.peers.get_mut(node) {
-            peer.synced = true;
+            // What was not understood is listed again once its rosters are known: when they come, or
+            // now, if they came in the meantime.
+            let misunderstood = std::mem::take(&mut peer.roster.is_misunderstood);
+            peer.synced = !misunderstood || may_be_ahead;
             peer.synced_ms = moment.ms();
             peer.syncing = false;
             self.finish_creations(moment, node);
@@ -347,6 +361,13 @@ impl Core {
                 self.epoch_changed(&key);
                 self.out
                     .push(Action::Notice(Notice::KeyLearned { key: key.clone() }));
+            }
+            // It is understood once the rosters are known, and then every node lists its keys again.
+            Learned::False if self.may_be_ahead(node) => {
+                if let Some(peer) = self.peers.get_mut(node) {
+                    peer.roster.is_misunderstood = true;
+                }
+                return;
             }
             Learned::False => {
                 self.out.push(Action::Notice(Notice::FalseKey {

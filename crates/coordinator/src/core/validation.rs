@@ -43,7 +43,10 @@ impl Core {
         let body = &command.command.body;
         let (needed, targets) = if let CommandBody::CreateKey(create) = body {
             (create.nodes.len(), create.nodes.iter().cloned().collect())
-        } else if let Some(key) = self.keys.get(&self.pinned, body.key()) {
+        } else if let Some(key) = body
+            .key()
+            .and_then(|name| self.keys.get(&self.pinned, name))
+        {
             let holders = key
                 .record
                 .participants

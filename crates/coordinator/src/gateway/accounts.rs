@@ -42,17 +42,12 @@ pub(super) enum Unserved {
 pub(super) struct Accounts {
     configured: Vec<AccountConfig>,
     found: Mutex<Vec<Option<Arc<Account>>>>,
-    pinned: PinnedRoster,
 }
 
 impl Accounts {
-    pub(super) fn new(configured: Vec<AccountConfig>, pinned: PinnedRoster) -> Self {
+    pub(super) fn new(configured: Vec<AccountConfig>) -> Self {
         let found = Mutex::new(configured.iter().map(|_| None).collect());
-        Self {
-            configured,
-            found,
-            pinned,
-        }
+        Self { configured, found }
     }
 
     /// How many accounts there are to be.
@@ -114,7 +109,7 @@ impl Accounts {
         }
         let view = cluster.key(configured.key.clone()).await;
         let view = view.ok().flatten().ok_or(Unserved::NotActive)?;
-        let account = Arc::new(certified(&view, configured, &self.pinned)?);
+        let account = Arc::new(certified(&view, configured, &cluster.pinned())?);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(slot) = found.get_mut(at) else {
             return Ok(account);
@@ -134,8 +129,8 @@ fn certified(
     if view.state == KeyState::PreActive {
         return Err(Unserved::NotActive);
     }
-    let certificate = &view.evidence.certificate;
-    let (_, record) = quorate_proto::certificate::verify(certificate, None, pinned)
+    let (certificate, birth) = (&view.evidence.certificate, view.evidence.birth.as_deref());
+    let (_, record) = quorate_proto::certificate::verify(certificate, birth, pinned)
         .map_err(|_| Unserved::FalseKey)?;
     if record.name != configured.key {
         return Err(Unserved::FalseKey);

@@ -1,6 +1,6 @@
 //! What the gateway needs of the cluster, and the core as that.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use quorate_model::{
     KeyName, Refusal,
@@ -13,6 +13,9 @@ use crate::{core::admit, runtime::Engine};
 
 /// Whatever carries commands out.
 pub trait Cluster: Send + Sync + 'static {
+    /// The roster in force.
+    fn pinned(&self) -> Arc<PinnedRoster>;
+
     /// A key that is known.
     fn key(&self, name: KeyName) -> impl Future<Output = Result<Option<KeyView>, Refusal>> + Send;
 
@@ -27,17 +30,20 @@ pub trait Cluster: Send + Sync + 'static {
 /// The core of this coordinator, asked as the public API asks it.
 pub struct EngineCluster {
     engine: Engine,
-    pinned: PinnedRoster,
 }
 
 impl EngineCluster {
     /// The core behind an engine.
-    pub fn new(engine: Engine, pinned: PinnedRoster) -> Self {
-        Self { engine, pinned }
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
     }
 }
 
 impl Cluster for EngineCluster {
+    fn pinned(&self) -> Arc<PinnedRoster> {
+        self.engine.pinned()
+    }
+
     async fn key(&self, name: KeyName) -> Result<Option<KeyView>, Refusal> {
         self.engine.query(move |core| core.key(&name)).await
     }
@@ -47,7 +53,7 @@ impl Cluster for EngineCluster {
         command: SignedCommand,
         limit: Duration,
     ) -> Result<Option<CommandView>, Refusal> {
-        let admitted = admit(&self.pinned, command)?;
+        let admitted = admit(&self.engine.pinned(), command)?;
         let mut waiting = self.engine.submit(admitted, false)?;
         match waiting.within(Some(limit)).await {
             Some(answer) => answer.map(|view| Some(CommandView::clone(&view))),

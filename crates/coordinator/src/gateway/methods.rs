@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use quorate_evm::{EvmRequest, SignedEvmTransaction};
 use quorate_identity::{Identity, passphrase::Passphrase};
 use quorate_intent::{Amount, EvmAddress, Facts};
-use quorate_model::{
-    Payload, PayloadKind,
-    roster::{PinnedRoster, Role},
-};
+use quorate_model::{Payload, PayloadKind, roster::Role};
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::OnceCell;
 
@@ -89,24 +86,22 @@ impl<C: Cluster, U: Upstream> Gateway<C, U> {
     /// When the identity does not open or the roster does not list it as a client.
     pub fn new(
         config: &GatewayConfig,
-        pinned: &PinnedRoster,
         cluster: C,
         upstream: Option<U>,
     ) -> Result<Self, GatewayError> {
         let passphrase = Passphrase::read(&config.passphrase_file)?;
         let identity = Identity::read(&config.identity, &passphrase)?;
-        Self::with_identity(config, pinned, identity, cluster, upstream)
+        Self::with_identity(config, identity, cluster, upstream)
     }
 
     pub(super) fn with_identity(
         config: &GatewayConfig,
-        pinned: &PinnedRoster,
         identity: Identity,
         cluster: C,
         upstream: Option<U>,
     ) -> Result<Self, GatewayError> {
         let card = identity.card();
-        let is_listed = pinned.roster().principal(&card.id) == Some(card);
+        let is_listed = cluster.pinned().roster().principal(&card.id) == Some(card);
         if !is_listed || !card.roles.contains(&Role::Client) {
             return Err(GatewayError::NoClient(card.id.clone()));
         }
@@ -114,8 +109,8 @@ impl<C: Cluster, U: Upstream> Gateway<C, U> {
             cluster,
             upstream,
             upstream_fits: OnceCell::new(),
-            accounts: Accounts::new(config.accounts.clone(), pinned.clone()),
-            signer: Signer::new(identity, pinned.clone(), config.timeout()),
+            accounts: Accounts::new(config.accounts.clone()),
+            signer: Signer::new(identity, config.timeout()),
             chain_id: config.chain_id,
             max_filled_fee: config.max_filled_fee,
             limit: config.timeout(),

@@ -25,7 +25,6 @@ const LIFETIME_MARGIN_MS: u64 = 30_000;
 /// Signs as a principal of the roster.
 pub(super) struct Signer {
     identity: Identity,
-    pinned: PinnedRoster,
     limit: Duration,
 }
 
@@ -37,12 +36,8 @@ struct Signature {
 }
 
 impl Signer {
-    pub(super) fn new(identity: Identity, pinned: PinnedRoster, limit: Duration) -> Self {
-        Self {
-            identity,
-            pinned,
-            limit,
-        }
+    pub(super) fn new(identity: Identity, limit: Duration) -> Self {
+        Self { identity, limit }
     }
 
     /// Has a transaction signed, and puts it together.
@@ -87,7 +82,7 @@ impl Signer {
             .next()
             .map(|item| item.message)
             .ok_or_else(|| RpcError::failed("the payload has nothing to sign"))?;
-        let (id, command) = self.command(account, payload);
+        let (id, command) = self.command(&cluster.pinned(), account, payload);
         let digest = command.digest();
         let view = cluster.carry_out(command, self.limit).await;
         let view = view.map_err(|refusal| with_id(RpcError::from(refusal), id))?;
@@ -102,14 +97,19 @@ impl Signer {
         Ok(Signature { bytes, message })
     }
 
-    fn command(&self, account: &Account, payload: Payload) -> (CommandId, SignedCommand) {
+    fn command(
+        &self,
+        pinned: &PinnedRoster,
+        account: &Account,
+        payload: Payload,
+    ) -> (CommandId, SignedCommand) {
         let mut bits = [0; 16];
         OsRng.fill_bytes(&mut bits);
         let created = now();
         let limit = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);
         let command = Command {
-            cluster: self.pinned.cluster(),
-            roster: self.pinned.hash(),
+            cluster: pinned.cluster(),
+            roster: pinned.hash(),
             id: CommandId::from_random(bits),
             created,
             expires: created.plus(limit.saturating_add(LIFETIME_MARGIN_MS)),
@@ -121,7 +121,7 @@ impl Signer {
         };
         let bytes = quorate_proto::command::encode(&command);
         let role = command.body.role();
-        let signed = self.identity.propose(bytes, &self.pinned.cluster(), role);
+        let signed = self.identity.propose(bytes, &pinned.cluster(), role);
         (command.id, signed)
     }
 }

@@ -22,6 +22,10 @@ use crate::{
 /// The most inputs that are taken in one go.
 const MAX_INPUTS: usize = 1_024;
 
+/// How many keys are looked at with each housekeeping, to count those that are due: it takes the
+/// thread a few milliseconds.
+const KEYS_COUNTED: usize = 100;
+
 /// How often old commands are forgotten and gauges are set.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -187,6 +191,11 @@ impl Driver {
                 self.shared.watchers.tell(&view);
             }
             Action::Notice(notice) => tell(notice),
+            Action::Roster(pinned) => {
+                let (version, hash) = (pinned.roster().version, pinned.hash());
+                tracing::info!(version, hash = %hash, "another roster is in force");
+                self.shared.go_by(pinned);
+            }
             Action::WakeAt(ms) => {
                 self.wake = self.start.checked_add(Duration::from_millis(ms));
             }
@@ -232,11 +241,20 @@ impl Driver {
         self.shared.health.set(self.core.is_ready());
         metrics::gauge!("quorate_connected_nodes").set(count(connected));
         metrics::gauge!("quorate_keys").set(count(self.core.key_count()));
+        for (duty, count) in self.core.count_due(now.wall, KEYS_COUNTED) {
+            let duty = duty.as_str();
+            metrics::gauge!("quorate_keys_due", "duty" => duty).set(many(count.now));
+            metrics::gauge!("quorate_keys_due_soon", "duty" => duty).set(many(count.soon));
+        }
         metrics::gauge!("quorate_running_commands").set(count(self.core.running_count()));
     }
 }
 
 fn count(number: usize) -> f64 {
+    many(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
+fn many(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
@@ -256,7 +274,7 @@ fn conclude(view: &CommandView) {
     tracing::info!(
         request_id = %view.id,
         operation = view.kind.as_str(),
-        key = %view.key,
+        key = view.key.as_ref().map(tracing::field::display),
         state = view.state.as_str(),
         reason,
         "command is over"

@@ -14,7 +14,7 @@ use quorate_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, caller, invalid, nodes, page, refuse};
+use super::{Api, invalid, nodes, page, refuse};
 use crate::{link::CallError, store::evidence_hash};
 
 /// How long a node may take for a page.
@@ -47,11 +47,11 @@ impl AuditService for Api {
         &self,
         request: Request<v1::ListAuditRecordsRequest>,
     ) -> Result<Response<v1::ListAuditRecordsResponse>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let request = request.into_inner();
         let node = names::parse_node(&request.parent).map_err(refuse)?;
         let from = from(&request)?;
-        if self.0.pinned.roster().node(&node).is_none() {
+        if self.engine().pinned().roster().node(&node).is_none() {
             return Err(nodes::unknown(&node));
         }
         let limit = u32::try_from(page::size(request.page_size)).unwrap_or(u32::MAX);
@@ -108,14 +108,14 @@ impl AuditService for Api {
         &self,
         request: Request<v1::ListEvidenceRequest>,
     ) -> Result<Response<v1::ListEvidenceResponse>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let request = request.into_inner();
         let wanted = names::parse_nodes(&request.parent).map_err(refuse)?;
         if !request.filter.is_empty() {
             return Err(invalid("evidence has no filter"));
         }
         if let Some(node) = &wanted
-            && self.0.pinned.roster().node(node).is_none()
+            && self.engine().pinned().roster().node(node).is_none()
         {
             return Err(nodes::unknown(node));
         }

@@ -1,12 +1,13 @@
 //! `ClusterService`: the roster.
 
+use quorate_model::Digest;
 use quorate_proto::{
     names::{self, RosterVersion},
     v1::{self, cluster_service_server::ClusterService},
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, caller, invalid, refuse};
+use super::{Api, invalid, refuse};
 
 #[tonic::async_trait]
 impl ClusterService for Api {
@@ -14,18 +15,34 @@ impl ClusterService for Api {
         &self,
         request: Request<v1::GetRosterRequest>,
     ) -> Result<Response<v1::Roster>, Status> {
-        caller(&request)?;
-        let version = names::parse_roster(&request.into_inner().name).map_err(refuse)?;
-        let own = self.0.pinned.roster().version;
+        self.caller(&request)?;
+        let request = request.into_inner();
+        let version = names::parse_roster(&request.name).map_err(refuse)?;
+        let own = self.engine().pinned().roster().version;
         match version {
             RosterVersion::Current => {}
             RosterVersion::Number(number) if number == own => {}
             RosterVersion::Number(number) => {
                 return Err(invalid(format!(
-                    "there is roster {own}, not roster {number}"
+                    "roster {own} is in force, not roster {number}: ask for `rosters/current`, \
+                     which brings those before it"
                 )));
             }
         }
-        Ok(Response::new(v1::Roster::from(self.0.roster.clone())))
+        let since = request
+            .since
+            .map(|bytes| {
+                <[u8; 32]>::try_from(&*bytes)
+                    .map(Digest::new)
+                    .map_err(|_| invalid("since: expected the hash of a roster, 32 bytes"))
+            })
+            .transpose()?;
+        let view = self
+            .engine()
+            .query(move |core| core.roster_view(since.as_ref()))
+            .await
+            .map_err(refuse)?;
+        let roster = v1::Roster::try_from(view).map_err(refuse)?;
+        Ok(Response::new(roster))
     }
 }

@@ -16,7 +16,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, caller, invalid, page, refuse};
+use super::{Api, invalid, page, refuse};
 use crate::{core::admit, runtime::is_last, store::Place};
 
 /// How long a call without a deadline waits for the end of its command.
@@ -62,12 +62,12 @@ impl CommandService for Api {
         &self,
         request: Request<v1::SubmitCommandRequest>,
     ) -> Result<Response<v1::CommandView>, Status> {
-        let caller = caller(&request)?;
+        let caller = self.caller(&request)?;
         let wait = wait_of(&request)?;
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let signed = SignedCommand::try_from(request).map_err(refuse)?;
-        let command = admit(&self.0.pinned, signed).map_err(refuse)?;
+        let command = admit(&self.engine().pinned(), signed).map_err(refuse)?;
         let id = command.command().id;
         tracing::debug!(request_id = %id, peer = %caller, "command submitted");
         let mut waiting = self
@@ -107,7 +107,7 @@ impl CommandService for Api {
         &self,
         request: Request<v1::EndorseCommandRequest>,
     ) -> Result<Response<v1::CommandView>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let request = request.into_inner();
         let id = names::parse_command(&request.name).map_err(refuse)?;
         let endorsement = request
@@ -125,7 +125,7 @@ impl CommandService for Api {
         &self,
         request: Request<v1::GetCommandRequest>,
     ) -> Result<Response<v1::CommandView>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let id = names::parse_command(&request.into_inner().name).map_err(refuse)?;
         Ok(Response::new(to_wire(
             self.engine().command(id).await.map_err(refuse)?,
@@ -136,13 +136,13 @@ impl CommandService for Api {
         &self,
         request: Request<v1::ListCommandsRequest>,
     ) -> Result<Response<v1::ListCommandsResponse>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let request = request.into_inner();
         let terms = page::terms(&request.filter, &["state", "key"])?;
         let (state, key) = (page::value(&terms, "state"), page::value(&terms, "key"));
         let fits = |view: &CommandView| {
             state.is_none_or(|state| view.state.as_str() == state)
-                && key.is_none_or(|key| view.key.as_str() == key)
+                && key.is_none_or(|key| view.key.as_ref().is_some_and(|name| name.as_str() == key))
         };
         let size = page::size(request.page_size);
         let mut after = place(&request.page_token)?;
@@ -200,7 +200,7 @@ impl CommandService for Api {
         &self,
         request: Request<v1::WatchCommandsRequest>,
     ) -> Result<Response<Self::WatchCommandsStream>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let id = names::parse_command(&request.into_inner().name).map_err(refuse)?;
         // Followed before it is looked at, so that no change falls between.
         let mut watching = self.engine().watch(id).map_err(refuse)?;

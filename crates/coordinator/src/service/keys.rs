@@ -17,7 +17,7 @@ use quorate_proto::{
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
-use super::{Api, caller, invalid, page, refuse};
+use super::{Api, invalid, page, refuse};
 use crate::link::CallError;
 
 /// Keys per question to the core, which verifies those that it has not used yet.
@@ -35,7 +35,7 @@ impl KeyService for Api {
         &self,
         request: Request<v1::GetKeyRequest>,
     ) -> Result<Response<v1::Key>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let name = names::parse_key(&request.into_inner().name).map_err(refuse)?;
         let key = self.known_key(name).await.map_err(refuse)?;
         Ok(Response::new(v1::Key::from(key)))
@@ -45,7 +45,7 @@ impl KeyService for Api {
         &self,
         request: Request<v1::AttestAddressRequest>,
     ) -> Result<Response<v1::AttestAddressResponse>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let query = AddressQuery::try_from(request.into_inner()).map_err(refuse)?;
         let statements = self.statements(query).await.map_err(refuse)?;
         let wire = address::statements_to_wire(&statements).map_err(refuse)?;
@@ -56,7 +56,7 @@ impl KeyService for Api {
         &self,
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let request = request.into_inner();
         let terms = page::terms(&request.filter, &["state", "scheme"])?;
         let (state, scheme) = (page::value(&terms, "state"), page::value(&terms, "scheme"));
@@ -156,7 +156,8 @@ impl Api {
             let Ok((node, answer)) = answered else {
                 continue;
             };
-            let roster = self.0.pinned.roster();
+            let pinned = self.engine().pinned();
+            let roster = pinned.roster();
             statements.extend(true_statement(&node, answer, &derived, &record, roster));
             if statements.len() >= threshold {
                 return Ok(statements);
@@ -258,6 +259,8 @@ mod tests {
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
             lifecycle_delay_seconds: None,
+            drained: [].into(),
+            placement: quorate_model::roster::Placement::default(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The listener for callers: TLS with the keys of principals pinned from the roster (P4).
 
 use std::{
-    collections::BTreeMap,
     io,
     pin::Pin,
     sync::Arc,
@@ -19,6 +18,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
+
+use crate::runtime::Rosters;
 
 /// How long a caller may take for the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,27 +94,22 @@ impl AsyncWrite for Connection {
 /// Lets principals in and nobody else.
 pub struct Doorkeeper {
     tls: TlsAcceptor,
-    principals: BTreeMap<Digest, PrincipalId>,
+    rosters: Rosters,
 }
 
 impl Doorkeeper {
-    /// Knows the principals of a roster.
+    /// Knows the principals of the roster that is in force when they come.
     ///
     /// # Errors
     ///
     /// When the identity cannot be used for TLS.
-    pub fn new(identity: &TlsIdentity, pinned: &PinnedRoster) -> Result<Self, PinningError> {
-        let principals: BTreeMap<Digest, PrincipalId> = pinned
-            .roster()
-            .principals
-            .iter()
-            .map(|principal| (principal.tls_key_hash, principal.id.clone()))
-            .collect();
-        let known = principals.clone();
-        let tls = server_config(identity, Arc::new(move |hash| known.contains_key(hash)))?;
+    pub fn new(identity: &TlsIdentity, rosters: Rosters) -> Result<Self, PinningError> {
+        let asked = Arc::clone(&rosters);
+        let is_known = move |hash: &Digest| principal_of(&asked(), hash).is_some();
+        let tls = server_config(identity, Arc::new(is_known))?;
         Ok(Self {
             tls: TlsAcceptor::from(Arc::new(tls)),
-            principals,
+            rosters,
         })
     }
 
@@ -123,10 +119,17 @@ impl Doorkeeper {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let caller = peer_key_hash(stream.get_ref().1)
-            .and_then(|hash| self.principals.get(&hash).cloned())
+            .and_then(|hash| principal_of(&(self.rosters)(), &hash))
             .ok_or_else(|| io::Error::from(io::ErrorKind::PermissionDenied))?;
         Ok((stream, Caller(caller)))
     }
+}
+
+/// The principal with a TLS key.
+fn principal_of(pinned: &PinnedRoster, hash: &Digest) -> Option<PrincipalId> {
+    let mut principals = pinned.roster().principals.iter();
+    let found = principals.find(|principal| principal.tls_key_hash == *hash)?;
+    Some(found.id.clone())
 }
 
 /// Accepts callers until nobody takes them any more.

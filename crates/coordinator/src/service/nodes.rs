@@ -7,7 +7,7 @@ use quorate_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, caller, invalid, page, refuse};
+use super::{Api, invalid, page, refuse};
 
 /// No node of the roster has this id.
 pub(super) fn unknown(node: &NodeId) -> Status {
@@ -26,7 +26,7 @@ impl NodeService for Api {
         &self,
         request: Request<v1::GetNodeRequest>,
     ) -> Result<Response<v1::Node>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let id = names::parse_node(&request.into_inner().name).map_err(refuse)?;
         let nodes = self
             .engine()
@@ -44,7 +44,7 @@ impl NodeService for Api {
         &self,
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        caller(&request)?;
+        self.caller(&request)?;
         let request = request.into_inner();
         let terms = page::terms(&request.filter, &["link_state"])?;
         let connected = match page::value(&terms, "link_state") {

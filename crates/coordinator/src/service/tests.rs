@@ -86,6 +86,8 @@ fn roster(coordinator: &TlsIdentity, wallet: &TlsIdentity) -> SignedRoster {
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"ada".parse().unwrap(), &key(101));
@@ -113,9 +115,9 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (callers, connections) = tokio::sync::mpsc::channel(8);
-        let doorkeeper = Doorkeeper::new(&identity, &pinned).unwrap();
+        let doorkeeper = Doorkeeper::new(&identity, engine.rosters()).unwrap();
         tokio::spawn(accept_callers(listener, doorkeeper, callers));
-        let api = Api::new(engine, roster.clone(), pinned);
+        let api = Api::new(engine);
         let services = api.serve_on(Server::builder()).await.unwrap();
         tokio::spawn(services.serve_with_incoming(ReceiverStream::new(connections)));
         Self {
@@ -389,10 +391,12 @@ async fn nodes_and_the_roster_are_told_as_they_are() {
     let connected = nodes.list_nodes(connected).await.unwrap().into_inner();
     let request = v1::GetRosterRequest {
         name: "rosters/current".to_owned(),
+        since: None,
     };
     let roster = cluster.get_roster(request).await.unwrap().into_inner();
     let other = v1::GetRosterRequest {
         name: "rosters/2".to_owned(),
+        since: None,
     };
 
     assert_eq!((first.nodes.len(), second.nodes.len()), (2, 1));

@@ -7,6 +7,7 @@ use std::{
 
 use quorate_model::{
     KeyName,
+    command::SignedCommand,
     ids::{CommandId, UnixMillis},
 };
 
@@ -18,6 +19,7 @@ struct Rows {
     keys: BTreeMap<KeyName, StoredKey>,
     commands: BTreeMap<CommandId, StoredCommand>,
     evidence: Vec<Vec<u8>>,
+    rosters: BTreeMap<u32, SignedCommand>,
 }
 
 /// A store in memory.
@@ -36,6 +38,11 @@ impl CoordinatorStore for MemoryStore {
         let keys = rows.keys.values().cloned().map(StoreItem::Key);
         Ok(keys
             .chain(rows.evidence.iter().cloned().map(StoreItem::Evidence))
+            .chain(
+                rows.rosters
+                    .iter()
+                    .map(|(at, command)| StoreItem::Roster(*at, command.clone())),
+            )
             .collect())
     }
 
@@ -53,6 +60,9 @@ impl CoordinatorStore for MemoryStore {
                     if !rows.evidence.contains(&evidence) {
                         rows.evidence.push(evidence);
                     }
+                }
+                StoreItem::Roster(at, command) => {
+                    rows.rosters.insert(at, command);
                 }
             }
         }

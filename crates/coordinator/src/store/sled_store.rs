@@ -16,6 +16,7 @@ use std::{
 };
 
 use quorate_model::{
+    command::SignedCommand,
     ids::{CommandId, UnixMillis},
     wire,
 };
@@ -35,6 +36,7 @@ const FORGET: u8 = b'f';
 /// Commands by the time when they were made, latest first.
 const LATEST: u8 = b'l';
 const EVIDENCE: u8 = b'e';
+const ROSTER: u8 = b'r';
 /// Stands in every store from its beginning; a store without it has forgotten.
 const MARK: u8 = b'm';
 
@@ -127,6 +129,10 @@ impl SledStore {
                     Some(&COMMAND) => {
                         wire::decode::<StoredCommand>(&value)?;
                         &mut commands
+                    }
+                    Some(&ROSTER) => {
+                        wire::decode::<(u32, SignedCommand)>(&value)?;
+                        continue;
                     }
                     Some(&MARK) => &mut marks,
                     Some(&FORGET) => &mut forgets,
@@ -252,6 +258,10 @@ impl CoordinatorStore for SledStore {
             for row in self.db.scan_prefix([EVIDENCE]) {
                 items.push(StoreItem::Evidence(row?.1.to_vec()));
             }
+            for row in self.db.scan_prefix([ROSTER]) {
+                let (at, command) = wire::decode(&row?.1)?;
+                items.push(StoreItem::Roster(at, command));
+            }
             Ok(items)
         })
     }
@@ -273,6 +283,10 @@ impl CoordinatorStore for SledStore {
                 StoreItem::Evidence(evidence) => {
                     let hash = evidence_hash(evidence);
                     batch.insert(row_key(EVIDENCE, &[hash.as_bytes()]), evidence.clone());
+                }
+                StoreItem::Roster(at, command) => {
+                    let place = at.to_be_bytes();
+                    batch.insert(row_key(ROSTER, &[&place]), encoded(&(at, command))?);
                 }
             }
         }

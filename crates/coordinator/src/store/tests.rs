@@ -22,7 +22,7 @@ fn command(number: u64, created: u64) -> StoredCommand {
             id: CommandId(Uuid::from_u128(number.into())),
             digest: Digest::ZERO,
             kind: CommandKind::Sign,
-            key: name("vault"),
+            key: Some(name("vault")),
             state: CommandState::Succeeded,
             created: UnixMillis(created),
             expires: UnixMillis(created).plus(100),

@@ -315,7 +315,7 @@ impl World {
             }
             Action::WakeAt(ms) => self.at(ms * 1_000, Happening::Wake { desk, life }),
             Action::Notice(notice) => self.invariants.noticed(&notice),
-            Action::Progress(_) => {}
+            Action::Progress(_) | Action::Roster(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 mod ending;
 mod epochs;
 mod resharing;
+mod rosters;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +55,8 @@ pub(super) struct Manners {
     pub(super) refuses_rounds: Option<Refusal>,
     /// Refuses every step towards the end of a key.
     pub(super) refuses_ends: Option<Refusal>,
+    /// Refuses every roster.
+    pub(super) refuses_rosters: Option<Refusal>,
     /// Refuses to validate.
     pub(super) refuses_validation: Option<Refusal>,
     /// Flips a bit of every share.
@@ -272,6 +275,11 @@ impl FakeNode {
             }
             NodeRequest::SetKeyState { command } => self.set_state(&command),
             NodeRequest::DestroyKey { command } => self.take_step(&command),
+            NodeRequest::ChangeRoster { command } => self.follow(&command),
+            NodeRequest::ListRosters { since } => {
+                let commands = self.pinned.since(&since).into_iter().cloned().collect();
+                Ok(NodeReply::Rosters(commands))
+            }
             NodeRequest::AttestHeads { status, after } => Ok(self.attest_heads(&status, after)),
             NodeRequest::Readmit { attestations } => Ok(self.hear_heads(attestations)),
             other => panic!("{other:?}"),

@@ -77,6 +77,8 @@ fn pinned(nodes: usize) -> PinnedRoster {
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"ada".parse().unwrap(), &signing_key(101));
@@ -256,7 +258,7 @@ impl World {
             }
             Action::Progress(view) => self.progress.push(CommandView::clone(&view)),
             Action::Notice(notice) => self.notices.push(notice),
-            Action::WakeAt(_) => {}
+            Action::WakeAt(_) | Action::Roster(_) => {}
         }
     }
 

@@ -108,7 +108,6 @@ fn an_identity_that_the_roster_does_not_list_as_a_client_starts_no_gateway() {
     let stranger = World::new();
     let gateway = crate::gateway::Gateway::with_identity(
         &stranger.config,
-        &stranger.cluster.pinned,
         identity(vec![Role::Client]),
         std::sync::Arc::clone(&stranger.cluster),
         None::<std::sync::Arc<super::world::FakeUpstream>>,

@@ -122,7 +122,7 @@ fn the_identity_is_read_from_its_sealed_file() {
         std::fs::write(&world.config.passphrase_file, passphrase).unwrap();
         let cluster = std::sync::Arc::clone(&world.cluster);
         let upstream = None::<HttpUpstream>;
-        Gateway::new(&world.config, &world.cluster.pinned, cluster, upstream).err()
+        Gateway::new(&world.config, cluster, upstream).err()
     };
 
     // It opens, and the roster of this world lists another key under the name.

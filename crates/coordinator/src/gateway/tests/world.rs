@@ -67,6 +67,10 @@ pub(super) struct FakeCluster {
 }
 
 impl Cluster for Arc<FakeCluster> {
+    fn pinned(&self) -> Arc<PinnedRoster> {
+        Arc::new(self.pinned.clone())
+    }
+
     async fn key(&self, name: KeyName) -> Result<Option<KeyView>, Refusal> {
         Ok(self.keys.lock().unwrap().get(&name).cloned())
     }
@@ -94,7 +98,7 @@ impl Cluster for Arc<FakeCluster> {
                 (CommandState::Succeeded, None)
             }
         };
-        let key = command.body.key().clone();
+        let key = command.body.key().unwrap().clone();
         let outcome = CommandOutcome::Signed(SignOutcome {
             key: key.clone(),
             epoch: Epoch(1),
@@ -107,7 +111,7 @@ impl Cluster for Arc<FakeCluster> {
             id: command.id,
             digest: signed.digest(),
             kind: CommandKind::Sign,
-            key,
+            key: Some(key),
             state,
             created: command.created,
             expires: command.expires,
@@ -210,6 +214,8 @@ pub(super) fn roster(gateway: &Identity, admin: &Identity) -> PinnedRoster {
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&admin.card().id, admin.signing_key());
@@ -442,13 +448,7 @@ impl World {
         let identity = self.identity.lock().unwrap().take().unwrap();
         let upstream = self.has_upstream.then(|| Arc::clone(&self.upstream));
         let cluster = Arc::clone(&self.cluster);
-        Gateway::with_identity(
-            &self.config,
-            &self.cluster.pinned,
-            identity,
-            cluster,
-            upstream,
-        )
+        Gateway::with_identity(&self.config, identity, cluster, upstream)
     }
 
     pub(super) fn start(self) -> Running {

@@ -101,7 +101,8 @@ impl Cluster {
         let (stop, stopped) = watch::channel(false);
         let key_hash = identity.key_hash();
         let identity = TlsIdentity::from_bytes(&identity.to_bytes().unwrap()).unwrap();
-        let find = nodes_of(&self.pinned);
+        let pinned = Arc::new(self.pinned.clone());
+        let find = nodes_of(Arc::new(move || Arc::clone(&pinned)));
         let task = tokio::spawn(async move {
             accept_nodes(listener, &identity, find, policy, events, stopped)
                 .await
@@ -190,6 +191,8 @@ fn pin(
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&"admin".parse().unwrap(), &admin_key);
