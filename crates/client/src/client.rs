@@ -23,9 +23,10 @@ use crate::{
     identity::Identity,
     key::{CertifiedKey, KeyReference, ListedKey},
     profile::Profile,
+    roster::Rosters,
     signed::Signed,
     transport::Transport,
-    verify::{ReceiptChecker, VerificationError},
+    verify::VerificationError,
 };
 
 /// A connection to a cluster as one principal. Clones share it.
@@ -35,8 +36,7 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     identity: Identity,
-    roster: PinnedRoster,
-    receipts: ReceiptChecker,
+    rosters: Rosters,
     default_threshold: Option<u16>,
     transport: Transport,
     renewed: Renewed,
@@ -61,21 +61,23 @@ impl Client {
             timeout,
         )
         .await?;
-        let receipts = ReceiptChecker::new(&roster);
         let default_threshold = profile.settings().defaults.threshold;
         Ok(Self(Arc::new(Inner {
             identity,
-            roster,
-            receipts,
+            rosters: Rosters::new(roster),
             default_threshold,
             transport,
             renewed: Renewed::default(),
         })))
     }
 
-    /// The pinned roster.
-    pub fn roster(&self) -> &PinnedRoster {
-        &self.0.roster
+    /// The rosters as far as this client has followed them, from the pinned one on.
+    pub fn roster(&self) -> Arc<PinnedRoster> {
+        self.0.rosters.roster()
+    }
+
+    pub(crate) fn rosters(&self) -> &Rosters {
+        &self.0.rosters
     }
 
     /// The identity that this client speaks as.
@@ -89,6 +91,13 @@ impl Client {
     }
 
     /// Makes a command that creates a key, and endorses it.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ShapeInvalid`] and [`Reason::RequestInvalid`] for a key that cannot be made, and
+    /// [`Reason::NodeUnknown`], [`Reason::NodeDrained`] or [`Reason::PlacementViolated`] for a
+    /// committee that the roster does not allow. Where the roster may have changed since, see
+    /// [`Client::refresh_roster`].
     pub fn prepare_create_key(
         &self,
         create: &CreateKey,
@@ -98,6 +107,10 @@ impl Client {
         shape.map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
         let life = create.life.check(&create.key);
         life.map_err(|error| Refusal::new(Reason::RequestInvalid, error.to_string()))?;
+        let roster = self.roster();
+        roster
+            .roster()
+            .check_committee(&create.nodes, create.threshold)?;
         Ok(self.prepare(CommandBody::CreateKey(create.clone()), options))
     }
 
@@ -123,7 +136,7 @@ impl Client {
     }
 
     pub(crate) fn prepare(&self, body: CommandBody, options: &CommandOptions) -> Prepared {
-        Prepared::new(&self.0.roster, &self.0.identity, body, options)
+        Prepared::new(&self.roster(), &self.0.identity, body, options)
     }
 
     /// Hands a command over and answers with how it stands at once.
@@ -196,8 +209,13 @@ impl Client {
 
     /// The verified key that a command has created: exactly as it was commanded.
     pub async fn created_key(&self, prepared: &Prepared) -> Result<CertifiedKey, ClientError> {
+        let CommandBody::CreateKey(create) = &prepared.command().body else {
+            return Err(
+                Refusal::new(Reason::RequestInvalid, "the command does not create a key").into(),
+            );
+        };
         self.key(&KeyReference {
-            name: prepared.command().body.key().clone(),
+            name: create.key.clone(),
             id: Some(KeyId::of(&prepared.digest())),
         })
         .await
@@ -227,7 +245,7 @@ impl Client {
         if let Some(CommandOutcome::Signed(outcome)) = &view.outcome {
             key = self.at_least(&key, outcome.epoch).await?;
         }
-        Signed::verify(&key, prepared, view, &self.0.receipts)
+        Signed::verify(&key, prepared, view, &self.0.rosters.receipts())
     }
 
     /// A key whose certificate holds, in whatever state it is.
@@ -237,7 +255,9 @@ impl Client {
     /// [`VerificationError::OtherKeyId`] when the caller knows the id and another key is shown.
     pub async fn look_up(&self, key: &KeyReference) -> Result<ListedKey, ClientError> {
         let view = self.0.transport.key(&key.name).await?;
-        let listed = ListedKey::verify(&view, &self.0.roster)?;
+        let listed = self
+            .verified(|roster| ListedKey::verify(&view, roster))
+            .await?;
         key.check(listed.record())?;
         Ok(listed)
     }
@@ -284,15 +304,21 @@ impl Client {
                 key = self.renew(key.record()).await?;
                 continue;
             }
-            return AttestedAddress::verify(claim, key.record(), &self.0.roster, statements);
+            return AttestedAddress::verify(claim, key.record(), &self.roster(), statements);
         }
     }
 
     /// Every key, each verified. That none is left out is the coordinator's word.
     pub async fn list_keys(&self) -> Result<Vec<ListedKey>, ClientError> {
         let views = self.0.transport.keys().await?;
-        let verify = |view| ListedKey::verify(view, &self.0.roster);
-        Ok(views.iter().map(verify).collect::<Result<_, _>>()?)
+        self.verified(|roster| {
+            let verify = |view| ListedKey::verify(view, roster);
+            views
+                .iter()
+                .map(verify)
+                .collect::<Result<_, VerificationError>>()
+        })
+        .await
     }
 
     /// The nodes as the coordinator sees them.

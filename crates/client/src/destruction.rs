@@ -76,7 +76,7 @@ pub(crate) fn known(
     }
     let mut tombstones = BTreeSet::new();
     for receipt in &view.destruction.receipts {
-        receipt.verify(roster.roster(), &receipt.node, about)?;
+        receipt.verify(roster, &receipt.node, about)?;
         let repeated = receipt.is_destroyed() && !tombstones.insert(&receipt.node);
         let asked = steps.get(&receipt.command);
         if repeated || !asked.is_some_and(|step| receipt.fits(*step)) {
@@ -87,15 +87,33 @@ pub(crate) fn known(
 }
 
 /// The state of a key: it is destroyed once every node of the roster says so. That only the holders
-/// that are shown do is not enough, because another epoch may be held by others (decision 0020).
+/// that are shown do is not enough, because another epoch may be held by others (decision 0020). Nodes
+/// that were added after the order hold nothing of the key.
 pub(crate) fn state(
     destruction: &Destruction,
+    record: &KeyRecord,
     roster: &PinnedRoster,
     otherwise: KeyState,
 ) -> KeyState {
     let gone: BTreeSet<&NodeId> = destruction.destroyed().map(|said| &said.node).collect();
-    let mut nodes = roster.roster().nodes.iter();
-    if nodes.all(|card| gone.contains(&card.id)) {
+    let orders: BTreeSet<Digest> = destruction.destroyed().map(|said| said.command).collect();
+    let ordered: Vec<PinnedRoster> = orders
+        .iter()
+        .filter_map(|digest| {
+            let order = destruction.order(digest)?;
+            let command = quorate_proto::command::decode(&order.bytes).ok()?;
+            roster.at(&command.roster)
+        })
+        .collect();
+    let had_a_share = |node: &NodeId| {
+        let mut rosters = ordered.iter();
+        rosters.any(|then| then.card(node).is_some())
+    };
+    let nodes = roster.roster().nodes.iter().map(|card| &card.id);
+    let mut required = nodes
+        .filter(|node| had_a_share(node))
+        .chain(record.participants.iter().map(|holder| &holder.node));
+    if !gone.is_empty() && required.all(|node| gone.contains(node)) {
         otherwise.destroyed()
     } else {
         otherwise
@@ -287,7 +305,7 @@ impl Client {
             reason: reason.to_owned(),
         };
         destroy.check()?;
-        check_state(key, step, self.roster())?;
+        check_state(key, step, &self.roster())?;
         Ok(self.prepare(CommandBody::DestroyKey(destroy), options))
     }
 
@@ -312,14 +330,12 @@ impl Client {
             return Err(other("it is not one of the end of a key").into());
         };
         let key = self.look_up_again(key.record()).await?;
-        let (record, roster) = (key.record(), self.roster());
+        let (record, roster) = (key.record(), &*self.roster());
         let about = (&record.name, record.id());
         let mut said = BTreeMap::new();
         for receipt in &outcome.receipts {
             let holds = receipt.answers(destroy, &prepared.digest())
-                && receipt
-                    .verify(roster.roster(), &receipt.node, about)
-                    .is_ok();
+                && receipt.verify(roster, &receipt.node, about).is_ok();
             if !holds || said.insert(receipt.node.clone(), receipt.clone()).is_some() {
                 return Err(VerificationError::BadReceipt(receipt.node.clone()).into());
             }

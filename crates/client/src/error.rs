@@ -126,6 +126,9 @@ impl ExitClass {
                 | Reason::KeyNotRetired
                 | Reason::DestructionNotAnnounced
                 | Reason::DestructionTooEarly
+                | Reason::PlacementViolated
+                | Reason::NodeDrained
+                | Reason::NodeHoldsShares
         );
         if forbidden_by_rule {
             return Self::Denied;
@@ -168,7 +171,10 @@ impl ClientError {
             Self::Waiting(_) => ExitClass::Waiting,
             Self::TimedOut(_) => ExitClass::TimedOut,
             Self::Unreachable(_) => ExitClass::QuorumUnavailable,
-            Self::Unverified(_) | Self::Profile(ProfileError::Roster(_)) => ExitClass::Verification,
+            Self::Unverified(_)
+            | Self::Profile(ProfileError::Roster(_) | ProfileError::LaterRoster(_)) => {
+                ExitClass::Verification
+            }
             Self::Ended { .. }
             | Self::Call { .. }
             | Self::NotActive(_)

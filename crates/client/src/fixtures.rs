@@ -15,16 +15,19 @@ use ed25519_dalek::SigningKey;
 use quorate_intent::KeyFacts;
 use quorate_model::{
     DerivationPath, Digest, Epoch, IdentityKey, KeyPurpose, KeyState, NodeId, PartyIndex, Payload,
-    Purposes, Scheme, SessionBinding, TicketId,
+    Purposes, Scheme, SessionBinding, Signature, TicketId,
     certificate::{
         CommitCertificate, KeyEvidence, NodeSignature, PossessionProof, PreparedStatement,
         participants_of, verifying_shares_hash,
     },
-    command::{CommandBody, CreateKey},
+    command::{ChangeRoster, CommandBody, CreateKey, SignedCommand},
     identity::sign_digest,
     operation::{KeyView, SignOutcome},
     payload::pop_message,
-    roster::{CoordinatorCard, NodeCard, PinnedRoster, Role, Roster, SignedRoster},
+    roster::{
+        CoordinatorCard, Followed, NodeCard, PinnedRoster, Role, Roster, RosterReceipt,
+        SignedRoster,
+    },
     share::{
         SetEntry, SetOfSigners, ShareItem, ShareReceipt, ShareStatement, share_batch_digest,
         signed_message_hash, whole_signature_hash,
@@ -59,6 +62,17 @@ pub(crate) fn node_id(number: u8) -> NodeId {
         .unwrap()
 }
 
+/// The card of the node with this number.
+pub(crate) fn node_card(number: u8) -> NodeCard {
+    NodeCard {
+        id: node_id(number),
+        identity_key: IdentityKey::of(&node_key(number)),
+        tls_key_hash: Digest::new([number; 32]),
+        region: format!("region-{number}"),
+        organisation: format!("organisation-{number}"),
+    }
+}
+
 /// A roster of four nodes with one principal that is admin and client.
 pub(crate) fn cluster() -> (PinnedRoster, Identity) {
     let identity = Identity::generate(
@@ -78,19 +92,12 @@ pub(crate) fn signed_roster(identity: &Identity) -> SignedRoster {
 
 /// The same with the TLS key of the coordinator.
 pub(crate) fn roster_with(identity: &Identity, coordinator: Digest) -> SignedRoster {
-    let node = |number: u8| NodeCard {
-        id: node_id(number),
-        identity_key: IdentityKey::of(&node_key(number)),
-        tls_key_hash: Digest::new([number; 32]),
-        region: format!("region-{number}"),
-        organisation: format!("organisation-{number}"),
-    };
     let roster = Roster {
         format: 1,
         version: 1,
         cluster_name: "test".to_owned(),
         parents: vec![],
-        nodes: (1..=4).map(node).collect(),
+        nodes: (1..=4).map(node_card).collect(),
         coordinators: vec![CoordinatorCard {
             id: "coordinator".parse().unwrap(),
             tls_key_hash: coordinator,
@@ -100,10 +107,46 @@ pub(crate) fn roster_with(identity: &Identity, coordinator: Digest) -> SignedRos
         lifecycle_quorum: 1,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
+        drained: [].into(),
+        placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
     signed.sign(&identity.card().id, identity.signing_key());
     signed
+}
+
+/// The command that makes the next roster of a cluster, endorsed by one admin, and the chain with it.
+pub(crate) fn next_roster(
+    pinned: &PinnedRoster,
+    admin: &Identity,
+    edit: impl FnOnce(&mut Roster),
+) -> (SignedCommand, PinnedRoster) {
+    let mut next = pinned.roster().clone();
+    next.version += 1;
+    next.parents = vec![pinned.hash()];
+    edit(&mut next);
+    let roster = next.to_bytes().unwrap();
+    let body = CommandBody::ChangeRoster(ChangeRoster { roster });
+    let command = Prepared::new(pinned, admin, body, &CommandOptions::default());
+    let signed = command.signed().clone();
+    let chain = match quorate_proto::roster::follow(pinned, &signed) {
+        Ok(Followed::InForce(chain)) => chain,
+        other => panic!("{other:?}"),
+    };
+    (signed, chain)
+}
+
+/// The word of the node with this number that it acts by the roster in force of a chain.
+pub(crate) fn roster_receipt(number: u8, chain: &PinnedRoster) -> RosterReceipt {
+    let receipt = RosterReceipt {
+        node: node_id(number),
+        roster: chain.hash(),
+        in_force: chain.hash(),
+        command: chain.command().unwrap().digest(),
+        record: 7,
+        signature: Signature([0; 64]),
+    };
+    receipt.sign(&node_key(number))
 }
 
 /// A key that three nodes really made, and everything needed to sign with it.

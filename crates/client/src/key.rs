@@ -153,7 +153,8 @@ impl ListedKey {
         }
         let standing = state::standing(view, &record, roster)?;
         let destruction = destruction::known(view, &record, roster)?;
-        let state = destruction::state(&destruction, roster, standing.state(proof.is_some()));
+        let state = standing.state(proof.is_some());
+        let state = destruction::state(&destruction, &record, roster, state);
         Ok(Self(Arc::new(Checked {
             verifiers,
             state,

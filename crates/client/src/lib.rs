@@ -41,6 +41,7 @@ mod fixtures;
 mod key;
 pub mod profile;
 mod reshare;
+mod roster;
 mod signed;
 mod state;
 mod transport;
@@ -63,6 +64,7 @@ pub use quorate_identity::passphrase;
 /// The vocabulary that the SDK speaks.
 pub use quorate_model as model;
 pub use reshare::{Committee, Reshared};
+pub use roster::{RosterDifference, RosterProgress, roster_of};
 pub use signed::Signed;
 pub use state::{Acknowledged, AwaitingCommand};
 pub use verify::VerificationError;

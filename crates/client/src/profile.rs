@@ -1,7 +1,8 @@
 //! The profile: the directory that tells this machine which cluster it talks to and as whom.
 //!
 //! `profile.toml` holds the pinned hash of roster 1, the addresses of the coordinators, the
-//! identity files by role and a few defaults; `roster.json` beside it holds the signed roster.
+//! identity files by role and a few defaults; `roster.json` beside it holds the signed roster, with
+//! the commands that changed it since.
 //! Nothing in the profile is secret: identity files are sealed.
 
 use std::{
@@ -12,9 +13,10 @@ use std::{
 };
 
 use quorate_model::{
-    CoordinatorId, Digest,
+    CoordinatorId, Digest, Refusal,
     roster::{MAX_ROSTER_BYTES, PinnedRoster, Role, RosterError, SignedRoster},
 };
+use quorate_proto::roster::ChainError;
 use serde::{Deserialize, Serialize};
 
 /// The name of the settings in a profile directory.
@@ -22,6 +24,12 @@ pub const SETTINGS_FILE: &str = "profile.toml";
 
 /// The name of the roster in a profile directory.
 pub const ROSTER_FILE: &str = "roster.json";
+
+/// The largest settings that are read, in bytes.
+const MAX_SETTINGS_FILE: u64 = 1 << 20;
+
+/// The largest file of rosters that is read, in bytes: each stands in it in hex.
+const MAX_ROSTER_FILE: u64 = 256 * MAX_ROSTER_BYTES as u64;
 
 /// What the name of an identity file ends with.
 pub const IDENTITY_SUFFIX: &str = ".identity";
@@ -110,6 +118,9 @@ pub enum ProfileError {
     /// The roster is not the pinned one, or does not hold.
     #[error("the roster of the profile is refused")]
     Roster(#[from] RosterError),
+    /// A later roster of the file does not follow from those before it.
+    #[error("a later roster of the file is refused: {0}")]
+    LaterRoster(Refusal),
     /// A coordinator that the roster does not know.
     #[error("coordinator \"{0}\" is not in the pinned roster")]
     UnknownCoordinator(CoordinatorId),
@@ -131,8 +142,8 @@ impl Profile {
         if !path.exists() {
             return Err(ProfileError::Absent(home.display().to_string()));
         }
-        let settings = Settings::parse(&read(&path)?, &path)?;
-        let roster = read_roster(&home.join(ROSTER_FILE))?.verify_pinned(&settings.roster_hash)?;
+        let settings = Settings::parse(&read(&path, MAX_SETTINGS_FILE)?, &path)?;
+        let roster = pinned_roster(&home.join(ROSTER_FILE), &settings.roster_hash)?;
         Self::new(home, settings, roster)
     }
 
@@ -142,7 +153,7 @@ impl Profile {
         settings: Settings,
         roster: &SignedRoster,
     ) -> Result<Self, ProfileError> {
-        let pinned = roster.verify_pinned(&settings.roster_hash)?;
+        let pinned = pin(roster, &settings.roster_hash)?;
         let profile = Self::new(home, settings, pinned)?;
         make_private_directory(home)?;
         write_roster(&home.join(ROSTER_FILE), roster)?;
@@ -173,6 +184,19 @@ impl Profile {
         replace(&path, text.as_bytes())
     }
 
+    /// Writes the rosters that were followed since into the profile, as a whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError::Roster`] when they are another cluster's, and [`ProfileError::Unwritable`].
+    pub fn keep_roster(&self, roster: &PinnedRoster) -> Result<(), ProfileError> {
+        let (found, expected) = (roster.cluster(), self.settings.roster_hash);
+        if found != expected {
+            return Err(RosterError::NotPinned { found, expected }.into());
+        }
+        write_roster(&self.home.join(ROSTER_FILE), &roster.to_file())
+    }
+
     /// The directory.
     pub fn home(&self) -> &Path {
         &self.home
@@ -188,7 +212,7 @@ impl Profile {
         &mut self.settings
     }
 
-    /// The pinned roster.
+    /// The pinned roster, with those of the file that follow it.
     pub fn roster(&self) -> &PinnedRoster {
         &self.roster
     }
@@ -230,9 +254,30 @@ impl Settings {
     }
 }
 
+fn pin(file: &SignedRoster, expected: &Digest) -> Result<PinnedRoster, ProfileError> {
+    quorate_proto::roster::pin(file, expected).map_err(|error| match error {
+        ChainError::First(error) => error.into(),
+        ChainError::Later(refusal) => ProfileError::LaterRoster(refusal),
+        _ => ProfileError::LaterRoster(Refusal::new(
+            quorate_model::Reason::RosterInvalid,
+            error.to_string(),
+        )),
+    })
+}
+
+/// Reads a file of rosters and follows them from the first, whose hash was confirmed out of band.
+///
+/// # Errors
+///
+/// [`ProfileError::Roster`] when the first is another one or does not hold, and
+/// [`ProfileError::LaterRoster`] when a later one does not.
+pub fn pinned_roster(path: &Path, expected: &Digest) -> Result<PinnedRoster, ProfileError> {
+    pin(&read_roster(path)?, expected)
+}
+
 /// Reads a signed roster; nothing in it is checked yet.
 pub fn read_roster(path: &Path) -> Result<SignedRoster, ProfileError> {
-    let text = read(path)?;
+    let text = read(path, MAX_ROSTER_FILE)?;
     serde_json::from_str(&text).map_err(|error| ProfileError::Malformed {
         path: path.display().to_string(),
         message: error.to_string(),
@@ -271,10 +316,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ProfileError> {
         source,
     };
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    // Two processes may replace the same file.
+    name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
     let written = (|| {
         let mut file = fs::File::create(&beside)?;
+        if let Ok(old) = fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
         io::Write::write_all(&mut file, bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)
@@ -291,9 +340,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ProfileError> {
     }
 }
 
-fn read(path: &Path) -> Result<String, ProfileError> {
-    // Signed rosters hold the roster as one JSON string, which escapes can double.
-    let limit = (MAX_ROSTER_BYTES as u64).saturating_mul(3);
+fn read(path: &Path, limit: u64) -> Result<String, ProfileError> {
     let mut text = String::new();
     fs::File::open(path)
         .and_then(|file| file.take(limit).read_to_string(&mut text))
@@ -313,6 +360,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::fixtures;
 
     #[test]
     fn a_profile_comes_back_as_it_was_written() {
@@ -350,6 +398,48 @@ mod tests {
         assert!(matches!(
             error,
             ProfileError::Roster(RosterError::NotPinned { .. })
+        ));
+    }
+
+    #[test]
+    fn a_profile_keeps_the_rosters_that_were_followed_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, admin) = fixtures::cluster();
+        let settings = Settings {
+            roster_hash: first.cluster(),
+            ..settings(&signed_roster())
+        };
+        let profile = Profile::create(dir.path(), settings, &first.to_file()).unwrap();
+        let path = dir.path().join(ROSTER_FILE);
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let (mut command, second) = fixtures::next_roster(&first, &admin, |next| {
+            next.nodes.push(fixtures::node_card(5));
+        });
+
+        profile.keep_roster(&second).unwrap();
+
+        let read = Profile::load(dir.path()).unwrap();
+        assert_eq!(*read.roster(), second);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let (others, _) = fixtures::cluster();
+        assert!(matches!(
+            profile.keep_roster(&others),
+            Err(ProfileError::Roster(RosterError::NotPinned { .. }))
+        ));
+        let mut forged = second.to_file();
+        command.endorsements.clear();
+        forged.successors = vec![quorate_model::roster::Successor(command)];
+        write_roster(&path, &forged).unwrap();
+        assert!(matches!(
+            Profile::load(dir.path()),
+            Err(ProfileError::LaterRoster(_))
         ));
     }
 
@@ -426,6 +516,8 @@ mod tests {
             lifecycle_quorum: 1,
             policy_hash: Digest::ZERO,
             lifecycle_delay_seconds: None,
+            drained: [].into(),
+            placement: quorate_model::roster::Placement::default(),
         };
         let mut signed = SignedRoster::unsigned(&roster).unwrap();
         signed.sign(&"admin".parse().unwrap(), &key(3));

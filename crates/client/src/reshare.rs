@@ -224,7 +224,7 @@ fn holds(receipt: &EraseReceipt, record: &KeyRecord, roster: &PinnedRoster) -> b
     let is_of_it = receipt.key == record.name
         && receipt.epoch == record.epoch
         && receipt.certificate == record.certificate;
-    let card = roster.roster().node(&receipt.node).filter(|_| is_of_it);
+    let card = roster.card(&receipt.node).filter(|_| is_of_it);
     card.is_some_and(|card| {
         let (digest, signature) = (receipt.digest(), &receipt.signature);
         card.identity_key.verify(&digest, signature).is_ok()
@@ -242,12 +242,13 @@ fn moved_on(record: &KeyRecord, made: Epoch) -> Refusal {
 
 impl Client {
     /// Makes a command that reshares a key to a committee, and endorses it. Without accepting
-    /// fragility a fragile shape is refused, and so is a node that the roster does not list.
+    /// fragility a fragile shape is refused, and so is a committee that the roster does not allow.
     ///
     /// # Errors
     ///
-    /// [`Reason::ShapeInvalid`], [`Reason::NodeUnknown`], or [`ClientError::NotActive`] where
-    /// nobody has proven the key yet.
+    /// [`Reason::ShapeInvalid`], [`Reason::NodeUnknown`], [`Reason::NodeDrained`],
+    /// [`Reason::PlacementViolated`], or [`ClientError::NotActive`] where nobody has proven the key
+    /// yet.
     pub fn prepare_reshare(
         &self,
         key: &ListedKey,
@@ -259,15 +260,11 @@ impl Client {
             return Err(ClientError::NotActive(record.name.clone()));
         }
         let reshare = committee.command(record.name.clone(), record.id(), record.epoch);
-        let roster = self.roster().roster();
-        let mut nodes = reshare.nodes.iter();
-        if let Some(stranger) = nodes.find(|node| roster.node(node).is_none()) {
-            let message = format!("node \"{stranger}\" is not in the roster");
-            return Err(Refusal::new(Reason::NodeUnknown, message)
-                .with("node", stranger)
-                .into());
-        }
         check_shape(&reshare)?;
+        let roster = self.roster();
+        roster
+            .roster()
+            .check_committee(&reshare.nodes, reshare.threshold)?;
         Ok(self.prepare(CommandBody::ReshareKey(reshare), options))
     }
 
@@ -311,7 +308,7 @@ impl Client {
             // Another coordinator may have answered, that hears of the epoch a moment later.
             listed = self.look_up_again(before).await?;
         }
-        Reshared::verify(before, &listed, prepared, view, self.roster())
+        Reshared::verify(before, &listed, prepared, view, &self.roster())
     }
 }
 

@@ -12,7 +12,7 @@ use quorate_model::{
 
 use crate::{
     client::Client,
-    command::{CommandOptions, Prepared},
+    command::{CommandOptions, CommandTimes, Prepared},
     error::ClientError,
     key::ListedKey,
     verify::VerificationError,
@@ -144,7 +144,7 @@ pub(crate) fn standing(
 ) -> Result<Standing, VerificationError> {
     let mut standing = Standing::default();
     for mark in view.standing.marks() {
-        let command = quorate_proto::admission::admit(roster, &mark.command)?;
+        let command = quorate_proto::admission::admit_ever(roster, &mark.command)?;
         let CommandBody::SetKeyState(set) = command.body else {
             return Err(VerificationError::OtherKey(record.name.clone()));
         };
@@ -213,7 +213,7 @@ impl Client {
         let key = self.look_up_again(key.record()).await?;
         Ok(Acknowledged::verify(
             key.record(),
-            self.roster(),
+            &self.roster(),
             prepared,
             view,
         )?)
@@ -239,16 +239,23 @@ impl Client {
                 .with("command_id", id)
                 .into());
         };
-        let command = quorate_proto::admission::admit_proposal(self.roster(), &signed)?;
+        let command = self
+            .verified(|roster| quorate_proto::admission::admit_proposal(roster, &signed))
+            .await?;
         if !matches!(
             command.body,
-            CommandBody::SetKeyState(_) | CommandBody::ReshareKey(_) | CommandBody::DestroyKey(_)
+            CommandBody::SetKeyState(_)
+                | CommandBody::ReshareKey(_)
+                | CommandBody::DestroyKey(_)
+                | CommandBody::ChangeRoster(_)
         ) {
             return Err(other_body().into());
         }
         if command.id != id || signed.digest() != view.digest {
             return Err(VerificationError::OtherOutcome("it is another command's").into());
         }
+        // Whoever dates a command ahead has it endorsed before its time, together with another one.
+        quorate_proto::admission::check_made(&command, CommandTimes::from_now().created)?;
         Ok(AwaitingCommand { signed, command })
     }
 

@@ -10,11 +10,11 @@ use std::{
 };
 
 use quorate_model::{
-    CommandId, KeyName, NodeId,
+    CommandId, Digest, KeyName, NodeId,
     address::{AddressQuery, AddressStatement},
     command::{Endorsement, SignedCommand},
     node_api::AuditPage,
-    operation::{CommandState, CommandView, KeyView, NodeView},
+    operation::{CommandState, CommandView, KeyView, NodeView, RosterView},
     roster::Roster,
 };
 use quorate_pinning::TlsIdentity;
@@ -25,8 +25,8 @@ use quorate_proto::{
     status::from_status,
     v1::{
         self, audit_service_client::AuditServiceClient,
-        command_service_client::CommandServiceClient, key_service_client::KeyServiceClient,
-        node_service_client::NodeServiceClient,
+        cluster_service_client::ClusterServiceClient, command_service_client::CommandServiceClient,
+        key_service_client::KeyServiceClient, node_service_client::NodeServiceClient,
     },
 };
 use tokio::time::timeout_at;
@@ -316,6 +316,20 @@ impl Transport {
         .await
     }
 
+    /// Reads the rosters that lead on from the one with this hash.
+    pub(crate) async fn rosters(&self, since: &Digest) -> Result<RosterView, ClientError> {
+        let roster = self
+            .call(|channel, left| {
+                let request = v1::GetRosterRequest {
+                    name: "rosters/current".to_owned(),
+                    since: Some(since.as_bytes().to_vec()),
+                };
+                async move { cluster(channel).get_roster(within(request, left)).await }
+            })
+            .await?;
+        Ok(RosterView::try_from(roster.into_inner())?)
+    }
+
     /// Reads all nodes.
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
         pages::all(async |page_token| {
@@ -441,5 +455,6 @@ clients! {
     commands -> CommandServiceClient;
     keys -> KeyServiceClient;
     nodes -> NodeServiceClient;
+    cluster -> ClusterServiceClient;
     audit -> AuditServiceClient;
 }

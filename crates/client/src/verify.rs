@@ -71,6 +71,9 @@ pub enum VerificationError {
     /// Evidence for another key, or made for another command.
     #[error("what came back for key \"{0}\" is the evidence of another")]
     OtherKey(KeyName),
+    /// Rosters that do not follow from those that are known.
+    #[error("the rosters that the coordinator shows do not hold: {0}")]
+    Rosters(Refusal),
     /// Times of an earlier command that no client gives one.
     #[error(
         "the times that are told of command {0} are not those of a command that lives for ten \
@@ -231,8 +234,9 @@ impl std::fmt::Debug for ReceiptChecker {
 }
 
 impl ReceiptChecker {
+    /// Takes the word of every node of the chain: what it signed before it was removed still holds.
     pub(crate) fn new(roster: &PinnedRoster) -> Self {
-        let nodes = roster.roster().nodes.iter();
+        let nodes = roster.history().flat_map(|(roster, _)| &roster.nodes);
         let keys = nodes
             .filter_map(|node| Some((node.id.clone(), node.identity_key.parse().ok()?)))
             .collect();

@@ -38,7 +38,8 @@ struct Announced {
 pub(super) struct Endings(HashMap<NodeId, Ends>);
 
 impl Endings {
-    /// Judges a verified record. `held` says whether the node held the key of a tombstone.
+    /// Judges a verified record under the chain of rosters and the one that the node acted by, where
+    /// that is known. `held` says whether the node held the key of a tombstone.
     ///
     /// # Errors
     ///
@@ -49,7 +50,7 @@ impl Endings {
     )]
     pub(super) fn record(
         &mut self,
-        roster: &PinnedRoster,
+        rosters: Rosters<'_>,
         node: &NodeId,
         record: &Record,
         held: bool,
@@ -73,8 +74,9 @@ impl Endings {
                 command,
                 ..
             } => {
-                let (step, created) = order(roster, command, (key, *key_id), judgment.command)?;
-                let least = record.time.plus(roster.roster().lifecycle_delay_ms());
+                let order = order(rosters, command, (key, *key_id), judgment.command)?;
+                let Order { step, created, .. } = order;
+                let least = record.time.plus(order.then.roster().lifecycle_delay_ms());
                 if step != DestroyStep::Announce {
                     return Err("the announcement is another step".to_owned());
                 }
@@ -100,11 +102,11 @@ impl Endings {
                 announcement,
                 command,
             } => {
-                let (step, _) = order(roster, command, (key, *key_id), judgment.command)?;
+                let order = order(rosters, command, (key, *key_id), judgment.command)?;
                 let named = DestroyStep::Cancel {
                     announcement: *announcement,
                 };
-                if step != named {
+                if order.step != named {
                     return Err("the withdrawal is another step".to_owned());
                 }
                 let at = (key.clone(), *key_id, *announcement);
@@ -112,7 +114,7 @@ impl Endings {
                 Ok(())
             }
             Entry::KeyDestroyed(destroyed) => {
-                ends.check_tombstone(roster, (node, record), destroyed, held)
+                ends.check_tombstone(rosters, (node, record), destroyed, held)
             }
             _ => Ok(()),
         }
@@ -140,7 +142,7 @@ impl Ends {
 
     fn check_tombstone(
         &mut self,
-        roster: &PinnedRoster,
+        rosters: Rosters<'_>,
         (node, record): (&NodeId, &Record),
         destroyed: &KeyDestroyed,
         held: bool,
@@ -160,8 +162,8 @@ impl Ends {
                 record.sequence
             ))
         };
-        let (step, made) = order(roster, command, (key, *key_id), judgment.command)?;
-        match step {
+        let order = order(rosters, command, (key, *key_id), judgment.command)?;
+        match order.step {
             DestroyStep::AtOnce => {}
             DestroyStep::Confirm {
                 announcement: named,
@@ -171,7 +173,7 @@ impl Ends {
                 let in_time = heard.is_some_and(|heard| {
                     heard.from <= record.time
                         && record.time <= heard.until
-                        && check_afresh(roster, heard.created, made).is_ok()
+                        && check_afresh(&order.then, heard.created, order.created).is_ok()
                 });
                 if shown != Some(named)
                     || !in_time
@@ -192,14 +194,25 @@ impl Ends {
     }
 }
 
-/// The step that a recorded order asks for, and when it was made, if enough persons speak for it.
+/// The chain, and the roster that a node acted by, where that is known.
+type Rosters<'a> = (&'a PinnedRoster, Option<&'a PinnedRoster>);
+
+/// A recorded order.
+struct Order {
+    step: DestroyStep,
+    created: UnixMillis,
+    /// The chain as it was: the node acted by this roster, or by a stricter one.
+    then: PinnedRoster,
+}
+
+/// What a recorded order asks for, if enough persons speak for it.
 fn order(
-    roster: &PinnedRoster,
+    (roster, head): Rosters<'_>,
     command: &SignedCommand,
     (key, key_id): (&KeyName, KeyId),
     digest: Digest,
-) -> Result<(DestroyStep, UnixMillis), String> {
-    let admitted = quorate_proto::admission::admit(roster, command);
+) -> Result<Order, String> {
+    let admitted = quorate_proto::admission::admit_ever(roster, command);
     let admitted = admitted.map_err(|refusal| refusal.message)?;
     if command.is_forbidden(&admitted.body) {
         return Err("an admin forbids the order".to_owned());
@@ -209,7 +222,14 @@ fn order(
         && destroy.key_id == key_id
         && command.digest() == digest
     {
-        return Ok((destroy.step, admitted.created));
+        // Rules only become stricter from one roster to the next.
+        let acted_by = head.filter(|head| head.follows(&admitted.roster));
+        let then = acted_by.cloned().or_else(|| roster.at(&admitted.roster));
+        return Ok(Order {
+            step: destroy.step,
+            created: admitted.created,
+            then: then.ok_or("the order was made under an unknown roster")?,
+        });
     }
     Err("the order is about something else".to_owned())
 }

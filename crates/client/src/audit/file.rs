@@ -50,15 +50,18 @@ pub enum AuditFileError {
     #[error("the file has format {0}, this version reads format {FORMAT}")]
     UnknownFormat(u32),
     /// Exported from a cluster with another roster.
-    #[error("the file is for roster {found}, expected the pinned {expected}")]
+    #[error(
+        "the file is for roster {found}, which is not known: roster {expected} is in force here, \
+         fetch the rosters of the cluster with `quorate cluster export`"
+    )]
     OtherRoster {
         /// The roster that the file names.
         found: Digest,
-        /// The pinned one.
+        /// The one in force here.
         expected: Digest,
     },
-    /// From a node that the roster does not list.
-    #[error("node \"{0}\" is not in the pinned roster")]
+    /// From a node that no roster lists.
+    #[error("node \"{0}\" is in no roster of the cluster")]
     UnknownNode(NodeId),
     /// The end is missing, or does not fit what stands before it.
     #[error("the file is cut or was put together: it has {found} records, its end says {stated}")]

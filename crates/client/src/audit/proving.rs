@@ -14,7 +14,7 @@ use super::{
 };
 use crate::verify;
 
-impl Verifier<'_> {
+impl Verifier {
     pub(super) fn evidence<R: BufRead>(
         &mut self,
         mut file: AuditFile<R>,
@@ -59,12 +59,7 @@ impl Verifier<'_> {
             (None, Some(key)) => Some(self.signing_context(key)?),
             (None, None) => None,
         };
-        let identity_of = |node: &NodeId| {
-            self.roster
-                .roster()
-                .node(node)
-                .map(|card| card.identity_key)
-        };
+        let identity_of = |node: &NodeId| self.roster.card(node).map(|card| card.identity_key);
         let facts = Facts {
             identity_of: &identity_of,
             signing: signing.as_ref().map(SigningContext::facts),
@@ -83,11 +78,11 @@ impl Verifier<'_> {
     /// with its proof (decision 0019).
     fn signing_context(&self, key: &KeyEvidence) -> Result<SigningContext, Unproven> {
         let birth = key.birth.as_deref();
-        let (_, record) =
-            verify::certificate(&key.certificate, birth, self.roster).map_err(Unproven::refused)?;
+        let (_, record) = verify::certificate(&key.certificate, birth, &self.roster)
+            .map_err(Unproven::refused)?;
         match &key.proof {
             Some(proof) => {
-                verify::possession(proof, &record, self.roster).map_err(Unproven::refused)?;
+                verify::possession(proof, &record, &self.roster).map_err(Unproven::refused)?;
             }
             None if birth.is_some() => return Err(Unproven::FactsMissing),
             None => {}

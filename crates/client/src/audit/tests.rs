@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     CommandOptions, Prepared,
-    fixtures::{cluster, made_key, made_key_in, node_id, node_key},
+    fixtures::{cluster, made_key, made_key_in, next_roster, node_card, node_id, node_key},
     identity::Identity,
 };
 
@@ -119,6 +119,35 @@ fn a_cut_a_continued_and_a_foreign_file_are_refused() {
         check(&roster, &another),
         AuditFileError::Chain { .. }
     ));
+}
+
+#[test]
+fn what_was_signed_before_a_node_was_removed_still_holds() {
+    let (first, identity) = cluster();
+    let (two, second) = next_roster(&first, &identity, |next| {
+        next.nodes.retain(|card| card.id != node_id(1));
+    });
+    let (_, third) = next_roster(&second, &identity, |next| next.nodes.push(node_card(5)));
+    let command = command(&first, &identity, KeyId([0; 32]));
+    let chain = chain(1);
+    let receipt = receipt(&command, 1, 2, record_hash(&chain[1]), SET);
+    let files = [
+        journal(&first, 1, &chain),
+        signatures(&second, &command, vec![receipt]),
+    ];
+
+    let mut verifier = Verifier::new(&second);
+    for file in &files {
+        verifier.add(Cursor::new(file)).unwrap();
+    }
+    assert_eq!(verifier.finish().unwrap().matched, 1);
+
+    let mut earlier = Verifier::new(&first);
+    let unknown = earlier.add(Cursor::new(&files[1])).unwrap_err();
+    assert!(matches!(unknown, AuditFileError::OtherRoster { .. }));
+    let later = journal(&third, 1, &chain);
+    assert!(Verifier::new(&second).add(Cursor::new(later)).is_err());
+    assert_eq!(second.command(), Some(&two));
 }
 
 #[test]

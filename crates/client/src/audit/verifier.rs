@@ -19,6 +19,7 @@ use super::{
     ending::Endings,
     file::{AuditFile, AuditFileError, FileKind},
     proving::Unproven,
+    rosters::Followings,
 };
 use crate::verify::{self, ReceiptChecker, Verifiers};
 
@@ -72,9 +73,11 @@ pub struct EvidenceReport {
     pub fault: String,
 }
 
-/// Verifies files against one roster, and what they say about each other.
-pub struct Verifier<'a> {
-    pub(super) roster: &'a PinnedRoster,
+/// Verifies files against the rosters of a cluster, and what they say about each other. Rosters that a
+/// journal adds to the chain are followed.
+pub struct Verifier {
+    pub(super) roster: PinnedRoster,
+    followings: Followings,
     receipts: ReceiptChecker,
     pub(super) cross: CrossCheck,
     endings: Endings,
@@ -89,12 +92,13 @@ struct SignedFile {
     sign: Sign,
 }
 
-impl<'a> Verifier<'a> {
+impl Verifier {
     /// Starts with nothing.
-    pub fn new(roster: &'a PinnedRoster) -> Self {
+    pub fn new(roster: &PinnedRoster) -> Self {
         let receipts = ReceiptChecker::new(roster);
         Self {
-            roster,
+            roster: roster.clone(),
+            followings: Followings::default(),
             receipts,
             cross: CrossCheck::default(),
             endings: Endings::default(),
@@ -106,7 +110,7 @@ impl<'a> Verifier<'a> {
     pub fn add(&mut self, input: impl BufRead) -> Result<FileReport, AuditFileError> {
         let file = AuditFile::open(input)?;
         let (found, expected) = (file.header.roster, self.roster.hash());
-        if found != expected {
+        if !self.roster.knows(&found) {
             return Err(AuditFileError::OtherRoster { found, expected });
         }
         match file.header.kind {
@@ -118,7 +122,7 @@ impl<'a> Verifier<'a> {
 
     /// Matches what the files say about each other (P38).
     pub fn finish(self) -> Result<Matched, AuditFileError> {
-        let matched = self.cross.finish(self.roster);
+        let matched = self.cross.finish(&self.roster);
         let matched = matched.map_err(AuditFileError::Contradiction)?;
         for signed in &self.signed {
             self.check_signed(signed)?;
@@ -158,8 +162,8 @@ impl<'a> Verifier<'a> {
             .ok_or_else(|| does_not_hold("journal", "no node"))?;
         let card = self
             .roster
-            .roster()
-            .node(&node)
+            .card(&node)
+            .cloned()
             .ok_or_else(|| AuditFileError::UnknownNode(node.clone()))?;
         if self.cross.knows(&node) {
             return Err(does_not_hold(
@@ -207,13 +211,19 @@ impl<'a> Verifier<'a> {
         let what = || format!("record {} of node \"{node}\"", record.sequence);
         let refused = |error: String| does_not_hold(&what(), error);
         self.cross.record(node, record, hash).map_err(refused)?;
+        let followed = self.followings.record(&self.roster, node, record);
+        if let Some(next) = followed.map_err(refused)? {
+            self.receipts = ReceiptChecker::new(&next);
+            self.roster = next;
+        }
         let held = if let Entry::KeyDestroyed(destroyed) = &record.entry {
             self.cross.birth(node, &destroyed.key).is_some()
         } else {
             false
         };
+        let acted_by = self.followings.head(&self.roster, node);
         self.endings
-            .record(self.roster, node, record, held)
+            .record((&self.roster, acted_by.as_ref()), node, record, held)
             .map_err(refused)?;
         if let Entry::KeyCertified { certificate, .. } = &record.entry {
             self.certificate(node, certificate).map_err(refused)?;
@@ -228,7 +238,7 @@ impl<'a> Verifier<'a> {
                 .filter(|record| record.name == *key && record.epoch == *epoch)
                 .cloned()
                 .ok_or_else(|| does_not_hold(&what(), "its key was never certified here"))?;
-            let proof = verify::possession(proof, &certified, self.roster)
+            let proof = verify::possession(proof, &certified, &self.roster)
                 .map_err(|error| does_not_hold(&what(), error))?;
             proof
                 .receipts
@@ -255,7 +265,7 @@ impl<'a> Verifier<'a> {
     /// Verifies by what a node knows a key of whose first epoch it may have held nothing.
     fn birth(&mut self, node: &NodeId, key: &KeyName, birth: &[u8]) -> Result<(), String> {
         let (_, born) =
-            verify::certificate(birth, None, self.roster).map_err(|error| error.to_string())?;
+            verify::certificate(birth, None, &self.roster).map_err(|error| error.to_string())?;
         if born.name != *key {
             return Err(format!("it is the birth of key \"{}\"", born.name));
         }
@@ -275,7 +285,7 @@ impl<'a> Verifier<'a> {
             Some(_) | None => None,
         };
         let (certificate, record) =
-            verify::certificate(bytes, birth, self.roster).map_err(|error| error.to_string())?;
+            verify::certificate(bytes, birth, &self.roster).map_err(|error| error.to_string())?;
         if !is_later {
             self.cross.introduce(node, &record.name, bytes);
         }
@@ -357,7 +367,7 @@ impl<'a> Verifier<'a> {
     fn sign_command(&self, bytes: &[u8]) -> Result<(Digest, Sign), AuditFileError> {
         let signed: SignedCommand =
             wire::decode(bytes).map_err(|error| does_not_hold("signatures", error))?;
-        let command = quorate_proto::admission::admit(self.roster, &signed)
+        let command = quorate_proto::admission::admit_ever(&self.roster, &signed)
             .map_err(|error| does_not_hold("signatures", error))?;
         let CommandBody::Sign(sign) = command.body else {
             return Err(does_not_hold("signatures", "the command does not sign"));

@@ -7,7 +7,7 @@ use quorate_model::{
 use super::*;
 use crate::{
     Certificate, CommandOptions, CommandTimes, Proven,
-    fixtures::{MadeKey, made_key, node_id, node_key},
+    fixtures::{MadeKey, made_key, next_roster, node_card, node_id, node_key},
 };
 
 /// A key whose time is over, as a coordinator shows it.
@@ -106,6 +106,29 @@ fn destroyed_by(numbers: &[u8]) -> MadeKey {
 
 fn listed(made: &MadeKey) -> Result<ListedKey, VerificationError> {
     ListedKey::verify(&made.view, &made.roster)
+}
+
+#[test]
+fn nodes_that_come_later_have_nothing_to_say_and_removed_holders_are_missing_for_ever() {
+    let gone = destroyed_by(&[1, 2, 3, 4]);
+    let (_, grown) = next_roster(&gone.roster, &gone.identity, |next| {
+        next.nodes.push(node_card(5));
+    });
+    let partial = destroyed_by(&[2, 3, 4]);
+    let (_, shrunk) = next_roster(&partial.roster, &partial.identity, |next| {
+        next.nodes.retain(|card| card.id != node_id(1));
+    });
+
+    for (made, roster, state, complete) in [
+        (gone, grown, KeyState::Destroyed, true),
+        (partial, shrunk, KeyState::Deactivated, false),
+    ] {
+        let key = ListedKey::verify(&made.view, &roster).unwrap();
+        let (_, count) = key.destruction_certificate(&roster).unwrap().unwrap();
+
+        assert_eq!(key.state(), state);
+        assert_eq!(count.is_complete(), complete);
+    }
 }
 
 #[test]

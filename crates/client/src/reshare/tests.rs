@@ -129,7 +129,7 @@ impl Case {
             id: command.id,
             digest: prepared.digest(),
             kind: CommandKind::ReshareKey,
-            key: body.key,
+            key: Some(body.key),
             state: CommandState::Succeeded,
             created: command.created,
             expires: command.expires,

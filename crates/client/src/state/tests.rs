@@ -53,13 +53,13 @@ fn ended(prepared: &Prepared, receipts: Vec<StateReceipt>) -> CommandView {
         id: command.id,
         digest: prepared.digest(),
         kind: CommandKind::SetKeyState,
-        key: command.body.key().clone(),
+        key: command.body.key().cloned(),
         state: CommandState::Succeeded,
         created: command.created,
         expires: command.expires,
         progress: None,
         outcome: Some(CommandOutcome::KeyStateSet(StateOutcome {
-            key: command.body.key().clone(),
+            key: command.body.key().unwrap().clone(),
             // What a coordinator counts is not believed.
             binding: 1,
             receipts,

@@ -305,7 +305,7 @@ impl Signing {
             id: prepared.id(),
             digest: prepared.digest(),
             kind: CommandKind::Sign,
-            key: made.view.record.name.clone(),
+            key: Some(made.view.record.name.clone()),
             state: CommandState::Succeeded,
             created: times.created,
             expires: times.expires,

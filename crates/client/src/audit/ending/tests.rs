@@ -8,7 +8,7 @@ use quorate_model::{
 use super::*;
 use crate::{
     CommandOptions, CommandTimes, Prepared,
-    fixtures::{MadeKey, made_key, node_id},
+    fixtures::{MadeKey, made_key, next_roster, node_id},
 };
 use quorate_model::Scheme;
 
@@ -19,6 +19,8 @@ struct Case {
     made: MadeKey,
     endings: Endings,
     sequence: u64,
+    /// The chain with rosters that were made since, and which of them the node acts by.
+    since: Option<(PinnedRoster, Option<PinnedRoster>)>,
 }
 
 impl Case {
@@ -27,6 +29,7 @@ impl Case {
             made: made_key(Scheme::Bip340),
             endings: Endings::default(),
             sequence: 0,
+            since: None,
         }
     }
 
@@ -77,8 +80,10 @@ impl Case {
             boot: [0; 16],
             entry,
         };
-        let roster = self.made.roster.clone();
-        self.endings.record(&roster, &node_id(1), &record, true)
+        let first = (self.made.roster.clone(), None);
+        let (roster, head) = self.since.as_ref().unwrap_or(&first);
+        self.endings
+            .record((roster, head.as_ref()), &node_id(1), &record, true)
     }
 
     fn retire(&mut self) {
@@ -171,6 +176,31 @@ fn an_end_that_was_ordered_announced_and_waited_for_holds() {
 
     let name = case.made.view.record.name.clone();
     assert_eq!(case.endings.destroyed(&node_id(1)), vec![name]);
+}
+
+#[test]
+fn a_node_waits_as_long_as_the_roster_says_that_it_acts_by() {
+    let longer = DELAY_MS + 1_000;
+    for (acts, delay_ms, holds) in [
+        (None, DELAY_MS, true),
+        (Some(false), DELAY_MS, true),
+        (Some(false), DELAY_MS - 1, false),
+        (Some(true), DELAY_MS, false),
+        (Some(true), longer, true),
+    ] {
+        let mut case = Case::new();
+        let (announcement, _) = case.confirmed();
+        let first = case.made.roster.clone();
+        let (_, second) = next_roster(&first, &case.made.identity, |next| {
+            next.lifecycle_delay_seconds = Some(7 * 24 * 3_600 + 1);
+        });
+        let head = acts.map(|newest| if newest { second.clone() } else { first });
+        case.since = Some((second, head));
+
+        let judged = case.announce(&announcement, delay_ms);
+
+        assert_eq!(judged.is_ok(), holds, "{acts:?} {delay_ms} {judged:?}");
+    }
 }
 
 #[test]
