@@ -114,13 +114,13 @@ impl KeyArg {
     }
 }
 
-/// The roster that something is verified against offline.
+/// The rosters that something is verified against offline.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RosterArg {
     /// Roster file to verify against [default: the profile's]
     #[arg(long, value_name = "FILE", requires = "hash")]
     roster: Option<PathBuf>,
-    /// Hash of that roster, as it was confirmed out of band
+    /// Hash of the first roster in it, as it was confirmed out of band
     #[arg(long, value_name = "HEX", requires = "roster", value_parser = command::cluster::hash)]
     hash: Option<Digest>,
 }
@@ -129,7 +129,7 @@ impl RosterArg {
     /// The roster, checked.
     pub(crate) fn resolve(&self, context: &Context) -> Result<PinnedRoster, CliError> {
         match (&self.roster, &self.hash) {
-            (Some(path), Some(hash)) => Ok(profile::read_roster(path)?.verify_pinned(hash)?),
+            (Some(path), Some(hash)) => Ok(profile::pinned_roster(path, hash)?),
             _ => Ok(context.profile()?.roster().clone()),
         }
     }
@@ -148,13 +148,13 @@ pub(crate) enum Command {
     Verify(command::verify::Verify),
     /// Show what a payload says, as nodes see it, without a key and offline
     Decode(command::decode::Decode),
-    /// Make and list nodes
+    /// Make, list, add and remove nodes
     #[command(subcommand)]
     Node(command::node::Node),
     /// Make identities of people and services
     #[command(subcommand)]
     Identity(command::identity::Identity),
-    /// Make, sign, show and pin the roster of a cluster
+    /// Make, sign, show, pin and export the roster of a cluster
     #[command(subcommand)]
     Cluster(command::cluster::Cluster),
     /// Look at commands
@@ -163,6 +163,9 @@ pub(crate) enum Command {
     /// Export the audit logs of nodes and verify them offline
     #[command(subcommand)]
     Audit(command::audit::Audit),
+    /// Rehearse a restore without touching a node
+    #[command(subcommand)]
+    Drill(command::drill::Drill),
     /// Run a whole cluster on this machine, to try it out
     Dev(dev::Dev),
     /// Print a completion script for a shell

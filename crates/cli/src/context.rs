@@ -16,7 +16,9 @@ use quorate_client::{
 
 use crate::{
     args::{Format, Options},
-    error::CliError,
+    command::roster,
+    error::{CliError, chain},
+    output,
 };
 
 /// How long reads and signatures take at most when nothing is said.
@@ -40,6 +42,21 @@ impl Context {
     /// The file that `--passphrase-file` names.
     pub(crate) fn passphrase_file(&self) -> Option<&Path> {
         self.options.passphrase_file.as_deref()
+    }
+
+    /// Passes on to `quorate-node` what unseals a node.
+    pub(crate) fn pass_unseal(&self, key_file: Option<&Path>, command: &mut std::process::Command) {
+        if let Some(file) = key_file {
+            command
+                .env_remove("QUORATE_PASSPHRASE_FILE")
+                .arg("--key-file")
+                .arg(file);
+        } else if let Some(file) = self.passphrase_file() {
+            command
+                .env_remove("QUORATE_KEY_FILE")
+                .arg("--passphrase-file")
+                .arg(file);
+        }
     }
 
     /// The time for the whole call.
@@ -131,14 +148,31 @@ impl Context {
     pub(crate) async fn connect(&self, role: Role) -> Result<Client, CliError> {
         let profile = self.profile()?;
         let identity = self.identity(&profile, role)?;
-        Ok(Client::connect(&profile, identity, self.timeout()).await?)
+        self.connect_as(&profile, identity).await
     }
 
     /// Connects to read.
     pub(crate) async fn connect_to_read(&self) -> Result<Client, CliError> {
         let profile = self.profile()?;
         let identity = self.reader(&profile)?;
-        Ok(Client::connect(&profile, identity, self.timeout()).await?)
+        self.connect_as(&profile, identity).await
+    }
+
+    /// Connects, and follows the rosters that were made since. The profile keeps them.
+    async fn connect_as(&self, profile: &Profile, identity: Identity) -> Result<Client, CliError> {
+        let client = Client::connect(profile, identity, self.timeout()).await?;
+        match client.refresh_roster().await {
+            Ok(true) => roster::keep(self, &client),
+            Ok(false) => {}
+            // What is known goes on to hold.
+            Err(error @ ClientError::Call { .. }) => output::progress(&format!(
+                "warning: no rosters were fetched, roster {} is taken for the newest: {}",
+                client.roster().roster().version,
+                chain(&error)
+            )),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(client)
     }
 }
 

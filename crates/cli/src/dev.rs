@@ -251,7 +251,7 @@ impl Shown {
         let mut value = json!({
             "home": profile.home().display().to_string(),
             "dir": place.root().display().to_string(),
-            "roster_hash": profile.roster().hash(),
+            "roster_hash": profile.roster().cluster(),
             "processes": processes,
             "demonstration": self.spend.json(),
             "gateway": self.gateway.as_ref().map(Presented::url),

@@ -1,5 +1,6 @@
 //! `quorate cluster`: the ceremony that makes a cluster out of cards.
 
+mod export;
 mod init;
 mod pin;
 mod show;
@@ -19,7 +20,7 @@ pub(crate) use pin::hash;
 
 use crate::{context::Context, error::CliError, output::Table};
 
-/// Make, sign, show and pin the roster of a cluster.
+/// Make, sign, show, pin and export the roster of a cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
     /// Turn the cards of nodes, coordinators and principals into roster 1
@@ -30,15 +31,18 @@ pub(crate) enum Cluster {
     Show(show::Show),
     /// Make the profile of this machine from a roster and its hash, confirmed out of band
     Pin(pin::Pin),
+    /// Write all rosters of the cluster to a file, for a new host or a new profile
+    Export(export::Export),
 }
 
 impl Cluster {
-    pub(crate) fn run(&self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Init(init) => init.run(context),
             Self::Sign(sign) => sign.run(context),
-            Self::Show(show) => show.run(context),
+            Self::Show(show) => show.run(context).await,
             Self::Pin(pin) => pin.run(context),
+            Self::Export(export) => export.run(context).await,
         }
     }
 }

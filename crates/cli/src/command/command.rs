@@ -93,6 +93,14 @@ fn view_json(view: &CommandView) -> Value {
         object.insert("epoch".to_owned(), json!(outcome.epoch));
         object.insert("erased_by".to_owned(), json!(nodes));
         object.insert("missing".to_owned(), json!(outcome.missing));
+    } else if let Some(CommandOutcome::RosterChanged(outcome)) = &view.outcome {
+        let receipts = outcome.receipts.iter();
+        let nodes: Vec<_> = receipts.map(|one| one.node.as_str()).collect();
+        let missing: Vec<_> = outcome.missing.iter().map(|(node, _)| node).collect();
+        object.insert("version".to_owned(), json!(outcome.version));
+        object.insert("roster".to_owned(), json!(outcome.roster));
+        object.insert("acknowledged_by".to_owned(), json!(nodes));
+        object.insert("missing".to_owned(), json!(missing));
     } else if let Some(CommandOutcome::KeyDestruction(outcome)) = &view.outcome {
         let receipts = outcome.receipts.iter();
         let nodes: Vec<_> = receipts.map(|one| one.node.as_str()).collect();
@@ -115,7 +123,7 @@ fn view_table(view: &CommandView) -> Table {
     let mut table = Table::default();
     table.pair("command", view.id);
     table.pair("kind", view.kind.as_str());
-    table.pair("key", &view.key);
+    table.pair("key", view.about());
     table.pair("state", view.state.as_str());
     if let Some(progress) = &view.progress {
         table.pair(
@@ -153,6 +161,18 @@ fn view_table(view: &CommandView) -> Table {
         }
         if !outcome.missing.is_empty() {
             table.pair("not erased yet by", names(&outcome.missing));
+        }
+    }
+    if let Some(CommandOutcome::RosterChanged(outcome)) = &view.outcome {
+        table.pair("roster", format!("version {}", outcome.version));
+        table.pair("hash", outcome.roster);
+        let receipts = outcome.receipts.iter();
+        let nodes: Vec<_> = receipts.map(|one| one.node.as_str()).collect();
+        table.pair("acknowledged by", nodes.join(", "));
+        let missing = outcome.missing.iter().map(|(node, _)| node.clone());
+        let missing: Vec<NodeId> = missing.collect();
+        if !missing.is_empty() {
+            table.pair("missing", names(&missing));
         }
     }
     if let Some(CommandOutcome::KeyDestruction(outcome)) = &view.outcome {

@@ -27,7 +27,7 @@ use crate::{context::Context, error::CliError};
 /// Create keys and look at them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
-    /// Create a key on all nodes, or on those that are named
+    /// Create a key on all nodes that are not drained, or on those that are named
     Create(create::Create),
     /// List the keys
     List(list::List),

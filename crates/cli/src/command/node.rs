@@ -1,14 +1,21 @@
 //! `quorate node`: nodes of the cluster.
 
+mod add;
+mod drain;
 mod init;
 mod list;
+mod remove;
 mod replace;
 
 use clap::Subcommand;
+use quorate_client::model::{NodeId, Reason};
 
-use crate::{context::Context, error::CliError};
+use crate::{
+    context::Context,
+    error::{CliError, refuse},
+};
 
-/// Make and list nodes.
+/// Make, list, add and remove nodes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     /// Make a node's identity on its own machine and print its public card
@@ -17,6 +24,12 @@ pub(crate) enum Node {
     List(list::List),
     /// Move every key of a node to another node
     Replace(replace::Replace),
+    /// Add a node to the roster; takes the admin quorum
+    Add(add::Add),
+    /// Give a node no further shares, so that it can be emptied; takes the admin quorum
+    Drain(drain::Drain),
+    /// Take a node out of the roster; takes the admin quorum
+    Remove(remove::Remove),
 }
 
 impl Node {
@@ -25,6 +38,18 @@ impl Node {
             Self::Init(init) => init.run(context),
             Self::List(list) => list.run(context).await,
             Self::Replace(replace) => replace.run(context).await,
+            Self::Add(add) => add.run(context).await,
+            Self::Drain(drain) => drain.run(context).await,
+            Self::Remove(remove) => remove.run(context).await,
         }
     }
 }
+
+/// A node that the roster does not list.
+fn not_listed(node: &NodeId) -> CliError {
+    let message = format!("node \"{node}\" is not in the roster");
+    refuse(Reason::NodeUnknown, message)
+}
+
+#[cfg(test)]
+mod tests;

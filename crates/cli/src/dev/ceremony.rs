@@ -168,7 +168,7 @@ async fn pin_node(
         .arg(place.node(id))
         .arg("--roster")
         .arg(profile.home().join(ROSTER_FILE))
-        .args(["--hash", &profile.roster().hash().to_string()])
+        .args(["--hash", &profile.roster().cluster().to_string()])
         .arg("--key-file")
         .arg(place.node_key(id));
     run_step(&binaries.node, &mut command).await.map(drop)

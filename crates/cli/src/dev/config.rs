@@ -30,7 +30,7 @@ pub(super) fn coordinator(
     let mut config = table([
         ("dir", place.coordinator().display().to_string().into()),
         ("roster", roster.display().to_string().into()),
-        ("roster_hash", profile.roster().hash().to_string().into()),
+        ("roster_hash", profile.roster().cluster().to_string().into()),
         ("api_listen", ports.api.to_string().into()),
         ("node_listen", ports.nodes.to_string().into()),
         ("metrics_listen", ports.metrics.to_string().into()),

@@ -64,12 +64,12 @@ fn changed_files_exit_with_7_and_name_what_is_wrong() {
         (
             "stranger",
             journal(&hash, "node-z", 1),
-            "\"node-z\" is not in the pinned roster",
+            "\"node-z\" is in no roster of the cluster",
         ),
         (
             "foreign",
             journal(&"1".repeat(64), "node-a", 1),
-            "expected the pinned",
+            "which is not known",
         ),
         (
             "garbage",

@@ -155,3 +155,32 @@ fn a_profile_is_never_replaced() {
     assert_eq!(run.code, 2, "{}", run.err);
     assert!(run.err.contains("holds a profile already"), "{}", run.err);
 }
+
+#[test]
+fn placement_rules_and_the_chain_are_shown() {
+    let workspace = Workspace::new();
+    workspace.cards();
+    workspace.succeed(&format!(
+        "cluster init {CARDS} --name test --lifecycle-quorum 1 --identity admin-x \
+         --spread-regions --least-threshold 2 --least-regions 3"
+    ));
+
+    let shown = workspace.succeed("cluster show roster.json");
+    let json = workspace.succeed("cluster show roster.json -o json").json();
+
+    for expected in [
+        "fewer holders in one region than sign",
+        "threshold 2 or more",
+        "regions 3 or more",
+        "1 (1 in the chain)",
+        "cluster id",
+    ] {
+        assert!(shown.out.contains(expected), "{expected}: {}", shown.out);
+    }
+    assert_eq!(json["content"]["placement"]["least_regions"], 3);
+    assert_eq!(json["content"]["placement"].as_object().unwrap().len(), 3);
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["rosters"], 1);
+    assert_eq!(json["in_force"], json["roster_hash"]);
+    assert_eq!(json["cluster_id"], json["roster_hash"]);
+}

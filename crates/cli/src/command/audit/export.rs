@@ -41,7 +41,7 @@ pub(crate) struct Export {
 impl Export {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
-        if client.roster().roster().node(&self.node).is_none() {
+        if client.roster().card(&self.node).is_none() {
             let message = format!("node \"{}\" is not in the roster", self.node);
             return Err(Refusal::new(Reason::NodeUnknown, message).into());
         }

@@ -8,8 +8,8 @@ use quorate_client::{
     model::{
         Digest,
         roster::{
-            CoordinatorCard, DEFAULT_LIFECYCLE_DELAY_SECONDS, NodeCard, Principal, Role, Roster,
-            SignedRoster,
+            CoordinatorCard, DEFAULT_LIFECYCLE_DELAY_SECONDS, NodeCard, Placement, Principal, Role,
+            Roster, SignedRoster,
         },
     },
     profile,
@@ -41,6 +41,41 @@ pub(crate) struct Init {
     /// be undone
     #[arg(long, default_value_t = DEFAULT_LIFECYCLE_DELAY_SECONDS, value_name = "SECONDS")]
     lifecycle_delay: u32,
+    #[command(flatten)]
+    placement: PlacementArgs,
+}
+
+/// Which committees may hold a key.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Placement")]
+struct PlacementArgs {
+    /// Fewer holders of a key in one region than sign
+    #[arg(long)]
+    spread_regions: bool,
+    /// Fewer holders of a key run by one organisation than sign
+    #[arg(long)]
+    spread_organisations: bool,
+    /// Least threshold of a key; 0 for no rule
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    least_threshold: u16,
+    /// Least number of holders of a key; 0 for no rule
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    least_nodes: u16,
+    /// In how many regions the holders of a key run at least; 0 for no rule
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    least_regions: u16,
+}
+
+impl PlacementArgs {
+    const fn rules(&self) -> Placement {
+        Placement {
+            spread_regions: self.spread_regions,
+            spread_organisations: self.spread_organisations,
+            least_threshold: self.least_threshold,
+            least_nodes: self.least_nodes,
+            least_regions: self.least_regions,
+        }
+    }
 }
 
 impl Init {
@@ -55,7 +90,7 @@ impl Init {
         for path in &self.cards {
             cards.take(path)?;
         }
-        let roster = assemble(
+        let mut roster = assemble(
             &self.name,
             cards.nodes,
             cards.coordinators,
@@ -63,6 +98,7 @@ impl Init {
             self.admin_quorum,
             (self.lifecycle_quorum, self.lifecycle_delay),
         );
+        roster.placement = self.placement.rules();
         let mut signed = SignedRoster::unsigned(&roster)?;
         if let Some(path) = context.named_identity()? {
             let identity = Identity::read(&path, &context.passphrase(None, &path)?)?;
@@ -107,6 +143,8 @@ pub(crate) fn assemble(
         lifecycle_quorum,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: Some(lifecycle_delay),
+        drained: [].into(),
+        placement: Placement::default(),
     };
     let majority = roster
         .persons(Role::Admin)

@@ -18,9 +18,9 @@ use crate::{
 /// Make the profile of this machine from a roster and its hash, confirmed out of band.
 #[derive(Debug, Args)]
 pub(crate) struct Pin {
-    /// The roster file, signed by every admin
+    /// The roster file, signed by every admin, or what `cluster export` wrote
     roster: PathBuf,
-    /// The hash of the roster, as it was confirmed out of band
+    /// The hash of the first roster, as it was confirmed out of band
     #[arg(long, value_name = "HEX", value_parser = hash)]
     hash: Digest,
     /// A coordinator and where it listens; repeat it for several
@@ -64,10 +64,12 @@ impl Pin {
         let profile = Profile::create(&home, settings, &profile::read_roster(&self.roster)?)?;
         let mut table = Table::default();
         table.pair("profile", home.display());
-        table.pair("roster", profile.roster().hash());
+        table.pair("roster", profile.roster().cluster());
+        table.pair("version", profile.roster().roster().version);
         let value = json!({
             "home": home.display().to_string(),
-            "roster_hash": profile.roster().hash(),
+            "roster_hash": profile.roster().cluster(),
+            "version": profile.roster().roster().version,
         });
         output::print(context.format(), &value, &table)
     }

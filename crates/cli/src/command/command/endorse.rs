@@ -4,10 +4,10 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use clap::Args;
 use quorate_client::{
-    AwaitingCommand, Client, ClientError, KeyReference,
+    AwaitingCommand, Client, ClientError, KeyReference, RosterDifference,
     model::{
         CommandId, Digest, KeyState,
-        command::{CommandBody, EndorsementKind, ReshareKey},
+        command::{CommandBody, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
         operation::CommandView,
         roster::Role,
@@ -18,7 +18,10 @@ use serde_json::Value;
 use super::{print_view, view_json};
 use crate::{
     args::command_id,
-    command::reshare::{NO_CURE, changes, fragility, names},
+    command::{
+        reshare::{NO_CURE, changes, fragility, names},
+        roster::{Holding, difference_table},
+    },
     context::Context,
     error::{CliError, chain},
     output::{self, Table},
@@ -106,7 +109,7 @@ fn print_views(context: &Context, views: &[CommandView]) -> Result<(), CliError>
         table.row([
             view.id.to_string(),
             view.kind.as_str().to_owned(),
-            view.key.to_string(),
+            view.about().to_owned(),
             view.state.as_str().to_owned(),
         ]);
     }
@@ -131,6 +134,8 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientE
         show_reshare(client, reshare, &mut table).await?;
     } else if let CommandBody::DestroyKey(destroy) = &command.body {
         show_destroy(client, destroy, &mut table).await?;
+    } else if let CommandBody::ChangeRoster(_) = &command.body {
+        show_roster(client, awaiting.signed(), &mut table).await?;
     }
     let words: Vec<String> = awaiting
         .signed()
@@ -226,6 +231,38 @@ async fn show_destroy(
             "warning",
             "nobody can undo it: whatever the key still holds is lost",
         );
+    }
+    Ok(())
+}
+
+/// What the roster changes of the one in force, and what becomes of keys with it.
+async fn show_roster(
+    client: &Client,
+    signed: &SignedCommand,
+    table: &mut Table,
+) -> Result<(), ClientError> {
+    let pinned = client.roster();
+    let next = quorate_client::roster_of(signed)?;
+    table.append(difference_table(pinned.roster(), &next));
+    if next.parents != [pinned.hash()] {
+        table.pair(
+            "warning",
+            format!(
+                "it does not follow roster {} alone, which is in force: nodes that act by that one \
+                 may refuse it",
+                pinned.roster().version
+            ),
+        );
+    }
+    let removed = RosterDifference::between(pinned.roster(), &next).removed;
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let keys = client.list_keys().await?;
+    for node in &removed {
+        for holding in Holding::at(&keys, node, &next) {
+            table.pair("warning", holding.consequence());
+        }
     }
     Ok(())
 }

@@ -34,12 +34,12 @@ impl Certificates {
         let client = context.connect_to_read().await?;
         let key = client.look_up(&self.key.reference()).await?;
         let roster = client.roster();
-        let all = Certificate::of(&key, roster).map_err(|error| CliError::Client(error.into()))?;
+        let all = Certificate::of(&key, &roster).map_err(|error| CliError::Client(error.into()))?;
         let mut table = Table::with_header(&["CERTIFICATE", "HASH", "SAYS", "FILE"]);
         let mut values: Vec<Value> = Vec::new();
         for (kind, certificate) in &all {
             let proven = certificate
-                .verify(roster)
+                .verify(&roster)
                 .map_err(|error| CliError::Client(error.into()))?;
             let file = match &self.out {
                 Some(directory) => {

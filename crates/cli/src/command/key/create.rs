@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     args::Submission,
-    command::{self, command::print_view},
+    command::{self, command::print_view, reshare},
     context::Context,
     error::{CliError, refuse},
     output::{self, Table},
@@ -37,7 +37,7 @@ pub(crate) struct Create {
     /// How many nodes sign [default: the profile's, or a majority]
     #[arg(long, value_name = "COUNT")]
     threshold: Option<NonZeroU16>,
-    /// Nodes that hold shares, separated by commas [default: all]
+    /// Nodes that hold shares, separated by commas [default: all that are not drained]
     #[arg(long, value_delimiter = ',', value_name = "NODES")]
     nodes: Vec<NodeId>,
     /// What the key may sign, separated by commas: transactions, messages, digests
@@ -67,26 +67,16 @@ impl Create {
 
     /// Fills in what was not said.
     fn command(&self, client: &Client) -> Result<CreateKey, CliError> {
-        let nodes = if self.nodes.is_empty() {
-            client
-                .roster()
-                .roster()
-                .nodes
-                .iter()
-                .map(|node| node.id.clone())
-                .collect()
+        let pinned = client.roster();
+        let roster = pinned.roster();
+        let nodes: Vec<NodeId> = if self.nodes.is_empty() {
+            let all = roster.nodes.iter().map(|node| &node.id);
+            let open = all.filter(|id| !roster.drained.contains(*id));
+            open.cloned().collect()
         } else {
             self.nodes.clone()
         };
-        if let Some(stranger) = nodes
-            .iter()
-            .find(|id| client.roster().roster().node(id).is_none())
-        {
-            return Err(refuse(
-                Reason::NodeUnknown,
-                format!("node \"{stranger}\" is not in the roster"),
-            ));
-        }
+        reshare::check_nodes(&pinned, &nodes)?;
         let threshold = match self.threshold {
             Some(threshold) => threshold.get(),
             None => default_threshold(nodes.len(), client.default_threshold()),

@@ -172,7 +172,7 @@ impl Destroy {
             input::write(out, &bytes)?;
         }
         let mut table = Table::default();
-        table.pair("key", &view.key);
+        table.pair("key", view.about());
         table.pair("step", step_text(prepared));
         table.pair("digest", prepared.digest());
         let nodes: Vec<&str> = done.receipts.iter().map(|one| one.node.as_str()).collect();

@@ -55,8 +55,8 @@ impl Reshare {
             first_epoch: self.first_epoch.map(Epoch),
         };
         committee.check_shape(&self.key.name)?;
-        reshare::check_nodes(context.profile()?.roster(), &self.nodes)?;
         let client = context.connect(Role::Admin).await?;
+        reshare::check_nodes(&client.roster(), &self.nodes)?;
         let key = client.look_up(&self.key.reference()).await?;
         reshare::one(context, &client, &self.submission, &key, &committee).await
     }

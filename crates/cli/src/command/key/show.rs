@@ -53,7 +53,7 @@ impl Show {
             );
         }
         if let Some((_, count)) = key
-            .destruction_certificate(client.roster())
+            .destruction_certificate(&client.roster())
             .map_err(ClientError::from)?
         {
             count_rows(&mut table, &count);

@@ -112,7 +112,7 @@ fn print(
         "digest": prepared.digest(),
     });
     let mut table = Table::default();
-    table.pair("key", &view.key);
+    table.pair("key", view.about());
     table.pair("state", change.target());
     table.pair(
         "acknowledged",

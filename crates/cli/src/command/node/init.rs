@@ -44,17 +44,7 @@ impl Init {
             "--organisation",
             &self.organisation,
         ]);
-        if let Some(file) = &self.key_file {
-            command
-                .env_remove("QUORATE_PASSPHRASE_FILE")
-                .arg("--key-file")
-                .arg(file);
-        } else if let Some(file) = context.passphrase_file() {
-            command
-                .env_remove("QUORATE_KEY_FILE")
-                .arg("--passphrase-file")
-                .arg(file);
-        }
+        context.pass_unseal(self.key_file.as_deref(), &mut command);
         let status = command.status().map_err(|source| DevError::Spawn {
             program: program.display().to_string(),
             source,

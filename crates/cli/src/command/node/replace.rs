@@ -43,8 +43,13 @@ impl Replace {
             let message = format!("node \"{old}\" cannot take its own place: name another node");
             return Err(CliError::Usage(message));
         }
-        reshare::check_nodes(context.profile()?.roster(), [old, new])?;
         let client = context.connect(Role::Admin).await?;
+        let pinned = client.roster();
+        // Whoever was removed may have left keys behind.
+        if pinned.card(old).is_none() {
+            return Err(super::not_listed(old));
+        }
+        reshare::check_nodes(&pinned, [new])?;
         let listed = client.list_keys().await?;
         let keys: Vec<_> = listed
             .iter()

@@ -1,0 +1,118 @@
+//! `quorate node drain`.
+
+use clap::Args;
+use quorate_client::model::{
+    NodeId, Reason,
+    roster::{Role, Roster},
+};
+
+use super::not_listed;
+use crate::{
+    args::Submission,
+    command::roster::{self, Edit, Holding, counted, named},
+    context::Context,
+    error::{CliError, refuse},
+    output,
+};
+
+/// Give a node no further shares, so that it can be emptied; takes the admin quorum.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What the node holds it goes on to sign with: move its keys with `quorate node \
+replace`, which is also what empties it.
+
+Examples:
+  quorate node drain node-c
+  quorate node drain node-c --cancel"
+)]
+pub(crate) struct Drain {
+    /// Id of the node
+    name: NodeId,
+    /// Let the node receive shares again
+    #[arg(long)]
+    cancel: bool,
+    #[command(flatten)]
+    submission: Submission,
+}
+
+impl Drain {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let client = context.connect(Role::Admin).await?;
+        let edit = DrainNode {
+            node: self.name.clone(),
+            cancel: self.cancel,
+        };
+        let prepared = roster::prepare(context, &client, &self.submission, &edit).await?;
+        let done = roster::carry_out(context, &client, &self.submission, &prepared).await?;
+        if done && !self.cancel {
+            let keys = client.list_keys().await?;
+            let holdings = Holding::at(&keys, &self.name, client.roster().roster());
+            output::progress(&left_text(&self.name, &holdings));
+        }
+        Ok(())
+    }
+}
+
+/// What a drained node still holds, and how to move it.
+fn left_text(node: &NodeId, holdings: &[Holding]) -> String {
+    if holdings.is_empty() {
+        return format!("no key has a share at node \"{node}\": quorate node remove {node}");
+    }
+    format!(
+        "{} ({}): quorate node replace {node} OTHER",
+        counted(holdings, node),
+        named(holdings)
+    )
+}
+
+/// Drains a node, or ends it.
+pub(super) struct DrainNode {
+    pub(super) node: NodeId,
+    pub(super) cancel: bool,
+}
+
+impl Edit for DrainNode {
+    fn apply(&self, next: &mut Roster) -> Result<(), CliError> {
+        let Self { node, cancel } = self;
+        if next.node(node).is_none() {
+            return Err(not_listed(node));
+        }
+        let changed = if *cancel {
+            next.drained.remove(node)
+        } else {
+            next.drained.insert(node.clone())
+        };
+        if changed {
+            return Ok(());
+        }
+        let is = if *cancel {
+            "not drained"
+        } else {
+            "drained already"
+        };
+        let message = format!("node \"{node}\" is {is}");
+        Err(refuse(Reason::RosterInvalid, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_at_a_drained_node_is_told_with_the_way_to_move_it() {
+        let node: NodeId = "node-c".parse().unwrap();
+        let holding = Holding {
+            key: "hot".to_owned(),
+            threshold: 2,
+            holders: 3,
+            left: 2,
+        };
+
+        assert_eq!(
+            left_text(&node, &[holding]),
+            "1 key has a share at node \"node-c\" (hot): quorate node replace node-c OTHER"
+        );
+        assert!(left_text(&node, &[]).contains("quorate node remove node-c"));
+    }
+}
