@@ -204,3 +204,115 @@ fn audit(cluster: &Cluster, node: &str) -> Value {
     let verified = cluster.json(&["audit", "verify", &log]);
     verified["files"][0]["kinds"].clone()
 }
+
+/// What a drill says of each key, with its exit code.
+fn drill(backups: &Backups<'_>, from: &str, words: &[&str]) -> (i32, Vec<(String, String)>) {
+    let key = backups.cluster.file("nodes/node-a.key");
+    let fixed = [
+        "drill",
+        "restore",
+        "-o",
+        "json",
+        "--key-file",
+        &key,
+        "--from",
+        from,
+    ];
+    let identity = ["--age-identity", &backups.identity];
+    let done = backups
+        .cluster
+        .quorate(&[&fixed[..], &identity, words].concat());
+    let told: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+    assert_eq!(told["node"], "node-a");
+    let keys = told["keys"].as_array().unwrap().iter().map(|key| {
+        let text = |field: &str| key[field].as_str().unwrap().to_owned();
+        (text("name"), text("share"))
+    });
+    (done.code, keys.collect())
+}
+
+#[test]
+fn a_drill_says_which_shares_of_a_backup_would_be_usable_and_leaves_nothing() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    let backups = Backups::of(&cluster);
+    for name in ["notes", "old"] {
+        cluster.create_key(name, "bip340", "messages");
+    }
+    let backup = cluster.file("node-a.backup");
+    done(backups.back_up("node-a", &backup));
+    let scratch = tempfile::tempdir().unwrap();
+    let below = ["--scratch", scratch.path().to_str().unwrap()];
+    let is = |name: &str, share: &str| (name.to_owned(), share.to_owned());
+    let usable = vec![
+        is("demo-taproot", "usable"),
+        is("notes", "usable"),
+        is("old", "usable"),
+    ];
+
+    assert_eq!(drill(&backups, &backup, &below), (0, usable.clone()));
+    assert_eq!(
+        drill(&backups, &backup, &[&below[..], &["--offline"]].concat()),
+        (0, usable)
+    );
+
+    cluster.json(&["key", "refresh", "notes"]);
+    cluster.create_key("young", "bip340", "messages");
+    cluster.json(&["key", "deactivate", "old", "--reason", "a drill"]);
+    cluster.json(&["key", "destroy", "old", "--reason", "a drill", "--force"]);
+    let after = vec![
+        is("demo-taproot", "usable"),
+        is("notes", "stale"),
+        is("old", "destroyed"),
+        is("young", "missing"),
+    ];
+    assert_eq!(drill(&backups, &backup, &below), (1, after));
+
+    // What would keep it from being restored keeps it from being tried.
+    let key = cluster.file("nodes/node-b.key");
+    let words = [
+        "drill",
+        "restore",
+        "--key-file",
+        &key,
+        "--from",
+        &backup,
+        "--age-identity",
+    ];
+    let wrong = cluster.quorate(&[&words[..], &[&backups.identity]].concat());
+    wrong.refused(1, "the backup cannot be restored");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+/// P3, P35: what was followed before the backup is followed after it.
+#[test]
+fn a_restored_node_goes_by_the_rosters_of_its_backup_and_follows_those_since() {
+    let cluster = Cluster::start(&["--nodes", "4"]);
+    let backups = Backups::of(&cluster);
+    cluster.json(&["node", "drain", "node-d"]);
+    let words = [
+        "key",
+        "create",
+        "notes",
+        "--scheme",
+        "bip340",
+        "--purpose",
+        "messages",
+    ];
+    cluster.json(&[&words[..], &["--nodes", "node-a,node-b,node-c"]].concat());
+    let backup = cluster.file("node-a.backup");
+    done(backups.back_up("node-a", &backup));
+    cluster.json(&["node", "drain", "node-d", "--cancel"]);
+    cluster.kill_node("node-a");
+    let dir = backups.node_dir("node-a");
+    fs::remove_dir_all(&dir).unwrap();
+
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let _node = cluster.start_node("node-a");
+    backups.wait_for_readmission("node-a");
+
+    cluster.kill_node("node-b");
+    cluster.json(&["sign", "message", "notes", "--text", "again"]);
+    let shown = cluster.json(&["cluster", "show", "--acknowledged"]);
+    let by = shown["acknowledged"]["acknowledged_by"].to_string();
+    assert!(by.contains("node-a"), "{shown}");
+}

@@ -18,6 +18,7 @@ mod evm;
 mod faults;
 mod harness;
 mod identities;
+mod membership;
 mod newcomer;
 mod operations;
 mod psbt;
