@@ -10,7 +10,7 @@ mod rosters;
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    Digest, Epoch, KeyName, NodeId, UnixMillis,
+    Digest, Epoch, KeyName, NodeId, Scheme, UnixMillis,
     audit::{Entry, Judgment, PairBanned, Record, SharePurpose},
     backup::{BackupId, RestoreId},
     certificate::{CommitCertificate, PossessionProof},
@@ -342,7 +342,9 @@ fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChan
     match &record.entry {
         Entry::Restored { backup, restore } => {
             let row = row(backup, restore);
-            Ok(vec![put(Table::Restores, OWN_RESTORE.to_vec(), &row)?])
+            let mut changes = suspend_pairings(index)?;
+            changes.push(put(Table::Restores, OWN_RESTORE.to_vec(), &row)?);
+            Ok(changes)
         }
         Entry::Readmitted { .. } => Ok(vec![
             RowChange::Delete {
@@ -363,6 +365,26 @@ fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChan
         Entry::HeadsTaken { heads } => take_heads(index, heads, record.time),
         _ => Ok(Vec::new()),
     }
+}
+
+/// Whatever became of pairings since the backup is forgotten, a check that failed above all: none is used
+/// before it was set up afresh.
+fn suspend_pairings(index: &dyn Index) -> Result<Vec<RowChange>, IndexError> {
+    let mut changes = Vec::new();
+    for (key, row) in keys_after(index, None, usize::MAX)? {
+        let Some(current) = row.current() else {
+            continue;
+        };
+        let certificate = CommitCertificate::from_bytes(&current.certificate)
+            .map_err(|_| IndexError::MalformedRow)?;
+        let statement = certificate.statement;
+        if statement.scheme == Scheme::EcdsaSecp256k1 {
+            changes.extend(change_suspended(index, &key, current.epoch, |peers| {
+                peers.extend(statement.participants.into_iter().map(|p| p.node));
+            })?);
+        }
+    }
+    Ok(changes)
 }
 
 fn take_heads(

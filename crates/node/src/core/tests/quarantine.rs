@@ -592,3 +592,21 @@ fn the_words_under_a_command_are_signed_with_the_page() {
 
     assert_eq!(refusal.reason, Reason::ProtocolViolation);
 }
+
+/// DESIGN 7: a check that failed after the backup is forgotten, and its pairings are not.
+#[test]
+fn no_pairing_from_a_backup_is_used_before_it_is_set_up_afresh() {
+    let mut cluster = Cluster::new(3);
+    cluster.create_ecdsa("coins", 2);
+    let name = "coins".parse().unwrap();
+    let suspended = |cluster: &Cluster| {
+        let state = crate::core::lock(&cluster.cores[0].state);
+        crate::core::ledger::suspended(&*state.index, &name, Epoch(1)).unwrap()
+    };
+    assert!(suspended(&cluster).is_empty());
+
+    cluster.quarantine(0, RESTORE);
+
+    assert!(suspended(&cluster).contains(&node_id(1)));
+    assert!(suspended(&cluster).contains(&node_id(2)));
+}
