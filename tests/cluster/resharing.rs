@@ -202,6 +202,41 @@ fn what_cannot_be_reshared_says_why_and_changes_nothing() {
     cluster.json(&["sign", "message", "notes", "--text", "pay"]);
 }
 
+#[test]
+fn keys_whose_time_is_over_do_not_stop_a_batch() {
+    let cluster = Cluster::start(&["--nodes", "4", "--lifecycle-delay", "0"]);
+    for name in ["notes", "old", "gone"] {
+        create(&cluster, name, "bip340", "messages");
+    }
+    for name in ["old", "gone"] {
+        cluster.json(&["key", "deactivate", name, "--reason", "its time is over"]);
+    }
+    let words = [
+        "key",
+        "destroy",
+        "gone",
+        "--reason",
+        "its time is over",
+        "--force",
+    ];
+    cluster.json(&words);
+
+    let refreshed = cluster.quorate(&["key", "refresh", "--all"]);
+
+    assert_eq!(refreshed.code, 0, "{refreshed:?}");
+    assert!(
+        refreshed.stdout.contains("it is destroyed"),
+        "{refreshed:?}"
+    );
+    let replaced = cluster.quorate(&["node", "replace", "node-c", "node-d"]);
+    replaced.refused(1, "still have a share");
+    assert!(
+        replaced.stdout.contains("goes to nobody else"),
+        "{replaced:?}"
+    );
+    assert!(!replaced.stdout.contains("KEY_DESTROYED"), "{replaced:?}");
+}
+
 /// P11: two admins, at two keyboards.
 #[test]
 fn a_resharing_waits_for_the_second_admin() {

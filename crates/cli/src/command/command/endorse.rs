@@ -9,7 +9,7 @@ use quorate_client::{
         CommandId, Digest, KeyState,
         command::{CommandBody, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
-        operation::CommandView,
+        operation::{CommandState, CommandView},
         roster::Role,
     },
 };
@@ -65,13 +65,20 @@ impl Endorse {
         }
         if let [awaiting] = all.as_slice() {
             let view = client.endorse(awaiting, kind).await?;
-            return print_view(context, &view);
+            print_view(context, &view)?;
+            return Ok(check_end(kind, &view)?);
         }
         let mut views = Vec::new();
         let mut failed = 0_usize;
         for awaiting in &all {
             match client.endorse(awaiting, kind).await {
-                Ok(view) => views.push(view),
+                Ok(view) => {
+                    if let Err(error) = check_end(kind, &view) {
+                        failed = failed.saturating_add(1);
+                        output::progress(&format!("error: command {}: {}", view.id, chain(&error)));
+                    }
+                    views.push(view);
+                }
                 Err(error) => {
                     failed = failed.saturating_add(1);
                     let id = awaiting.command().id;
@@ -82,7 +89,7 @@ impl Endorse {
         print_views(context, &views)?;
         if failed > 0 {
             return Err(CliError::Incomplete {
-                message: format!("{failed} of {} commands took no word", all.len()),
+                message: format!("{failed} of {} commands came to nothing", all.len()),
                 code: quorate_client::ExitClass::Other.code(),
             });
         }
@@ -100,6 +107,22 @@ impl Endorse {
             awaiting.command().id
         )))
     }
+}
+
+/// What was approved and came to nothing is no success. A command that goes on, or waits for more
+/// persons, is one; and what is rejected is meant to end.
+fn check_end(kind: EndorsementKind, view: &CommandView) -> Result<(), ClientError> {
+    let has_ended = matches!(
+        view.state,
+        CommandState::Denied
+            | CommandState::Failed
+            | CommandState::Expired
+            | CommandState::Cancelled
+    );
+    if kind == EndorsementKind::Approve && has_ended {
+        return quorate_client::succeeded(view);
+    }
+    Ok(())
 }
 
 fn print_views(context: &Context, views: &[CommandView]) -> Result<(), CliError> {

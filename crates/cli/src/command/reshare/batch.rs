@@ -64,6 +64,19 @@ impl Plan {
             Self::Replace { old, .. } if record.index_of(old).is_none() => {
                 (format!("it has no share at node \"{old}\" any more"), false)
             }
+            Self::Refresh | Self::Replace { .. } if key.state().is_destroyed() => (
+                "it is destroyed: nobody has a share of it".to_owned(),
+                false,
+            ),
+            // New holders would not have heard where it stands, so it goes to nobody else.
+            Self::Replace { old, .. } if is_stopped(key.state()) => (
+                format!(
+                    "it is {}, and goes to nobody else: destroy it, or resume it first; until then \
+                     node \"{old}\" keeps its share",
+                    key.state()
+                ),
+                true,
+            ),
             Self::Refresh | Self::Replace { .. } if key.certified().is_none() => {
                 let is_open = matches!(self, Self::Replace { .. });
                 ("it is not active yet".to_owned(), is_open)
@@ -79,6 +92,13 @@ impl Plan {
         };
         Err(Skip { why, is_open })
     }
+}
+
+const fn is_stopped(state: KeyState) -> bool {
+    matches!(
+        state,
+        KeyState::Suspended | KeyState::Deactivated | KeyState::Compromised
+    )
 }
 
 /// The keys that are to be changed, and how.
