@@ -62,6 +62,10 @@ const REPEAT_MS: u64 = 100;
 pub(super) struct Ceremonies {
     ops: BTreeMap<KeyName, Change>,
     queue: VecDeque<KeyName>,
+    /// When the keys that are certified and not proven are looked at again, and the one that was
+    /// taken up last.
+    finish_ms: u64,
+    finished: Option<KeyName>,
 }
 
 /// One creation or resharing.

@@ -104,6 +104,7 @@ impl Core {
                 }
             }
         }
+        self.finish_next_creation(moment);
         let limits = self.config.limits.clone();
         for (_, pool) in self.tickets.pools_mut() {
             pool.age(&limits, now_ms);

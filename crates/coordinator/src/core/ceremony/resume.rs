@@ -16,6 +16,9 @@ use crate::core::{
     keys::{self, Certified},
 };
 
+/// How often a key that is certified and not proven is taken up, in milliseconds.
+const FINISH_EVERY_MS: u64 = 5_000;
+
 impl Core {
     /// Asks the node that knows the name for its certificate.
     pub(super) fn look(&mut self, moment: &Moment<'_>, name: &KeyName, node: &NodeId) {
@@ -103,6 +106,26 @@ impl Core {
         }
     }
 
+    /// Takes up the next of the keys that are certified and not proven, while nothing else waits for
+    /// its turn. Nodes list them once when they connect; what was under way with the name at that
+    /// time may have ended since without finishing them.
+    pub(in crate::core) fn finish_next_creation(&mut self, moment: &mut Moment<'_>) {
+        let ceremonies = &self.ceremonies;
+        let unasked = ceremonies.ops.values().any(|op| op.id.is_none());
+        if moment.ms() < ceremonies.finish_ms || unasked || !ceremonies.queue.is_empty() {
+            return;
+        }
+        let unproven = self.keys.unproven();
+        let after = ceremonies.finished.as_ref();
+        let next = unproven.iter().find(|name| Some(*name) > after);
+        let next = next.or(unproven.first()).cloned();
+        self.ceremonies.finish_ms = moment.ms().saturating_add(FINISH_EVERY_MS);
+        self.ceremonies.finished.clone_from(&next);
+        if let Some(name) = next {
+            self.prove_certified(moment, &name);
+        }
+    }
+
     /// Goes on with a key that nodes list, where an earlier run ended too early: hands the proof to
     /// a node that lacks it, or has the certificate proven once all holders are there.
     pub(in crate::core) fn finish_creation(
@@ -118,10 +141,22 @@ impl Core {
         let Some(key) = self.keys.get(&self.pinned, name) else {
             return;
         };
+        if key.proof.is_none() {
+            self.prove_certified(moment, name);
+        } else if !listed_proof {
+            self.move_up(moment, node, &key);
+        }
+    }
+
+    /// Has a certificate proven, if no command is changing the key and all holders are there.
+    fn prove_certified(&mut self, moment: &mut Moment<'_>, name: &KeyName) {
+        if self.ceremonies.ops.contains_key(name) {
+            return;
+        }
+        let Some(key) = self.keys.get(&self.pinned, name) else {
+            return;
+        };
         if key.proof.is_some() {
-            if !listed_proof {
-                self.move_up(moment, node, &key);
-            }
             return;
         }
         let all = key

@@ -320,6 +320,32 @@ fn a_certified_key_is_finished_when_the_node_that_died_before_its_proof_comes_ba
 }
 
 #[test]
+fn a_certified_key_is_finished_although_another_command_had_its_name_when_it_was_listed() {
+    let mut world = World::new(3);
+    let signed = world.creation("vault", Scheme::Bip340, 2);
+    world.submit(&signed);
+    stop_before(&mut world, |request| {
+        matches!(request, NodeRequest::ActivateKey { .. })
+    });
+    for node in 0..3 {
+        world.disconnect(node);
+    }
+    world.restart_coordinator(vec![]);
+
+    let other = world.creation("vault", Scheme::Bip340, 2);
+    let other = world.submit(&other);
+    for node in 0..3 {
+        world.connect(node);
+    }
+    world.pass(1_000);
+    let error = world.view(other).error.as_ref().unwrap();
+    assert_eq!(error.reason, Reason::KeyExists);
+
+    world.pass(15_000);
+    assert_active_everywhere(&mut world, "vault");
+}
+
+#[test]
 fn a_name_whose_creation_is_certified_and_not_finished_says_so() {
     let mut world = World::new(3);
     let signed = world.creation("vault", Scheme::Bip340, 2);
