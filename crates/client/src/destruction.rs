@@ -110,10 +110,10 @@ pub(crate) fn state(
         rosters.any(|then| then.card(node).is_some())
     };
     let nodes = roster.roster().nodes.iter().map(|card| &card.id);
-    let mut required = nodes
-        .filter(|node| had_a_share(node))
-        .chain(record.participants.iter().map(|holder| &holder.node));
-    if !gone.is_empty() && required.all(|node| gone.contains(node)) {
+    let asked: Vec<&NodeId> = nodes.filter(|node| had_a_share(node)).collect();
+    let holders = record.participants.iter().map(|holder| &holder.node);
+    let mut required = asked.iter().copied().chain(holders);
+    if !asked.is_empty() && required.all(|node| gone.contains(node)) {
         otherwise.destroyed()
     } else {
         otherwise

@@ -511,9 +511,11 @@ pub struct DestructionCount {
 }
 
 impl DestructionCount {
-    /// Whether every node that can ever have held a share of the key has destroyed what it had.
+    /// Whether every node that can ever have held a share of the key has destroyed what it had. Where
+    /// no node of the order's time is left in the roster, nobody in service says so, and it is never
+    /// complete.
     pub const fn is_complete(&self) -> bool {
-        self.missing_holders.is_empty() && self.missing_others.is_empty()
+        self.nodes > 0 && self.missing_holders.is_empty() && self.missing_others.is_empty()
     }
 }
 

@@ -29,17 +29,34 @@ pub fn admit(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, R
 /// As [`admit`], by any roster that was in force since the command was made: for what was carried out
 /// then and is looked at now.
 ///
+/// Whoever was removed since still has the key that signs, and dates commands as they like: what
+/// [`admit`] refuses counts only with the word of enough nodes that they acted by it in time.
+///
 /// # Errors
 ///
 /// The refusal under the roster in force, when no roster admits it.
 pub fn admit_ever(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
-    let now = admit(pinned, signed);
-    if now.is_ok() {
-        return now;
-    }
+    admit_noting_when(pinned, signed).map(|(command, _)| command)
+}
+
+/// As [`admit_ever`], with whether the roster in force admits the command too.
+///
+/// # Errors
+///
+/// The refusal under the roster in force, when no roster admits it.
+pub fn admit_noting_when(
+    pinned: &PinnedRoster,
+    signed: &SignedCommand,
+) -> Result<(Command, bool), Refusal> {
+    let now = match admit(pinned, signed) {
+        Ok(command) => return Ok((command, true)),
+        Err(refusal) => refusal,
+    };
     let earlier = pinned.history().skip(1);
     let mut earlier = earlier.filter_map(|(_, hash)| admit(&pinned.at(&hash)?, signed).ok());
-    earlier.next().map_or(now, Ok)
+    earlier
+        .next()
+        .map_or(Err(now), |command| Ok((command, false)))
 }
 
 /// The same for a command for which more persons may have to speak: see [`check_persons`].

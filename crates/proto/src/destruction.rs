@@ -134,6 +134,9 @@ pub struct CheckedOrder {
     pub expires: UnixMillis,
     /// The roster that it was made under.
     pub roster: Digest,
+    /// Whether the roster in force admits it too. Otherwise somebody who spoke for it was removed, and
+    /// no node in service takes it any more.
+    pub in_force: bool,
 }
 
 /// Checks that whoever confirms has let the delay of the roster pass since the announcement was made:
@@ -175,7 +178,7 @@ pub fn check_order(
     signed: &SignedCommand,
     record: &KeyRecord,
 ) -> Result<CheckedOrder, Refusal> {
-    let admitted = admission::admit_ever(pinned, signed)?;
+    let (admitted, in_force) = admission::admit_noting_when(pinned, signed)?;
     if signed.is_forbidden(&admitted.body) {
         return Err(Refusal::new(
             Reason::CommandRejected,
@@ -200,6 +203,7 @@ pub fn check_order(
         created: admitted.created,
         expires: admitted.expires,
         roster: admitted.roster,
+        in_force,
     })
 }
 

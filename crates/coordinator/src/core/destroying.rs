@@ -77,6 +77,14 @@ struct Known {
     record: KeyRecord,
     orders: BTreeMap<Digest, Order>,
     receipts: BTreeMap<NodeId, Vec<DestructionReceipt>>,
+    /// What nodes list of orders that only earlier rosters admit, while too few list them.
+    claims: BTreeMap<NodeId, Claims>,
+}
+
+/// Orders that only earlier rosters admit, and what the node that lists them says of the key's end.
+struct Claims {
+    orders: BTreeMap<Digest, Order>,
+    receipts: Vec<DestructionReceipt>,
 }
 
 /// One node that is to be told of one order again.
@@ -107,7 +115,50 @@ impl Known {
             record: record.clone(),
             orders: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            claims: BTreeMap::new(),
         }
+    }
+
+    /// Takes what a node lists by the word of persons who were removed since. An order counts once as
+    /// many nodes list it as sign with the key: one of them is honest, and took it in time.
+    fn claim(&mut self, node: &NodeId, claims: Claims) {
+        if claims.orders.is_empty() {
+            self.claims.remove(node);
+            return;
+        }
+        self.claims.insert(node.clone(), claims);
+        let listed = |digest: &Digest| {
+            let claims = self.claims.values();
+            claims
+                .filter(|told| told.orders.contains_key(digest))
+                .count()
+        };
+        let believed: BTreeMap<Digest, Order> = self
+            .claims
+            .values()
+            .flat_map(|claims| &claims.orders)
+            .filter(|(digest, _)| listed(digest) >= usize::from(self.record.threshold))
+            .map(|(digest, order)| (*digest, order.clone()))
+            .collect();
+        if believed.is_empty() {
+            return;
+        }
+        self.orders.extend(believed);
+        let receipts: Vec<DestructionReceipt> = self
+            .claims
+            .values()
+            .flat_map(|claims| claims.receipts.iter().cloned())
+            .collect();
+        for receipt in receipts {
+            self.hear(receipt);
+        }
+        let orders = &self.orders;
+        self.claims.retain(|_, claims| {
+            claims
+                .orders
+                .retain(|digest, _| !orders.contains_key(digest));
+            !claims.orders.is_empty()
+        });
     }
 
     fn tombstone_of(&self, node: &NodeId) -> Option<&DestructionReceipt> {
@@ -247,6 +298,7 @@ impl Destroying {
     pub(super) fn forget_node(&mut self, node: &NodeId) {
         for known in self.known.values_mut() {
             known.receipts.remove(node);
+            known.claims.remove(node);
         }
     }
 
@@ -275,8 +327,9 @@ impl Destroying {
     }
 
     /// The state of a key: it is destroyed once every node of the roster says so, because any of them
-    /// may hold a share of an epoch that nobody shows (decision 0020). Nodes that were added since the
-    /// end was ordered hold none.
+    /// may hold a share of an epoch that nobody shows (decision 0020), and every holder of the epoch
+    /// that is shown, also one that was removed. Nodes that were added since the end was ordered hold
+    /// none.
     pub(super) fn state(
         &self,
         pinned: &PinnedRoster,
@@ -292,11 +345,14 @@ impl Destroying {
             .filter(|order| order.carries_out())
             .filter_map(|order| pinned.at(&order.roster))
             .collect();
-        let mut nodes = pinned.roster().nodes.iter().filter(|card| {
+        let nodes = pinned.roster().nodes.iter().filter(|card| {
             let mut ordered = ordered.iter();
             ordered.any(|then| then.card(&card.id).is_some())
         });
-        if !ordered.is_empty() && nodes.all(|card| known.tombstone_of(&card.id).is_some()) {
+        let asked: Vec<&NodeId> = nodes.map(|card| &card.id).collect();
+        let holders = known.record.participants.iter().map(|holder| &holder.node);
+        let mut required = asked.iter().copied().chain(holders);
+        if !asked.is_empty() && required.all(|node| known.tombstone_of(node).is_some()) {
             otherwise.destroyed()
         } else {
             otherwise
@@ -676,13 +732,18 @@ impl Core {
             return;
         }
         let mut honest = true;
+        let mut claimed = BTreeMap::new();
         for signed in &listing.destruction.orders {
             let known = self.destroying.known.get(&id);
             if known.is_some_and(|known| known.orders.contains_key(&signed.digest())) {
                 continue;
             }
             match checked(&self.pinned, signed, &key.record) {
-                Ok(order) => self.destroying.learn_order(&key.record, order),
+                Ok((order, true)) => self.destroying.learn_order(&key.record, order),
+                Ok((order, false)) if claimed.len() < MAX_ORDERS => {
+                    claimed.insert(signed.digest(), order);
+                }
+                Ok((_, false)) => {}
                 // The node has heard of another key of the name, which is no fault of its own.
                 Err(refusal) if refusal.reason == Reason::KeyIdMismatch => {}
                 Err(_) => honest = false,
@@ -707,6 +768,11 @@ impl Core {
                 // What has lapsed at the node is listed no more.
                 known.receipts.remove(node);
             }
+            let claims = Claims {
+                orders: claimed,
+                receipts: said.iter().map(|receipt| (*receipt).clone()).collect(),
+            };
+            known.claim(node, claims);
             for receipt in said {
                 known.hear(receipt.clone());
             }
@@ -736,19 +802,21 @@ impl Core {
     }
 }
 
-/// The order about this key, if its endorsements suffice.
+/// The order about this key, if its endorsements suffice, and whether they do so under the roster in
+/// force.
 fn checked(
     pinned: &PinnedRoster,
     signed: &SignedCommand,
     record: &KeyRecord,
-) -> Result<Order, Refusal> {
+) -> Result<(Order, bool), Refusal> {
     let checked = quorate_proto::destruction::check_order(pinned, signed, record)?;
-    Ok(Order {
+    let order = Order {
         signed: signed.clone(),
         step: checked.destroy.step,
         expires: checked.expires,
         roster: checked.roster,
-    })
+    };
+    Ok((order, checked.in_force))
 }
 
 fn nobody(op: &DestroyOp) -> Refusal {

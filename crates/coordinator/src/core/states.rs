@@ -66,12 +66,21 @@ impl StateOp {
     }
 }
 
+/// A command about a state that only an earlier roster admits, and the holders that list it.
+struct Claim {
+    set: SetKeyState,
+    command: SignedCommand,
+    by: BTreeSet<NodeId>,
+}
+
 /// The changes under way, the commands that wait for more persons, and what is known of states.
 #[derive(Default)]
 pub(super) struct States {
     ops: BTreeMap<CommandId, StateOp>,
     awaiting: BTreeMap<CommandId, Admitted>,
     known: BTreeMap<KeyId, Standing>,
+    /// What too few holders list to be believed.
+    claims: BTreeMap<KeyId, BTreeMap<Digest, Claim>>,
 }
 
 impl States {
@@ -130,6 +139,60 @@ impl States {
             known.take(StateMark::new(set, command.clone()));
         }
         news
+    }
+}
+
+impl States {
+    /// Forgets what a holder listed of a key by the word of persons who were removed since.
+    fn forget_claims(&mut self, key: KeyId, node: &NodeId) {
+        let Some(claims) = self.claims.get_mut(&key) else {
+            return;
+        };
+        claims.retain(|_, claim| {
+            claim.by.remove(node);
+            !claim.by.is_empty()
+        });
+        if claims.is_empty() {
+            self.claims.remove(&key);
+        }
+    }
+
+    /// Takes what a holder lists by the word of persons who were removed since. It counts once as many
+    /// holders list it as sign with the key: one of them is honest, and took it in time. True: it is
+    /// news.
+    fn claim(
+        &mut self,
+        record: &KeyRecord,
+        node: &NodeId,
+        set: SetKeyState,
+        command: &SignedCommand,
+    ) -> bool {
+        let (key, digest) = (record.id(), command.digest());
+        let full = self.claims.len() >= MAX_STANDINGS && !self.claims.contains_key(&key);
+        if full || record.index_of(node).is_none() {
+            return false;
+        }
+        let claims = self.claims.entry(key).or_default();
+        let claim = claims.entry(digest).or_insert_with(|| Claim {
+            set,
+            command: command.clone(),
+            by: BTreeSet::new(),
+        });
+        claim.by.insert(node.clone());
+        let holders = claim
+            .by
+            .iter()
+            .filter(|node| record.index_of(node).is_some());
+        if holders.count() < usize::from(record.threshold) {
+            return false;
+        }
+        let Some(claim) = claims.remove(&digest) else {
+            return false;
+        };
+        if claims.is_empty() {
+            self.claims.remove(&key);
+        }
+        self.learn(key, &claim.set, &claim.command)
     }
 }
 
@@ -464,12 +527,13 @@ impl Core {
         let id = key.record.id();
         let known = self.states.standing(&id);
         let mut news = false;
+        self.states.forget_claims(id, node);
         for mark in listing.standing.marks() {
             let digest = mark.command.digest();
             if known.holds(&digest) {
                 continue;
             }
-            let Some(set) = self.checked(&mark.command, &key.record) else {
+            let Some((set, in_force)) = self.checked(&mark.command, &key.record) else {
                 if self.may_be_ahead(node) {
                     continue;
                 }
@@ -480,7 +544,11 @@ impl Core {
                 }));
                 continue;
             };
-            news |= self.states.learn(id, &set, &mark.command);
+            news |= if in_force {
+                self.states.learn(id, &set, &mark.command)
+            } else {
+                self.states.claim(&key.record, node, set, &mark.command)
+            };
         }
         let standing = self.states.standing(&id);
         if !listing.state.is_destroyed() {
@@ -496,15 +564,16 @@ impl Core {
         }
     }
 
-    /// The command about this key, if its endorsements suffice.
-    fn checked(&self, signed: &SignedCommand, record: &KeyRecord) -> Option<SetKeyState> {
-        // Whoever commanded it may have been removed since.
-        let command = admission::admit_ever(&self.pinned, signed).ok()?;
+    /// The command about this key, if its endorsements suffice, and whether they do so under the
+    /// roster in force: whoever commanded it may have been removed since.
+    fn checked(&self, signed: &SignedCommand, record: &KeyRecord) -> Option<(SetKeyState, bool)> {
+        let (command, in_force) = admission::admit_noting_when(&self.pinned, signed).ok()?;
         let CommandBody::SetKeyState(set) = command.body else {
             return None;
         };
         let forbidden = signed.is_forbidden(&CommandBody::SetKeyState(set.clone()));
-        (!forbidden && set.check_key(record).is_ok() && set.key == record.name).then_some(set)
+        let fits = !forbidden && set.check_key(record).is_ok() && set.key == record.name;
+        fits.then_some((set, in_force))
     }
 
     /// Brings a holder the commands that it does not know and would take.
@@ -525,6 +594,10 @@ impl Core {
                 continue;
             }
             theirs.take(mark.clone());
+            // Nodes in service obey nobody who was removed.
+            if admission::admit(&self.pinned, &mark.command).is_err() {
+                continue;
+            }
             let command = mark.command.clone();
             let request = NodeRequest::SetKeyState { command };
             self.call(moment, node, request, timeout, Purpose::Courtesy);

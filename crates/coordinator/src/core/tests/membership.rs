@@ -1,11 +1,13 @@
 //! The next roster: who hears of it, who acts by it, and what is learned from nodes (P3, P41).
 
 use quorate_model::{
-    Digest, IdentityKey, NodeId, Reason, Refusal, Scheme,
+    Digest, IdentityKey, KeyName, KeyState, NodeId, Reason, Refusal, Scheme,
     command::{ChangeRoster, CommandBody, EndorsementKind, SignedCommand},
+    destruction::DestroyStep,
     node_api::NodeRequest,
     operation::{CommandOutcome, CommandState, RosterOutcome},
     roster::{NodeCard, PinnedRoster, Roster},
+    standing::{StateChange, StateMark},
 };
 
 use super::{
@@ -365,4 +367,136 @@ fn a_roster_aside_holds_nothing_up_and_one_that_names_both_reaches_everybody() {
     world.pinned = world.pinned.to_file().verify_first().unwrap();
     world.restart_coordinator(stored);
     assert_eq!(world.core.pinned().hash(), head);
+}
+
+fn remove_bob(roster: &mut Roster) {
+    roster
+        .principals
+        .retain(|principal| principal.id.as_str() != "bob");
+}
+
+fn is_anybody_blamed(world: &World) -> bool {
+    let mut notices = world.notices.iter();
+    notices.any(|notice| matches!(notice, Notice::Misbehaved { .. }))
+}
+
+/// A key of three nodes, of which two sign, under a roster that bob is not in any more, and a command
+/// by him and ada of the time before.
+fn with_a_word_of_the_past(
+    make: impl FnOnce(&mut World, &KeyName) -> SignedCommand,
+) -> (World, KeyName, SignedCommand) {
+    let mut world = World::with_three_admins(3);
+    let key = world.key("vault", Scheme::Bip340, 2);
+    let mut old = make(&mut world, &key);
+    old.endorsements
+        .push(world.word_of_bob(&old, EndorsementKind::Approve));
+    world.change_roster(remove_bob);
+    assert_eq!(world.versions(), [2, 2, 2]);
+    (world, key, old)
+}
+
+/// Whoever was removed still signs, with any date: one node that lists it proves nothing, as many as
+/// sign with the key do.
+#[test]
+fn a_state_by_removed_admins_counts_once_enough_holders_list_it() {
+    let change =
+        |world: &mut World, key: &KeyName| world.state_change(key, 7, StateChange::Compromise);
+    let (mut world, key, old) = with_a_word_of_the_past(change);
+    let CommandBody::SetKeyState(set) = quorate_proto::command::decode(&old.bytes).unwrap().body
+    else {
+        panic!("no change of state")
+    };
+    let list = |world: &mut World, node: usize| {
+        let node = world.node(node);
+        let mark = StateMark::new(&set, old.clone());
+        node.standings.entry(key.clone()).or_default().take(mark);
+    };
+    list(&mut world, 0);
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+    // Listed again, it is still the word of one.
+    world.disconnect(0);
+    world.connect(0);
+    world.pass(300);
+
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Active);
+    assert!(world.node(1).standings.is_empty());
+    assert!(!is_anybody_blamed(&world), "{:?}", world.notices);
+
+    list(&mut world, 2);
+    world.disconnect(2);
+    world.connect(2);
+    world.pass(300);
+
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Compromised);
+    let told = |(_, request): &(_, NodeRequest)| matches!(request, NodeRequest::SetKeyState { .. });
+    assert!(
+        !world.requests.iter().any(told),
+        "nodes obey nobody who was removed"
+    );
+}
+
+#[test]
+fn an_order_by_removed_admins_counts_once_enough_nodes_act_by_it() {
+    let end = |world: &mut World, key: &KeyName| world.end_step(key, DestroyStep::Announce);
+    let (mut world, key, old) = with_a_word_of_the_past(end);
+    let id = world.created[&key];
+    world.node(0).make_up_an_end(&key, id, &old);
+    world.restart_coordinator(vec![]);
+    world.pass(300);
+    world.disconnect(0);
+    world.connect(0);
+    world.pass(300);
+
+    let shown = world.core.key(&key).unwrap().destruction;
+    assert!(shown.is_empty(), "{shown:?}");
+    assert!(!is_anybody_blamed(&world), "{:?}", world.notices);
+
+    world.node(2).make_up_an_end(&key, id, &old);
+    world.disconnect(2);
+    world.connect(2);
+    world.pass(300);
+
+    let shown = world.core.key(&key).unwrap().destruction;
+    assert_eq!(shown.orders, [old]);
+    assert_eq!(shown.receipts.len(), 2);
+}
+
+/// Where nobody is left who was asked, nobody in service says that a key is destroyed.
+#[test]
+fn a_key_of_nodes_that_are_all_gone_is_not_shown_as_destroyed() {
+    let mut world = World::new(3);
+    let key = world.key("vault", Scheme::Bip340, 2);
+    let ids = world.ids();
+    let words = |world: &mut World, mut command: SignedCommand| {
+        let approval = world.word_of_bob(&command, EndorsementKind::Approve);
+        command.endorsements.push(approval);
+        let handle = world.submit(&command);
+        world.run();
+        world.pass(50);
+        assert_eq!(world.view(handle).state, CommandState::Succeeded);
+        command
+    };
+    let retire = world.state_change(&key, 1, StateChange::Deactivate);
+    words(&mut world, retire);
+    // One holder is away and destroys nothing.
+    world.disconnect(2);
+    let announce = world.end_step(&key, DestroyStep::Announce);
+    let announced = words(&mut world, announce).digest();
+    let confirm = world.end_step(
+        &key,
+        DestroyStep::Confirm {
+            announcement: announced,
+        },
+    );
+    words(&mut world, confirm);
+    world.change_roster(|roster| {
+        roster.nodes.retain(|card| !ids.contains(&card.id));
+        roster
+            .nodes
+            .extend([card("node-x", 91), card("node-y", 92), card("node-z", 93)]);
+    });
+
+    assert_eq!(world.core.pinned().roster().version, 2);
+    assert_eq!(world.core.key(&key).unwrap().state, KeyState::Deactivated);
 }

@@ -40,7 +40,10 @@ fn node_id(index: usize) -> NodeId {
         .unwrap()
 }
 
-fn pinned(nodes: usize) -> PinnedRoster {
+/// The admins, and the seeds of their keys.
+const ADMINS: [(&str, u8); 2] = [("ada", 101), ("bob", 103)];
+
+fn pinned(nodes: usize, admins: &[(&str, u8)]) -> PinnedRoster {
     let cards = (0..nodes).map(|index| {
         let seed = u8::try_from(index + 1).unwrap();
         NodeCard {
@@ -68,11 +71,11 @@ fn pinned(nodes: usize) -> PinnedRoster {
             id: "coordinator-1".parse().unwrap(),
             tls_key_hash: Digest::new([200; 32]),
         }],
-        principals: vec![
-            principal("ada", 101, Role::Admin),
-            principal("bob", 103, Role::Admin),
-            principal("wallet", 102, Role::Client),
-        ],
+        principals: admins
+            .iter()
+            .map(|(id, seed)| principal(id, *seed, Role::Admin))
+            .chain([principal("wallet", 102, Role::Client)])
+            .collect(),
         admin_quorum: 2,
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
@@ -81,8 +84,9 @@ fn pinned(nodes: usize) -> PinnedRoster {
         placement: quorate_model::roster::Placement::default(),
     };
     let mut signed = SignedRoster::unsigned(&roster).unwrap();
-    signed.sign(&"ada".parse().unwrap(), &signing_key(101));
-    signed.sign(&"bob".parse().unwrap(), &signing_key(103));
+    for (id, seed) in admins {
+        signed.sign(&id.parse().unwrap(), &signing_key(*seed));
+    }
     signed.verify_first().unwrap()
 }
 
@@ -126,8 +130,17 @@ impl World {
     }
 
     pub(super) fn with_limits(count: usize, limits: Limits) -> Self {
-        let pinned = pinned(count);
-        let nodes = (0..count)
+        Self::with(limits, pinned(count, &ADMINS))
+    }
+
+    /// With an admin besides, so that one can be removed.
+    pub(super) fn with_three_admins(count: usize) -> Self {
+        let [ada, bob] = ADMINS;
+        Self::with(Limits::default(), pinned(count, &[ada, bob, ("cyd", 104)]))
+    }
+
+    fn with(limits: Limits, pinned: PinnedRoster) -> Self {
+        let nodes = (0..pinned.roster().nodes.len())
             .map(|index| {
                 let seed = u8::try_from(index + 1).unwrap();
                 let id = node_id(index);
