@@ -24,8 +24,9 @@ use quorate_model::{
     identity::sign_digest,
     node_api::{NodeReply, NodeRequest, NodeStatus},
     quarantine::{HeadsAttestation, KeyHead, MAX_HEADS, Quarantine, Readmission, TakenHead},
-    standing::StateChange,
+    standing::{StateChange, StateMark},
 };
+use quorate_proto::admission;
 use rand_core::CryptoRngCore;
 
 use super::{
@@ -41,8 +42,8 @@ use crate::disk::Disk;
 /// How long a nonce is kept while nothing comes under it, in milliseconds.
 const NONCE_MS: u64 = 60_000;
 
-/// The most keys that others may tell of.
-const MAX_KEYS: usize = 1 << 20;
+/// The most keys that one of the others may tell of.
+const MAX_KEYS: usize = 1 << 18;
 
 /// The most restorations of one node that are remembered.
 const MAX_RESTORES: usize = 256;
@@ -60,9 +61,9 @@ const MARGIN: u32 = 1_000;
 /// How far above what this node knows a number may lie: a liar uses up no more of them.
 const MAX_AHEAD: u32 = 1 << 20;
 
-/// The most resumptions of keys that are heard of others; a key whose resumption is left out stays
-/// suspended until it is resumed anew.
-const MAX_RESUMPTIONS: usize = 4_096;
+/// The most commands about states that count only by the word of several, from each of the others: a
+/// key whose resumption is left out stays suspended until it is resumed anew.
+const MAX_CLAIMS: usize = 4_096;
 
 /// A quarantine under way.
 pub(super) struct Quarantined {
@@ -71,15 +72,24 @@ pub(super) struct Quarantined {
     /// The nonce, and when it was last of use.
     nonce: Option<(Nonce32, u64)>,
     told: BTreeMap<NodeId, Told>,
-    /// The resumptions that others act by, and who they are.
-    resumptions: BTreeMap<Digest, (KeyName, SignedCommand, BTreeSet<NodeId>)>,
+    /// What others act by that counts only by the word of several.
+    claims: BTreeMap<Digest, Claim>,
     /// The record that ends it, while that is being written.
     ending: Option<u64>,
+}
+
+/// A command about a state: a resumption, or one by persons who were removed since.
+struct Claim {
+    key: KeyName,
+    command: SignedCommand,
+    change: StateChange,
+    by: BTreeSet<NodeId>,
 }
 
 /// What one other node has said so far.
 #[derive(Default)]
 struct Told {
+    claims: usize,
     last: Option<KeyName>,
     complete: bool,
     heads: BTreeMap<KeyName, Head>,
@@ -112,7 +122,7 @@ impl Quarantined {
             restore: row.restore,
             nonce: None,
             told: BTreeMap::new(),
-            resumptions: BTreeMap::new(),
+            claims: BTreeMap::new(),
             ending: None,
         }))
     }
@@ -130,7 +140,7 @@ impl Quarantined {
             rng.fill_bytes(&mut nonce);
             self.nonce = Some((Nonce32(nonce), now_ms));
             self.told.clear();
-            self.resumptions.clear();
+            self.claims.clear();
             Nonce32(nonce)
         };
         Quarantine {
@@ -158,16 +168,12 @@ impl Quarantined {
         {
             return Err(does_not_hold(page, "it is of another restoration or nonce"));
         }
-        let keys: usize = self.told.values().map(|told| told.heads.len()).sum();
         let told = self.told.entry(page.node.clone()).or_default();
         if told.complete {
             return Ok(());
         }
-        // Whoever lost its way begins again.
-        if page.after.is_none() {
-            *told = Told::default();
-        }
-        if page.after != told.last {
+        // Whoever lost its way begins again, and a page that comes again takes nothing back.
+        if page.after > told.last {
             return Err(does_not_hold(page, "its pages are out of order"));
         }
         let names = || page.heads.iter().map(|head| &head.key);
@@ -178,7 +184,7 @@ impl Quarantined {
         if !rises || (page.heads.is_empty() && !page.is_last) {
             return Err(does_not_hold(page, "its keys are out of order"));
         }
-        if keys.saturating_add(page.heads.len()) > MAX_KEYS {
+        if told.heads.len().saturating_add(page.heads.len()) > MAX_KEYS {
             return Err(does_not_hold(page, "it tells of too many keys"));
         }
         for head in &page.heads {
@@ -187,27 +193,42 @@ impl Quarantined {
                 next_epoch: head.next_epoch,
                 destroyed: usize::from(head.destroyed),
             };
-            told.heads.insert(head.key.clone(), said);
-            for mark in head.standing.marks() {
-                let is_known = self.resumptions.contains_key(&mark.command.digest());
-                if mark.change == StateChange::Resume
-                    && (is_known || self.resumptions.len() < MAX_RESUMPTIONS)
-                {
-                    let command = || (head.key.clone(), mark.command.clone(), BTreeSet::new());
-                    let (_, _, by) = self
-                        .resumptions
-                        .entry(mark.command.digest())
-                        .or_insert_with(command);
-                    by.insert(page.node.clone());
-                }
-            }
+            let known = told.heads.entry(head.key.clone()).or_insert(said);
+            *known = Head {
+                destroyed: known.destroyed.max(said.destroyed),
+                ..known.max(said)
+            };
         }
-        told.last = page.heads.last().map(|head| head.key.clone());
+        told.last = told
+            .last
+            .take()
+            .max(page.heads.last().map(|head| head.key.clone()));
         told.complete = page.is_last;
         if let Some((_, used_ms)) = &mut self.nonce {
             *used_ms = now_ms;
         }
         Ok(())
+    }
+
+    /// Takes note that a node acts by a command which counts only by the word of several.
+    fn claim(&mut self, node: &NodeId, key: &KeyName, mark: &StateMark) {
+        let Some(told) = self.told.get_mut(node) else {
+            return;
+        };
+        let digest = mark.command.digest();
+        let known = self.claims.get_mut(&digest);
+        if let Some(claim) = known {
+            claim.by.insert(node.clone());
+        } else if told.claims < MAX_CLAIMS {
+            told.claims = told.claims.saturating_add(1);
+            let claim = Claim {
+                key: key.clone(),
+                command: mark.command.clone(),
+                change: mark.change,
+                by: [node.clone()].into(),
+            };
+            self.claims.insert(digest, claim);
+        }
     }
 
     /// What all others say together.
@@ -457,9 +478,9 @@ impl<D: Disk + 'static> NodeCore<D> {
                 return Ok(refused(refusal));
             }
             drop(state);
-            self.take_standings(context, &page.heads)?;
+            self.take_standings(context, page)?;
         }
-        self.take_resumptions(context)?;
+        self.take_claims(context)?;
         let mut state = lock(&self.state);
         let others = self.other_nodes();
         let Some(quarantine) = &state.quarantine else {
@@ -599,9 +620,11 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(())
     }
 
-    /// Hears of resumptions that as many others act by as sign with the key: one of them is honest, and
-    /// knows of no admin who forbade it. Any other resumption is to be made anew.
-    fn take_resumptions(self: &Arc<Self>, context: &mut Context<'_>) -> Result<(), Fatal> {
+    /// Hears of resumptions, and of what persons commanded who were removed since, where as many others
+    /// act by it as sign with the key: one of them is honest, took it in time, and knows of no admin
+    /// who forbade it. Any other resumption is to be made anew. Of a key that this node has not heard
+    /// of, it takes a majority of the others.
+    fn take_claims(self: &Arc<Self>, context: &mut Context<'_>) -> Result<(), Fatal> {
         let others = self.other_nodes();
         let mut counted = Vec::new();
         {
@@ -612,14 +635,16 @@ impl<D: Disk + 'static> NodeCore<D> {
             if !quarantine.missing(&others).is_empty() {
                 return Ok(());
             }
-            for (key, command, by) in quarantine.resumptions.values() {
-                let row = ledger::key(&*state.index, key)?.unwrap_or_default();
-                let count = by.intersection(&others).count();
-                let standing = ledger::standing(&*state.index, key)?.standing;
-                if threshold_of(&row)?.is_some_and(|needed| count >= needed)
-                    && !standing.holds(&command.digest())
-                {
-                    counted.push(command.clone());
+            for (digest, claim) in &quarantine.claims {
+                let row = ledger::key(&*state.index, &claim.key)?.unwrap_or_default();
+                let majority = (others.len() / 2).saturating_add(1);
+                let needed = match threshold_of(&row)? {
+                    None if claim.change == StateChange::Resume => continue,
+                    needed => needed.unwrap_or(majority),
+                };
+                let standing = ledger::standing(&*state.index, &claim.key)?.standing;
+                if claim.by.intersection(&others).count() >= needed && !standing.holds(digest) {
+                    counted.push(claim.command.clone());
                 }
             }
         }
@@ -634,17 +659,24 @@ impl<D: Disk + 'static> NodeCore<D> {
     fn take_standings(
         self: &Arc<Self>,
         context: &mut Context<'_>,
-        heads: &[KeyHead],
+        page: &HeadsAttestation,
     ) -> Result<(), Fatal> {
-        for head in heads {
+        let pinned = self.pinned();
+        for head in &page.heads {
             let held = {
                 let state = lock(&self.state);
                 ledger::standing(&*state.index, &head.key)?.standing
             };
             for mark in head.standing.marks() {
-                if mark.change != StateChange::Resume && !held.holds(&mark.command.digest()) {
+                if held.holds(&mark.command.digest()) {
+                    continue;
+                }
+                let stops = mark.change != StateChange::Resume;
+                if stops && admission::admit(&pinned, &mark.command).is_ok() {
                     // It counts, or it does not hold: the node's own refusal says which.
                     let _outcome = self.adopt_key_state(context, mark.command.clone())?;
+                } else if let Some(quarantine) = &mut lock(&self.state).quarantine {
+                    quarantine.claim(&page.node, &head.key, mark);
                 }
             }
         }

@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     /// Has every node follow a change, and goes by it in commands from here on.
-    fn changed(&mut self, change: impl FnOnce(&mut Roster)) -> PinnedRoster {
+    pub(super) fn changed(&mut self, change: impl FnOnce(&mut Roster)) -> PinnedRoster {
         let before = self.pinned.clone();
         let command = self.roster_command(&before, &next(&before, change));
         for at in 0..self.cores.len() {

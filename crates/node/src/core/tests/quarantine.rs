@@ -565,6 +565,58 @@ fn a_resumption_is_heard_from_as_many_as_sign() {
     }
 }
 
+/// Whoever was removed still signs, with any date: one node that shows it proves nothing.
+#[test]
+fn what_removed_admins_stopped_is_heard_from_as_many_as_sign() {
+    for (acting, stands) in [
+        (vec![2], KeyState::Active),
+        (vec![1, 2], KeyState::Suspended),
+    ] {
+        let mut cluster = Cluster::new(3);
+        cluster.create(KEY, Scheme::Ed25519, 2);
+        let set = cluster.state_set(KEY, 1, StateChange::Suspend);
+        let suspension = cluster.proposed(set);
+        for at in acting {
+            cluster.bring(at, &suspension).unwrap();
+        }
+        cluster.changed(|roster| roster.principals.retain(|p| p.id.as_str() != "the-admin"));
+
+        cluster.restored(|_| {});
+
+        assert_eq!(marks_of(&cluster, 0, KEY).state(true), stands);
+    }
+}
+
+/// Whoever replays what a node said before does not make it begin again.
+#[test]
+fn a_page_that_comes_again_takes_nothing_back() {
+    let mut cluster = Cluster::new(3);
+    for key in ["key-a", "key-b", "key-c"] {
+        cluster.create(key, Scheme::Ed25519, 2);
+    }
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let all = cluster.heads(1, &status).unwrap();
+    let part = |cluster: &Cluster, from: usize| {
+        let mut page = all.clone();
+        page.after = from.checked_sub(1).map(|last| all.heads[last].key.clone());
+        page.heads = vec![all.heads[from].clone()];
+        page.is_last = from == 2;
+        cluster.forge(1, &page)
+    };
+    let [first, second, third] = [0, 1, 2].map(|from| part(&cluster, from));
+
+    let gap = cluster
+        .readmit(0, &[first.clone(), third.clone()])
+        .unwrap_err();
+    assert!(gap.message.contains("out of order"), "{gap}");
+    let said = cluster
+        .readmit(0, &[first.clone(), second, first, third])
+        .unwrap();
+
+    assert_eq!(said.missing, [cluster.cores[2].me.clone()]);
+}
+
 /// What carries a page must not leave endorsements out of it.
 #[test]
 fn the_words_under_a_command_are_signed_with_the_page() {
