@@ -266,9 +266,12 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`VerificationError::OtherKeyId`] when the caller knows the id and another key is shown.
+    /// [`VerificationError::OtherKeyId`] when the caller knows the id and another key is shown;
+    /// [`VerificationError::NotServed`] when the caller knows none, and fewer nodes of the roster hold
+    /// the key than sign with it.
     pub async fn key(&self, key: &KeyReference) -> Result<CertifiedKey, ClientError> {
         let listed = self.look_up(key).await?;
+        key.check_served(listed.record(), &self.roster())?;
         listed
             .certified()
             .ok_or_else(|| ClientError::NotActive(key.name.clone()))

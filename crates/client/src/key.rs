@@ -49,6 +49,28 @@ impl KeyReference {
             Some(_) | None => Ok(()),
         }
     }
+
+    /// Checks that a key which is meant by its name alone is held by nodes in service, as many as
+    /// sign. Persons and nodes that were removed keep their keys and date what they sign as they
+    /// like: together they make a key of a free name that holds under the roster of their time.
+    pub(crate) fn check_served(
+        &self,
+        shown: &KeyRecord,
+        roster: &PinnedRoster,
+    ) -> Result<(), VerificationError> {
+        let in_service = |node| roster.roster().node(node).is_some();
+        let holders = shown.participants.iter();
+        let served = holders.filter(|holder| in_service(&holder.node)).count();
+        if self.id.is_some() || served >= usize::from(shown.threshold) {
+            return Ok(());
+        }
+        Err(VerificationError::NotServed {
+            key: shown.name.clone(),
+            id: shown.id(),
+            served,
+            threshold: shown.threshold,
+        })
+    }
 }
 
 impl From<KeyName> for KeyReference {

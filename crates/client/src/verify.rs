@@ -93,6 +93,22 @@ pub enum VerificationError {
         /// The id that the caller knows.
         expected: KeyId,
     },
+    /// A key that is meant by its name, and that too few nodes of the roster hold.
+    #[error(
+        "{served} of the {threshold} holders that sign with key \"{key}\" are nodes of the roster: \
+         persons and nodes that were removed can make such a key; where you know that it is yours, \
+         give its id, {id}"
+    )]
+    NotServed {
+        /// The name.
+        key: KeyName,
+        /// The id of the key that is shown.
+        id: KeyId,
+        /// How many of its holders are in the roster.
+        served: usize,
+        /// How many sign with it.
+        threshold: u16,
+    },
     /// An outcome of something else.
     #[error("the outcome is not the one of the command: {0}")]
     OtherOutcome(&'static str),

@@ -8,7 +8,7 @@ use quorate_model::{
 
 use super::*;
 use crate::{
-    Committee, ExitClass,
+    Client, Committee, ExitClass, KeyReference,
     fixtures::{
         FakeCluster, cluster, made_key_in, next_roster, node_card, node_id, node_key,
         roster_receipt, signed_roster,
@@ -265,6 +265,41 @@ async fn a_key_of_a_roster_that_is_not_known_has_the_client_fetch_it() {
     cluster.act_by(&second, vec![]);
     client.look_up(&name.into()).await.unwrap();
     assert_eq!(*client.roster(), second);
+}
+
+/// Who was removed keeps keys that sign, with any date: a name alone does not stand for what only they
+/// hold.
+#[tokio::test]
+async fn a_key_that_too_few_nodes_of_the_roster_hold_is_used_by_its_id_alone() {
+    let cluster = FakeCluster::start(&KeyPurpose::ALL).await;
+    let client = &cluster.client;
+    let record = cluster.key.record().clone();
+    let by_name = KeyReference::from(record.name.clone());
+    let without = |client: &Client, number: u8| {
+        let (_, next) = next_roster(&client.roster(), client.identity(), |next| {
+            next.nodes.retain(|card| card.id != node_id(number));
+            next.nodes.push(node_card(number + 10));
+        });
+        next
+    };
+
+    cluster.act_by(&without(client, 1), vec![]);
+    client.refresh_roster().await.unwrap();
+    client.key(&by_name).await.unwrap();
+    cluster.act_by(&without(client, 2), vec![]);
+    client.refresh_roster().await.unwrap();
+    let error = client.key(&by_name).await.unwrap_err();
+
+    assert_eq!(error.exit_class(), ExitClass::Verification);
+    let message = error.to_string();
+    assert!(message.contains(&record.id().to_string()), "{message}");
+    // It is shown, for whoever reshares or retires it.
+    client.look_up(&by_name).await.unwrap();
+    let by_id = KeyReference {
+        id: Some(record.id()),
+        ..by_name
+    };
+    client.key(&by_id).await.unwrap();
 }
 
 #[tokio::test]

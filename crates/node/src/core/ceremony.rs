@@ -165,7 +165,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         )))
     }
 
-    /// A session is of one roster. One that another roster overtakes begins again.
+    /// What goes on is of one roster. Another one may have removed who asks for it, or who takes part:
+    /// what it overtakes begins again.
     pub(super) fn check_roster(&self, of_session: Digest) -> Result<(), Refusal> {
         let pinned = self.pinned();
         if pinned.hash() == of_session {
@@ -174,7 +175,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         Err(Refusal::new(
             Reason::RosterBehind,
             format!(
-                "the ceremony began under roster {}, and roster {} is in force by now: begin again",
+                "this began under roster {}, and roster {} is in force by now: begin again",
                 of_session.short(),
                 pinned.hash().short()
             ),

@@ -14,6 +14,7 @@ use quorate_proto::admission;
 #[derive(Debug)]
 pub(super) struct Admitted {
     command: Command,
+    roster: Digest,
     digest: Digest,
     endorsements: Digest,
     rejected: bool,
@@ -23,6 +24,11 @@ impl Admitted {
     /// The command.
     pub(super) fn command(&self) -> &Command {
         &self.command
+    }
+
+    /// The roster that was in force when it was judged.
+    pub(super) fn roster(&self) -> Digest {
+        self.roster
     }
 
     /// The digest of its exact bytes.
@@ -47,7 +53,7 @@ pub(super) fn admit(
     signed: &SignedCommand,
     now: UnixMillis,
 ) -> Result<Admitted, Refusal> {
-    judged(admission::admit(pinned, signed)?, signed, now)
+    judged(pinned, admission::admit(pinned, signed)?, signed, now)
 }
 
 /// As [`admit`], by any roster that was in force since the command was made: for what others act by,
@@ -61,12 +67,18 @@ pub(super) fn admit_ever(
     signed: &SignedCommand,
     now: UnixMillis,
 ) -> Result<Admitted, Refusal> {
-    judged(admission::admit_ever(pinned, signed)?, signed, now)
+    judged(pinned, admission::admit_ever(pinned, signed)?, signed, now)
 }
 
-fn judged(command: Command, signed: &SignedCommand, now: UnixMillis) -> Result<Admitted, Refusal> {
+fn judged(
+    pinned: &PinnedRoster,
+    command: Command,
+    signed: &SignedCommand,
+    now: UnixMillis,
+) -> Result<Admitted, Refusal> {
     admission::check_time(&command, now)?;
     Ok(Admitted {
+        roster: pinned.hash(),
         digest: signed.digest(),
         endorsements: signed.endorsement_set_hash(),
         rejected: signed.is_forbidden(&command.body),

@@ -88,6 +88,8 @@ struct Permitted {
     key: Arc<LoadedKey>,
     id: CommandId,
     command: Digest,
+    /// The roster that it was judged under.
+    roster: Digest,
     tasks: Vec<Task>,
     entry: Entry,
 }
@@ -333,6 +335,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             key: Arc::clone(key),
             id: admitted.command().id,
             command: admitted.digest(),
+            roster: admitted.roster(),
             tasks,
             entry,
         })
@@ -537,8 +540,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         permitted: &Permitted,
     ) -> Result<Result<(), Refusal>, Fatal> {
         let Permitted {
-            id, command, key, ..
+            id,
+            command,
+            key,
+            roster,
+            ..
         } = permitted;
+        if let Err(refusal) = self.check_roster(*roster) {
+            return Ok(Err(refusal));
+        }
         if let Err(refusal) = check_binding(state, *id, *command)? {
             return Ok(Err(refusal));
         }

@@ -70,6 +70,8 @@ struct Facts {
     key: Arc<LoadedKey>,
     participants: Vec<Participant>,
     judgment: Judgment,
+    /// The roster that it was judged under.
+    roster: Digest,
     expires: UnixMillis,
     /// How many messages the whole command has.
     items: usize,

@@ -398,6 +398,32 @@ fn what_changed_since_the_beginning_is_judged_before_the_last_message() {
     assert_eq!(reason(again), Reason::SessionUnknown);
 }
 
+/// P7: a roster may have removed the client or a signer since the session began.
+#[test]
+fn nothing_is_released_under_another_roster_than_the_one_it_was_judged_by() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create_ecdsa("hot", 2);
+    let command = cluster.sign_command("hot", vec![Payload::digest(DIGEST)]);
+    let request = cluster.request(&certificate, &command, 0, &[0, 1]);
+    let replies = cluster
+        .run_to(&[0, 1], 1, &request, round::MULTIPLY)
+        .unwrap();
+    let said = said_in(&replies);
+    cluster.changed(|roster| roster.drained = [node_id(2)].into());
+
+    let refused = cluster.advance_signing(0, 1, round::MULTIPLY, inbox_of(&said, 0));
+
+    assert_eq!(reason(refused), Reason::RosterBehind);
+    assert!(!is_released(&cluster, 0, &command));
+    // Whoever is still in it signs with another attempt.
+    let again = cluster.run_to(&[0, 1], 2, &request, round::MULTIPLY);
+    let said = said_in(&again.unwrap());
+    cluster
+        .advance_signing(0, 2, round::MULTIPLY, inbox_of(&said, 0))
+        .unwrap();
+    assert!(is_released(&cluster, 0, &command));
+}
+
 fn is_released(cluster: &Cluster, at: usize, command: &SignedCommand) -> bool {
     let id = command_id_of(command);
     entries(cluster, at)

@@ -109,6 +109,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             key: Arc::clone(key),
             participants,
             judgment: self.judgment(admitted, "role:client"),
+            roster: admitted.roster(),
             expires: admitted.command().expires,
             items,
             message: signed_message_hash(&item.message, &item.path, false),
@@ -119,7 +120,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 
     /// Judges again what may have changed since the beginning (P7): bans at every step, and before
-    /// the last message the clock, the command, and the state of the key.
+    /// the last message the clock, the roster, the command, and the state of the key.
     pub(super) fn judge_again(
         &self,
         context: &mut Context<'_>,
@@ -148,6 +149,9 @@ impl<D: Disk + 'static> NodeCore<D> {
     ) -> Result<Result<(), Refusal>, Fatal> {
         if facts.expires <= now {
             return Ok(Err(admission::expired()));
+        }
+        if let Err(refusal) = self.check_roster(facts.roster) {
+            return Ok(Err(refusal));
         }
         let Judgment {
             command_id,
