@@ -8,6 +8,7 @@ use ed25519_dalek::SigningKey;
 use quorate_model::{
     CommandId, CoordinatorId, Epoch, IdentityKey, KeyId, KeyPurpose, NodeId, PartyIndex, Payload,
     Purposes, Refusal, Scheme, UnixMillis,
+    audit::Entry,
     bytes::Nonce32,
     certificate::{CommitCertificate, PossessionProof},
     command::{Command, CommandBody, CreateKey, Sign, SignedCommand},
@@ -27,9 +28,12 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    core::{About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock, lock},
+    core::{
+        About, Context, NodeCore, Outcome, Parts, Reading, TrueShares, clock::NodeClock, ledger,
+        lock,
+    },
     disk::{Disk as _, MemoryDisk},
-    index::{IndexKey, MemoryIndex, MemoryRows},
+    index::{Index as _, IndexKey, MemoryIndex, MemoryRows},
     journal::{Journal, JournalConfig, JournalLimits},
     sealing::{HedgeSecret, KekSource, NodeIdentity, Passphrase, TlsKey, create_kek, open_kek},
     vault::Vault,
@@ -41,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) pinned: PinnedRoster,
     pub(crate) signed_roster: SignedRoster,
     pub(crate) cores: Vec<Arc<NodeCore<MemoryDisk>>>,
+    /// What each node keeps.
+    pub(crate) disks: Vec<MemoryDisk>,
     pub(crate) keys: Vec<SigningKey>,
     pub(crate) admin: SigningKey,
     pub(crate) second_admin: SigningKey,
@@ -91,18 +97,24 @@ impl Cluster {
         let (second_admin, phone) = (key(102), key(103));
         let (signed_roster, pinned) = roster::of(&keys, &admin, &second_admin, &phone, &client);
         let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let mut disks = Vec::new();
         let cores = keys
             .iter()
             .enumerate()
             .map(|(at, key)| {
                 let disk = disk(at, key, &signed_roster, &mut rng);
-                core(at, key, (disk, &pinned), limits, engine_of(at), &mut rng)
+                disks.push(disk.clone());
+                let kek = open_kek(&disk, &node_id(at), &unseals(PASSPHRASE)).unwrap();
+                Vault::create(&disk, &node_id(at), &kek, &mut rng).unwrap();
+                Journal::create(&disk).unwrap();
+                core(at, key, (disk, &pinned), limits, engine_of(at))
             })
             .collect();
         Self {
             pinned,
             signed_roster,
             cores,
+            disks,
             keys,
             admin,
             second_admin,
@@ -113,6 +125,21 @@ impl Cluster {
             next_id: 1,
             created: BTreeMap::new(),
         }
+    }
+
+    /// Has a node start again, with what is on a disk.
+    pub(crate) fn start_on(&mut self, at: usize, disk: MemoryDisk) {
+        self.disks[at] = disk.clone();
+        let limits = JournalLimits::default();
+        let core = core(at, &self.keys[at], (disk, &self.pinned), limits, STAND_IN);
+        core.finish_erasures(&mut OsRng).unwrap();
+        let entry = Entry::Boot {
+            version: "test".to_owned(),
+            node: node_id(at),
+        };
+        let appended = core.begin(self.reading(), vec![entry]).unwrap();
+        core.journal().commit(&appended).unwrap();
+        self.cores[at] = core;
     }
 
     pub(crate) fn reading(&self) -> Reading {
@@ -529,19 +556,21 @@ fn core(
     (disk, pinned): (MemoryDisk, &PinnedRoster),
     limits: JournalLimits,
     engine: &'static dyn Engine,
-    rng: &mut ChaCha20Rng,
 ) -> Arc<NodeCore<MemoryDisk>> {
     let boot = [u8::try_from(at).unwrap(); 16];
     let kek = open_kek(&disk, &node_id(at), &unseals(PASSPHRASE)).unwrap();
-    Vault::create(&disk, &node_id(at), &kek, rng).unwrap();
     let (vault, _) = Vault::open(disk.clone(), node_id(at), Arc::new(kek)).unwrap();
-    Journal::create(&disk).unwrap();
     let config = JournalConfig {
         identity: IdentityKey::of(key),
         boot,
         limits,
     };
-    let (journal, _) = Journal::open(disk, &config, |_, _| ()).unwrap();
+    let index = memory_index();
+    let (journal, _) = Journal::open(disk, &config, |record, _| {
+        let changes = ledger::changes(&index, record).unwrap();
+        index.apply(record.sequence, changes).unwrap();
+    })
+    .unwrap();
     let reading = Reading {
         wall: START,
         monotonic_ms: 0,
@@ -554,7 +583,7 @@ fn core(
         pinned: pinned.clone(),
         journal,
         vault,
-        index: Arc::new(memory_index()),
+        index: Arc::new(index),
         clock: NodeClock::start(START, reading, Nonce32([1; 32])),
         about: About {
             version: "test".to_owned(),

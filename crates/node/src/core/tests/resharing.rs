@@ -4,4 +4,5 @@
 mod epochs;
 mod erased;
 mod harness;
+mod killed;
 mod refused;

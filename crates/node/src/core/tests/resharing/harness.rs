@@ -301,6 +301,15 @@ impl Cluster {
     /// A run with its proof, activated nowhere.
     pub(super) fn prove_run(&mut self, held: &Held, run: &Run) -> Held {
         let certificate = self.certify(held, run).unwrap();
+        self.prove_certified(held, run, certificate)
+    }
+
+    pub(super) fn prove_certified(
+        &mut self,
+        held: &Held,
+        run: &Run,
+        certificate: CommitCertificate,
+    ) -> Held {
         let proof = self.prove_by(&certificate, &run.receivers).unwrap();
         Held {
             certificate,
@@ -356,8 +365,12 @@ impl Cluster {
     }
 
     pub(super) fn listing(&self, at: usize) -> quorate_model::node_api::KeyListing {
+        self.listings(at).remove(0)
+    }
+
+    pub(super) fn listings(&self, at: usize) -> Vec<quorate_model::node_api::KeyListing> {
         match self.cores[at].list_keys(None, 10).unwrap() {
-            Outcome::Ready(Ok(NodeReply::Keys(keys))) => keys.into_iter().next().unwrap(),
+            Outcome::Ready(Ok(NodeReply::Keys(keys))) => keys,
             _ => panic!("not keys"),
         }
     }
