@@ -358,9 +358,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let holds = record.index_of(&self.me).is_some();
         // A birth is judged by nobody but its holders: it may be that of another key of the name.
         let judged = holds || own.statement.source.is_none();
-        // A node that was restored may have forgotten the share, and moves up without it.
-        let said = ledger::superseded(&*lock(&self.state).index, name)?;
-        let forgotten = own.statement.source.is_some() && said.is_some();
+        let forgotten = self.may_have_forgotten(&row, &own)?;
         if held.is_none()
             && judged
             && !forgotten
@@ -405,6 +403,23 @@ impl<D: Disk + 'static> NodeCore<D> {
             certified.into_iter().chain([activated]).collect()
         };
         self.take_epoch(context, (subject, lost), &own, &record, entries)
+    }
+
+    /// Whether this node may have prepared and proven an epoch before it was restored from a backup, and
+    /// has forgotten it: it moves up without its share. Others may have told it that the epoch is in
+    /// use, or nobody had heard of it yet; its number is one of those that were left out then.
+    fn may_have_forgotten(&self, row: &KeyRow, own: &CommitCertificate) -> Result<bool, Fatal> {
+        if own.statement.source.is_none() {
+            return Ok(false);
+        }
+        let epoch = own.statement.epoch;
+        let state = lock(&self.state);
+        if ledger::superseded(&*state.index, &own.statement.key)?.is_some() {
+            return Ok(true);
+        }
+        let prepared = row.prepared.iter().any(|mark| mark.epoch == epoch);
+        let left_out = epoch <= row.prepared_to && !prepared;
+        Ok(left_out && ledger::returned(&*state.index)?.is_some())
     }
 
     /// Records that an epoch is in use, unless something else came first.

@@ -16,11 +16,11 @@ use super::*;
 
 const KEY: &str = "treasury";
 const BACKUP: BackupId = BackupId([1; 16]);
-const RESTORE: RestoreId = RestoreId([2; 16]);
+pub(super) const RESTORE: RestoreId = RestoreId([2; 16]);
 
 impl Cluster {
     /// Has a node find out that it was restored, as its first start does.
-    fn quarantine(&self, at: usize, restore: RestoreId) {
+    pub(super) fn quarantine(&self, at: usize, restore: RestoreId) {
         let entry = Entry::Restored {
             backup: BACKUP,
             restore,
@@ -30,7 +30,7 @@ impl Cluster {
         core.journal().commit(&appended).unwrap();
     }
 
-    fn status_of(&mut self, at: usize) -> NodeStatus {
+    pub(super) fn status_of(&mut self, at: usize) -> NodeStatus {
         let nonce = Nonce32([3; 32]);
         match self.ask(at, NodeRequest::Status { nonce }) {
             Ok(NodeReply::Status(status)) => status,
@@ -38,7 +38,11 @@ impl Cluster {
         }
     }
 
-    fn heads(&mut self, at: usize, status: &NodeStatus) -> Result<HeadsAttestation, Refusal> {
+    pub(super) fn heads(
+        &mut self,
+        at: usize,
+        status: &NodeStatus,
+    ) -> Result<HeadsAttestation, Refusal> {
         let request = NodeRequest::AttestHeads {
             status: Box::new(status.clone()),
             after: None,
@@ -49,7 +53,11 @@ impl Cluster {
         })
     }
 
-    fn readmit(&mut self, at: usize, pages: &[HeadsAttestation]) -> Result<Readmission, Refusal> {
+    pub(super) fn readmit(
+        &mut self,
+        at: usize,
+        pages: &[HeadsAttestation],
+    ) -> Result<Readmission, Refusal> {
         let attestations = pages.to_vec();
         self.ask(at, NodeRequest::Readmit { attestations })
             .map(|reply| match reply {

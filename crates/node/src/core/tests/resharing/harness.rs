@@ -103,6 +103,18 @@ impl Cluster {
         threshold: u16,
         nodes: &[usize],
     ) -> SignedCommand {
+        let first = Epoch(held.epoch().0 + 1);
+        self.reshare_command_from(held, threshold, nodes, first)
+    }
+
+    /// The same with attempts from an epoch on.
+    pub(super) fn reshare_command_from(
+        &mut self,
+        held: &Held,
+        threshold: u16,
+        nodes: &[usize],
+        first_epoch: Epoch,
+    ) -> SignedCommand {
         let id = self.command_id();
         let statement = &held.certificate.statement;
         let name = statement.key.to_string();
@@ -110,7 +122,7 @@ impl Cluster {
             key: statement.key.clone(),
             key_id: self.created[&name],
             source_epoch: statement.epoch,
-            first_epoch: Epoch(statement.epoch.0 + 1),
+            first_epoch,
             threshold,
             nodes: nodes.iter().map(|at| node_id(*at)).collect(),
             accept_fragile: true,

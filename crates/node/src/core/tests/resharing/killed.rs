@@ -4,7 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quorate_model::certificate::{CommitCertificate, PossessionProof};
 
-use super::{super::*, harness::*};
+use super::{
+    super::{quarantine::RESTORE, *},
+    harness::*,
+};
 use crate::disk::{Fault, MemoryDisk, Survival};
 
 /// The one that leaves is a dealer, the second deals and receives, the third receives only, and the
@@ -149,6 +152,41 @@ fn dies_at_every_step(victim: usize, death: Death) {
         steps += 1;
     }
     assert!(steps > 3, "{steps} steps of node {victim} were tried");
+}
+
+/// P35: a node that proved an epoch of which nobody had heard when it was restored moves up with the
+/// others, and is made whole by the next resharing.
+#[test]
+fn a_restored_node_is_not_left_behind_an_epoch_that_it_has_forgotten() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.born("notes", Scheme::Bip340, 2, &OLD);
+    let backup = cluster.disks[0].fork();
+    let run = cluster.run(&old, 2, &OLD);
+    let next = cluster.prove_run(&old, &run);
+    cluster.start_on(0, backup);
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let pages = [1, 2].map(|at| cluster.heads(at, &status).unwrap());
+    assert_eq!(cluster.readmit(0, &pages).unwrap().missing, []);
+
+    for at in [1, 2] {
+        cluster.activate_at(at, &next).unwrap();
+    }
+    // It has no share of it, so it does not say that it has.
+    let refusal = cluster.activate_at(0, &next).unwrap_err();
+
+    assert_eq!(refusal.reason, Reason::ShareUnavailable);
+    assert_eq!(cluster.listing(0).epoch, next.epoch());
+    let mut whole = cluster.run(&next, 2, &OLD);
+    whole.dealers = vec![1, 2];
+    whole.epoch = cluster.listing(0).next_epoch;
+    whole.command = cluster.reshare_command_from(&next, 2, &OLD, whole.epoch);
+    let whole = cluster.prove_run(&next, &whole);
+    for at in OLD {
+        cluster.activate_at(at, &whole).unwrap();
+    }
+    cluster.monotonic_ms += 1_000;
+    cluster.sign_by(&whole, &[0, 1]).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use quorate_model::{
     certificate::KeyEvidence,
-    command::{ReshareKey, SignedCommand},
+    command::SignedCommand,
     node_api::{CeremonyReply, ReshareFrom},
 };
 use quorate_protocol::ceremony::round;
@@ -182,19 +182,7 @@ fn a_command_begins_where_its_admins_say() {
     run.epoch = Epoch(1_002);
     assert_eq!(reason(cluster.certify(&held, &run)), Reason::RequestInvalid);
 
-    let statement = &held.certificate.statement;
-    let body = CommandBody::ReshareKey(ReshareKey {
-        key: statement.key.clone(),
-        key_id: cluster.created["notes"],
-        source_epoch: statement.epoch,
-        first_epoch: Epoch(1_002),
-        threshold: 2,
-        nodes: (0..3).map(node_id).collect(),
-        accept_fragile: true,
-    });
-    let id = cluster.command_id();
-    let command = cluster.signed(id, Role::Admin, body);
-    run.command = cluster.endorsed(command);
+    run.command = cluster.reshare_command_from(&held, 2, &[0, 1, 2], run.epoch);
     let new = cluster.prove_run(&held, &run);
     cluster.activate_at(0, &new).unwrap();
 }
