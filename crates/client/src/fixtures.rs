@@ -241,6 +241,7 @@ pub(crate) fn made_key_in(
         state: KeyState::Active,
         standing: quorate_model::standing::Standing::default(),
         destruction: quorate_model::destruction::Destruction::default(),
+        next_epoch: None,
         evidence,
     };
     let made = MadeKey {

@@ -5,8 +5,8 @@ use std::{str::FromStr, sync::Arc};
 
 use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
 use quorate_model::{
-    DerivationPath, Digest, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload, Purposes,
-    Reason, Refusal, Scheme, UnixMillis,
+    DerivationPath, Digest, Epoch, KeyName, KeyPurpose, KeyRecord, KeyState, NameError, Payload,
+    Purposes, Reason, Refusal, Scheme, UnixMillis,
     certificate::{CommitCertificate, KeyEvidence},
     command::CommandBody,
     destruction::Destruction,
@@ -23,6 +23,9 @@ use crate::{
     state,
     verify::{self, VerificationError, Verifiers},
 };
+
+/// How far above the present epoch the numbers of others are believed to begin.
+const MOST_LEFT_OUT: u32 = 1 << 16;
 
 /// Which key a caller means. A name is an alias that a coordinator resolves; only an id says which
 /// key it is (I4).
@@ -107,6 +110,7 @@ struct Checked {
     made_by: Digest,
     plan: Plan,
     evidence: KeyEvidence,
+    next_epoch: Option<Epoch>,
 }
 
 /// What the commands in the certificates of a key say of its life.
@@ -189,6 +193,7 @@ impl ListedKey {
                 proof: proof.cloned(),
                 birth: birth.clone(),
             },
+            next_epoch: view.next_epoch,
             record,
         })))
     }
@@ -269,6 +274,20 @@ impl ListedKey {
     /// The certificate with all that it is checked by, beside the roster.
     pub fn evidence(&self) -> &KeyEvidence {
         &self.0.evidence
+    }
+
+    /// The number from which attempts at another epoch begin: that after the present one, or a higher
+    /// one, if nodes say that they have left numbers out. Whoever lies about it, or restores nodes
+    /// over and over, uses up no more than 65,536 of them at a time.
+    pub fn next_epoch(&self) -> Epoch {
+        let present = self.record().epoch.0;
+        let shown = self.0.next_epoch.map_or(0, |epoch| epoch.0);
+        let simply = present.saturating_add(1);
+        if shown <= present.saturating_add(MOST_LEFT_OUT) {
+            Epoch(shown.max(simply))
+        } else {
+            Epoch(simply)
+        }
     }
 
     /// The digest of the command that made this epoch.

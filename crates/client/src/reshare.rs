@@ -27,7 +27,7 @@ pub struct Committee {
     pub nodes: Vec<NodeId>,
     /// Accepts a shape that t-1 bad nodes can bring to a halt (n < 2t-1).
     pub accept_fragile: bool,
-    /// The lowest number of the new epoch, where attempts have used up those above the present one.
+    /// The lowest number of the new epoch; by default [`ListedKey::next_epoch`].
     pub first_epoch: Option<Epoch>,
 }
 
@@ -259,6 +259,8 @@ impl Client {
         if key.certified().is_none() {
             return Err(ClientError::NotActive(record.name.clone()));
         }
+        let mut committee = committee;
+        committee.first_epoch.get_or_insert(key.next_epoch());
         let reshare = committee.command(record.name.clone(), record.id(), record.epoch);
         check_shape(&reshare)?;
         let roster = self.roster();

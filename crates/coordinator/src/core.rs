@@ -63,7 +63,7 @@ use destroying::Destroying;
 use due::DueCounts;
 use ecdsa::Ecdsa;
 use erasing::Erasing;
-use keys::KeyBook;
+use keys::{KeyBook, LeftOut};
 use membership::Rosters;
 use peers::{Call, Part, Peers, Purpose, Queued};
 use signing::Signing;
@@ -96,6 +96,7 @@ pub struct Core {
     due: DueCounts,
     erasing: Erasing,
     destroying: Destroying,
+    left_out: LeftOut,
     evidence: BTreeSet<Vec<u8>>,
     out: Vec<Action>,
     writes: Vec<StoreItem>,
@@ -158,6 +159,7 @@ impl Core {
             due: DueCounts::default(),
             erasing: Erasing::default(),
             destroying: Destroying::default(),
+            left_out: LeftOut::default(),
             evidence,
             out: Vec::new(),
             writes: Vec::new(),

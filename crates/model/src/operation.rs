@@ -243,6 +243,9 @@ pub struct KeyView {
     pub standing: Standing,
     /// What is known of its end.
     pub destruction: Destruction,
+    /// The lowest number that every node would prepare for a next epoch, as nodes say; none where it
+    /// is the one after the present epoch.
+    pub next_epoch: Option<Epoch>,
 }
 
 /// A node as callers see it.

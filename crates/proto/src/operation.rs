@@ -235,6 +235,7 @@ impl From<KeyView> for v1::Key {
             evidence,
             standing,
             destruction,
+            next_epoch,
         } = view;
         let participant = |participant: Participant| v1::Participant {
             index: participant.index.number().into(),
@@ -258,6 +259,7 @@ impl From<KeyView> for v1::Key {
             birth: evidence.birth,
             standing: standing_to_wire(&standing),
             destruction: destruction::to_wire(&destruction),
+            next_epoch: next_epoch.map_or(0, |epoch| epoch.0),
         }
     }
 }
@@ -317,6 +319,7 @@ fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
         evidence,
         standing: standing("standing", wire.standing)?,
         destruction: destruction::known("destruction", wire.destruction)?,
+        next_epoch: (wire.next_epoch > 0).then_some(Epoch(wire.next_epoch)),
     })
 }
 

@@ -308,6 +308,33 @@ async fn shapes_and_nodes_that_cannot_be_are_refused_before_anything_is_sent() {
     assert!(cluster.commands().is_empty());
 }
 
+/// A node that was restored leaves numbers out: commands begin above them, and not so far above that
+/// one liar could use them up.
+#[tokio::test]
+async fn attempts_begin_above_the_numbers_that_nodes_leave_out() {
+    let cluster = FakeCluster::start(&quorate_model::KeyPurpose::ALL).await;
+    let shown = cluster.shown();
+    let first = |next, own| {
+        let mut view = shown.view.clone();
+        view.next_epoch = next;
+        let key = ListedKey::verify(&view, &shown.roster).unwrap();
+        let mut committee = Committee::of(key.record());
+        committee.first_epoch = own;
+        let options = CommandOptions::default();
+        let prepared = cluster.client.prepare_reshare(&key, committee, &options);
+        match &prepared.unwrap().command().body {
+            CommandBody::ReshareKey(reshare) => reshare.first_epoch,
+            other => panic!("{other:?}"),
+        }
+    };
+
+    assert_eq!(first(None, None), Epoch(2));
+    assert_eq!(first(Some(Epoch(1_003)), None), Epoch(1_003));
+    assert_eq!(first(Some(Epoch(1_003)), Some(Epoch(9))), Epoch(9));
+    assert_eq!(first(Some(Epoch(70_000)), None), Epoch(2));
+    assert_eq!(first(Some(Epoch(1)), None), Epoch(2));
+}
+
 #[tokio::test]
 async fn a_resharing_that_waits_is_shown_from_the_bytes_that_are_signed() {
     let cluster = FakeCluster::start(&quorate_model::KeyPurpose::ALL).await;

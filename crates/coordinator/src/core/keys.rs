@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord,
+    Digest, Epoch, KeyName, KeyRecord, NodeId,
     certificate::{CommitCertificate, KeyEvidence},
+    node_api::KeyListing,
     operation::KeyView,
     roster::PinnedRoster,
     standing::Standing,
@@ -101,6 +102,7 @@ impl Certified {
             evidence: self.evidence(),
             standing,
             destruction: destroying.of(&self.record.id()),
+            next_epoch: None,
         }
     }
 }
@@ -119,6 +121,32 @@ pub(super) enum Learned {
     News,
     /// The certificate or the proof does not hold.
     False,
+}
+
+/// What nodes say of the numbers that they would prepare next, where that is not simply the next one.
+#[derive(Default)]
+pub(super) struct LeftOut(BTreeMap<KeyName, BTreeMap<NodeId, Epoch>>);
+
+impl LeftOut {
+    /// Takes what a node lists.
+    pub(super) fn learn(&mut self, node: &NodeId, listing: &KeyListing) {
+        let simply = Epoch(listing.epoch.0.saturating_add(1));
+        if listing.next_epoch > simply {
+            let said = self.0.entry(listing.key.clone()).or_default();
+            said.insert(node.clone(), listing.next_epoch);
+        } else if let Some(said) = self.0.get_mut(&listing.key) {
+            said.remove(node);
+            if said.is_empty() {
+                self.0.remove(&listing.key);
+            }
+        }
+    }
+
+    /// The lowest number that all of them would prepare for the epoch after this one.
+    pub(super) fn next_after(&self, record: &KeyRecord) -> Option<Epoch> {
+        let next = self.0.get(&record.name)?.values().max().copied()?;
+        (next.0 > record.epoch.0.saturating_add(1)).then_some(next)
+    }
 }
 
 /// All keys by name.

@@ -57,7 +57,10 @@ impl Core {
 
     fn view_of(&self, key: &Certified) -> KeyView {
         let standing = self.states.standing(&key.record.id());
-        key.view(&self.pinned, standing, &self.destroying)
+        KeyView {
+            next_epoch: self.left_out.next_after(&key.record),
+            ..key.view(&self.pinned, standing, &self.destroying)
+        }
     }
 
     /// A page of keys after a name, in order.

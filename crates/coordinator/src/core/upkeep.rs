@@ -378,6 +378,7 @@ impl Core {
                 return;
             }
         }
+        self.left_out.learn(node, listing);
         self.learn_standing(moment, node, listing);
         self.learn_destruction(moment, node, listing);
         self.warm(node, certificate, proof.is_some());

@@ -151,14 +151,18 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
         evidence_of_key(),
         standing(),
         destruction(),
+        proptest::option::of((1..=u32::MAX).prop_map(quorate_model::Epoch)),
     )
-        .prop_map(|(record, state, evidence, standing, destruction)| KeyView {
-            record,
-            state,
-            evidence,
-            standing,
-            destruction,
-        })
+        .prop_map(
+            |(record, state, evidence, standing, destruction, next_epoch)| KeyView {
+                record,
+                state,
+                evidence,
+                standing,
+                destruction,
+                next_epoch,
+            },
+        )
 }
 
 pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {

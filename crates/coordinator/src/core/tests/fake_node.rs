@@ -49,6 +49,8 @@ use rand_core::{RngCore as _, SeedableRng as _};
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Manners {
+    /// How many numbers of epochs it leaves out, as one that was restored.
+    pub(super) left_out: u32,
     /// Refuses every share request.
     pub(super) refuses_shares: Option<Refusal>,
     /// Refuses every request of a ceremony.
@@ -417,7 +419,7 @@ impl FakeNode {
             certificate: held.and_then(|held| held.certificate.clone()),
             proof: held.and_then(|held| held.proof.clone()),
             birth: held.and_then(|held| held.birth.clone()),
-            next_epoch: Epoch(self.prepared_to(name).0 + 1),
+            next_epoch: Epoch(self.prepared_to(name).0 + 1 + self.manners.left_out),
             keeps_old: self.keeps_old(name),
             standing: self.standing(name),
             destruction: self.end_of(name),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_model::{KeyState, Scheme, certificate::KeyEvidence, operation::CommandState};
+use quorate_model::{Epoch, KeyState, Scheme, certificate::KeyEvidence, operation::CommandState};
 
 use super::{
     super::{Notice, StoreItem, keys::Certified},
@@ -188,4 +188,22 @@ fn the_first_proven_key_of_a_name_is_the_one_that_is_served() {
     assert!(!world.core.keys.put(&pinned, Arc::new(unproven)));
 
     assert_eq!(world.core.key(&name), Some(first));
+}
+
+/// A node that was restored leaves numbers out, until there is an epoch above them.
+#[test]
+fn the_numbers_that_nodes_leave_out_are_shown() {
+    let mut world = World::new(3);
+    let key = world.key("vault", Scheme::Bip340, 2);
+    let next = |world: &mut World| world.core.key(&key).unwrap().next_epoch;
+    assert_eq!(next(&mut world), None);
+
+    for left_out in [1_000, 0] {
+        world.node(1).manners.left_out = left_out;
+        world.disconnect(1);
+        world.connect(1);
+        world.pass(300);
+
+        assert_eq!(next(&mut world), (left_out > 0).then_some(Epoch(1_002)));
+    }
 }

@@ -301,6 +301,7 @@ pub(super) fn key_view(
         state: KeyState::Active,
         standing: quorate_model::standing::Standing::default(),
         destruction: quorate_model::destruction::Destruction::default(),
+        next_epoch: None,
         evidence: KeyEvidence {
             certificate,
             proof: Some(vec![]),
