@@ -40,6 +40,7 @@ mod evm;
 mod fixtures;
 mod key;
 pub mod profile;
+mod readmission;
 mod reshare;
 mod roster;
 mod signed;

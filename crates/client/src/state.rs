@@ -248,6 +248,7 @@ impl Client {
                 | CommandBody::ReshareKey(_)
                 | CommandBody::DestroyKey(_)
                 | CommandBody::ChangeRoster(_)
+                | CommandBody::ReadmitNode(_)
         ) {
             return Err(other_body().into());
         }

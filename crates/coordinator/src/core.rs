@@ -66,6 +66,7 @@ use erasing::Erasing;
 use keys::{KeyBook, LeftOut};
 use membership::Rosters;
 use peers::{Call, Part, Peers, Purpose, Queued};
+use readmission::Readmissions;
 use signing::Signing;
 use states::States;
 use tickets::Tickets;
@@ -97,6 +98,7 @@ pub struct Core {
     erasing: Erasing,
     destroying: Destroying,
     left_out: LeftOut,
+    readmissions: Readmissions,
     evidence: BTreeSet<Vec<u8>>,
     out: Vec<Action>,
     writes: Vec<StoreItem>,
@@ -160,6 +162,7 @@ impl Core {
             erasing: Erasing::default(),
             destroying: Destroying::default(),
             left_out: LeftOut::default(),
+            readmissions: Readmissions::default(),
             evidence,
             out: Vec::new(),
             writes: Vec::new(),
@@ -247,6 +250,7 @@ impl Core {
             || !self.validations.is_empty()
             || !self.states.is_idle()
             || !self.rosters.is_idle()
+            || !self.readmissions.is_idle()
             || !self.destroying.is_idle()
             || self.is_erasing(moment)
             || self
@@ -272,6 +276,7 @@ impl Core {
         self.tick_validations(moment);
         self.tick_states(moment);
         self.tick_rosters(moment);
+        self.tick_readmissions(moment);
         self.tick_erasing(moment);
         self.tick_destroying(moment);
         if moment.ms() >= self.upkeep_ms {
@@ -336,6 +341,10 @@ impl Core {
                 self.begin_destruction(moment, &command, destroy);
             }
             CommandBody::ChangeRoster(_) => self.begin_roster_change(moment, &command),
+            CommandBody::ReadmitNode(readmit) => {
+                let readmit = readmit.clone();
+                self.begin_readmission(moment, &command, readmit);
+            }
             CommandBody::Sign(_) | _ => self.begin_signing(moment, command),
         }
     }
@@ -361,6 +370,7 @@ impl Core {
             CommandBody::SetKeyState(_) => self.states.is_full(&command.signed),
             CommandBody::DestroyKey(_) => self.destroying.is_full(&command.signed),
             CommandBody::ChangeRoster(_) => self.rosters.is_full(),
+            CommandBody::ReadmitNode(_) => self.readmissions.is_full(),
             CommandBody::Sign(_) | _ => self.signing.len() >= limits.max_pending,
         };
         if full {
@@ -494,7 +504,7 @@ impl Core {
             Purpose::Confirm => self.ask_status_soon(&node),
             Purpose::Heads { restored } => self.heads_reply(moment, &restored, &node, result),
             Purpose::Readmit { witness, next } => {
-                self.readmit_reply(moment, &node, &witness, next, result);
+                self.readmit_reply(moment, &node, witness.as_ref(), next, result);
             }
             Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
             Purpose::MoveUp { key } => self.moved_up(moment, &key, &node, result),

@@ -249,6 +249,14 @@ pub enum Entry {
         /// The command.
         command: SignedCommand,
     },
+    /// The admin quorum takes this node back without the word of some of the others. The record of the
+    /// readmission comes next.
+    ReadmissionOrdered {
+        /// On whose word.
+        judgment: Judgment,
+        /// The command.
+        command: SignedCommand,
+    },
 }
 
 /// The end of a key at one node.
@@ -310,6 +318,7 @@ impl Entry {
             Self::PeerRestored { .. } => "peer-restored",
             Self::HeadsTaken { .. } => "heads-taken",
             Self::Readmitted { .. } => "readmitted",
+            Self::ReadmissionOrdered { .. } => "readmission-ordered",
             Self::RosterFollowed { .. } => "roster-followed",
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     key::KeyRecord,
     life::KeyLife,
     payload::Payload,
+    quarantine::ReadmitNode,
     refusal::{Reason, Refusal},
     roster::{Role, Roster},
     scheme::{Purposes, Scheme},
@@ -75,6 +76,8 @@ pub enum CommandBody {
     DestroyKey(DestroyKey),
     /// Change who belongs to the cluster.
     ChangeRoster(ChangeRoster),
+    /// Take a restored node back into service.
+    ReadmitNode(ReadmitNode),
 }
 
 /// The next roster (P3).
@@ -98,7 +101,8 @@ impl CommandBody {
             | Self::SetKeyState(_)
             | Self::ReshareKey(_)
             | Self::DestroyKey(_)
-            | Self::ChangeRoster(_) => Role::Admin,
+            | Self::ChangeRoster(_)
+            | Self::ReadmitNode(_) => Role::Admin,
             Self::Sign(_) => Role::Client,
         }
     }
@@ -117,7 +121,7 @@ impl CommandBody {
                 DestroyStep::AtOnce => roster.persons(Role::Admin).len(),
                 DestroyStep::Cancel { .. } => 1,
             },
-            Self::ChangeRoster(_) => usize::from(roster.admin_quorum),
+            Self::ChangeRoster(_) | Self::ReadmitNode(_) => usize::from(roster.admin_quorum),
             Self::CreateKey(_) | Self::Sign(_) | Self::SetKeyState(_) => 1,
         }
     }
@@ -128,7 +132,7 @@ impl CommandBody {
         match self {
             Self::SetKeyState(_) | Self::ChangeRoster(_) => false,
             Self::DestroyKey(destroy) => !destroy.step.needs_one(),
-            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) => true,
+            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) | Self::ReadmitNode(_) => true,
         }
     }
 
@@ -137,9 +141,11 @@ impl CommandBody {
         match self {
             Self::SetKeyState(set) => set.change.needs_one(),
             Self::DestroyKey(destroy) => destroy.step.needs_one(),
-            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) | Self::ChangeRoster(_) => {
-                false
-            }
+            Self::CreateKey(_)
+            | Self::Sign(_)
+            | Self::ReshareKey(_)
+            | Self::ChangeRoster(_)
+            | Self::ReadmitNode(_) => false,
         }
     }
 
@@ -151,7 +157,7 @@ impl CommandBody {
             Self::SetKeyState(set) => Some(&set.key),
             Self::ReshareKey(reshare) => Some(&reshare.key),
             Self::DestroyKey(destroy) => Some(&destroy.key),
-            Self::ChangeRoster(_) => None,
+            Self::ChangeRoster(_) | Self::ReadmitNode(_) => None,
         }
     }
 }

@@ -201,6 +201,9 @@ pub enum NodeRequest {
     Readmit {
         /// Pages of what others say, in their order; at most [`MAX_ATTESTATIONS`].
         attestations: Vec<HeadsAttestation>,
+        /// The word of the admin quorum that some of the others need not say anything
+        /// ([`ReadmitNode`](crate::quarantine::ReadmitNode)).
+        command: Option<SignedCommand>,
     },
 }
 

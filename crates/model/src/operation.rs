@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backup::RestoreId,
     bytes::Digest,
     certificate::KeyEvidence,
     command::SignedCommand,
@@ -68,6 +69,8 @@ pub enum CommandKind {
     DestroyKey,
     /// Changes who belongs to the cluster.
     ChangeRoster,
+    /// Takes a restored node back into service.
+    ReadmitNode,
 }
 
 impl CommandKind {
@@ -80,6 +83,7 @@ impl CommandKind {
             Self::ReshareKey => "reshare-key",
             Self::DestroyKey => "destroy-key",
             Self::ChangeRoster => "change-roster",
+            Self::ReadmitNode => "readmit-node",
         }
     }
 }
@@ -267,6 +271,6 @@ pub struct NodeView {
     pub pid: u32,
     /// Whether it trusts its clock.
     pub clock_confirmed: bool,
-    /// Whether it was restored from a backup and waits to be readmitted.
-    pub quarantined: bool,
+    /// The restoration from a backup after which it waits to be readmitted.
+    pub quarantine: Option<RestoreId>,
 }

@@ -12,7 +12,9 @@ use crate::{
     bytes::{Digest, Nonce32},
     identity::Signature,
     ids::{Epoch, KeyName, NodeId},
-    standing::Standing,
+    refusal::{Reason, Refusal},
+    roster::Roster,
+    standing::{Standing, check_reason},
     tagged::{Tag, Tagged},
     wire,
 };
@@ -29,6 +31,57 @@ pub struct Quarantine {
     pub restore: RestoreId,
     /// What the others sign over; it is drawn anew every minute and at every start.
     pub nonce: Nonce32,
+}
+
+/// A request to take a restored node back although some of the others cannot say what they know,
+/// because they are lost, or in quarantine themselves (P35). Whoever speaks for it answers for what
+/// those knew alone: stops of keys, epochs in use, and the end of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadmitNode {
+    /// The node.
+    pub node: NodeId,
+    /// The restoration; the word for one is none for another.
+    pub restore: RestoreId,
+    /// The nodes without whose word it is to be, at least one, ascending.
+    pub without: Vec<NodeId>,
+    /// Why, for people: 1 to [`MAX_REASON_BYTES`](crate::standing::MAX_REASON_BYTES) bytes without
+    /// control characters.
+    pub reason: String,
+}
+
+impl ReadmitNode {
+    /// Checks what needs no state: the nodes, and the reason.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::RequestInvalid`] when no node is named, one stands twice or out of order, the
+    /// restored one is among them, or the reason is empty or cannot be shown; and
+    /// [`Reason::NodeUnknown`] when one is no node of the roster.
+    pub fn check(&self, roster: &Roster) -> Result<(), Refusal> {
+        check_reason("a readmission", &self.reason)?;
+        let invalid = |message: &str| Err(Refusal::new(Reason::RequestInvalid, message));
+        if self.without.is_empty() {
+            return invalid(
+                "no node is named without whose word the restored one is to be readmitted: with the \
+                 word of all others it takes no command",
+            );
+        }
+        if !self.without.is_sorted_by(|one, next| one < next) || self.without.contains(&self.node) {
+            return invalid(
+                "the nodes without whose word another is to be readmitted stand twice, out of order, \
+                 or the restored one is among them",
+            );
+        }
+        let mut named = std::iter::once(&self.node).chain(&self.without);
+        match named.find(|node| roster.node(node).is_none()) {
+            Some(unknown) => Err(Refusal::new(
+                Reason::NodeUnknown,
+                format!("node {unknown} is not in the roster"),
+            )
+            .with("node", unknown)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a node knows of a key.

@@ -479,7 +479,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             NodeRequest::AttestHeads { status, after } => {
                 self.attest_heads(context, &status, after)
             }
-            NodeRequest::Readmit { attestations } => self.readmit(context, &attestations),
+            NodeRequest::Readmit {
+                attestations,
+                command,
+            } => self.readmit(context, &attestations, command.as_ref()),
             _ => ready(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the request: upgrade it",

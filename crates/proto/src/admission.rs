@@ -90,6 +90,7 @@ pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<C
             check_shape(pinned, reshare.check_shape(), committee)?;
         }
         CommandBody::ChangeRoster(_) => check_roster(pinned, signed, &command)?,
+        CommandBody::ReadmitNode(readmit) => readmit.check(pinned.roster())?,
         CommandBody::Sign(_) | CommandBody::SetKeyState(_) | _ => {}
     }
     check_lifetime(&command)?;

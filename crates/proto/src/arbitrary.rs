@@ -41,7 +41,7 @@ mod views;
 
 pub(crate) use addresses::{address, address_statement};
 use destruction::{destroy_command, destruction, destruction_receipt};
-use quarantine::{heads, quarantine};
+use quarantine::{heads, quarantine, readmit_command};
 use resharing::{
     activation_receipt, erase_certificate, erase_receipt, reshare_command, reshare_from,
 };
@@ -225,7 +225,14 @@ fn body() -> impl Strategy<Value = CommandBody> {
             })
         });
     let set = set_key_state().prop_map(CommandBody::SetKeyState);
-    prop_oneof![create, sign, set, reshare_command(), destroy_command()]
+    prop_oneof![
+        create,
+        sign,
+        set,
+        reshare_command(),
+        destroy_command(),
+        readmit_command()
+    ]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -432,7 +439,12 @@ pub(crate) fn request() -> impl Strategy<Value = NodeRequest> {
             status: Box::new(status),
             after,
         }),
-        vec(heads(), 0..3).prop_map(|attestations| NodeRequest::Readmit { attestations }),
+        (vec(heads(), 0..3), option::of(signed_command())).prop_map(|(attestations, command)| {
+            NodeRequest::Readmit {
+                attestations,
+                command,
+            }
+        }),
         request_in_rounds(),
     ]
 }

@@ -6,9 +6,11 @@
 use prost::Message as _;
 use quorate_model::{
     Epoch, KeyId, Payload, Purposes, Reason, Refusal,
+    backup::RestoreId,
     command::{ChangeRoster, Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, ReshareKey, Sign},
     life::{KeyLife, Predecessor},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
+    quarantine::ReadmitNode,
     roster::{MAX_NODES, MAX_ROSTER_BYTES},
     standing::SetKeyState,
 };
@@ -90,6 +92,14 @@ fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
         CommandBody::ChangeRoster(change) => {
             Some(v1::command::Body::ChangeRoster(v1::ChangeRoster {
                 text: change.roster.clone(),
+            }))
+        }
+        CommandBody::ReadmitNode(readmit) => {
+            Some(v1::command::Body::ReadmitNode(v1::ReadmitNode {
+                node: readmit.node.to_string(),
+                restore_id: readmit.restore.as_bytes().to_vec(),
+                without_nodes: readmit.without.iter().map(ToString::to_string).collect(),
+                reason: readmit.reason.clone(),
             }))
         }
         _ => None,
@@ -181,7 +191,24 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
             v1::command::Body::ChangeRoster(change) => CommandBody::ChangeRoster(ChangeRoster {
                 roster: bounded("change_roster.text", change.text, MAX_ROSTER_BYTES)?,
             }),
+            v1::command::Body::ReadmitNode(readmit) => {
+                CommandBody::ReadmitNode(readmit_node(readmit)?)
+            }
         },
+    })
+}
+
+fn readmit_node(wire: v1::ReadmitNode) -> Result<ReadmitNode, Malformed> {
+    Ok(ReadmitNode {
+        node: name("readmit_node.node", wire.node)?,
+        restore: array("readmit_node.restore_id", &wire.restore_id).map(RestoreId)?,
+        without: list(
+            "readmit_node.without_nodes",
+            wire.without_nodes,
+            MAX_NODES,
+            |node| name("readmit_node.without_nodes", node),
+        )?,
+        reason: wire.reason,
     })
 }
 

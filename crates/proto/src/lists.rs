@@ -106,6 +106,7 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.ListNodesResponse.nodes", MAX_PUBLIC_PAGE),
     ("quorate.v1.Payload.path", MAX_STEPS),
     ("quorate.v1.Refusal.metadata", MAX_REFUSAL_PARTS),
+    ("quorate.v1.ReadmitNode.without_nodes", MAX_NODES),
     ("quorate.v1.ReshareKey.nodes", MAX_NODES),
     ("quorate.v1.Roster.receipts", MAX_NODES),
     ("quorate.v1.Roster.signatures", MAX_ROSTER_SIGNATURES),

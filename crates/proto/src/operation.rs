@@ -2,6 +2,7 @@
 
 use quorate_model::{
     Epoch, KeyRecord, NodeId, Participant, Reason, Refusal,
+    backup::RestoreId,
     certificate::{KeyEvidence, MAX_CERTIFICATE_BYTES},
     command::MAX_HOLDERS,
     node_api::EraseReceipt,
@@ -345,11 +346,15 @@ impl From<NodeView> for v1::Node {
             journal_sequence: view.journal_sequence,
             pid: view.pid,
             clock_state: clock.into(),
-            service_state: if view.quarantined {
+            service_state: if view.quarantine.is_some() {
                 ServiceState::Quarantined.into()
             } else {
                 ServiceState::InService.into()
             },
+            restore_id: view
+                .quarantine
+                .map(|restore| restore.as_bytes().to_vec())
+                .unwrap_or_default(),
         }
     }
 }
@@ -377,9 +382,11 @@ impl TryFrom<v1::Node> for NodeView {
             journal_sequence: wire.journal_sequence,
             pid: wire.pid,
             clock_confirmed,
-            quarantined: match ServiceState::try_from(wire.service_state) {
-                Ok(ServiceState::Quarantined) => true,
-                Ok(ServiceState::InService | ServiceState::Unspecified) => false,
+            quarantine: match ServiceState::try_from(wire.service_state) {
+                Ok(ServiceState::Quarantined) => {
+                    Some(array("restore_id", &wire.restore_id).map(RestoreId)?)
+                }
+                Ok(ServiceState::InService | ServiceState::Unspecified) => None,
                 Err(_) => return Err(no_value("service_state")),
             },
         })

@@ -4,6 +4,7 @@ mod add;
 mod drain;
 mod init;
 mod list;
+mod readmit;
 mod remove;
 mod replace;
 
@@ -30,6 +31,8 @@ pub(crate) enum Node {
     Drain(drain::Drain),
     /// Take a node out of the roster; takes the admin quorum
     Remove(remove::Remove),
+    /// Take a restored node back without the word of nodes that are lost; takes the admin quorum
+    Readmit(readmit::Readmit),
 }
 
 impl Node {
@@ -41,6 +44,7 @@ impl Node {
             Self::Add(add) => add.run(context).await,
             Self::Drain(drain) => drain.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
+            Self::Readmit(readmit) => readmit.run(context).await,
         }
     }
 }

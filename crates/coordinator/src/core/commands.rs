@@ -259,6 +259,7 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
             CommandBody::ReshareKey(_) => CommandKind::ReshareKey,
             CommandBody::DestroyKey(_) => CommandKind::DestroyKey,
             CommandBody::ChangeRoster(_) => CommandKind::ChangeRoster,
+            CommandBody::ReadmitNode(_) => CommandKind::ReadmitNode,
             CommandBody::Sign(_) | _ => CommandKind::Sign,
         },
         key: command.body.key().cloned(),

@@ -90,6 +90,7 @@ impl Core {
             self.signing.remove(id);
             self.states.remove(id);
             self.destroying.remove(id);
+            self.readmissions.remove(id);
             self.abandon_creation(moment, id);
             return self.end(id, CommandState::Denied, None, Some(rejected(id)));
         }
@@ -106,6 +107,7 @@ impl Core {
             .or_else(|| self.states.command(id))
             .or_else(|| self.destroying.command(id))
             .or_else(|| self.rosters.command(id))
+            .or_else(|| self.readmissions.command(id))
     }
 
     /// Brings a rejection to every node, so that each binds the id and refuses it for good (P8).

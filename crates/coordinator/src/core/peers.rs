@@ -88,9 +88,9 @@ pub(super) enum Purpose {
     Heads {
         restored: NodeId,
     },
-    /// A restored node takes a page of what another one knows.
+    /// A restored node takes a page of what another one knows, or the word of the admins alone.
     Readmit {
-        witness: NodeId,
+        witness: Option<NodeId>,
         /// The page after which the next one begins; none after the last page.
         next: Option<KeyName>,
     },
@@ -277,7 +277,7 @@ impl Peer {
             journal_sequence: status.map_or(0, |s| s.journal_sequence),
             pid: status.filter(|_| self.connected).map_or(0, |s| s.pid),
             clock_confirmed: status.is_some_and(|s| s.clock == ClockState::Confirmed),
-            quarantined: self.is_quarantined(),
+            quarantine: status.and_then(|s| s.quarantine).map(|q| q.restore),
         }
     }
 }

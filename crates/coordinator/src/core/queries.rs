@@ -20,6 +20,7 @@ impl Core {
             && self.ceremonies.is_empty()
             && self.states.is_idle()
             && self.rosters.is_idle()
+            && self.readmissions.is_idle()
             && self.destroying.is_idle()
             && self.commands.is_settled()
     }

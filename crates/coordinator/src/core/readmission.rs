@@ -2,17 +2,173 @@
 //!
 //! The coordinator decides nothing here. It shows the others the signed status of the restored node,
 //! and brings their signed pages to it, in order; it begins anew with each status for as long as the
-//! node is in quarantine, and only where all others are connected: with fewer nothing would come of
-//! it.
+//! node is in quarantine, and only where all others are connected whose word is needed: with fewer
+//! nothing would come of it. The admin quorum may leave some of them out.
 
-use quorate_model::{
-    KeyName, NodeId,
-    node_api::{NodeReply, NodeRequest},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use super::{CallFailure, Core, Moment, Purpose};
+use quorate_model::{
+    CommandId, KeyName, NodeId, Reason, Refusal,
+    command::{CommandBody, SignedCommand},
+    node_api::{NodeReply, NodeRequest},
+    operation::{CommandState, Progress},
+    quarantine::{HeadsAttestation, ReadmitNode},
+};
+
+use super::{Action, Admitted, CallFailure, Core, Moment, Purpose};
+
+/// The most readmissions that are under way by the word of admins.
+const MAX_OPS: usize = 32;
+
+/// How long the answer to a command is waited for, in milliseconds.
+const AGAIN_MS: u64 = 1_000;
+
+/// One readmission by the word of admins.
+struct ReadmitOp {
+    command: Admitted,
+    readmit: ReadmitNode,
+    /// Whose word the node has not heard, as it says.
+    missing: Vec<NodeId>,
+    /// When the command is brought again, in case it was lost.
+    again_ms: u64,
+    deadline_ms: u64,
+}
+
+/// The readmissions under way, by the node that is restored.
+#[derive(Default)]
+pub(super) struct Readmissions(BTreeMap<NodeId, ReadmitOp>);
+
+impl Readmissions {
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_OPS
+    }
+
+    pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
+        let op = self.0.values().find(|op| op.command.command.id == id)?;
+        let command = &op.command;
+        Some((Arc::clone(&command.signed), command.command.body.clone()))
+    }
+
+    pub(super) fn remove(&mut self, id: CommandId) {
+        self.0.retain(|_, op| op.command.command.id != id);
+    }
+
+    /// The nodes that need not say anything for a restored one.
+    fn without(&self, restored: &NodeId) -> BTreeSet<NodeId> {
+        let op = self.0.get(restored);
+        op.map(|op| op.readmit.without.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    fn word_for(&self, restored: &NodeId) -> Option<SignedCommand> {
+        let op = self.0.get(restored)?;
+        Some(SignedCommand::clone(&op.command.signed))
+    }
+}
 
 impl Core {
+    /// Takes a restored node back without some of the others.
+    pub(super) fn begin_readmission(
+        &mut self,
+        moment: &Moment<'_>,
+        command: &Admitted,
+        readmit: ReadmitNode,
+    ) {
+        let id = command.command.id;
+        let node = readmit.node.clone();
+        if self.readmissions.0.contains_key(&node) {
+            let refusal = Refusal::new(
+                Reason::SessionLimit,
+                format!("another command is readmitting node {node}"),
+            );
+            return self.end(
+                id,
+                CommandState::Failed,
+                None,
+                Some(refusal.with("node", &node)),
+            );
+        }
+        let op = ReadmitOp {
+            command: command.clone(),
+            missing: Vec::new(),
+            again_ms: moment.ms().saturating_add(AGAIN_MS),
+            readmit,
+            deadline_ms: moment
+                .ms()
+                .saturating_add(self.config.limits.quorum_wait_ms),
+        };
+        self.readmissions.0.insert(node.clone(), op);
+        self.bring(moment, &node, None, Vec::new(), None);
+    }
+
+    pub(super) fn tick_readmissions(&mut self, moment: &Moment<'_>) {
+        let nodes: Vec<NodeId> = self.readmissions.0.keys().cloned().collect();
+        for node in nodes {
+            let Some(op) = self.readmissions.0.get_mut(&node) else {
+                continue;
+            };
+            let again = op.again_ms <= moment.ms();
+            if again {
+                op.again_ms = moment.ms().saturating_add(AGAIN_MS);
+            }
+            if op.deadline_ms > moment.ms() {
+                let progress = Progress {
+                    step: "readmit".to_owned(),
+                    awaited: op.missing.clone(),
+                    percent: 0,
+                };
+                if let Some(view) = self.commands.progress(op.command.command.id, progress) {
+                    self.out.push(Action::Progress(Arc::new(view)));
+                }
+                if again && self.peers.is_connected(&node) {
+                    self.bring(moment, &node, None, Vec::new(), None);
+                }
+                self.readmit(moment, &node);
+                continue;
+            }
+            let missing: Vec<&str> = op.missing.iter().map(NodeId::as_str).collect();
+            let missing = if missing.is_empty() {
+                node.to_string()
+            } else {
+                missing.join(", ")
+            };
+            let refusal = Refusal::new(
+                Reason::QuorumUnavailable,
+                format!(
+                    "node {node} was not readmitted: no answer comes from {missing}; submit the same \
+                     command again when they are connected, or leave them out with another one"
+                ),
+            )
+            .with("missing", missing);
+            self.end_readmission(&node, Err(refusal));
+        }
+    }
+
+    fn end_readmission(&mut self, node: &NodeId, outcome: Result<(), Refusal>) {
+        let Some(op) = self.readmissions.0.remove(node) else {
+            return;
+        };
+        let id = op.command.command.id;
+        match outcome {
+            Ok(()) => self.end(id, CommandState::Succeeded, None, None),
+            Err(refusal) => {
+                let state = if refusal.reason.is_retryable() {
+                    CommandState::Failed
+                } else {
+                    CommandState::Denied
+                };
+                self.end(id, state, None, Some(refusal));
+            }
+        }
+    }
+
     /// Asks all others for their word for a node, if it is in quarantine.
     pub(super) fn readmit(&mut self, moment: &Moment<'_>, restored: &NodeId) {
         let waits = self
@@ -22,14 +178,21 @@ impl Core {
         if waits {
             self.destroying.forget_node(restored);
         }
-        if !waits || !self.peers.iter().all(|peer| peer.connected) {
+        let without = self.readmissions.without(restored);
+        let needed: Vec<NodeId> = self
+            .peers
+            .ids()
+            .into_iter()
+            .filter(|node| node != restored && !without.contains(node))
+            .collect();
+        if !waits || !needed.iter().all(|node| self.peers.is_connected(node)) {
             return;
         }
-        for witness in self.peers.ids() {
+        for witness in needed {
             let Some(peer) = self.peers.get_mut(restored) else {
                 return;
             };
-            if witness != *restored && peer.readmitting.insert(witness.clone()) {
+            if peer.readmitting.insert(witness.clone()) {
                 self.ask_heads(moment, restored, &witness, None);
             }
         }
@@ -76,12 +239,26 @@ impl Core {
             return self.heads_end(restored, witness);
         };
         let last = page.heads.last().map(|head| head.key.clone());
-        let purpose = Purpose::Readmit {
-            witness: witness.clone(),
-            next: last.filter(|_| !page.is_last),
+        let next = last.filter(|_| !page.is_last);
+        self.bring(moment, restored, Some(witness), vec![page], next);
+    }
+
+    fn bring(
+        &mut self,
+        moment: &Moment<'_>,
+        restored: &NodeId,
+        witness: Option<&NodeId>,
+        attestations: Vec<HeadsAttestation>,
+        next: Option<KeyName>,
+    ) {
+        let request = NodeRequest::Readmit {
+            attestations,
+            command: self.readmissions.word_for(restored),
         };
-        let attestations = vec![page];
-        let request = NodeRequest::Readmit { attestations };
+        let purpose = Purpose::Readmit {
+            witness: witness.cloned(),
+            next,
+        };
         let timeout = self.config.limits.call_timeout_ms;
         self.call(moment, restored, request, timeout, purpose);
     }
@@ -91,21 +268,34 @@ impl Core {
         &mut self,
         moment: &Moment<'_>,
         restored: &NodeId,
-        witness: &NodeId,
+        witness: Option<&NodeId>,
         next: Option<KeyName>,
         result: Result<NodeReply, CallFailure>,
     ) {
-        match (result, next) {
-            (Ok(NodeReply::Readmission(_)), Some(after)) => {
-                self.ask_heads(moment, restored, witness, Some(after));
+        if let (Ok(NodeReply::Readmission(_)), Some(witness), Some(after)) =
+            (&result, witness, next)
+        {
+            return self.ask_heads(moment, restored, witness, Some(after));
+        }
+        if let Some(witness) = witness {
+            self.heads_end(restored, witness);
+        }
+        match result {
+            Ok(NodeReply::Readmission(readmission)) if readmission.missing.is_empty() => {
+                self.readmitted(restored);
             }
-            (Ok(NodeReply::Readmission(readmission)), None) => {
-                self.heads_end(restored, witness);
-                if readmission.missing.is_empty() {
-                    self.readmitted(restored);
+            Ok(NodeReply::Readmission(readmission)) => {
+                if let Some(op) = self.readmissions.0.get_mut(restored) {
+                    op.missing = readmission.missing;
                 }
             }
-            _ => self.heads_end(restored, witness),
+            // Of a page it is the witness's fault.
+            Err(CallFailure::Refused(refusal))
+                if witness.is_none() && !refusal.reason.is_retryable() =>
+            {
+                self.end_readmission(restored, Err(refusal));
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -115,6 +305,7 @@ impl Core {
             peer.synced = false;
         }
         self.ask_status_soon(restored);
+        self.end_readmission(restored, Ok(()));
     }
 
     fn heads_end(&mut self, restored: &NodeId, witness: &NodeId) {

@@ -212,6 +212,7 @@ impl Core {
                 | CommandBody::ReshareKey(_)
                 | CommandBody::DestroyKey(_)
                 | CommandBody::ChangeRoster(_)
+                | CommandBody::ReadmitNode(_)
         );
         if !waits {
             return self.end(id, CommandState::Denied, None, Some(missing));

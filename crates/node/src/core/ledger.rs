@@ -536,6 +536,8 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
         | Entry::PeerRestored { .. }
         | Entry::HeadsTaken { .. }
         | Entry::Readmitted { .. } => restoration_changes(index, record),
+        // The record of the readmission comes with it, and ends the quarantine.
+        Entry::ReadmissionOrdered { .. } => Ok(Vec::new()),
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {
                 for (peer, _) in pairs {

@@ -32,6 +32,7 @@ use rand_core::CryptoRngCore;
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     activation::refused,
+    binding::rejected,
     gate::{self, Admitted},
     ledger::{self, KeyRow},
     loaded::epoch_changed,
@@ -84,6 +85,12 @@ struct Claim {
     command: SignedCommand,
     change: StateChange,
     by: BTreeSet<NodeId>,
+}
+
+/// That the admin quorum takes a node back without the word of some of the others.
+struct Ordered {
+    without: BTreeSet<NodeId>,
+    entry: Entry,
 }
 
 /// What one other node has said so far.
@@ -459,12 +466,23 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(page)
     }
 
-    /// Takes what others say. With the word of all of them the quarantine is over.
+    /// Takes what others say. With the word of all of them the quarantine is over, or of all but those
+    /// that the admin quorum leaves out.
     pub(super) fn readmit(
         self: &Arc<Self>,
         context: &mut Context<'_>,
         attestations: &[HeadsAttestation],
+        command: Option<&SignedCommand>,
     ) -> Result<Outcome, Fatal> {
+        let ordered = match command.map(|signed| self.check_readmission(context, signed)) {
+            Some(Ok(ordered)) => Some(ordered),
+            Some(Err((subject, refusal))) => return self.refused(context, subject, refusal),
+            None => None,
+        };
+        let mut others = self.other_nodes();
+        if let Some(ordered) = &ordered {
+            others.retain(|node| !ordered.without.contains(node));
+        }
         let now_ms = context.reading.monotonic_ms;
         for page in attestations {
             if let Err(refusal) = self.check_page(page) {
@@ -480,9 +498,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             drop(state);
             self.take_standings(context, page)?;
         }
-        self.take_claims(context)?;
+        self.take_claims(context, &others)?;
         let mut state = lock(&self.state);
-        let others = self.other_nodes();
         let Some(quarantine) = &state.quarantine else {
             return Ok(refused(self.not_quarantined()));
         };
@@ -518,6 +535,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             let heads = heads.to_vec();
             entries.push(Entry::HeadsTaken { heads });
         }
+        entries.extend(ordered.map(|ordered| ordered.entry));
         entries.push(Entry::Readmitted {
             restore,
             witnesses: others.into_iter().collect(),
@@ -534,6 +552,52 @@ impl<D: Disk + 'static> NodeCore<D> {
             let missing = Vec::new();
             Ok(Ok(NodeReply::Readmission(Readmission { missing })))
         }))
+    }
+
+    /// The word of the admin quorum that this restoration is over without some of the others.
+    fn check_readmission(
+        &self,
+        context: &Context<'_>,
+        signed: &SignedCommand,
+    ) -> Result<Ordered, (Subject, Refusal)> {
+        let now = lock(&self.state).clock.elapsed(context.reading);
+        let mut subject = Subject {
+            command: Some(signed.digest()),
+            ..Subject::default()
+        };
+        let admitted = match self.admit(signed, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Err((subject, refusal)),
+        };
+        subject.command_id = Some(admitted.command().id);
+        subject.endorsements = Some(admitted.endorsements());
+        if admitted.is_rejected() {
+            return Err((subject, rejected(admitted.command().id)));
+        }
+        let CommandBody::ReadmitNode(readmit) = &admitted.command().body else {
+            let message = "the command does not readmit a node";
+            return Err((subject, Refusal::new(Reason::RequestInvalid, message)));
+        };
+        let quarantine = &lock(&self.state).quarantine;
+        let restore = quarantine.as_ref().map(|quarantine| quarantine.restore);
+        if readmit.node != self.me || restore != Some(readmit.restore) {
+            let message = format!(
+                "the command is for restoration {} of node {}, and this is {} of node {}: take the id \
+                 from the list of nodes, and make it again",
+                readmit.restore,
+                readmit.node,
+                restore.map_or_else(|| "none".to_owned(), |restore| restore.to_string()),
+                self.me
+            );
+            return Err((subject, Refusal::new(Reason::RequestInvalid, message)));
+        }
+        Ok(Ordered {
+            without: readmit.without.iter().cloned().collect(),
+            entry: Entry::ReadmissionOrdered {
+                judgment: self.judgment(&admitted, "role:admin"),
+                command: signed.clone(),
+            },
+        })
     }
 
     fn end_quarantine(&self, state: &mut State) -> Result<(), Fatal> {
@@ -570,6 +634,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             CommandBody::SetKeyState(set) => set.change != StateChange::Resume,
             CommandBody::DestroyKey(destroy) => destroy.step.needs_one(),
             CommandBody::ChangeRoster(_) => true,
+            // It is for one restoration, which its id names.
+            CommandBody::ReadmitNode(_) => true,
             CommandBody::CreateKey(_) | CommandBody::Sign(_) | CommandBody::ReshareKey(_) | _ => {
                 false
             }
@@ -624,15 +690,18 @@ impl<D: Disk + 'static> NodeCore<D> {
     /// act by it as sign with the key: one of them is honest, took it in time, and knows of no admin
     /// who forbade it. Any other resumption is to be made anew. Of a key that this node has not heard
     /// of, it takes a majority of the others.
-    fn take_claims(self: &Arc<Self>, context: &mut Context<'_>) -> Result<(), Fatal> {
-        let others = self.other_nodes();
+    fn take_claims(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        others: &BTreeSet<NodeId>,
+    ) -> Result<(), Fatal> {
         let mut counted = Vec::new();
         {
             let state = lock(&self.state);
             let Some(quarantine) = &state.quarantine else {
                 return Ok(());
             };
-            if !quarantine.missing(&others).is_empty() {
+            if !quarantine.missing(others).is_empty() {
                 return Ok(());
             }
             for (digest, claim) in &quarantine.claims {
@@ -643,7 +712,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                     needed => needed.unwrap_or(majority),
                 };
                 let standing = ledger::standing(&*state.index, &claim.key)?.standing;
-                if claim.by.intersection(&others).count() >= needed && !standing.holds(digest) {
+                if claim.by.intersection(others).count() >= needed && !standing.holds(digest) {
                     counted.push(claim.command.clone());
                 }
             }

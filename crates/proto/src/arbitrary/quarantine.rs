@@ -3,7 +3,8 @@
 use proptest::{array::uniform16, collection::vec, option, prelude::*};
 use quorate_model::{
     backup::{BackupId, RestoreId},
-    quarantine::{HeadsAttestation, KeyHead, Quarantine},
+    command::CommandBody,
+    quarantine::{HeadsAttestation, KeyHead, Quarantine, ReadmitNode},
 };
 
 use super::{digest, epoch, named, nonce, signature, standing};
@@ -66,4 +67,18 @@ pub(super) fn heads() -> impl Strategy<Value = HeadsAttestation> {
                 }
             },
         )
+}
+
+pub(super) fn readmit_command() -> impl Strategy<Value = CommandBody> {
+    let restore = any::<[u8; 16]>().prop_map(RestoreId);
+    (named(), restore, vec(named(), 0..4), "[a-z]{1,20}").prop_map(
+        |(node, restore, without, reason)| {
+            CommandBody::ReadmitNode(ReadmitNode {
+                node,
+                restore,
+                without,
+                reason,
+            })
+        },
+    )
 }

@@ -66,6 +66,7 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
         CommandKind::ReshareKey,
         CommandKind::DestroyKey,
         CommandKind::ChangeRoster,
+        CommandKind::ReadmitNode,
     ];
     let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
         |(step, awaited, percent)| Progress {
@@ -151,7 +152,7 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
         evidence_of_key(),
         standing(),
         destruction(),
-        proptest::option::of((1..=u32::MAX).prop_map(quorate_model::Epoch)),
+        option::of((1..=u32::MAX).prop_map(quorate_model::Epoch)),
     )
         .prop_map(
             |(record, state, evidence, standing, destruction, next_epoch)| KeyView {
@@ -173,11 +174,11 @@ pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {
             any::<u64>(),
             any::<u32>(),
             any::<bool>(),
-            any::<bool>(),
+            option::of(any::<[u8; 16]>().prop_map(quorate_model::backup::RestoreId)),
         ),
     )
         .prop_map(|((id, region, connected, version), rest)| {
-            let (latency_us, journal_sequence, pid, clock_confirmed, quarantined) = rest;
+            let (latency_us, journal_sequence, pid, clock_confirmed, quarantine) = rest;
             NodeView {
                 id,
                 region,
@@ -187,7 +188,7 @@ pub(crate) fn node_view() -> impl Strategy<Value = NodeView> {
                 journal_sequence,
                 pid,
                 clock_confirmed,
-                quarantined,
+                quarantine,
             }
         })
 }

@@ -202,10 +202,13 @@ fn rounds_to_wire(request: NodeRequest) -> Result<WireRequest, Refusal> {
                 after: after.map(Into::into),
             })
         }
-        NodeRequest::Readmit { attestations } => {
-            let attestations = attestations.iter().map(store).collect::<Result<_, _>>()?;
-            WireRequest::Readmit(pb::ReadmitRequest { attestations })
-        }
+        NodeRequest::Readmit {
+            attestations,
+            command,
+        } => WireRequest::Readmit(pb::ReadmitRequest {
+            attestations: attestations.iter().map(store).collect::<Result<_, _>>()?,
+            command: command.map(Into::into),
+        }),
         NodeRequest::BeginPairing {
             attempt,
             certificate,
@@ -443,6 +446,7 @@ requests! {
             attestations: list("attestations", wire.attestations, MAX_ATTESTATIONS, |bytes| {
                 stored("attestations", &bytes)
             })?,
+            command: wire.command.map(signed_command).transpose()?,
         }
     }
     SetKeyStateRequest(wire) {

@@ -159,6 +159,15 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientE
         show_destroy(client, destroy, &mut table).await?;
     } else if let CommandBody::ChangeRoster(_) = &command.body {
         show_roster(client, awaiting.signed(), &mut table).await?;
+    } else if let CommandBody::ReadmitNode(readmit) = &command.body {
+        table.pair("change", format!("readmit node {}", readmit.node));
+        table.pair("restoration", readmit.restore);
+        table.pair("without", names(&readmit.without));
+        table.pair("reason", &readmit.reason);
+        table.pair(
+            "warning",
+            "what those nodes alone know is not heard: stops and ends of keys, and epochs in use",
+        );
     }
     let words: Vec<String> = awaiting
         .signed()

@@ -52,7 +52,8 @@ fn node_json(node: &NodeView) -> Value {
         "journal_sequence": node.journal_sequence,
         "pid": if node.connected { node.pid } else { 0 },
         "clock_confirmed": node.clock_confirmed,
-        "quarantined": node.quarantined,
+        "quarantined": node.quarantine.is_some(),
+        "restore_id": node.quarantine.map(|restore| restore.to_string()),
     })
 }
 
@@ -75,7 +76,7 @@ fn node_row(node: &NodeView) -> [String; 8] {
     [
         node.id.to_string(),
         node.region.clone(),
-        match (node.connected, node.quarantined) {
+        match (node.connected, node.quarantine.is_some()) {
             (true, true) => "quarantined",
             (true, false) => "yes",
             (false, _) => "no",
@@ -104,7 +105,7 @@ mod tests {
             journal_sequence: 12,
             pid: 99,
             clock_confirmed: true,
-            quarantined: false,
+            quarantine: None,
         };
 
         let value = node_json(&node);

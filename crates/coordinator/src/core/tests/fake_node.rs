@@ -283,7 +283,10 @@ impl FakeNode {
                 Ok(NodeReply::Rosters(commands))
             }
             NodeRequest::AttestHeads { status, after } => Ok(self.attest_heads(&status, after)),
-            NodeRequest::Readmit { attestations } => Ok(self.hear_heads(attestations)),
+            NodeRequest::Readmit {
+                attestations,
+                command,
+            } => Ok(self.hear_heads(attestations, command)),
             other => panic!("{other:?}"),
         }
     }
@@ -373,15 +376,25 @@ impl FakeNode {
         NodeReply::Status(status)
     }
 
-    fn hear_heads(&mut self, attestations: Vec<HeadsAttestation>) -> NodeReply {
+    fn hear_heads(
+        &mut self,
+        attestations: Vec<HeadsAttestation>,
+        command: Option<SignedCommand>,
+    ) -> NodeReply {
         self.told.extend(attestations);
+        let body =
+            command.map(|signed| quorate_proto::command::decode(&signed.bytes).unwrap().body);
+        let without = match body {
+            Some(CommandBody::ReadmitNode(readmit)) => readmit.without,
+            _ => Vec::new(),
+        };
         let missing: Vec<NodeId> = self
             .pinned
             .roster()
             .nodes
             .iter()
             .map(|card| card.id.clone())
-            .filter(|id| *id != self.id)
+            .filter(|id| *id != self.id && !without.contains(id))
             .filter(|id| {
                 !self
                     .told

@@ -1,11 +1,13 @@
 //! Status, tickets ahead, and clocks in doubt.
 
 use quorate_model::{
-    Scheme,
+    Reason, Scheme,
     backup::{BackupId, RestoreId},
     bytes::Nonce32,
+    command::{CommandBody, EndorsementKind},
     node_api::NodeRequest,
-    quarantine::Quarantine,
+    operation::CommandState,
+    quarantine::{Quarantine, ReadmitNode},
 };
 
 use super::{super::Notice, world::World};
@@ -139,7 +141,7 @@ fn a_restored_node_is_brought_the_word_of_all_others_in_order_once_all_are_there
     });
     world.disconnect(2);
     world.pass(2_500);
-    assert!(world.core.nodes()[1].quarantined);
+    assert!(world.core.nodes()[1].quarantine.is_some());
     assert!(world.node(1).told.is_empty());
 
     world.connect(2);
@@ -152,7 +154,65 @@ fn a_restored_node_is_brought_the_word_of_all_others_in_order_once_all_are_there
         let order: Vec<_> = pages.iter().map(|page| page.is_last).collect();
         assert_eq!(order, [false, true]);
     }
-    assert!(!world.core.nodes()[1].quarantined);
+    assert!(world.core.nodes()[1].quarantine.is_none());
+}
+
+/// A node in quarantine, another one that is lost, and the word of the admins to go on without that.
+fn readmission(world: &mut World) -> u64 {
+    let restore = RestoreId([2; 16]);
+    world.node(1).manners.quarantine = Some(Quarantine {
+        backup: BackupId([1; 16]),
+        restore,
+        nonce: Nonce32([3; 32]),
+    });
+    world.disconnect(2);
+    world.pass(2_500);
+    let body = CommandBody::ReadmitNode(ReadmitNode {
+        node: world.id(1),
+        restore,
+        without: vec![world.id(2)],
+        reason: "a drill".to_owned(),
+    });
+    let (command, signed) = world.command(body);
+    let waits = world.submit(&signed);
+    world.run();
+    assert_eq!(world.view(waits).state, CommandState::AwaitingEndorsement);
+    let word = world.word_of_bob(&signed, EndorsementKind::Approve);
+    world.endorse(command.id, word)
+}
+
+#[test]
+fn the_admin_quorum_takes_a_restored_node_back_without_one_that_is_lost() {
+    let mut world = World::new(3);
+    let done = readmission(&mut world);
+    world.pass(500);
+
+    assert_eq!(world.view(done).state, CommandState::Succeeded);
+    world.pass(2_500);
+    assert!(world.core.nodes()[1].quarantine.is_none());
+    let first = world.id(0);
+    assert!(world.node(1).told.iter().all(|page| page.node == first));
+    assert!(world.core.is_idle());
+}
+
+#[test]
+fn a_readmission_that_others_must_speak_for_ends_when_they_do_not_come() {
+    let mut world = World::new(3);
+    world.disconnect(0);
+    let done = readmission(&mut world);
+    world.pass(1_500);
+    assert!(!world.answers.contains_key(&done));
+
+    for _ in 0..20 {
+        world.pass(1_000);
+    }
+
+    let view = world.view(done);
+    assert_eq!(view.state, CommandState::Failed);
+    let error = view.error.as_ref().unwrap();
+    assert_eq!(error.reason, Reason::QuorumUnavailable);
+    assert_eq!(error.get("missing"), Some("node-a"));
+    assert!(world.core.nodes()[1].quarantine.is_some());
 }
 
 #[test]

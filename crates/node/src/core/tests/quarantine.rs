@@ -5,10 +5,12 @@ use quorate_model::{
     Refusal, Signature,
     backup::{BackupId, RestoreId},
     bytes::Nonce32,
+    command::{CommandBody, EndorsementKind, SignedCommand},
     destruction::DestroyStep,
     identity::sign_digest,
     node_api::NodeStatus,
-    quarantine::{HeadsAttestation, KeyHead, Readmission},
+    quarantine::{HeadsAttestation, KeyHead, Readmission, ReadmitNode},
+    roster::Role,
     standing::{SetKeyState, Standing, StateChange},
 };
 
@@ -58,12 +60,43 @@ impl Cluster {
         at: usize,
         pages: &[HeadsAttestation],
     ) -> Result<Readmission, Refusal> {
-        let attestations = pages.to_vec();
-        self.ask(at, NodeRequest::Readmit { attestations })
-            .map(|reply| match reply {
-                NodeReply::Readmission(readmission) => readmission,
-                other => panic!("{other:?}"),
-            })
+        self.readmit_by(at, pages, None)
+    }
+
+    /// With the word of the admins.
+    fn readmit_by(
+        &mut self,
+        at: usize,
+        pages: &[HeadsAttestation],
+        command: Option<&SignedCommand>,
+    ) -> Result<Readmission, Refusal> {
+        let request = NodeRequest::Readmit {
+            attestations: pages.to_vec(),
+            command: command.cloned(),
+        };
+        self.ask(at, request).map(|reply| match reply {
+            NodeReply::Readmission(readmission) => readmission,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// A command that takes the first node back without others, by the first admin alone.
+    fn readmission(&mut self, restore: RestoreId, without: &[usize]) -> SignedCommand {
+        let body = CommandBody::ReadmitNode(ReadmitNode {
+            node: node_id(0),
+            restore,
+            without: without.iter().map(|at| node_id(*at)).collect(),
+            reason: "they are lost".to_owned(),
+        });
+        let id = self.command_id();
+        self.signed(id, Role::Admin, body)
+    }
+
+    fn by_both(&self, mut command: SignedCommand) -> SignedCommand {
+        let key = self.second_admin.clone();
+        let kind = EndorsementKind::Approve;
+        self.word(&mut command, kind, "the-second-admin", &key);
+        command
     }
 
     fn forge(&self, by: usize, page: &HeadsAttestation) -> HeadsAttestation {
@@ -623,6 +656,98 @@ fn a_page_that_comes_again_takes_nothing_back() {
         .unwrap();
 
     assert_eq!(said.missing, [cluster.cores[2].me.clone()]);
+}
+
+/// P35: where others are lost, the admin quorum answers for what they knew.
+#[test]
+fn the_admin_quorum_takes_a_node_back_without_those_that_are_lost() {
+    let mut cluster = Cluster::new(3);
+    let certificate = cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.change(1, KEY, 1, StateChange::Suspend).unwrap();
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let page = cluster.heads(1, &status).unwrap();
+    let command = cluster.readmission(RESTORE, &[2]);
+    let command = cluster.by_both(command);
+
+    // Whoever is not left out is heard first.
+    let waits = cluster.readmit_by(0, &[], Some(&command)).unwrap();
+    assert_eq!(waits.missing, [node_id(1)]);
+    assert!(cluster.cores[0].is_quarantined());
+    let without = cluster.readmit_by(0, &[page], None).unwrap();
+    assert_eq!(without.missing, [node_id(2)]);
+    let back = cluster.readmit_by(0, &[], Some(&command)).unwrap();
+
+    assert_eq!(back.missing, []);
+    assert!(!cluster.cores[0].is_quarantined());
+    assert_eq!(marks_of(&cluster, 0, KEY).state(true), KeyState::Suspended);
+    let recorded = entries(&cluster, 0);
+    let [
+        ..,
+        Entry::ReadmissionOrdered {
+            command: ordered, ..
+        },
+        Entry::Readmitted { witnesses, .. },
+    ] = recorded.as_slice()
+    else {
+        panic!("{recorded:?}")
+    };
+    assert_eq!(*ordered, command);
+    assert_eq!(*witnesses, [node_id(1)]);
+    let refusal = cluster.sign(&certificate, &[0, 1], b"x").unwrap_err();
+    assert_eq!(refusal.reason, Reason::KeySuspended);
+}
+
+#[test]
+fn a_readmission_is_by_the_admin_quorum_for_one_restoration_of_one_node() {
+    let mut cluster = Cluster::new(3);
+    cluster.create(KEY, Scheme::Ed25519, 2);
+    cluster.quarantine(0, RESTORE);
+    let other = RestoreId([9; 16]);
+    let refused = |cluster: &mut Cluster, at, command: &SignedCommand| {
+        let refusal = cluster.readmit_by(at, &[], Some(command)).unwrap_err();
+        assert!(cluster.cores[0].is_quarantined());
+        refusal.reason
+    };
+
+    let alone = cluster.readmission(RESTORE, &[1, 2]);
+    assert_eq!(
+        refused(&mut cluster, 0, &alone),
+        Reason::EndorsementsMissing
+    );
+    let mut rejected = cluster.by_both(alone.clone());
+    let key = cluster.second_admin.clone();
+    rejected.endorsements.pop();
+    cluster.word(
+        &mut rejected,
+        EndorsementKind::Reject,
+        "the-second-admin",
+        &key,
+    );
+    assert_eq!(refused(&mut cluster, 0, &rejected), Reason::CommandRejected);
+    for (restore, without, reason) in [
+        (other, vec![1, 2], Reason::RequestInvalid),
+        (RESTORE, vec![], Reason::RequestInvalid),
+        (RESTORE, vec![2, 1], Reason::RequestInvalid),
+        (RESTORE, vec![0, 1], Reason::RequestInvalid),
+        (RESTORE, vec![1, 7], Reason::NodeUnknown),
+    ] {
+        let command = cluster.readmission(restore, &without);
+        let command = cluster.by_both(command);
+        assert_eq!(refused(&mut cluster, 0, &command), reason, "{without:?}");
+    }
+    let elsewhere = cluster.by_both(alone);
+    assert_eq!(refused(&mut cluster, 1, &elsewhere), Reason::RequestInvalid);
+    let other_kind = cluster.state_set(KEY, 1, StateChange::Suspend);
+    let other_kind = cluster.proposed(other_kind);
+    assert_eq!(
+        refused(&mut cluster, 0, &other_kind),
+        Reason::RequestInvalid
+    );
+
+    let expired = elsewhere;
+    cluster.monotonic_ms = 7_200_000;
+    assert_eq!(refused(&mut cluster, 0, &expired), Reason::CommandExpired);
 }
 
 /// What carries a page must not leave endorsements out of it.
