@@ -97,6 +97,30 @@ fn audited(cluster: &Cluster) {
     assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
 }
 
+/// What is told of announcements, of a second one, and of withdrawals that are repeated.
+fn announced_twice_and_withdrawn(cluster: &Cluster) {
+    let done = destroy(cluster, "old", &[]);
+    assert!(done.stderr.contains("old --confirm"), "{}", done.stderr);
+    let announced = done.json();
+    assert_eq!(announced["receipts"].as_array().unwrap().len(), 4);
+    let shown = cluster.quorate(&["key", "show", "old"]);
+    assert!(shown.stdout.contains("4 of 4 nodes"), "{}", shown.stdout);
+    let shown = &cluster.json(&["key", "show", "old"])["announcements"][0];
+    assert_eq!(shown["digest"], announced["digest"]);
+    assert_eq!(shown["command_id"], announced["command_id"]);
+    assert_eq!(shown["announced_by"], json!(["admin"]));
+    let again = destroy(cluster, "old", &[]);
+    assert!(again.stderr.contains("announced already"), "{again:?}");
+    let second = again.json()["digest"].as_str().unwrap().to_owned();
+    destroy(cluster, "old", &["--cancel"]).refused(1, "is announced 2 times");
+    destroy(cluster, "old", &["--cancel", "--announcement", &second]).json();
+    // One admin keeps it; it is announced anew.
+    let kept = destroy(cluster, "old", &["--cancel"]).json();
+    let again = destroy(cluster, "old", &["--cancel"]).json();
+    assert_eq!(again["receipts"].as_array().unwrap().len(), 4);
+    assert_eq!(kept["step"], again["step"]);
+}
+
 #[test]
 fn a_key_is_announced_and_confirmed_and_its_certificate_is_verified_offline() {
     let cluster = Cluster::start(&["--lifecycle-delay", "0", "--nodes", "4"]);
@@ -118,12 +142,7 @@ fn a_key_is_announced_and_confirmed_and_its_certificate_is_verified_offline() {
     destroy(&cluster, "old", &["--confirm", "--force"]).refused(2, "cannot be used with");
     destroy(&cluster, "old", &["--out", "x"]).refused(2, "nothing is destroyed before");
 
-    let announced = destroy(&cluster, "old", &[]).json();
-    assert_eq!(announced["receipts"].as_array().unwrap().len(), 4);
-    let shown = cluster.quorate(&["key", "show", "old"]);
-    assert!(shown.stdout.contains("to be destroyed"), "{}", shown.stdout);
-    // One admin keeps it; it is announced anew.
-    destroy(&cluster, "old", &["--cancel"]).json();
+    announced_twice_and_withdrawn(&cluster);
     destroy(&cluster, "old", &["--confirm"]).refused(3, "DESTRUCTION_NOT_ANNOUNCED");
     destroy(&cluster, "old", &[]).json();
     let file = cluster.file("old.cert");
@@ -134,7 +153,15 @@ fn a_key_is_announced_and_confirmed_and_its_certificate_is_verified_offline() {
     assert_eq!(done["receipts"][0]["method"], "best-effort");
     let shown = cluster.json(&["key", "show", "old"]);
     assert_eq!(shown["state"], "DESTROYED");
-    destroy(&cluster, "old", &["--force"]).refused(3, "KEY_DESTROYED");
+    let certificate = std::fs::read(&file).unwrap();
+    for step in ["--confirm", "--force"] {
+        std::fs::remove_file(&file).unwrap();
+        let again = destroy(&cluster, "old", &[step, "--out", &file]).json();
+        assert_eq!(again["destruction"], done["destruction"]);
+        assert_eq!(std::fs::read(&file).unwrap(), certificate);
+    }
+    destroy(&cluster, "old", &[]).refused(3, "KEY_DESTROYED");
+    destroy(&cluster, "old", &["--cancel"]).refused(3, "KEY_DESTROYED");
     for (refused, reason) in [
         (
             &["sign", "message", "old", "--text", "pay"][..],
@@ -179,6 +206,8 @@ fn a_key_is_announced_and_confirmed_and_its_certificate_is_verified_offline() {
     let verified = verify(&file).json();
     assert_eq!(verified["key_id"], created["id"]);
     assert_eq!(verified["destruction"]["complete"], true);
+    assert_eq!(verified["destruction"]["receipts"], "4 of 4");
+    assert_eq!(verified["receipts"][0]["backups"], 0);
     assert_eq!(verify(&of_birth).json()["possession"], true);
     let mut bytes = std::fs::read(&file).unwrap();
     let last = bytes.len() - 10;
@@ -271,6 +300,15 @@ fn a_node_that_is_away_is_missing_until_it_is_back_and_then_destroys_too() {
     assert_eq!(announced["missing"][0]["node"], "node-c");
 
     destroy(&cluster, "old", &["--confirm"]).refused(5, "partial: 2 of 3 holders");
+    let file = cluster.file("partial.cert");
+    let again = destroy(&cluster, "old", &["--confirm", "--out", &file]);
+    again.refused(5, "partial: 2 of 3 holders");
+    again.refused(5, "tells the missing nodes");
+    let verified = cluster.json(&["verify", "certificate", &file]);
+    assert_eq!(
+        verified["destruction"]["missing_holders"],
+        json!(["node-c"])
+    );
 
     assert_eq!(
         cluster.json(&["key", "show", "old"])["state"],
@@ -325,6 +363,7 @@ fn both_steps_wait_for_the_second_admin_and_cancelling_does_not() {
         let words = ["command", "approve", &id, "--identity", "admin-2", "--yes"];
         let approved = cluster.quorate(&[&words[..], &["--digest", digest]].concat());
         assert_eq!(approved.code, 0, "{}", approved.stderr);
+        done.refused(4, &format!("approve {id} --digest {digest}"));
         (approved.stderr.clone(), digest.to_owned())
     };
     let words = ["key", "deactivate", "old", "-o", "json"];
@@ -339,13 +378,20 @@ fn both_steps_wait_for_the_second_admin_and_cancelling_does_not() {
     let named = ["--confirm", "--announcement", &announcement];
     destroy(&cluster, "old", &named).refused(4, "quorate command approve");
     let (_, announcement) = approve(destroy(&cluster, "old", &[]));
-    let (text, _) = approve(destroy(&cluster, "old", &["--confirm"]));
+    let file = cluster.file("old.cert");
+    let confirm = ["--confirm", "--out", &file];
+    let proposed = destroy(&cluster, "old", &confirm);
+    proposed.refused(4, "is not written");
+    let (text, _) = approve(proposed);
     assert!(text.contains("nobody can undo it"), "{text}");
     assert!(text.contains(&announcement), "{text}");
 
     let shown = cluster.json(&["key", "show", "old"]);
     assert_eq!(shown["state"], "DESTROYED");
     assert_eq!(shown["name"], json!("old"));
+    // Whoever proposed it gets the certificate by the same command.
+    destroy(&cluster, "old", &confirm).json();
+    assert!(Path::new(&file).exists());
 }
 
 fn share_exists(cluster: &Cluster, node: &str, key: &str) -> bool {

@@ -22,7 +22,7 @@ pub(crate) mod version;
 use std::path::PathBuf;
 
 use quorate_client::{Client, ClientError, CommandOptions, Prepared};
-use quorate_model::{Reason, Refusal, ids::CommandId};
+use quorate_model::{Reason, Refusal, ids::CommandId, operation::CommandView};
 use serde_json::json;
 
 use crate::{
@@ -84,6 +84,14 @@ fn reused(id: CommandId) -> Refusal {
         ),
     )
     .with("command_id", id)
+}
+
+/// The line that whoever proposes a command hands on to those who are to approve it.
+fn to_approve(who: &str, view: &CommandView) -> String {
+    format!(
+        "{who} must approve it: quorate command approve {} --digest {}",
+        view.id, view.digest
+    )
 }
 
 /// Asks every node whether it would carry a command out.

@@ -1,13 +1,16 @@
 //! The end of keys: the steps towards it, who acts by them, and the certificate that is left (P34).
 
+mod announcement;
+mod repeated;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    Digest, KeyRecord, KeyState, NodeId, Reason, Refusal, UnixMillis,
+    CommandId, Digest, KeyRecord, KeyState, NodeId, Reason, Refusal, UnixMillis,
     command::{CommandBody, SignedCommand},
     destruction::{
         DestroyKey, DestroyStep, Destruction, DestructionCertificate, DestructionCount,
-        DestructionReceipt, Said, not_retired,
+        DestructionReceipt, not_retired,
     },
     operation::{CommandOutcome, CommandView, KeyView},
     roster::PinnedRoster,
@@ -16,11 +19,14 @@ use quorate_proto::destruction::{check_order, verify};
 
 use crate::{
     client::Client,
-    command::{CommandOptions, Prepared},
+    command::{CommandOptions, CommandTimes, Prepared},
     error::ClientError,
     key::ListedKey,
     verify::{VerificationError, possession},
 };
+
+pub use announcement::Announcement;
+pub use repeated::TakenStep;
 
 /// What a caller wants of the end of a key. An announcement that is not named is the only one that
 /// is in force.
@@ -34,19 +40,6 @@ pub enum DestroyAction {
     Confirm(Option<Digest>),
     /// Destroys the key at once, by the word of every admin.
     AtOnce,
-}
-
-/// An announcement that nodes have heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// The digest of the command.
-    pub digest: Digest,
-    /// Why.
-    pub reason: String,
-    /// From when each node that has heard it takes a confirmation.
-    pub from: BTreeMap<NodeId, UnixMillis>,
-    /// When it lapses at the first of them.
-    pub until: UnixMillis,
 }
 
 /// What nodes say of a step, as their verified receipts show.
@@ -121,44 +114,6 @@ pub(crate) fn state(
 }
 
 impl ListedKey {
-    /// The announcements that nodes have heard and nobody has withdrawn, the newest last.
-    pub fn announcements(&self) -> Vec<Announcement> {
-        let destruction = self.destruction();
-        let withdrawn: BTreeSet<Digest> = destruction
-            .receipts
-            .iter()
-            .filter_map(|receipt| match receipt.said {
-                Said::Withdrawn { announcement } => Some(announcement),
-                Said::Announced { .. } | Said::Destroyed { .. } => None,
-            })
-            .collect();
-        let mut found: Vec<Announcement> = Vec::new();
-        for receipt in &destruction.receipts {
-            let Said::Announced { from, until, .. } = receipt.said else {
-                continue;
-            };
-            if withdrawn.contains(&receipt.command) {
-                continue;
-            }
-            if !found.iter().any(|one| one.digest == receipt.command) {
-                found.push(Announcement {
-                    digest: receipt.command,
-                    reason: reason_of(destruction, &receipt.command),
-                    from: BTreeMap::new(),
-                    until,
-                });
-            }
-            let mut known = found.iter_mut();
-            let Some(one) = known.find(|one| one.digest == receipt.command) else {
-                continue;
-            };
-            one.from.insert(receipt.node.clone(), from);
-            one.until = one.until.min(until);
-        }
-        found.sort_by_key(|one| (one.from.values().max().copied(), one.digest));
-        found
-    }
-
     /// The certificate of the key's end as far as it has come, and who is missing; none while no
     /// node has destroyed its shares.
     ///
@@ -171,50 +126,30 @@ impl ListedKey {
     ) -> Result<Option<(DestructionCertificate, DestructionCount)>, VerificationError> {
         certificate_of(self, self.destruction(), roster)
     }
+}
 
-    fn announcement(&self, named: Option<Digest>) -> Result<Digest, Refusal> {
-        let not = |message: String| {
-            Err(Refusal::new(Reason::DestructionNotAnnounced, message)
-                .with("key", &self.record().name))
-        };
-        let name = &self.record().name;
-        let all = self.announcements();
-        match (named, all.as_slice()) {
-            // A node may have heard of it that no coordinator shows.
-            (Some(digest), _) => Ok(digest),
-            (None, [one]) => Ok(one.digest),
-            (None, []) => not(format!(
-                "the destruction of key \"{name}\" is not announced: announce it first"
-            )),
-            (None, several) => {
-                let digests: Vec<_> = several.iter().map(|one| one.digest.to_string()).collect();
-                not(format!(
-                    "the destruction of key \"{name}\" is announced {} times: say which one is \
-                     meant with --announcement: {}",
-                    several.len(),
-                    digests.join(", ")
-                ))
-            }
+/// An order about the end of a key, as it was written.
+struct Order {
+    id: CommandId,
+    created: UnixMillis,
+    expires: UnixMillis,
+    destroy: DestroyKey,
+}
+
+impl Order {
+    fn read(signed: &SignedCommand) -> Option<Self> {
+        let command = quorate_proto::command::decode(&signed.bytes).ok()?;
+        if let CommandBody::DestroyKey(destroy) = command.body {
+            Some(Self {
+                id: command.id,
+                created: command.created,
+                expires: command.expires,
+                destroy,
+            })
+        } else {
+            None
         }
     }
-}
-
-/// What an order asks for.
-fn asked(order: &SignedCommand) -> Option<DestroyKey> {
-    let command = quorate_proto::command::decode(&order.bytes).ok()?;
-    if let CommandBody::DestroyKey(destroy) = command.body {
-        Some(destroy)
-    } else {
-        None
-    }
-}
-
-fn reason_of(destruction: &Destruction, digest: &Digest) -> String {
-    let order = destruction.order(digest);
-    order
-        .and_then(asked)
-        .map(|destroy| destroy.reason)
-        .unwrap_or_default()
 }
 
 fn certificate_of(
@@ -230,7 +165,7 @@ fn certificate_of(
     let named: Vec<Digest> = digests
         .iter()
         .filter_map(|digest| destruction.order(digest))
-        .filter_map(|order| asked(order)?.step.announcement())
+        .filter_map(|order| Order::read(order)?.destroy.step.announcement())
         .collect();
     digests.extend(named);
     let orders = destruction.orders.iter();
@@ -278,8 +213,10 @@ impl Client {
     /// # Errors
     ///
     /// [`Reason::KeyNotRetired`] for a key that is still in use, [`Reason::KeyDestroyed`] for one
-    /// that is gone, [`Reason::DestructionNotAnnounced`] when there is no announcement, or more than
-    /// one and none is named, and [`Reason::RequestInvalid`] when the reason is none.
+    /// that is gone, [`Reason::DestructionNotAnnounced`] when there is no announcement,
+    /// [`Reason::DestructionTooEarly`] when no node would take the confirmation yet, and
+    /// [`Reason::RequestInvalid`] when there are several announcements and none is named, or when the
+    /// reason is none.
     pub fn prepare_destruction(
         &self,
         key: &ListedKey,
@@ -288,14 +225,17 @@ impl Client {
         options: &CommandOptions,
     ) -> Result<Prepared, ClientError> {
         let record = key.record();
+        let needs_one = matches!(action, DestroyAction::Cancel(_));
+        check_state(key, needs_one, &self.roster())?;
+        let now = options.times.unwrap_or_else(CommandTimes::from_now).created;
         let step = match action {
             DestroyAction::Announce => DestroyStep::Announce,
             DestroyAction::AtOnce => DestroyStep::AtOnce,
             DestroyAction::Cancel(named) => DestroyStep::Cancel {
-                announcement: key.announcement(named)?,
+                announcement: key.to_withdraw(named, now)?,
             },
             DestroyAction::Confirm(named) => DestroyStep::Confirm {
-                announcement: key.announcement(named)?,
+                announcement: key.to_confirm(named, &self.roster(), now)?,
             },
         };
         let destroy = DestroyKey {
@@ -305,7 +245,6 @@ impl Client {
             reason: reason.to_owned(),
         };
         destroy.check()?;
-        check_state(key, step, &self.roster())?;
         Ok(self.prepare(CommandBody::DestroyKey(destroy), options))
     }
 
@@ -370,15 +309,8 @@ impl Client {
 }
 
 /// What is known to be refused by every node is not asked.
-fn check_state(
-    key: &ListedKey,
-    step: DestroyStep,
-    roster: &PinnedRoster,
-) -> Result<(), ClientError> {
+fn check_state(key: &ListedKey, needs_one: bool, roster: &PinnedRoster) -> Result<(), ClientError> {
     let (record, state) = (key.record(), key.state());
-    if step.needs_one() {
-        return Ok(());
-    }
     let complete = key
         .destruction_certificate(roster)?
         .is_some_and(|(_, count)| count.is_complete());
@@ -388,7 +320,7 @@ fn check_state(
             .with("key", &record.name)
             .into());
     }
-    if !state.is_retired() && !state.is_destroyed() {
+    if !needs_one && !state.is_retired() && !state.is_destroyed() {
         return Err(not_retired(&record.name, state).into());
     }
     Ok(())

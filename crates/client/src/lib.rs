@@ -52,7 +52,9 @@ pub use address::AttestedAddress;
 pub use certificates::{Certificate, CertificateFileError, MAX_CERTIFICATE_FILE, Proven};
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared};
-pub use destruction::{Announcement, DestroyAction, DestructionProgress, verify_destruction};
+pub use destruction::{
+    Announcement, DestroyAction, DestructionProgress, TakenStep, verify_destruction,
+};
 pub use error::{ClientError, ExitClass};
 pub use key::{CertifiedKey, KeyReference, ListedKey};
 pub use quorate_evm::{

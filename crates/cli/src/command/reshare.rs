@@ -102,10 +102,7 @@ pub(crate) async fn one(
         .await?;
     if view.state == CommandState::AwaitingEndorsement {
         print_view(context, &view)?;
-        output::progress(&format!(
-            "another admin must approve it: quorate command approve {}",
-            view.id
-        ));
+        output::progress(&command::to_approve("another admin", &view));
         return Err(ClientError::Waiting(view.id).into());
     }
     quorate_client::succeeded(&view).map_err(explained)?;

@@ -9,7 +9,7 @@ use quorate_client::{
 };
 use serde_json::{Value, json};
 
-use super::key::destroy::{count_json, count_rows, method_rows, verdict};
+use super::key::destroy::{count_json, count_rows, method_rows, receipts_json, verdict};
 use crate::{
     args::RosterArg,
     context::Context,
@@ -152,6 +152,10 @@ impl OfCertificate {
         let mut value = proven_json(&proven);
         if let Some(object) = value.as_object_mut() {
             object.insert("valid".to_owned(), true.into());
+            if let Certificate::Destruction(certificate) = &certificate {
+                let receipts = receipts_json(&certificate.receipts);
+                object.insert("receipts".to_owned(), receipts);
+            }
         }
         output::print(context.format(), &value, &table)
     }

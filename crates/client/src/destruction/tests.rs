@@ -1,6 +1,6 @@
 use quorate_model::{
     Epoch, Scheme, Signature,
-    destruction::ErasureMethod,
+    destruction::{ErasureMethod, Said},
     standing::{SetKeyState, StateChange, StateMark},
 };
 
@@ -244,14 +244,129 @@ fn announcements_are_those_that_nobody_withdrew() {
     assert_eq!(one.from.len(), 2);
     assert_eq!(one.until, UnixMillis(1_020));
     assert_eq!(one.reason, "emptied");
-    assert_eq!(key.announcement(None), Ok(second.digest()));
-    assert_eq!(key.announcement(Some(Digest::ZERO)), Ok(Digest::ZERO));
+    assert_eq!(one.id, second.id());
+    assert_eq!(one.by, [made.identity.card().id.clone()]);
+    assert_eq!(one.lapsed, UnixMillis(1_030));
+    let at = UnixMillis(500);
+    assert_eq!(key.to_withdraw(None, at), Ok(second.digest()));
+    assert_eq!(key.to_withdraw(Some(Digest::ZERO), at), Ok(Digest::ZERO));
+    assert_eq!(
+        key.to_confirm(Some(Digest::ZERO), &made.roster, at),
+        Ok(Digest::ZERO)
+    );
+    // Once it has lapsed, what was withdrawn can be withdrawn again, and nothing confirmed.
+    let late = UnixMillis(1_031);
+    assert_eq!(key.to_withdraw(None, late), Ok(first.digest()));
+    let refused = key.to_confirm(None, &made.roster, late).unwrap_err();
+    assert_eq!(refused.reason, Reason::DestructionNotAnnounced);
+}
+
+/// A key whose announcement was heard by node 1 at a time.
+fn announced_at(from: u64) -> (MadeKey, Digest) {
+    let mut made = retired();
+    let first = order(&made, DestroyStep::Announce);
+    made.view.destruction = Destruction {
+        orders: vec![first.signed().clone()],
+        receipts: vec![receipt(&made, 1, &first, announced(from))],
+    };
+    (made, first.digest())
+}
+
+#[test]
+fn a_confirmation_before_its_time_is_refused_with_the_time_from_which_it_can_be_made() {
+    let (made, digest) = announced_at(10);
+    let key = listed(&made).unwrap();
+    // No node takes it, and none takes one that was made within the delay of the announcement.
+    let opens = key.announcements()[0].opens(&made.roster);
+    let delay_ms = made.roster.roster().lifecycle_delay_ms();
+    assert_eq!(opens, UnixMillis(1_800_000_000_000 + delay_ms));
+
+    let early = UnixMillis(opens.0 - 1_500);
+    let refused = key.to_confirm(Some(digest), &made.roster, early);
+
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason, Reason::DestructionTooEarly);
+    assert_eq!(refused.get("left_s"), Some("2"));
+    assert_eq!(
+        key.to_confirm(Some(digest), &made.roster, opens),
+        Ok(digest)
+    );
+    let (made, _) = announced_at(opens.0 + 5);
+    let key = listed(&made).unwrap();
+    assert!(key.to_confirm(None, &made.roster, opens).is_err());
+}
+
+#[test]
+fn what_every_node_has_done_is_told_again_and_what_is_missing_only_while_nothing_else_helps() {
+    let confirm = DestroyAction::Confirm(None);
+    let taken = |made: &MadeKey, action, now| {
+        let key = listed(made).unwrap();
+        key.taken(action, &made.roster, now).unwrap()
+    };
+    let gone = destroyed_by(&[1, 2, 3, 4]);
+    let partial = destroyed_by(&[1, 2]);
+    let delay_ms = gone.roster.roster().lifecycle_delay_ms();
+    let made_at = UnixMillis(1_800_000_000_000).plus(delay_ms);
+    let late = made_at.plus(1_000_000);
+
+    for action in [confirm, DestroyAction::AtOnce] {
+        let again = taken(&gone, action, late).unwrap();
+        let (_, count) = again.progress.certificate.unwrap();
+        assert!(count.is_complete());
+        assert_eq!(again.told_until, None);
+    }
+    let again = taken(&partial, confirm, made_at).unwrap();
+    assert_eq!(again.told_until, Some(made_at.plus(60_000)));
+    assert_eq!(again.progress.receipts.len(), 2);
+    let missing = again.progress.missing_holders.len() + again.progress.missing_others.len();
+    assert_eq!(missing, 2);
+    let lapsed = taken(&partial, confirm, late).unwrap();
+    assert_eq!(lapsed.told_until, None);
+    assert!(taken(&partial, DestroyAction::AtOnce, made_at).is_none());
+    // A missing node heard another announcement, which can be confirmed.
+    let mut anew = partial;
+    let again = order(&anew, DestroyStep::Announce);
+    let heard = receipt(&anew, 4, &again, announced(late.0));
+    anew.view.destruction.orders.push(again.signed().clone());
+    anew.view.destruction.receipts.push(heard);
+    assert!(taken(&anew, confirm, late).is_none());
+    assert!(taken(&retired(), confirm, late).is_none());
+}
+
+#[test]
+fn a_withdrawal_is_told_again_once_every_node_has_heard_it() {
+    let mut made = retired();
+    let first = order(&made, DestroyStep::Announce);
+    let announcement = first.digest();
+    let keep = order(&made, DestroyStep::Cancel { announcement });
+    let orders = [&first, &keep].map(|order| order.signed().clone());
+    let mut check = |numbers: &[u8], expected: bool| {
+        let receipts = numbers
+            .iter()
+            .map(|number| receipt(&made, *number, &keep, Said::Withdrawn { announcement }));
+        let receipts = receipts.collect();
+        made.view.destruction = Destruction {
+            orders: orders.to_vec(),
+            receipts,
+        };
+        let key = listed(&made).unwrap();
+        let cancel = DestroyAction::Cancel(None);
+        let taken = key.taken(cancel, &made.roster, UnixMillis(1)).unwrap();
+        assert_eq!(taken.map(|one| one.id), expected.then_some(keep.id()));
+    };
+
+    check(&[1, 2, 3, 4], true);
+    check(&[1, 2, 3], false);
+    check(&[], false);
 }
 
 #[test]
 fn without_an_announcement_or_with_two_it_must_be_said_which_one_is_meant() {
     let mut made = retired();
-    let none = listed(&made).unwrap().announcement(None).unwrap_err();
+    let at = UnixMillis(50);
+    let none = listed(&made).unwrap();
+    let confirm = none.to_confirm(None, &made.roster, at).unwrap_err();
+    let withdraw = none.to_withdraw(None, at).unwrap_err();
     let [first, second] = [1, 2].map(|_| order(&made, DestroyStep::Announce));
     made.view.destruction = Destruction {
         orders: [&first, &second]
@@ -263,10 +378,13 @@ fn without_an_announcement_or_with_two_it_must_be_said_which_one_is_meant() {
         ],
     };
 
-    let two = listed(&made).unwrap().announcement(None).unwrap_err();
+    let two = listed(&made).unwrap().to_withdraw(None, at).unwrap_err();
 
-    assert_eq!(none.reason, Reason::DestructionNotAnnounced);
-    assert_eq!(two.reason, Reason::DestructionNotAnnounced);
+    assert_eq!(confirm.reason, Reason::DestructionNotAnnounced);
+    assert!(confirm.message.ends_with("announce it"));
+    assert_eq!(withdraw.reason, Reason::DestructionNotAnnounced);
+    assert!(withdraw.message.ends_with("nothing to withdraw"));
+    assert_eq!(two.reason, Reason::RequestInvalid);
     assert!(two.message.contains(&second.digest().to_string()));
 }
 
@@ -275,18 +393,14 @@ fn a_key_in_use_and_one_that_is_gone_everywhere_are_not_destroyed() {
     let in_use = made_key(Scheme::Bip340);
     let gone = destroyed_by(&[1, 2, 3, 4]);
     let partial = destroyed_by(&[1]);
-    let check = |made: &MadeKey, step| {
-        let judged = check_state(&listed(made).unwrap(), step, &made.roster);
+    let check = |made: &MadeKey, needs_one| {
+        let judged = check_state(&listed(made).unwrap(), needs_one, &made.roster);
         judged.err().and_then(|error| error.reason())
     };
 
-    assert_eq!(
-        check(&in_use, DestroyStep::Announce),
-        Some(Reason::KeyNotRetired)
-    );
-    assert_eq!(
-        check(&gone, DestroyStep::AtOnce),
-        Some(Reason::KeyDestroyed)
-    );
-    assert_eq!(check(&partial, DestroyStep::AtOnce), None);
+    assert_eq!(check(&in_use, false), Some(Reason::KeyNotRetired));
+    assert_eq!(check(&in_use, true), None);
+    assert_eq!(check(&gone, false), Some(Reason::KeyDestroyed));
+    assert_eq!(check(&gone, true), Some(Reason::KeyDestroyed));
+    assert_eq!(check(&partial, false), None);
 }

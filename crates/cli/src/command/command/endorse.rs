@@ -9,7 +9,7 @@ use quorate_client::{
         CommandId, Digest, KeyState,
         command::{CommandBody, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
-        operation::{CommandState, CommandView},
+        operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
     },
 };
@@ -19,6 +19,7 @@ use super::{print_view, view_json};
 use crate::{
     args::command_id,
     command::{
+        key::destroy::{next_steps, time_from},
         reshare::{NO_CURE, changes, fragility, names},
         roster::{Holding, difference_table},
     },
@@ -66,6 +67,12 @@ impl Endorse {
         if let [awaiting] = all.as_slice() {
             let view = client.endorse(awaiting, kind).await?;
             print_view(context, &view)?;
+            if let (Some(CommandOutcome::KeyDestruction(outcome)), Some(key)) =
+                (&view.outcome, &view.key)
+                && let Some(next) = next_steps(key, &outcome.receipts)
+            {
+                output::progress(&next);
+            }
             return Ok(check_end(kind, &view)?);
         }
         let mut views = Vec::new();
@@ -250,10 +257,15 @@ async fn show_destroy(
         table.pair("announcement", announcement);
         let known = key.announcements();
         match known.iter().find(|one| one.digest == announcement) {
-            Some(known) => table.pair(
-                "announced to",
-                format!("{} nodes ({})", known.from.len(), known.reason),
-            ),
+            Some(known) => {
+                let roster = client.roster();
+                let count = known.from.len();
+                let nodes = roster.roster().nodes.len();
+                let opens = time_from(known.opens_everywhere(&roster));
+                let told = format!("{count} of {nodes} nodes ({})", known.reason);
+                table.pair("announced to", told);
+                table.pair("confirmed from", opens);
+            }
             None => table.pair("warning", "no node shows this announcement"),
         }
     }

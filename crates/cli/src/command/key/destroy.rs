@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use quorate_client::{
-    Certificate, Client, ClientError, DestroyAction, DestructionProgress, ExitClass, ListedKey,
-    Prepared,
+    Certificate, Client, ClientError, CommandTimes, DestroyAction, DestructionProgress, ExitClass,
+    ListedKey, Prepared, TakenStep,
     model::{
-        Digest, NodeId, Refusal,
+        CommandId, Digest, KeyName, NodeId, PrincipalId, Refusal, UnixMillis,
         command::CommandBody,
         destruction::{DestructionCount, DestructionReceipt, ErasureMethod, Said},
         operation::{CommandState, CommandView},
-        roster::Role,
+        roster::{PinnedRoster, Role},
     },
 };
 use serde_json::{Value, json};
@@ -90,7 +90,16 @@ impl Destroy {
         let action = self.action()?;
         let client = context.connect(Role::Admin).await?;
         let key = client.look_up(&self.key.reference()).await?;
-        let prepared = match self.kept(context, &key, action)? {
+        let kept = self.kept(context, &key, action)?;
+        if kept.is_none() && !self.submission.validate_only {
+            let now = CommandTimes::from_now().created;
+            let taken = key.taken(action, &client.roster(), now);
+            if let Some(taken) = taken.map_err(ClientError::from)? {
+                return self.tell_again(context, &key, &taken);
+            }
+            warn_of_announcements(&key, action, &client.roster());
+        }
+        let prepared = match kept {
             Some(prepared) => prepared,
             None => {
                 command::prepare(context, &client, &self.submission, |options| {
@@ -114,10 +123,14 @@ impl Destroy {
             } else {
                 "another admin"
             };
-            output::progress(&format!(
-                "{who} must approve it: quorate command approve {}",
-                view.id
-            ));
+            output::progress(&command::to_approve(who, &view));
+            if let Some(out) = &self.out {
+                output::progress(&format!(
+                    "{} is not written: there is no certificate before that; repeat this command \
+                     then",
+                    out.display()
+                ));
+            }
             return Err(ClientError::Waiting(view.id).into());
         }
         quorate_client::succeeded(&view)?;
@@ -162,6 +175,53 @@ impl Destroy {
         (prepared, view): (&Prepared, &CommandView),
     ) -> Result<(), CliError> {
         let done = client.destruction(key, prepared, view).await?;
+        let step = Step {
+            id: view.id,
+            digest: prepared.digest(),
+            text: step_text(prepared),
+        };
+        self.print(context, key, &step, &done)?;
+        if let Some(next) = next_steps(&key.record().name, &done.receipts) {
+            output::progress(&next);
+        }
+        end(&done)
+    }
+
+    /// Prints what nodes said of a step that was taken before, and ends like the first time.
+    fn tell_again(
+        &self,
+        context: &Context,
+        key: &ListedKey,
+        taken: &TakenStep,
+    ) -> Result<(), CliError> {
+        let step = Step {
+            id: taken.id,
+            digest: taken.digest,
+            text: taken.step.as_str(),
+        };
+        self.print(context, key, &step, &taken.progress)?;
+        let ended = end(&taken.progress);
+        if ended.is_err() {
+            output::progress(&match taken.told_until {
+                Some(until) => format!(
+                    "the coordinator tells the missing nodes when they are back, until {}",
+                    output::time(until)
+                ),
+                None => "the command has expired: announce and confirm again once the missing \
+                         nodes are back"
+                    .to_owned(),
+            });
+        }
+        ended
+    }
+
+    fn print(
+        &self,
+        context: &Context,
+        key: &ListedKey,
+        step: &Step,
+        done: &DestructionProgress,
+    ) -> Result<(), CliError> {
         if let Some(out) = &self.out
             && let Some((certificate, _)) = &done.certificate
         {
@@ -171,44 +231,141 @@ impl Destroy {
                 .map_err(|error| CliError::Unverified(error.to_string()))?;
             input::write(out, &bytes)?;
         }
+        let name = &key.record().name;
         let mut table = Table::default();
-        table.pair("key", view.about());
-        table.pair("step", step_text(prepared));
-        table.pair("digest", prepared.digest());
+        table.pair("key", name);
+        table.pair("step", step.text);
+        table.pair("digest", step.digest);
         let nodes: Vec<&str> = done.receipts.iter().map(|one| one.node.as_str()).collect();
         table.pair("nodes that act by it", nodes.join(", "));
-        missing_rows(&mut table, &done);
+        missing_rows(&mut table, done);
         for receipt in &done.receipts {
-            if let Said::Announced { from, .. } = receipt.said {
-                let text = format!("from {}", output::time(from));
+            if let Said::Announced { from, until, .. } = receipt.said {
+                let text = format!("from {} until {}", time_from(from), output::time(until));
                 table.pair(&format!("{} takes it", receipt.node), text);
             }
         }
         let mut value = json!({
-            "command_id": view.id.to_string(),
-            "key": view.key,
-            "step": step_text(prepared),
-            "digest": prepared.digest(),
-            "receipts": done.receipts.iter().map(receipt_json).collect::<Vec<_>>(),
-            "missing": missing_json(&done),
+            "command_id": step.id.to_string(),
+            "key": name,
+            "step": step.text,
+            "digest": step.digest,
+            "receipts": receipts_json(&done.receipts),
+            "missing": missing_json(done),
         });
-        let count = done.certificate.as_ref().map(|(_, count)| count);
-        if let Some(count) = count {
+        if let Some((_, count)) = &done.certificate {
             count_rows(&mut table, count);
             method_rows(&mut table, &done.receipts);
             if let Some(object) = value.as_object_mut() {
                 object.insert("destruction".to_owned(), count_json(count));
             }
         }
-        output::print(context.format(), &value, &table)?;
-        match count {
-            Some(count) if !count.is_complete() => Err(CliError::Incomplete {
-                message: verdict(count),
-                code: ExitClass::QuorumUnavailable.code(),
-            }),
-            _ => Ok(()),
+        output::print(context.format(), &value, &table)
+    }
+}
+
+/// A step as it is told.
+struct Step {
+    id: CommandId,
+    digest: Digest,
+    text: &'static str,
+}
+
+/// How the command ends: a destruction that is partial is no success yet.
+fn end(done: &DestructionProgress) -> Result<(), CliError> {
+    match &done.certificate {
+        Some((_, count)) if !count.is_complete() => Err(CliError::Incomplete {
+            message: verdict(count),
+            code: ExitClass::QuorumUnavailable.code(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Says that an announcement is not the only one, which makes the next step harder to name.
+fn warn_of_announcements(key: &ListedKey, action: DestroyAction, roster: &PinnedRoster) {
+    if action != DestroyAction::Announce {
+        return;
+    }
+    let now = CommandTimes::from_now().created;
+    for known in key.announcements() {
+        if !known.has_lapsed(now) {
+            output::progress(&format!(
+                "warning: the destruction of key \"{}\" is announced already ({}, {}), to be \
+                 confirmed from {}: with two, --confirm and --cancel need --announcement",
+                key.record().name,
+                known.reason,
+                known.digest,
+                time_from(known.opens(roster))
+            ));
         }
     }
+}
+
+/// What can be done about an announcement, and when; none for other steps.
+pub(in crate::command) fn next_steps(
+    name: &KeyName,
+    receipts: &[DestructionReceipt],
+) -> Option<String> {
+    let mut windows = Vec::new();
+    for receipt in receipts {
+        if let Said::Announced { from, until, .. } = receipt.said {
+            windows.push((receipt.command, from, until));
+        }
+    }
+    let digest = windows.first()?.0;
+    let from = windows.iter().map(|window| window.1).max()?;
+    let until = windows.iter().map(|window| window.2).min()?;
+    Some(format!(
+        "next: from {} until {}, when it lapses, quorate key destroy {name} --confirm \
+         --announcement {digest} --reason TEXT --out {name}-destruction.cert; to withdraw it: \
+         quorate key destroy {name} --cancel --announcement {digest} --reason TEXT",
+        time_from(from),
+        output::time(until)
+    ))
+}
+
+/// A moment from which something is possible, never told as an earlier second.
+pub(in crate::command) fn time_from(from: UnixMillis) -> String {
+    output::time(from.plus(999))
+}
+
+/// The announcements of a key's destruction that are in force, for people.
+pub(super) fn announcement_rows(table: &mut Table, key: &ListedKey, roster: &PinnedRoster) {
+    let nodes = roster.roster().nodes.len();
+    for announced in key.announcements() {
+        let by: Vec<&str> = announced.by.iter().map(PrincipalId::as_str).collect();
+        table.pair(
+            "to be destroyed",
+            format!(
+                "announced to {} of {nodes} nodes by {} ({}), to be confirmed from {} until {}: {}",
+                announced.from.len(),
+                by.join(", "),
+                announced.reason,
+                time_from(announced.opens_everywhere(roster)),
+                output::time(announced.until),
+                announced.digest
+            ),
+        );
+    }
+}
+
+/// The same for programs.
+pub(super) fn announcements_json(key: &ListedKey, roster: &PinnedRoster) -> Value {
+    let nodes = roster.roster().nodes.len();
+    let described = key.announcements().into_iter().map(|announced| {
+        json!({
+            "command_id": announced.id.to_string(),
+            "digest": announced.digest,
+            "announced_by": announced.by,
+            "reason": announced.reason,
+            "heard_by": announced.from.keys().collect::<Vec<_>>(),
+            "nodes": nodes,
+            "confirm_from_ms": announced.opens_everywhere(roster).0,
+            "lapse_ms": announced.until.0,
+        })
+    });
+    described.collect()
 }
 
 fn step_text(prepared: &Prepared) -> &'static str {
@@ -278,6 +435,11 @@ fn receipt_json(receipt: &DestructionReceipt) -> Value {
     value
 }
 
+/// What nodes say, for programs.
+pub(in crate::command) fn receipts_json(receipts: &[DestructionReceipt]) -> Value {
+    receipts.iter().map(receipt_json).collect()
+}
+
 /// How far the end of a key has come, for people.
 pub(in crate::command) fn verdict(count: &DestructionCount) -> String {
     let holders = count.holders;
@@ -314,7 +476,9 @@ pub(in crate::command) fn count_rows(table: &mut Table, count: &DestructionCount
 pub(in crate::command) fn count_json(count: &DestructionCount) -> Value {
     json!({
         "complete": count.is_complete(),
+        "receipts": format!("{} of {}", count.destroyed.len(), count.nodes),
         "destroyed_by": count.destroyed,
+        "nodes": count.nodes,
         "holders": count.holders,
         "missing_holders": count.missing_holders,
         "missing_others": count.missing_others,
@@ -346,5 +510,64 @@ pub(in crate::command) fn method_rows(table: &mut Table, receipts: &[Destruction
             "method",
             format!("{}: {}", method.as_str(), method.statement()),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::model::{Epoch, KeyId, KeyState, Signature};
+
+    use super::*;
+
+    fn receipt(said: Said) -> DestructionReceipt {
+        DestructionReceipt {
+            node: "node-a".parse().unwrap(),
+            key: "old".parse().unwrap(),
+            key_id: KeyId([1; 32]),
+            command: Digest::ZERO,
+            said,
+            record: 5,
+            head: Digest::ZERO,
+            signature: Signature([0; 64]),
+        }
+    }
+
+    #[test]
+    fn an_announcement_is_followed_by_the_commands_that_confirm_and_withdraw_it() {
+        let at = |from: u64, until: u64| {
+            receipt(Said::Announced {
+                since: UnixMillis(0),
+                from: UnixMillis(from),
+                until: UnixMillis(until),
+            })
+        };
+        let name = "old".parse().unwrap();
+
+        let next = next_steps(&name, &[at(1_500, 9_000), at(1_000, 8_000)]).unwrap();
+
+        let digest = Digest::ZERO;
+        for part in [
+            "from 1970-01-01T00:00:02Z until 1970-01-01T00:00:08Z".to_owned(),
+            format!("quorate key destroy old --confirm --announcement {digest}"),
+            format!("quorate key destroy old --cancel --announcement {digest}"),
+        ] {
+            assert!(next.contains(&part), "{next}");
+        }
+        assert_eq!(next_steps(&name, &[]), None);
+    }
+
+    #[test]
+    fn a_receipt_of_an_end_tells_programs_how_well_and_what_is_left() {
+        let gone = receipt(Said::Destroyed {
+            state: KeyState::Destroyed,
+            epochs: vec![Epoch(1)],
+            method: ErasureMethod::BestEffort,
+            backups: 3,
+        });
+
+        let value = receipts_json(&[gone]);
+
+        assert_eq!(value[0]["backups"], 3);
+        assert_eq!(value[0]["method"], "best-effort");
     }
 }

@@ -3,7 +3,10 @@
 use clap::Args;
 use quorate_client::{ClientError, model::KeyName};
 
-use super::{destroy::count_rows, evident_json, life, purposes_text};
+use super::{
+    destroy::{announcement_rows, announcements_json, count_json, count_rows},
+    evident_json, life, purposes_text,
+};
 use crate::{
     context::Context,
     error::CliError,
@@ -39,24 +42,22 @@ impl Show {
                 format!("sequence {}: {}", mark.sequence, mark.reason),
             );
         }
-        for announced in key.announcements() {
-            let from = announced.from.values().max().copied();
-            let from = from.map(output::time).unwrap_or_default();
-            table.pair(
-                "to be destroyed",
-                format!(
-                    "announced to {} nodes ({}), to be confirmed from {from}: {}",
-                    announced.from.len(),
-                    announced.reason,
-                    announced.digest
-                ),
+        let roster = client.roster();
+        announcement_rows(&mut table, &key, &roster);
+        let ended = key
+            .destruction_certificate(&roster)
+            .map_err(ClientError::from)?;
+        let mut value = evident_json(&key);
+        if let Some(object) = value.as_object_mut() {
+            object.insert(
+                "announcements".to_owned(),
+                announcements_json(&key, &roster),
             );
+            let count = ended.as_ref().map(|(_, count)| count_json(count));
+            object.insert("destruction".to_owned(), count.into());
         }
-        if let Some((_, count)) = key
-            .destruction_certificate(&client.roster())
-            .map_err(ClientError::from)?
-        {
-            count_rows(&mut table, &count);
+        if let Some((_, count)) = &ended {
+            count_rows(&mut table, count);
         }
         table.pair("epoch", record.epoch);
         table.pair(
@@ -67,6 +68,6 @@ impl Show {
         table.pair("public key", hex::encode(&record.group_key));
         table.pair("certificate", format!("{} (verified)", record.certificate));
         life::describe(&mut table, &key);
-        output::print(context.format(), &evident_json(&key), &table)
+        output::print(context.format(), &value, &table)
     }
 }

@@ -137,14 +137,16 @@ pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> 
     let waiting: Vec<_> = ended
         .values()
         .filter_map(|one| match one {
-            Ended::Waiting { id, .. } => Some(id.to_string()),
+            Ended::Waiting { id, digest } => Some((id.to_string(), digest.to_string())),
             Ended::Done { .. } | Ended::Skipped(_) | Ended::Failed { .. } | Ended::Untried => None,
         })
         .collect();
     if !waiting.is_empty() {
+        let (ids, digests): (Vec<_>, Vec<_>) = waiting.iter().cloned().unzip();
         output::progress(&format!(
-            "another admin must approve them: quorate command approve {}",
-            waiting.join(" ")
+            "another admin must approve them: quorate command approve {} --digest {}",
+            ids.join(" "),
+            digests.join(",")
         ));
     }
     let failed = ended.values().filter(|one| one.is_failure()).count();

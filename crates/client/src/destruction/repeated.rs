@@ -1,0 +1,141 @@
+//! Steps that nodes have taken already: what they said the first time, without another command.
+
+use quorate_model::{
+    CommandId, Digest, NodeId, Refusal, UnixMillis,
+    destruction::{DestroyStep, DestructionReceipt, Said},
+    roster::PinnedRoster,
+};
+
+use super::{DestroyAction, DestructionProgress, Order};
+use crate::{key::ListedKey, verify::VerificationError};
+
+/// A step that was taken before.
+#[derive(Clone, Debug)]
+pub struct TakenStep {
+    /// The command by which the first of the nodes acts.
+    pub id: CommandId,
+    /// Its digest.
+    pub digest: Digest,
+    /// The step.
+    pub step: DestroyStep,
+    /// When the last command that missing nodes are told of expires; none where it has, or where
+    /// nobody is missing.
+    pub told_until: Option<UnixMillis>,
+    /// What nodes say.
+    pub progress: DestructionProgress,
+}
+
+impl ListedKey {
+    /// What nodes say of a step that there is no need to command again: everybody has taken it, or
+    /// whoever is missing hears of it from the coordinator, or could not take it anyway. None where
+    /// a command is to be made.
+    ///
+    /// # Errors
+    ///
+    /// When what the coordinator shows does not make a certificate that holds.
+    pub fn taken(
+        &self,
+        action: DestroyAction,
+        roster: &PinnedRoster,
+        now: UnixMillis,
+    ) -> Result<Option<TakenStep>, VerificationError> {
+        match action {
+            DestroyAction::Announce => Ok(None),
+            DestroyAction::Cancel(named) => Ok(self.withdrawn_everywhere(named, roster, now)),
+            DestroyAction::Confirm(_) | DestroyAction::AtOnce => {
+                self.carried_out(action, roster, now)
+            }
+        }
+    }
+
+    fn withdrawn_everywhere(
+        &self,
+        named: Option<Digest>,
+        roster: &PinnedRoster,
+        now: UnixMillis,
+    ) -> Option<TakenStep> {
+        let is_live = self.announcements().iter().any(|one| !one.has_lapsed(now));
+        let announcement = match named {
+            Some(named) => named,
+            None if is_live => return None,
+            None => self.withdrawn_last()?,
+        };
+        let receipts = self.destruction().receipts.iter();
+        let receipts: Vec<DestructionReceipt> = receipts
+            .filter(|one| one.said == Said::Withdrawn { announcement })
+            .cloned()
+            .collect();
+        let mut nodes = roster.roster().nodes.iter().map(|card| &card.id);
+        if !nodes.all(|node| receipts.iter().any(|one| one.node == *node)) {
+            return None;
+        }
+        let digest = receipts.first()?.command;
+        let order = self.destruction().order(&digest).and_then(Order::read)?;
+        Some(TakenStep {
+            id: order.id,
+            digest,
+            step: order.destroy.step,
+            told_until: None,
+            progress: DestructionProgress {
+                receipts,
+                missing_holders: Vec::new(),
+                missing_others: Vec::new(),
+                certificate: None,
+            },
+        })
+    }
+
+    fn carried_out(
+        &self,
+        action: DestroyAction,
+        roster: &PinnedRoster,
+        now: UnixMillis,
+    ) -> Result<Option<TakenStep>, VerificationError> {
+        let Some((certificate, count)) = self.destruction_certificate(roster)? else {
+            return Ok(None);
+        };
+        let orders: Vec<Order> = certificate.orders.iter().filter_map(Order::read).collect();
+        let forced = action == DestroyAction::AtOnce;
+        let told = |order: &&Order| {
+            let step = order.destroy.step;
+            order.expires > now && step.destroys() && (!forced || step == DestroyStep::AtOnce)
+        };
+        let told_until = orders.iter().filter(told).map(|order| order.expires).max();
+        let told_of = |digest: &Digest| {
+            let mut orders = orders.iter().filter(told);
+            orders.any(|order| order.destroy.step.announcement() == Some(*digest))
+        };
+        let mut announced = self.announcements().into_iter();
+        let could_take = match action {
+            DestroyAction::AtOnce => told_until.is_none(),
+            DestroyAction::Confirm(Some(named)) => !told_of(&named),
+            DestroyAction::Confirm(None) | DestroyAction::Announce | DestroyAction::Cancel(_) => {
+                announced.any(|one| !one.has_lapsed(now) && !told_of(&one.digest))
+            }
+        };
+        if could_take && !count.is_complete() {
+            return Ok(None);
+        }
+        let Some((digest, order)) = certificate.receipts.first().and_then(|receipt| {
+            let signed = self.destruction().order(&receipt.command)?;
+            Some((receipt.command, Order::read(signed)?))
+        }) else {
+            return Ok(None);
+        };
+        let missing = |nodes: &[NodeId]| -> Vec<(NodeId, Option<Refusal>)> {
+            nodes.iter().map(|node| (node.clone(), None)).collect()
+        };
+        Ok(Some(TakenStep {
+            id: order.id,
+            digest,
+            step: order.destroy.step,
+            told_until: told_until.filter(|_| !count.is_complete()),
+            progress: DestructionProgress {
+                receipts: certificate.receipts.clone(),
+                missing_holders: missing(&count.missing_holders),
+                missing_others: missing(&count.missing_others),
+                certificate: Some((certificate, count)),
+            },
+        }))
+    }
+}
