@@ -54,6 +54,20 @@ fn a_key_becomes_due_is_rotated_and_retired() {
     }
     cluster.json(&["key", "deactivate", "hot", "--reason", "replaced by hot-2"]);
     assert_eq!(due(&cluster, "1d"), []);
+    // Once more only on purpose, and with advice that can be followed.
+    cluster
+        .quorate(&["key", "rotate", "hot"])
+        .refused(2, "\"hot-2\" takes its place");
+    let third = cluster.quorate(&["key", "rotate", "hot", "--name", "other"]);
+    assert!(third.stderr.contains("key destroy hot"), "{third:?}");
+    cluster.json(&["node", "drain", "node-c"]);
+    cluster
+        .quorate(&["key", "rotate", "hot-2"])
+        .refused(3, "node-c (drained)");
+    let few = ["--nodes", "node-a,node-b", "--validate-only"];
+    cluster
+        .quorate(&[&["key", "rotate", "hot-2"][..], &few].concat())
+        .refused(2, "--accept-fragile");
 }
 
 #[test]
@@ -77,7 +91,7 @@ fn plans_that_make_no_sense_change_nothing() {
                 "--cryptoperiod",
                 "0s",
             ],
-            1,
+            2,
             "expected 1 s to 100 years",
         ),
         (

@@ -21,7 +21,7 @@ use crate::{
     command::{CommandOptions, CommandTimes, Prepared},
     error::ClientError,
     identity::Identity,
-    key::{CertifiedKey, KeyReference, ListedKey},
+    key::{CertifiedKey, KeyReference, ListedKey, check_purposes},
     profile::Profile,
     roster::Rosters,
     signed::Signed,
@@ -94,7 +94,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Reason::ShapeInvalid`] and [`Reason::RequestInvalid`] for a key that cannot be made, and
+    /// [`Reason::ShapeInvalid`] and [`Reason::RequestInvalid`] for a key that cannot be made,
+    /// [`Reason::PurposeMismatch`] for a purpose that keys of the scheme sign nothing for, and
     /// [`Reason::NodeUnknown`], [`Reason::NodeDrained`] or [`Reason::PlacementViolated`] for a
     /// committee that the roster does not allow. Where the roster may have changed since, see
     /// [`Client::refresh_roster`].
@@ -105,6 +106,7 @@ impl Client {
     ) -> Result<Prepared, ClientError> {
         let shape = create.check_shape();
         shape.map_err(|error| Refusal::new(Reason::ShapeInvalid, error.to_string()))?;
+        check_purposes(create.scheme, &create.purposes)?;
         let life = create.life.check(&create.key);
         life.map_err(|error| Refusal::new(Reason::RequestInvalid, error.to_string()))?;
         let roster = self.roster();

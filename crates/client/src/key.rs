@@ -89,6 +89,35 @@ impl FromStr for KeyReference {
     }
 }
 
+/// What keys of a scheme can sign for: there is a kind of payload for each of these purposes, and for
+/// no other.
+pub const fn fitting_purposes(scheme: Scheme) -> &'static [KeyPurpose] {
+    use KeyPurpose::{Digests, Messages, Transactions};
+    match scheme {
+        Scheme::Bip340 | Scheme::EcdsaSecp256k1 => &[Transactions, Messages, Digests],
+        Scheme::FrostSecp256k1 => &[Messages, Digests],
+        Scheme::Ed25519 => &[Transactions, Messages],
+        _ => &KeyPurpose::ALL,
+    }
+}
+
+/// Refuses a purpose that no payload serves with a key of the scheme.
+pub(crate) fn check_purposes(scheme: Scheme, purposes: &Purposes) -> Result<(), Refusal> {
+    let fitting = fitting_purposes(scheme);
+    let mut given = purposes.as_slice().iter();
+    let Some(idle) = given.find(|purpose| !fitting.contains(purpose)) else {
+        return Ok(());
+    };
+    let names: Vec<&str> = fitting.iter().map(|purpose| purpose.as_str()).collect();
+    let message = format!(
+        "a key of scheme {scheme} signs nothing for the purpose {idle}: use {}",
+        names.join(", ")
+    );
+    Err(Refusal::new(Reason::PurposeMismatch, message)
+        .with("scheme", scheme)
+        .with("purpose", idle))
+}
+
 /// A key with a certificate that holds. It may not be active yet.
 #[derive(Clone, Debug)]
 pub struct ListedKey(Arc<Checked>);
@@ -425,5 +454,49 @@ impl CertifiedKey {
         self.verifiers()
             .signature(self.record(), path, ItemTweak::None, message, signature)
             .map_err(|()| VerificationError::BadSignature(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_intent::Undecodable;
+    use quorate_model::PayloadKind;
+
+    use super::*;
+    use crate::fixtures::made_key;
+
+    #[test]
+    fn a_purpose_fits_a_scheme_that_has_a_payload_for_it() {
+        let all = Purposes::new(KeyPurpose::ALL.to_vec()).unwrap();
+        for scheme in Scheme::ALL {
+            // The facts of another scheme's key will do: kinds are admitted before keys are read.
+            let record = made_key(Scheme::Bip340).view.record;
+            let facts = KeyFacts {
+                scheme,
+                purposes: &all,
+                ..KeyFacts::of(&record)
+            };
+            for purpose in KeyPurpose::ALL {
+                let mut kinds = PayloadKind::ALL.into_iter();
+                let signs = kinds.any(|kind| {
+                    let decoded = quorate_intent::decode(&Payload::new(kind, vec![1]), &facts);
+                    let is_unfit = matches!(decoded, Err(Undecodable::SchemeUnfit { .. }));
+                    kind.purpose() == purpose && !is_unfit
+                });
+                let fits = fitting_purposes(scheme).contains(&purpose);
+                assert_eq!(fits, signs, "{scheme} {purpose}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_purpose_that_signs_nothing_is_refused_with_those_that_do() {
+        let given = Purposes::new(vec![KeyPurpose::Messages, KeyPurpose::Transactions]).unwrap();
+
+        let refused = check_purposes(Scheme::FrostSecp256k1, &given).unwrap_err();
+
+        assert_eq!(refused.reason, Reason::PurposeMismatch);
+        assert!(refused.message.ends_with("use messages, digests"));
+        assert_eq!(check_purposes(Scheme::Ed25519, &given), Ok(()));
     }
 }

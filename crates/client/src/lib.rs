@@ -56,7 +56,7 @@ pub use destruction::{
     Announcement, DestroyAction, DestructionProgress, TakenStep, verify_destruction,
 };
 pub use error::{ClientError, ExitClass};
-pub use key::{CertifiedKey, KeyReference, ListedKey};
+pub use key::{CertifiedKey, KeyReference, ListedKey, fitting_purposes};
 pub use quorate_evm::{
     EvmRequest, EvmRequestError, EvmSignature, EvmSignatureError, SignedEvmMessage,
     SignedEvmTransaction,

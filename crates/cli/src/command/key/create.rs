@@ -31,7 +31,7 @@ use crate::{
 pub(crate) struct Create {
     /// Name of the key
     name: KeyName,
-    /// bip340, frost-secp256k1 or ed25519
+    /// bip340, frost-secp256k1, ed25519 or ecdsa-secp256k1
     #[arg(long)]
     scheme: Scheme,
     /// How many nodes sign [default: the profile's, or a majority]
@@ -40,7 +40,8 @@ pub(crate) struct Create {
     /// Nodes that hold shares, separated by commas [default: all that are not drained]
     #[arg(long, value_delimiter = ',', value_name = "NODES")]
     nodes: Vec<NodeId>,
-    /// What the key may sign, separated by commas: transactions, messages, digests
+    /// What the key may sign, separated by commas: transactions (not frost-secp256k1), messages,
+    /// digests (not ed25519)
     #[arg(
         long,
         value_delimiter = ',',

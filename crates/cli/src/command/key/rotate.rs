@@ -6,17 +6,18 @@ use clap::Args;
 use quorate_client::{
     ListedKey,
     model::{
-        KeyName, Reason,
+        KeyName, KeyRecord, NodeId, Reason,
         command::CreateKey,
         key::KeyState,
         life::{KeyLife, Predecessor},
-        roster::Role,
+        roster::{Role, Roster},
     },
 };
 
 use super::{create, life::Periods};
 use crate::{
     args::{KeyArg, Submission},
+    command::reshare,
     context::Context,
     error::{CliError, refuse},
     output,
@@ -38,6 +39,12 @@ pub(crate) struct Rotate {
     /// Name of the new key [default: the old one with the next number, as in hot-2]
     #[arg(long = "name", id = "new", value_name = "NAME")]
     new: Option<KeyName>,
+    /// Nodes that hold the new key, separated by commas [default: those of the old one]
+    #[arg(long, value_delimiter = ',', value_name = "NODES")]
+    nodes: Vec<NodeId>,
+    /// With --nodes, accept a shape that a few lost or bad nodes stop for ever
+    #[arg(long, requires = "nodes")]
+    accept_fragile: bool,
     /// What is planned for the new key; what is not said is as for the old one
     #[command(flatten)]
     periods: Periods,
@@ -66,21 +73,23 @@ impl Rotate {
                 ),
             ));
         }
+        let keys = client.list_keys().await?;
         let name = if let Some(name) = &self.new {
             name.clone()
         } else {
-            let keys = client.list_keys().await?;
+            check_first(&old, &keys)?;
             let taken = keys.iter().map(|key| &key.record().name).collect();
             next_name(&old.record().name, &taken)?
         };
+        if self.nodes.is_empty() {
+            check_holders(old.record(), client.roster().roster())?;
+        } else {
+            reshare::check_nodes(&client.roster(), &self.nodes)?;
+        }
         let create = self.command(&old, name);
         if create::carry_out(context, &client, &self.submission, &create).await? {
             let before = &old.record().name;
-            output::progress(&format!(
-                "next: give out addresses of \"{}\", move what \"{before}\" holds to it, then run \
-                 quorate key deactivate {before} --reason 'replaced by {}'",
-                create.key, create.key
-            ));
+            output::progress(&advice(old.state(), before, &create.key));
         }
         Ok(())
     }
@@ -92,10 +101,14 @@ impl Rotate {
             key: name,
             scheme: record.scheme,
             threshold: record.threshold,
-            nodes: record.participants.iter().map(|p| p.node.clone()).collect(),
+            nodes: if self.nodes.is_empty() {
+                record.participants.iter().map(|p| p.node.clone()).collect()
+            } else {
+                self.nodes.clone()
+            },
             purposes: record.purposes.clone(),
             // The old one was accepted in this shape.
-            accept_fragile: true,
+            accept_fragile: self.accept_fragile || self.nodes.is_empty(),
             life: KeyLife {
                 replaces: Some(Predecessor {
                     key: record.name.clone(),
@@ -105,6 +118,63 @@ impl Rotate {
                 refresh_s: said.refresh_s.or(old.life().refresh_s),
             },
         }
+    }
+}
+
+/// Refuses to rotate a key a second time without saying so.
+fn check_first(old: &ListedKey, keys: &[ListedKey]) -> Result<(), CliError> {
+    let Some(next) = old.successor(keys) else {
+        return Ok(());
+    };
+    let (name, next) = (&old.record().name, &next.record().name);
+    Err(CliError::Usage(format!(
+        "key \"{name}\" was rotated already: \"{next}\" takes its place; rotate that one, or name \
+         another successor with --name"
+    )))
+}
+
+/// Refuses holders that can take no new key, and says which they are.
+fn check_holders(record: &KeyRecord, roster: &Roster) -> Result<(), CliError> {
+    let holders = || record.participants.iter().map(|holder| &holder.node);
+    let removed = holders().filter(|node| roster.node(node).is_none());
+    let drained = holders().filter(|node| roster.drained.contains(*node));
+    let told: Vec<String> = removed
+        .map(|node| format!("{node} (removed)"))
+        .chain(drained.map(|node| format!("{node} (drained)")))
+        .collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    Err(refuse(
+        Reason::NodeDrained,
+        format!(
+            "key \"{}\" is held by nodes that take no new key: {}; name the holders of the new key \
+             with --nodes",
+            record.name,
+            told.join(", ")
+        ),
+    ))
+}
+
+/// What is to be done with the old key, which depends on what it can still sign.
+fn advice(state: KeyState, before: &KeyName, next: &KeyName) -> String {
+    let give = format!("next: give out addresses of \"{next}\"");
+    let deactivate = format!("quorate key deactivate {before} --reason 'replaced by {next}'");
+    match state {
+        KeyState::PreActive | KeyState::Active => {
+            format!("{give}, move what \"{before}\" holds to it, then run {deactivate}")
+        }
+        KeyState::Suspended => format!(
+            "{give}; \"{before}\" is suspended: resume it to move what it holds, then run {deactivate}"
+        ),
+        KeyState::Deactivated | KeyState::Compromised => format!(
+            "{give}; \"{before}\" is {state} and signs no more, so nothing can be moved from it: when \
+             it holds nothing, run quorate key destroy {before} --reason 'replaced by {next}'"
+        ),
+        KeyState::Destroyed | KeyState::DestroyedCompromised => {
+            format!("{give}; nothing is left of \"{before}\"")
+        }
+        _ => give,
     }
 }
 
@@ -145,6 +215,23 @@ mod tests {
         check("hot-02", &[], "hot-02-2");
         check("user-wallet", &[], "user-wallet-2");
         check("user-1", &[], "user-1-2");
+    }
+
+    #[test]
+    fn what_is_advised_can_be_followed_in_the_state_of_the_old_key() {
+        let (before, next) = ("hot".parse().unwrap(), "hot-2".parse().unwrap());
+        for (state, says, never) in [
+            (KeyState::Active, "key deactivate hot", "destroy"),
+            (KeyState::Suspended, "resume it", "destroy"),
+            (KeyState::Deactivated, "key destroy hot", "key deactivate"),
+            (KeyState::Compromised, "key destroy hot", "key deactivate"),
+            (KeyState::Destroyed, "nothing is left", "quorate key"),
+        ] {
+            let told = advice(state, &before, &next);
+
+            assert!(told.contains(says), "{told}");
+            assert!(!told.contains(never), "{told}");
+        }
     }
 
     #[test]
