@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_client::{
-    KeyReference,
+    ClientError, KeyReference,
     model::{CommandId, Digest, KeyId, KeyName, roster::PinnedRoster},
-    profile,
+    profile::{self, ProfileError},
 };
 
 use crate::{command, context::Context, dev, error::CliError};
@@ -121,18 +121,30 @@ pub(crate) struct RosterArg {
     #[arg(long, value_name = "FILE", requires = "hash")]
     roster: Option<PathBuf>,
     /// Hash of the first roster in it, as it was confirmed out of band
-    #[arg(long, value_name = "HEX", requires = "roster", value_parser = command::cluster::hash)]
+    #[arg(long, value_name = "HEX", visible_alias = "roster-hash", requires = "roster", value_parser = command::cluster::hash)]
     hash: Option<Digest>,
 }
 
 impl RosterArg {
     /// The roster, checked.
     pub(crate) fn resolve(&self, context: &Context) -> Result<PinnedRoster, CliError> {
-        match (&self.roster, &self.hash) {
-            (Some(path), Some(hash)) => Ok(profile::pinned_roster(path, hash)?),
-            _ => Ok(context.profile()?.roster().clone()),
+        if let (Some(path), Some(hash)) = (&self.roster, &self.hash) {
+            return Ok(profile::pinned_roster(path, hash)?);
         }
+        let profile = context.profile().map_err(without_profile)?;
+        Ok(profile.roster().clone())
     }
+}
+
+/// Whoever has no profile may have the roster in a file.
+fn without_profile(error: CliError) -> CliError {
+    let CliError::Client(ClientError::Profile(ProfileError::Absent(home))) = error else {
+        return error;
+    };
+    CliError::Usage(format!(
+        "no profile in {home}: give the roster with --roster F --hash HEX, or set QUORATE_HOME or \
+         --home"
+    ))
 }
 
 /// The commands.
@@ -216,6 +228,50 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whoever_has_no_profile_is_told_how_to_give_the_roster() {
+        let absent = ProfileError::Absent("/nowhere".to_owned());
+
+        let told = without_profile(absent.into());
+
+        assert!(told.to_string().contains("--roster F --hash HEX"), "{told}");
+        assert_eq!(told.exit_code(), 2);
+    }
+
+    #[test]
+    fn the_hash_of_a_roster_goes_by_both_of_its_names() {
+        let hash = "00".repeat(32);
+        for name in ["--hash", "--roster-hash"] {
+            let verify = [
+                "quorate",
+                "verify",
+                "certificate",
+                "f",
+                "--roster",
+                "r",
+                name,
+            ];
+            let pin = "quorate cluster pin r --coordinator coordinator=localhost:1";
+            let pin = pin.split(' ').chain([name]);
+            for words in [verify.to_vec(), pin.collect()] {
+                let words = words.into_iter().chain([hash.as_str()]);
+                Cli::try_parse_from(words).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn periods_that_are_none_are_wrong_usage() {
+        for words in [
+            "quorate key list --due --within 3parsecs",
+            "quorate key create hot --scheme bip340 --cryptoperiod 0s",
+            "quorate key create hot --scheme bip340 --refresh-every 101000d",
+        ] {
+            let refused = Cli::try_parse_from(words.split(' ')).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{words}");
+        }
     }
 
     #[test]

@@ -117,7 +117,7 @@ struct Pin {
     #[arg(long)]
     roster: PathBuf,
     /// Its hash, as confirmed out of band: 64 hex digits.
-    #[arg(long)]
+    #[arg(long, visible_alias = "roster-hash")]
     hash: String,
 }
 
@@ -192,7 +192,7 @@ struct Source {
     identity: PathBuf,
     /// The hash of roster 1, as confirmed out of band: 64 hex digits. A backup of another cluster
     /// is refused.
-    #[arg(long)]
+    #[arg(long, visible_alias = "hash")]
     roster_hash: Option<String>,
     /// What unsealed the node when the backup was made.
     #[command(flatten)]
@@ -534,8 +534,8 @@ fn source(unseal: &Unseal, twice: bool) -> Result<KekSource> {
     let passphrase = if let Some(path) = &unseal.passphrase_file {
         first_line(path)?
     } else {
-        let typed = Zeroizing::new(rpassword::prompt_password("Passphrase: ")?);
-        if twice && *typed != rpassword::prompt_password("Again: ")? {
+        let typed = ask("Passphrase: ")?;
+        if twice && *typed != *ask("Again: ")? {
             bail!("the passphrases differ");
         }
         Zeroizing::new(typed.as_bytes().to_vec())
@@ -544,6 +544,19 @@ fn source(unseal: &Unseal, twice: bool) -> Result<KekSource> {
         bail!("the passphrase is empty");
     }
     Ok(KekSource::passphrase(Passphrase::new(passphrase.to_vec())))
+}
+
+fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+    let typed = rpassword::prompt_password(prompt).map_err(unasked)?;
+    Ok(Zeroizing::new(typed))
+}
+
+/// What to do where nobody can be asked: the system only says that a device is not there.
+fn unasked(source: std::io::Error) -> anyhow::Error {
+    anyhow::Error::from(source).context(
+        "nothing says what unseals the node, and there is no terminal to ask for its passphrase: \
+         give --key-file F or --passphrase-file F",
+    )
 }
 
 fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
@@ -555,4 +568,53 @@ fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         .next()
         .unwrap_or_default();
     Ok(Zeroizing::new(line.trim_ascii_end().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_terminal_it_says_what_to_give() {
+        let error = unasked(std::io::Error::from_raw_os_error(6));
+
+        let told = format!("{error:#}");
+        assert!(
+            told.contains("--key-file F or --passphrase-file F"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named_with_what_it_is() {
+        let missing = PathBuf::from("nowhere/node.key");
+        let unseal = |key_file, passphrase_file| Unseal {
+            passphrase_file,
+            key_file,
+        };
+        for (unseal, says) in [
+            (unseal(Some(missing.clone()), None), "key file"),
+            (unseal(None, Some(missing.clone())), "passphrase file"),
+        ] {
+            let error = source(&unseal, false).err().unwrap();
+
+            let told = format!("{error:#}");
+            assert!(
+                told.contains(says) && told.contains("nowhere/node.key"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_hash_of_the_roster_has_one_name_here_and_another_there_and_both_are_taken() {
+        let pin = "quorate-node pin --dir d --roster r";
+        let restore = "quorate-node restore --from f --identity i --dir d";
+        for words in [pin, restore] {
+            for hash in ["--hash", "--roster-hash"] {
+                let words = words.split(' ').chain([hash, "00"]);
+                assert!(Arguments::try_parse_from(words).is_ok(), "{hash}");
+            }
+        }
+    }
 }

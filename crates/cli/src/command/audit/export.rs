@@ -33,13 +33,28 @@ pub(crate) struct Export {
     /// File to write, - for standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
     /// Also write the evidence against nodes, each piece to a file of its own in this directory
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
 }
 
+/// An earlier export may be the only record of what a node said.
+fn check_free(out: &Path, force: bool) -> Result<(), CliError> {
+    if force || out == Path::new("-") || !out.exists() {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!(
+        "{} exists: name another file, or replace it with --force",
+        out.display()
+    )))
+}
+
 impl Export {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        check_free(&self.out, self.force)?;
         let client = context.connect_to_read().await?;
         if client.roster().card(&self.node).is_none() {
             let message = format!("node \"{}\" is not in the roster", self.node);
@@ -112,5 +127,24 @@ impl Export {
             input::write(&directory.join(name), &bytes)?;
         }
         Ok(all.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_export_is_replaced_only_by_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("node-a.audit");
+        assert!(check_free(&out, false).is_ok());
+        std::fs::write(&out, b"earlier").unwrap();
+
+        let refused = check_free(&out, false).unwrap_err();
+
+        assert!(refused.to_string().ends_with("with --force"), "{refused}");
+        assert!(check_free(&out, true).is_ok());
+        assert!(check_free(Path::new("-"), false).is_ok());
     }
 }

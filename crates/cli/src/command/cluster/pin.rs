@@ -21,7 +21,7 @@ pub(crate) struct Pin {
     /// The roster file, signed by every admin, or what `cluster export` wrote
     roster: PathBuf,
     /// The hash of the first roster, as it was confirmed out of band
-    #[arg(long, value_name = "HEX", value_parser = hash)]
+    #[arg(long, visible_alias = "roster-hash", value_name = "HEX", value_parser = hash)]
     hash: Digest,
     /// A coordinator and where it listens; repeat it for several
     #[arg(long = "coordinator", required = true, value_name = "ID=HOST:PORT", value_parser = address)]

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use quorate_client::{
     CertifiedKey, ClientError,
-    model::{DerivationPath, NodeId, Refusal},
+    model::{DerivationPath, KeyName, NodeId, Reason, Refusal, Scheme},
 };
 use quorate_intent::{AddressKind, AddressType, Network, address_of_kind, address_type};
 use serde_json::{Map, Value};
@@ -59,6 +59,18 @@ impl Chain {
     }
 }
 
+/// Says which chain an ed25519 key has addresses on, where another is asked for.
+fn check_chain(name: &KeyName, scheme: Scheme, chain: Chain) -> Result<(), Refusal> {
+    if scheme != Scheme::Ed25519 || matches!(chain, Chain::Solana) {
+        return Ok(());
+    }
+    let message = format!(
+        "key \"{name}\" has scheme {scheme} and no address on {}: use --chain solana",
+        chain.as_str()
+    );
+    Err(Refusal::new(Reason::SchemeMismatch, message).with("key", name))
+}
+
 impl Address {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         if self.form.is_some() && !matches!(self.chain, Chain::Bitcoin) {
@@ -95,6 +107,8 @@ impl Address {
     }
 
     fn kind(&self, key: &CertifiedKey) -> Result<AddressKind, Refusal> {
+        let record = key.record();
+        check_chain(&record.name, record.scheme, self.chain)?;
         Ok(match self.chain {
             Chain::Bitcoin => AddressKind::Bitcoin {
                 network: self.network,
@@ -104,5 +118,23 @@ impl Address {
             Chain::Ethereum => AddressKind::Ethereum,
             Chain::Solana => AddressKind::Solana,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_solana_is_told_to_ask_for_its_chain() {
+        let check = |scheme, chain| check_chain(&"hot".parse().unwrap(), scheme, chain);
+
+        for chain in [Chain::Bitcoin, Chain::Ethereum] {
+            let refused = check(Scheme::Ed25519, chain).unwrap_err();
+            assert!(refused.message.ends_with("use --chain solana"));
+            assert_eq!(refused.reason, Reason::SchemeMismatch);
+        }
+        assert_eq!(check(Scheme::Ed25519, Chain::Solana), Ok(()));
+        assert_eq!(check(Scheme::Bip340, Chain::Bitcoin), Ok(()));
     }
 }

@@ -37,7 +37,7 @@ use crate::{
 Only a key that is deactivated or reported as compromised is destroyed, and its name is never used
 again. Announcing and confirming take the lifecycle quorum, cancelling takes one admin, and --force
 takes every admin. A node that is away destroys its shares when it hears of it; until all have said
-so the destruction is partial: repeat the command to ask again."
+so the destruction is partial: repeat the command to see how far it has come."
 )]
 pub(crate) struct Destroy {
     #[command(flatten)]

@@ -3,7 +3,10 @@
 use clap::Args;
 use quorate_client::{
     ListedKey,
-    model::{UnixMillis, life::KeyLife},
+    model::{
+        UnixMillis,
+        life::{KeyLife, MAX_PERIOD_S},
+    },
 };
 use serde_json::{Value, json};
 
@@ -13,10 +16,10 @@ use crate::output::{self, Table};
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Periods {
     /// How long the key is to be used before another one takes its place: 365d, 52w or 24h
-    #[arg(long, value_name = "TIME", value_parser = period)]
+    #[arg(long, value_name = "TIME", value_parser = planned)]
     pub(super) cryptoperiod: Option<u64>,
     /// How often its shares are to be dealt again: 90d, 12w or 24h
-    #[arg(long, value_name = "TIME", value_parser = period)]
+    #[arg(long, value_name = "TIME", value_parser = planned)]
     pub(super) refresh_every: Option<u64>,
 }
 
@@ -46,6 +49,17 @@ pub(super) fn period(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
     number.checked_mul(unit).ok_or_else(refused)
+}
+
+/// Reads a period that can be planned for a key.
+fn planned(text: &str) -> Result<u64, String> {
+    let seconds = period(text)?;
+    if !(1..=MAX_PERIOD_S).contains(&seconds) {
+        return Err(format!(
+            "\"{text}\" is out of range: expected 1 s to 100 years"
+        ));
+    }
+    Ok(seconds)
 }
 
 /// A day, for people; programs get milliseconds.

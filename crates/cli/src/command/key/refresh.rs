@@ -36,7 +36,6 @@ pub(crate) struct Refresh {
     /// Names of the keys
     #[arg(
         value_name = "NAME",
-        required_unless_present_any = ["all", "filter"],
         conflicts_with_all = ["all", "filter"]
     )]
     names: Vec<KeyName>,
@@ -54,6 +53,7 @@ pub(crate) struct Refresh {
 
 impl Refresh {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        self.check_named()?;
         if let [name] = self.names.as_slice() {
             let client = context.connect(Role::Admin).await?;
             let key = client.look_up(&name.clone().into()).await?;
@@ -69,6 +69,15 @@ impl Refresh {
             are_named: !self.names.is_empty(),
         };
         batch.run(context, &client, self.parallel).await
+    }
+
+    fn check_named(&self) -> Result<(), CliError> {
+        if self.names.is_empty() && !self.all && self.filter.is_none() {
+            return Err(CliError::Usage(
+                "say which keys: name them, or use --filter 'GLOB' or --all".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     async fn keys(&self, client: &Client) -> Result<Vec<KeyReference>, CliError> {
@@ -97,5 +106,33 @@ impl Refresh {
             ));
         }
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        refresh: Refresh,
+    }
+
+    #[test]
+    fn keys_are_named_or_chosen_and_never_all_by_silence() {
+        let check = |words: &str| {
+            let line = Line::try_parse_from(words.split(' ')).unwrap();
+            line.refresh.check_named()
+        };
+
+        let refused = check("refresh").unwrap_err();
+        assert!(refused.to_string().contains("--all"), "{refused}");
+        assert_eq!(refused.exit_code(), 2);
+        for words in ["refresh hot", "refresh --all", "refresh --filter user-*"] {
+            assert!(check(words).is_ok(), "{words}");
+        }
     }
 }

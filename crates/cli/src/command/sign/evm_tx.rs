@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::{ClientError, EvmRequest, model::DerivationPath};
+use quorate_client::{
+    ClientError, EvmRequest,
+    model::{DerivationPath, Refusal},
+};
 use serde_json::json;
 
 use super::{Common, sign_checked, signed_json, signed_table};
@@ -33,13 +36,25 @@ pub(crate) struct EvmTx {
     common: Common,
 }
 
+/// The account of the transaction may be that of a child, where no child was named.
+fn with_path(mut refusal: Refusal, path: &DerivationPath) -> Refusal {
+    if path.is_root() {
+        let hint = ", and the account of a child with --path, as m/0/5";
+        refusal.message.push_str(hint);
+    }
+    refusal
+}
+
 impl EvmTx {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let json = input::read(&self.input)?;
         let request = EvmRequest::from_json(&json).map_err(ClientError::from)?;
         let payload = request.payload().at(self.path.clone());
         let signed = sign_checked(context, &self.key, payload, &self.common, |key| {
-            Ok(request.check_from(key.evm_address(&self.path)?)?)
+            let account = key.evm_address(&self.path)?;
+            Ok(request
+                .check_from(account)
+                .map_err(|error| with_path(Refusal::from(&error), &self.path))?)
         });
         let Some(signed) = signed.await? else {
             return Ok(());
@@ -62,5 +77,23 @@ impl EvmTx {
         table.pair("from", transaction.from());
         table.append(signed_table(&signed, &self.path)?);
         output::print(context.format(), &value, &table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::model::Reason;
+
+    use super::*;
+
+    #[test]
+    fn another_account_than_that_of_the_key_itself_may_be_the_one_of_a_child() {
+        let told = |path: &str| {
+            let refusal = Refusal::new(Reason::PayloadRefused, "check the name of the key");
+            with_path(refusal, &path.parse().unwrap()).message
+        };
+
+        assert!(told("m").contains("check the name of the key, and the account of a child"));
+        assert!(!told("m/0/5").contains("--path"));
     }
 }
