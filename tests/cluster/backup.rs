@@ -107,6 +107,12 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
     let (backup, copy) = (cluster.file("a.backup"), cluster.file("copy"));
     let dir = backups.node_dir("node-a");
     done(backups.back_up("node-a", &backup));
+    let receipts = cluster.file("receipts");
+    cluster.kill_node("node-b");
+    let sign = ["sign", "message", "notes", "--text", "lost"];
+    cluster.json(&[&sign[..], &["--receipts", &receipts]].concat());
+    let _first_b = cluster.start_node("node-b");
+    cluster.wait_for_connected(3);
     cluster.kill_node("node-a");
     fs::remove_dir_all(&dir).unwrap();
 
@@ -115,6 +121,15 @@ fn a_node_whose_disk_is_lost_comes_back_from_its_backup_and_a_second_copy_does_n
     cluster.wait_for_connected(3);
     backups.wait_for_readmission("node-a");
     assert_eq!(audit(&cluster, "node-a")["readmitted"], 1);
+    // The record of what it signed after the backup is lost, and blames nobody.
+    let mut verify = vec!["audit", "verify", &receipts];
+    let logs = ["node-a", "node-c"].map(|node| {
+        audit(&cluster, node);
+        cluster.file(&format!("{node}.audit"))
+    });
+    verify.extend(logs.iter().map(String::as_str));
+    let verified = cluster.json(&verify);
+    assert_eq!(verified["lost"], 1, "{verified}");
     cluster.kill_node("node-b");
     let signed = cluster.json(&["sign", "message", "notes", "--text", "again"]);
     assert_eq!(signed["signers"], serde_json::json!(["node-a", "node-c"]));

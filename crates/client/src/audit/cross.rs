@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use quorate_model::{
-    Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId,
+    Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, UnixMillis,
     audit::{Entry, Record, ShareReleased},
+    backup::{BackupId, RestoreId},
     node_api::EraseCertificate,
     roster::PinnedRoster,
     share::ShareReceipt,
@@ -30,8 +31,44 @@ struct Journal {
     births: HashMap<KeyName, Vec<u8>>,
     /// Below which epochs of a key it keeps no share.
     erased: BTreeMap<KeyName, Epoch>,
+    /// The restorations of the node from backups.
+    restored: Vec<Restoration>,
+    /// The restorations of other nodes that it took note of.
+    peers: HashSet<(NodeId, BackupId, RestoreId)>,
     /// The last sequence of the export: what was signed later cannot be in it.
     head: u64,
+}
+
+/// A restoration of a node, as its journal says.
+struct Restoration {
+    backup: BackupId,
+    restore: RestoreId,
+    /// The record that says so: what stood from there on before was lost with the disk.
+    from: u64,
+    /// When the node was readmitted, if it was. It carries out nothing that was commanded before, so
+    /// what it signed under a later command was not lost.
+    back: Option<UnixMillis>,
+}
+
+impl Restoration {
+    /// Whether what was recorded under a command of this time may be lost.
+    fn may_have_lost(&self, made: Option<UnixMillis>) -> bool {
+        match (made, self.back) {
+            (Some(made), Some(back)) => made < back,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+/// Whether a journal says what somebody signed of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Matches,
+    /// The journal that would say so was not given.
+    NotGiven,
+    /// The record may have been lost with the disk.
+    Lost,
+    Contradicts,
 }
 
 /// What a signed receipt says about a journal.
@@ -44,6 +81,8 @@ pub(super) struct Claim {
     signing_sets: Vec<Digest>,
     /// The key that the command is for, where the command is known.
     asked: Option<KeyId>,
+    /// When the command was made, as it says.
+    made: Option<UnixMillis>,
 }
 
 /// What a certificate says about a journal.
@@ -66,13 +105,17 @@ pub(super) struct CrossCheck {
     proven: HashMap<Digest, KeyRecord>,
 }
 
-/// How many claims were matched against a journal, and how many name one that was not given.
+/// How many claims were matched against a journal, and how many could not be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Matched {
     /// Claims that a journal confirms.
     pub matched: u64,
     /// Claims about journals, or about later records, that were not given.
     pub unmatched: u64,
+    /// Claims about records that may have been lost with a disk: their node was restored from a backup
+    /// of before, as the journals of others say. They prove nothing, neither for the node nor against
+    /// it (decision 0021).
+    pub lost: u64,
 }
 
 impl CrossCheck {
@@ -124,8 +167,43 @@ impl CrossCheck {
             let kept = journal.erased.entry(key.clone()).or_insert(*epoch);
             *kept = (*kept).max(*epoch);
             self.erasures.push((node.clone(), certificate.clone()));
+        } else if let Entry::Restored { backup, restore } = &record.entry {
+            journal.restored.push(Restoration {
+                backup: *backup,
+                restore: *restore,
+                from: record.sequence,
+                back: None,
+            });
+        } else if let Entry::Readmitted { restore, .. } = &record.entry {
+            let mut restored = journal.restored.iter_mut();
+            if let Some(one) = restored.find(|one| one.restore == *restore) {
+                one.back = Some(record.time);
+            }
+        } else if let Entry::PeerRestored {
+            node,
+            backup,
+            restore,
+        } = &record.entry
+        {
+            let peer = (node.clone(), *backup, *restore);
+            journal.peers.insert(peer);
         }
         Ok(())
+    }
+
+    /// From which record on a node may have lost what it recorded under a command of this time: where
+    /// it says that it was restored from a backup, and the journals of the others bear it out, more
+    /// than half of those that were given. None where it was never restored, or nobody bears it out.
+    fn lost_from(&self, node: &NodeId, made: Option<UnixMillis>) -> Option<u64> {
+        let journal = self.journals.get(node)?;
+        let others = self.journals.iter().filter(|(other, _)| *other != node);
+        let others: Vec<&Journal> = others.map(|(_, journal)| journal).collect();
+        let restored = journal.restored.iter().filter(|one| {
+            let said = (node.clone(), one.backup, one.restore);
+            let witnesses = others.iter().filter(|other| other.peers.contains(&said));
+            one.may_have_lost(made) && witnesses.count() > others.len() / 2
+        });
+        restored.map(|one| one.from).min()
     }
 
     /// Remembers the verified birth of a key that a node holds.
@@ -161,8 +239,8 @@ impl CrossCheck {
         first.filter(|_| of_it.next().is_none())
     }
 
-    /// Remembers what a verified receipt says, and which key its command is for.
-    pub(super) fn receipt(&mut self, receipt: &ShareReceipt, asked: Option<KeyId>) {
+    /// Remembers what a verified receipt says, which key its command is for, and when that was made.
+    pub(super) fn receipt(&mut self, receipt: &ShareReceipt, asked: Option<(KeyId, UnixMillis)>) {
         let statement = &receipt.statement;
         self.claims.push(Claim {
             node: statement.node.clone(),
@@ -175,7 +253,8 @@ impl CrossCheck {
                 .iter()
                 .map(|item| item.signing_set)
                 .collect(),
-            asked,
+            asked: asked.map(|(key, _)| key),
+            made: asked.map(|(_, made)| made),
         });
     }
 
@@ -238,10 +317,9 @@ impl CrossCheck {
             self.match_claim(claim, &mut matched)?;
         }
         for claim in &self.prepared {
-            let fits = self
-                .journals
-                .get(&claim.node)
-                .and_then(|journal| claim.fits(journal));
+            let fits = self.fit(&claim.node, |journal| {
+                claim.fits(journal, self.lost_from(&claim.node, None))
+            });
             matched.count(fits, || {
                 format!(
                     "node \"{}\" signed that its share of key \"{}\" is durable, and its journal \
@@ -282,10 +360,9 @@ impl CrossCheck {
                 claim.node, claim.epoch, claim.key
             ));
         }
-        let fits = self
-            .journals
-            .get(&claim.node)
-            .and_then(|journal| claim.fits(journal));
+        let fits = self.fit(&claim.node, |journal| {
+            claim.fits(journal, self.lost_from(&claim.node, claim.made))
+        });
         matched.count(fits, || {
             format!(
                 "node \"{}\" signed shares of key \"{}\" under record {}, and its journal has \
@@ -295,15 +372,21 @@ impl CrossCheck {
         })
     }
 
-    /// Whether every holder of the epoch that stays has vouched for it; none where no journal that
-    /// was given holds the evidence for that epoch.
-    fn is_vouched_for(&self, erasure: &EraseCertificate, roster: &PinnedRoster) -> Option<bool> {
-        let named = erasure.receipts.first().map(|receipt| receipt.certificate);
-        let Some(named) = named else {
-            return Some(false);
+    fn fit(&self, node: &NodeId, fits: impl FnOnce(&Journal) -> Fit) -> Fit {
+        self.journals.get(node).map_or(Fit::NotGiven, fits)
+    }
+
+    /// Whether every holder of the epoch that stays has vouched for it; that cannot be told where no
+    /// journal that was given holds the evidence for that epoch.
+    fn is_vouched_for(&self, erasure: &EraseCertificate, roster: &PinnedRoster) -> Fit {
+        let Some(named) = erasure.receipts.first().map(|receipt| receipt.certificate) else {
+            return Fit::Contradicts;
         };
-        let record = self.proven.get(&named)?;
-        Some(erasure.verify(roster, record).is_ok())
+        match self.proven.get(&named) {
+            Some(record) if erasure.verify(roster, record).is_ok() => Fit::Matches,
+            Some(_) => Fit::Contradicts,
+            None => Fit::NotGiven,
+        }
     }
 
     /// A node never prepares two shares for one epoch of a key (P19).
@@ -321,37 +404,50 @@ impl CrossCheck {
 }
 
 impl Claim {
-    fn fits(&self, journal: &Journal) -> Option<bool> {
+    fn fits(&self, journal: &Journal, lost_from: Option<u64>) -> Fit {
         if self.sequence > journal.head {
-            return None;
+            return Fit::NotGiven;
         }
-        Some(journal.permits.get(&self.sequence).is_some_and(|permit| {
+        let permit = journal.permits.get(&self.sequence);
+        let matches = permit.is_some_and(|permit| {
             permit.hash == self.record
                 && permit.key == self.key
                 && permit.epoch == self.epoch
                 && permit.signing_sets == self.signing_sets
-        }))
+        });
+        if matches {
+            Fit::Matches
+        } else if lost_from.is_some_and(|from| self.sequence >= from) {
+            Fit::Lost
+        } else {
+            Fit::Contradicts
+        }
     }
 }
 
 impl PreparedClaim {
     /// A journal that knows nothing of the epoch may have been exported before it was made.
-    fn fits(&self, journal: &Journal) -> Option<bool> {
+    fn fits(&self, journal: &Journal, lost_from: Option<u64>) -> Fit {
         let at = (self.key.clone(), self.epoch);
         match journal.prepared.get(&at) {
-            Some(statements) => Some(statements.contains(&self.statement)),
-            None => journal.certified.contains_key(&at).then_some(false),
+            Some(statements) if statements.contains(&self.statement) => Fit::Matches,
+            Some(_) => Fit::Contradicts,
+            None if !journal.certified.contains_key(&at) => Fit::NotGiven,
+            None if lost_from.is_some() => Fit::Lost,
+            None => Fit::Contradicts,
         }
     }
 }
 
 impl Matched {
-    fn count(&mut self, fits: Option<bool>, fault: impl FnOnce() -> String) -> Result<(), String> {
-        match fits {
-            Some(true) => self.matched = self.matched.saturating_add(1),
-            None => self.unmatched = self.unmatched.saturating_add(1),
-            Some(false) => return Err(fault()),
-        }
+    fn count(&mut self, fits: Fit, fault: impl FnOnce() -> String) -> Result<(), String> {
+        let counted = match fits {
+            Fit::Matches => &mut self.matched,
+            Fit::NotGiven => &mut self.unmatched,
+            Fit::Lost => &mut self.lost,
+            Fit::Contradicts => return Err(fault()),
+        };
+        *counted = counted.saturating_add(1);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use quorate_model::{
         Checkpoint, Entry, ItemRecord, Judgment, KeyPrepared, Record, SharePurpose, ShareReleased,
         checkpoint_digest, record_hash,
     },
+    backup::{BackupId, RestoreId},
     certificate::CommitCertificate,
     command::{CommandBody, Sign},
     identity::sign_digest,
@@ -186,7 +187,8 @@ fn a_receipt_is_confirmed_by_the_journal_of_its_signer() {
         verifier.finish().unwrap(),
         Matched {
             matched: 1,
-            unmatched: 0
+            unmatched: 0,
+            lost: 0,
         }
     );
 }
@@ -241,7 +243,8 @@ fn a_receipt_from_after_the_export_accuses_nobody() {
         verifier.finish().unwrap(),
         Matched {
             matched: 0,
-            unmatched: 2
+            unmatched: 2,
+            lost: 0,
         }
     );
 }
@@ -317,6 +320,69 @@ fn shares_under_a_command_for_another_key_of_the_name_prove_the_fault_of_their_n
                 assert!(error.contains("node-a"), "{error}");
                 assert!(error.contains(&held.to_string()), "{error}");
                 assert!(error.contains(&other.to_string()), "{error}");
+            }
+        }
+    }
+}
+
+/// Decision 0021: what was recorded after a backup is lost with the disk, and blames nobody, where the
+/// others bear the restoration out and the command is older than the node's return.
+#[test]
+fn a_record_that_was_lost_before_a_restoration_proves_nothing() {
+    let (roster, identity) = cluster();
+    let command = command(&roster, &identity, KeyId([0; 32]));
+    let (backup, restore) = (BackupId([1; 16]), RestoreId([2; 16]));
+    let returned = |time| {
+        let mut chain = Vec::new();
+        let boot = Entry::Boot {
+            version: "0.1.0".to_owned(),
+            node: node_id(1),
+        };
+        append(&mut chain, boot);
+        append(&mut chain, Entry::Restored { backup, restore });
+        let witnesses = vec![node_id(2), node_id(3)];
+        let readmitted = Entry::Readmitted { restore, witnesses };
+        append_at(&mut chain, readmitted, time);
+        chain
+    };
+    let long_after = UnixMillis(u64::MAX >> 8);
+    let witness = |number, restore| {
+        let noted = Entry::PeerRestored {
+            node: node_id(1),
+            backup,
+            restore,
+        };
+        chain_with(number, vec![noted])
+    };
+    let other = RestoreId([9; 16]);
+    // The record that the receipt names, when the node came back, who bears it out, and the verdict.
+    for (sequence, back, witnesses, lost) in [
+        (2, long_after, vec![(2, restore), (3, restore)], true),
+        (3, long_after, vec![(2, restore)], true),
+        // It stands in the backup as well.
+        (1, long_after, vec![(2, restore), (3, restore)], false),
+        // The command was made after its return.
+        (2, UnixMillis(7), vec![(2, restore), (3, restore)], false),
+        (2, long_after, vec![(2, other), (3, other)], false),
+        (2, long_after, vec![(2, restore), (3, other)], false),
+        (2, long_after, vec![], false),
+    ] {
+        let mut verifier = Verifier::new(&roster);
+        let receipt = receipt(&command, 1, sequence, Digest::new([1; 32]), SET);
+        let file = signatures(&roster, &command, vec![receipt]);
+        verifier.add(Cursor::new(file)).unwrap();
+        let own = journal(&roster, 1, &returned(back));
+        verifier.add(Cursor::new(own)).unwrap();
+        for (number, restore) in &witnesses {
+            let file = journal(&roster, *number, &witness(*number, *restore));
+            verifier.add(Cursor::new(file)).unwrap();
+        }
+
+        match verifier.finish() {
+            Ok(matched) => assert_eq!((matched.lost, lost), (1, true), "{sequence} {witnesses:?}"),
+            Err(error) => {
+                assert!(!lost, "{error}");
+                assert!(error.to_string().contains("no such record"), "{error}");
             }
         }
     }
@@ -434,12 +500,16 @@ fn chain_with(number: u8, entries: Vec<Entry>) -> Vec<Vec<u8>> {
 }
 
 fn append(chain: &mut Vec<Vec<u8>>, entry: Entry) {
+    append_at(chain, entry, UnixMillis(7));
+}
+
+fn append_at(chain: &mut Vec<Vec<u8>>, entry: Entry, time: UnixMillis) {
     let previous = chain.last().map_or(Digest::ZERO, |last| record_hash(last));
     let sequence = (chain.len() as u64).saturating_add(1);
     let record = Record {
         sequence,
         previous,
-        time: UnixMillis(7),
+        time,
         boot: [0; 16],
         entry,
     };

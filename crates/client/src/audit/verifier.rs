@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::BufRead};
 
 use quorate_intent::{KeyFacts, decode_all};
 use quorate_model::{
-    Digest, Epoch, KeyName, NodeId, Refusal,
+    Digest, Epoch, KeyName, NodeId, Refusal, UnixMillis,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
     certificate::{CommitCertificate, PossessionProof},
     command::{CommandBody, Sign, SignedCommand},
@@ -308,7 +308,7 @@ impl Verifier {
         let [outcome, command] = file.records()?;
         let outcome: SignOutcome =
             wire::decode(&outcome).map_err(|error| does_not_hold("signatures", error))?;
-        let (command, sign) = self.sign_command(&command)?;
+        let (command, made, sign) = self.sign_command(&command)?;
         if sign.key != outcome.key {
             return Err(does_not_hold(
                 "signatures",
@@ -334,7 +334,7 @@ impl Verifier {
                     format!("the receipt of \"{}\"", statement.node),
                 ));
             }
-            self.cross.receipt(receipt, Some(sign.key_id));
+            self.cross.receipt(receipt, Some((sign.key_id, made)));
         }
         let has_receipt = |signer: &NodeId| {
             let mut receipts = outcome.receipts.iter();
@@ -362,9 +362,9 @@ impl Verifier {
         Ok(report)
     }
 
-    /// A command that signs, with its digest. That it is endorsed is judged as nodes judge it: no
+    /// A command that signs, with its digest and when it was made. That it is endorsed is judged as nodes judge it: no
     /// honest one signs under another.
-    fn sign_command(&self, bytes: &[u8]) -> Result<(Digest, Sign), AuditFileError> {
+    fn sign_command(&self, bytes: &[u8]) -> Result<(Digest, UnixMillis, Sign), AuditFileError> {
         let signed: SignedCommand =
             wire::decode(bytes).map_err(|error| does_not_hold("signatures", error))?;
         let command = quorate_proto::admission::admit_ever(&self.roster, &signed)
@@ -372,7 +372,7 @@ impl Verifier {
         let CommandBody::Sign(sign) = command.body else {
             return Err(does_not_hold("signatures", "the command does not sign"));
         };
-        Ok((signed.digest(), sign))
+        Ok((signed.digest(), command.created, sign))
     }
 }
 

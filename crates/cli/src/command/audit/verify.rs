@@ -64,12 +64,22 @@ impl Verify {
             "not checked",
             format!("{} name journals not given", matched.unmatched),
         );
+        if matched.lost > 0 {
+            table.pair(
+                "lost",
+                format!(
+                    "{} name records that were lost with a disk, before a node was restored",
+                    matched.lost
+                ),
+            );
+        }
         let value = json!({
             "valid": true,
             "roster_hash": roster.hash(),
             "files": files,
             "cross_checks": matched.matched,
             "unmatched": matched.unmatched,
+            "lost": matched.lost,
         });
         output::print(context.format(), &value, &table)
     }
