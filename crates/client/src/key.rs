@@ -13,6 +13,7 @@ use quorate_model::{
     ids::KeyId,
     life::{Duty, KeyDates, KeyLife},
     operation::KeyView,
+    quarantine::MOST_LEFT_OUT,
     roster::PinnedRoster,
     standing::Standing,
 };
@@ -23,9 +24,6 @@ use crate::{
     state,
     verify::{self, VerificationError, Verifiers},
 };
-
-/// How far above the present epoch the numbers of others are believed to begin.
-const MOST_LEFT_OUT: u32 = 1 << 16;
 
 /// Which key a caller means. A name is an alias that a coordinator resolves; only an id says which
 /// key it is (I4).
@@ -306,8 +304,8 @@ impl ListedKey {
     }
 
     /// The number from which attempts at another epoch begin: that after the present one, or a higher
-    /// one, if nodes say that they have left numbers out. Whoever lies about it, or restores nodes
-    /// over and over, uses up no more than 65,536 of them at a time.
+    /// one, if holders say that they have left numbers out. Whoever lies about it uses up no more than
+    /// [`MOST_LEFT_OUT`] of them at a time.
     pub fn next_epoch(&self) -> Epoch {
         let present = self.record().epoch.0;
         let shown = self.0.next_epoch.map_or(0, |epoch| epoch.0);

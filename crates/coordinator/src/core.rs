@@ -502,9 +502,11 @@ impl Core {
                 self.destroy_reply(moment, (op, key, order), &node, result);
             }
             Purpose::Confirm => self.ask_status_soon(&node),
-            Purpose::Heads { restored } => self.heads_reply(moment, &restored, &node, result),
-            Purpose::Readmit { witness, next } => {
-                self.readmit_reply(moment, &node, witness.as_ref(), next, result);
+            Purpose::Heads { restored, after } => {
+                self.heads_reply(moment, &restored, &node, after.as_ref(), result);
+            }
+            Purpose::Readmit { witness, op, next } => {
+                self.readmit_reply(moment, &node, (witness.as_ref(), op), next, result);
             }
             Purpose::Seek { op } => self.seek_reply(moment, op, &node, result),
             Purpose::MoveUp { key } => self.moved_up(moment, &key, &node, result),

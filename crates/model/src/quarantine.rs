@@ -22,6 +22,10 @@ use crate::{
 /// The most heads in one page.
 pub const MAX_HEADS: usize = 200;
 
+/// How far above the epoch in use a restored node's next number may lie: it leaves out those that
+/// others say they know, up to about a million, and a command's worth more.
+pub const MOST_LEFT_OUT: u32 = (1 << 20) + (1 << 12);
+
 /// That a node was restored, and waits for the word of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {

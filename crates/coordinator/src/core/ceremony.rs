@@ -62,10 +62,10 @@ const REPEAT_MS: u64 = 100;
 pub(super) struct Ceremonies {
     ops: BTreeMap<KeyName, Change>,
     queue: VecDeque<KeyName>,
-    /// When the keys that are certified and not proven are looked at again, and the one that was
-    /// taken up last.
+    /// When the keys that are certified and not proven are looked at again, and how often each was
+    /// taken up, with when it may be again.
     finish_ms: u64,
-    finished: Option<KeyName>,
+    finished: BTreeMap<KeyName, (u32, u64)>,
 }
 
 /// One creation or resharing.

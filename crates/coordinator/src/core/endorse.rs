@@ -119,6 +119,16 @@ impl Core {
         body: &CommandBody,
     ) {
         let timeout = self.config.limits.call_timeout_ms;
+        if let CommandBody::ReadmitNode(readmit) = body {
+            let request = NodeRequest::Readmit {
+                attestations: Vec::new(),
+                command: Some(signed.clone()),
+            };
+            if self.peers.is_connected(&readmit.node) {
+                self.call(moment, &readmit.node, request, timeout, Purpose::Courtesy);
+            }
+            return;
+        }
         // Nodes follow a roster by the word of its quorum, and keep no list of those that were
         // proposed.
         let Some(name) = body.key() else {

@@ -10,6 +10,7 @@ use quorate_model::{
     certificate::{CommitCertificate, KeyEvidence},
     node_api::KeyListing,
     operation::KeyView,
+    quarantine::MOST_LEFT_OUT,
     roster::PinnedRoster,
     standing::Standing,
 };
@@ -142,10 +143,16 @@ impl LeftOut {
         }
     }
 
-    /// The lowest number that all of them would prepare for the epoch after this one.
+    /// The lowest number that all holders would prepare for the epoch after this one. What is too far
+    /// above it for any honest node hides nothing of what the others say.
     pub(super) fn next_after(&self, record: &KeyRecord) -> Option<Epoch> {
-        let next = self.0.get(&record.name)?.values().max().copied()?;
-        (next.0 > record.epoch.0.saturating_add(1)).then_some(next)
+        let present = record.epoch.0;
+        let said = self.0.get(&record.name)?.iter();
+        said.filter(|(node, _)| record.index_of(node).is_some())
+            .map(|(_, next)| *next)
+            .filter(|next| next.0 > present.saturating_add(1))
+            .filter(|next| next.0 <= present.saturating_add(MOST_LEFT_OUT))
+            .max()
     }
 }
 

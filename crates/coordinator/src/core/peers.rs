@@ -87,10 +87,14 @@ pub(super) enum Purpose {
     /// What a node knows of the keys, for one that was restored (P35).
     Heads {
         restored: NodeId,
+        /// The last key of the page before.
+        after: Option<KeyName>,
     },
     /// A restored node takes a page of what another one knows, or the word of the admins alone.
     Readmit {
         witness: Option<NodeId>,
+        /// The command that was brought with it.
+        op: Option<CommandId>,
         /// The page after which the next one begins; none after the last page.
         next: Option<KeyName>,
     },

@@ -67,6 +67,11 @@ impl Readmissions {
             .unwrap_or_default()
     }
 
+    fn id_for(&self, restored: &NodeId) -> Option<CommandId> {
+        let op = self.0.get(restored)?;
+        Some(op.command.command.id)
+    }
+
     fn word_for(&self, restored: &NodeId) -> Option<SignedCommand> {
         let op = self.0.get(restored)?;
         Some(SignedCommand::clone(&op.command.signed))
@@ -212,19 +217,16 @@ impl Core {
         let Some(status) = status.filter(|status| status.quarantine.is_some()) else {
             return self.heads_end(restored, witness);
         };
+        let purpose = Purpose::Heads {
+            restored: restored.clone(),
+            after: after.clone(),
+        };
         let request = NodeRequest::AttestHeads {
             status: Box::new(status),
             after,
         };
         let timeout = self.config.limits.call_timeout_ms;
-        let restored = restored.clone();
-        self.call(
-            moment,
-            witness,
-            request,
-            timeout,
-            Purpose::Heads { restored },
-        );
+        self.call(moment, witness, request, timeout, purpose);
     }
 
     /// Brings one page to the restored node.
@@ -233,12 +235,18 @@ impl Core {
         moment: &Moment<'_>,
         restored: &NodeId,
         witness: &NodeId,
+        after: Option<&KeyName>,
         result: Result<NodeReply, CallFailure>,
     ) {
         let Ok(NodeReply::Heads(page)) = result else {
             return self.heads_end(restored, witness);
         };
         let last = page.heads.last().map(|head| head.key.clone());
+        // Every page makes progress, or nobody would come to an end.
+        if !page.is_last && last.as_ref() <= after {
+            self.heads_end(restored, witness);
+            return self.misbehaved(moment, witness, "tells the same keys again", false);
+        }
         let next = last.filter(|_| !page.is_last);
         self.bring(moment, restored, Some(witness), vec![page], next);
     }
@@ -257,6 +265,7 @@ impl Core {
         };
         let purpose = Purpose::Readmit {
             witness: witness.cloned(),
+            op: self.readmissions.id_for(restored),
             next,
         };
         let timeout = self.config.limits.call_timeout_ms;
@@ -268,10 +277,11 @@ impl Core {
         &mut self,
         moment: &Moment<'_>,
         restored: &NodeId,
-        witness: Option<&NodeId>,
+        (witness, op): (Option<&NodeId>, Option<CommandId>),
         next: Option<KeyName>,
         result: Result<NodeReply, CallFailure>,
     ) {
+        let of_this = op.is_some() && op == self.readmissions.id_for(restored);
         if let (Ok(NodeReply::Readmission(_)), Some(witness), Some(after)) =
             (&result, witness, next)
         {
@@ -291,7 +301,7 @@ impl Core {
             }
             // Of a page it is the witness's fault.
             Err(CallFailure::Refused(refusal))
-                if witness.is_none() && !refusal.reason.is_retryable() =>
+                if of_this && witness.is_none() && !refusal.reason.is_retryable() =>
             {
                 self.end_readmission(restored, Err(refusal));
             }

@@ -373,6 +373,12 @@ impl<D: Disk + 'static> NodeCore<D> {
             }
             lost = Some(refusal);
         }
+        // Known already, and without the share: its word would be that it has it.
+        if let Some(refusal) = &lost
+            && held.as_ref().is_some_and(|held| held.proof.is_some())
+        {
+            return Ok(refused(refusal.clone()));
+        }
         if let Some((sequence, _)) = held.as_ref().and_then(|held| held.proof.as_ref()) {
             // A receipt names a record, so it leaves only when that record is durable.
             if self.journal.durable().sequence() < *sequence {

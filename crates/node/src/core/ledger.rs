@@ -537,7 +537,13 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
         | Entry::HeadsTaken { .. }
         | Entry::Readmitted { .. } => restoration_changes(index, record),
         // The record of the readmission comes with it, and ends the quarantine.
-        Entry::ReadmissionOrdered { .. } => Ok(Vec::new()),
+        Entry::ReadmissionOrdered { judgment, .. } => {
+            let forget = record
+                .time
+                .plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
+            let (id, digest) = (judgment.command_id, judgment.command);
+            bind_id(index, id, digest, forget, Mark::Released(0))
+        }
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {
                 for (peer, _) in pairs {

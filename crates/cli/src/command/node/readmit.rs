@@ -77,7 +77,10 @@ impl Readmit {
         });
         let mut table = Table::default();
         table.pair("command", view.id);
-        table.pair("node", format!("{} is in service again", self.name));
+        table.pair(
+            "node",
+            format!("{} is in service again, as the coordinator says", self.name),
+        );
         output::print(context.format(), &value, &table)
     }
 }

@@ -19,6 +19,9 @@ use crate::core::{
 /// How often a key that is certified and not proven is taken up, in milliseconds.
 const FINISH_EVERY_MS: u64 = 5_000;
 
+/// How often that doubles for one key: to about a day.
+const MAX_DOUBLINGS: u32 = 14;
+
 impl Core {
     /// Asks the node that knows the name for its certificate.
     pub(super) fn look(&mut self, moment: &Moment<'_>, name: &KeyName, node: &NodeId) {
@@ -115,15 +118,26 @@ impl Core {
         if moment.ms() < ceremonies.finish_ms || unasked || !ceremonies.queue.is_empty() {
             return;
         }
+        let now_ms = moment.ms();
         let unproven = self.keys.unproven();
-        let after = ceremonies.finished.as_ref();
-        let next = unproven.iter().find(|name| Some(*name) > after);
-        let next = next.or(unproven.first()).cloned();
-        self.ceremonies.finish_ms = moment.ms().saturating_add(FINISH_EVERY_MS);
-        self.ceremonies.finished.clone_from(&next);
-        if let Some(name) = next {
-            self.prove_certified(moment, &name);
-        }
+        self.ceremonies.finish_ms = now_ms.saturating_add(FINISH_EVERY_MS);
+        let finished = &mut self.ceremonies.finished;
+        finished.retain(|name, _| unproven.contains(name));
+        // What was rejected or destroyed before it was proven is never finished: it is tried less and
+        // less often.
+        let due = |name: &&KeyName| {
+            finished
+                .get(*name)
+                .is_none_or(|(_, at_ms)| *at_ms <= now_ms)
+        };
+        let Some(next) = unproven.iter().find(due) else {
+            return;
+        };
+        let (tries, at_ms) = finished.entry(next.clone()).or_default();
+        let wait = FINISH_EVERY_MS << (*tries).min(MAX_DOUBLINGS);
+        *at_ms = now_ms.saturating_add(wait);
+        *tries = tries.saturating_add(1);
+        self.prove_certified(moment, next);
     }
 
     /// Goes on with a key that nodes list, where an earlier run ended too early: hands the proof to

@@ -197,6 +197,12 @@ fn the_numbers_that_nodes_leave_out_are_shown() {
     let key = world.key("vault", Scheme::Bip340, 2);
     let next = |world: &mut World| world.core.key(&key).unwrap().next_epoch;
     assert_eq!(next(&mut world), None);
+    // A liar hides nothing of what the others say.
+    world.node(2).manners.left_out = 1 << 30;
+    world.disconnect(2);
+    world.connect(2);
+    world.pass(300);
+    assert_eq!(next(&mut world), None);
 
     for left_out in [1_000, 0] {
         world.node(1).manners.left_out = left_out;

@@ -11,7 +11,7 @@ use quorate_model::{
     node_api::NodeStatus,
     quarantine::{HeadsAttestation, KeyHead, Readmission, ReadmitNode},
     roster::Role,
-    standing::{SetKeyState, Standing, StateChange},
+    standing::{SetKeyState, Standing, StateChange, StateMark},
 };
 
 use super::*;
@@ -515,13 +515,21 @@ fn a_node_in_quarantine_makes_no_backup() {
 impl Cluster {
     /// Restores the first node, has the others tell what they know, and a liar change its pages.
     fn restored(&mut self, lie: impl Fn(&mut HeadsAttestation)) {
+        self.restored_in_order(false, lie);
+    }
+
+    fn restored_in_order(&mut self, liar_first: bool, lie: impl Fn(&mut HeadsAttestation)) {
         self.quarantine(0, RESTORE);
         let status = self.status_of(0);
         let honest = self.heads(1, &status).unwrap();
         let mut lying = self.heads(2, &status).unwrap();
         lie(&mut lying);
         let lying = self.forge(2, &lying);
-        let readmitted = self.readmit(0, &[honest, lying]).unwrap();
+        let mut pages = [honest, lying];
+        if liar_first {
+            pages.reverse();
+        }
+        let readmitted = self.readmit(0, &pages).unwrap();
         assert_eq!(readmitted.missing, []);
     }
 }
@@ -546,7 +554,7 @@ fn what_stops_a_key_of_which_the_node_has_not_heard_is_remembered() {
     let id = cluster.command_id();
     let command = cluster.signed(id, Role::Admin, CommandBody::SetKeyState(set.clone()));
     let mut standing = Standing::default();
-    standing.take(quorate_model::standing::StateMark::new(&set, command));
+    standing.take(StateMark::new(&set, command));
 
     cluster.restored(|page| {
         page.heads.push(KeyHead {
@@ -658,6 +666,111 @@ fn a_page_that_comes_again_takes_nothing_back() {
     assert_eq!(said.missing, [cluster.cores[2].me.clone()]);
 }
 
+/// Whoever tells first cannot spoil what the others tell of the same command.
+#[test]
+fn a_liar_that_tells_first_hides_no_stop() {
+    for hide in [false, true] {
+        let mut cluster = Cluster::new(4);
+        cluster.create(KEY, Scheme::Ed25519, 2);
+        let set = cluster.state_set(KEY, 1, StateChange::Suspend);
+        let suspension = cluster.proposed(set.clone());
+        for at in 1..4 {
+            cluster.bring(at, &suspension).unwrap();
+        }
+        cluster.changed(|roster| roster.principals.retain(|p| p.id.as_str() != "the-admin"));
+        cluster.quarantine(0, RESTORE);
+        let status = cluster.status_of(0);
+        let mut pages: Vec<_> = (1..4)
+            .map(|at| cluster.heads(at, &status).unwrap())
+            .collect();
+        let mut spoiled = suspension.clone();
+        let as_what = if hide {
+            SetKeyState {
+                change: StateChange::Resume,
+                ..set
+            }
+        } else {
+            spoiled.endorsements[0].signature = Signature([7; 64]);
+            set
+        };
+        let mut standing = Standing::default();
+        standing.take(StateMark::new(&as_what, spoiled));
+        pages[0].heads[0].standing = standing;
+        pages[0] = cluster.forge(1, &pages[0]);
+
+        let readmitted = cluster.readmit(0, &pages).unwrap();
+
+        assert_eq!(readmitted.missing, []);
+        assert_eq!(marks_of(&cluster, 0, KEY).state(true), KeyState::Suspended);
+    }
+}
+
+/// A command counts for the key that it is about, by those who hold that key.
+#[test]
+fn a_command_counts_for_no_other_key_and_by_no_other_nodes() {
+    let mut cluster = Cluster::new(4);
+    cluster.create("small", Scheme::Ed25519, 2);
+    cluster.create("great", Scheme::Ed25519, 3);
+    let set = cluster.state_set("great", 1, StateChange::Suspend);
+    let suspension = cluster.proposed(set);
+    for at in 0..4 {
+        cluster.bring(at, &suspension).unwrap();
+    }
+    let set = cluster.state_set("great", 2, StateChange::Resume);
+    let resumption = cluster.approved(set.clone());
+    cluster.quarantine(0, RESTORE);
+    let status = cluster.status_of(0);
+    let mut pages: Vec<_> = (1..4)
+        .map(|at| cluster.heads(at, &status).unwrap())
+        .collect();
+    for (page, liar) in pages.iter_mut().zip([1, 2]) {
+        let mut standing = Standing::default();
+        standing.take(StateMark::new(&set, resumption.clone()));
+        for head in &mut page.heads {
+            if head.key.as_str() == "small" {
+                head.standing = standing.clone();
+            }
+        }
+        *page = cluster.forge(liar, page);
+    }
+
+    cluster.readmit(0, &pages).unwrap();
+
+    assert_eq!(
+        marks_of(&cluster, 0, "great").state(true),
+        KeyState::Suspended
+    );
+    assert_eq!(marks_of(&cluster, 0, "small").state(true), KeyState::Active);
+}
+
+/// The last suspension is of its time only beside a resumption that the node has forgotten, whether
+/// that counts or not.
+#[test]
+fn a_suspension_holds_beside_a_resumption_that_does_not_count() {
+    for knows_both in [2..3, 1..3] {
+        let mut cluster = Cluster::new(3);
+        cluster.create(KEY, Scheme::Ed25519, 2);
+        let mut commands = Vec::new();
+        for (sequence, change) in [
+            (1_024, StateChange::Suspend),
+            (1_025, StateChange::Resume),
+            (1_026, StateChange::Suspend),
+        ] {
+            let set = cluster.state_set(KEY, sequence, change);
+            commands.push(cluster.approved(set));
+        }
+        for at in knows_both {
+            for command in &commands {
+                cluster.bring(at, command).unwrap();
+            }
+        }
+
+        cluster.restored(|_| {});
+
+        assert_eq!(marks_of(&cluster, 0, KEY).state(true), KeyState::Suspended);
+    }
+}
+
 /// P35: where others are lost, the admin quorum answers for what they knew.
 #[test]
 fn the_admin_quorum_takes_a_node_back_without_those_that_are_lost() {
@@ -676,9 +789,12 @@ fn the_admin_quorum_takes_a_node_back_without_those_that_are_lost() {
     assert!(cluster.cores[0].is_quarantined());
     let without = cluster.readmit_by(0, &[page], None).unwrap();
     assert_eq!(without.missing, [node_id(2)]);
-    let back = cluster.readmit_by(0, &[], Some(&command)).unwrap();
+    // And again, for whoever lost the answer.
+    for _ in 0..2 {
+        let back = cluster.readmit_by(0, &[], Some(&command)).unwrap();
+        assert_eq!(back.missing, []);
+    }
 
-    assert_eq!(back.missing, []);
     assert!(!cluster.cores[0].is_quarantined());
     assert_eq!(marks_of(&cluster, 0, KEY).state(true), KeyState::Suspended);
     let recorded = entries(&cluster, 0);
@@ -745,7 +861,12 @@ fn a_readmission_is_by_the_admin_quorum_for_one_restoration_of_one_node() {
         Reason::RequestInvalid
     );
 
-    let expired = elsewhere;
+    // The rejection is final for the id, with whatever words the command comes (P8).
+    let forgiven = elsewhere.clone();
+    assert_eq!(refused(&mut cluster, 0, &forgiven), Reason::CommandRejected);
+
+    let expired = cluster.readmission(RESTORE, &[1, 2]);
+    let expired = cluster.by_both(expired);
     cluster.monotonic_ms = 7_200_000;
     assert_eq!(refused(&mut cluster, 0, &expired), Reason::CommandExpired);
 }
@@ -770,7 +891,7 @@ fn the_words_under_a_command_are_signed_with_the_page() {
         reason: mark.reason.clone(),
     };
     let mut stripped = Standing::default();
-    stripped.take(quorate_model::standing::StateMark::new(&set, command));
+    stripped.take(StateMark::new(&set, command));
     page.heads[0].standing = stripped;
 
     let refusal = cluster.readmit(0, &[page]).unwrap_err();
