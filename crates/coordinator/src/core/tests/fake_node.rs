@@ -49,6 +49,8 @@ use rand_core::{RngCore as _, SeedableRng as _};
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Manners {
+    /// Refuses a word of the admins that it be readmitted.
+    pub(super) refuses_readmissions: Option<Refusal>,
     /// How many numbers of epochs it leaves out, as one that was restored.
     pub(super) left_out: u32,
     /// Refuses every share request.
@@ -286,7 +288,10 @@ impl FakeNode {
             NodeRequest::Readmit {
                 attestations,
                 command,
-            } => Ok(self.hear_heads(attestations, command)),
+            } => match &self.manners.refuses_readmissions {
+                Some(refusal) if command.is_some() => Err(refusal.clone()),
+                _ => Ok(self.hear_heads(attestations, command)),
+            },
             other => panic!("{other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! Status, tickets ahead, and clocks in doubt.
 
 use quorate_model::{
-    Reason, Scheme,
+    Reason, Refusal, Scheme,
     backup::{BackupId, RestoreId},
     bytes::Nonce32,
     command::{CommandBody, EndorsementKind},
@@ -213,6 +213,24 @@ fn a_readmission_that_others_must_speak_for_ends_when_they_do_not_come() {
     assert_eq!(error.reason, Reason::QuorumUnavailable);
     assert_eq!(error.get("missing"), Some("node-a"));
     assert!(world.core.nodes()[1].quarantine.is_some());
+}
+
+#[test]
+fn a_readmission_that_the_node_refuses_is_denied_and_one_that_it_puts_off_is_brought_again() {
+    for (reason, state) in [
+        (Reason::CommandRejected, CommandState::Denied),
+        (Reason::ClockSuspect, CommandState::Succeeded),
+    ] {
+        let mut world = World::new(3);
+        world.node(1).manners.refuses_readmissions = Some(Refusal::new(reason, "no"));
+        let done = readmission(&mut world);
+        world.pass(100);
+        world.node(1).manners.refuses_readmissions = None;
+
+        world.pass(2_500);
+
+        assert_eq!(world.view(done).state, state);
+    }
 }
 
 #[test]
