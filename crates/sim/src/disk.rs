@@ -1,13 +1,15 @@
-//! A simulated disk that may lie about fsync.
+//! A simulated disk that may lie.
 
 use quorate_node::disk::{Disk, DiskError, MemoryDisk};
 
-/// A simulated disk that may lie about fsync.
+/// A simulated disk that may lie.
 #[derive(Clone)]
 pub(crate) struct SimulatedDisk {
     pub(crate) disk: MemoryDisk,
     /// Says that the journal is durable, and does nothing for it.
     pub(crate) lies: bool,
+    /// Says that the files of shares are removed, and keeps them.
+    pub(crate) keeps: bool,
 }
 
 /// The content of every file below a directory.
@@ -74,7 +76,11 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &str) -> Result<(), DiskError> {
-        self.disk.remove(path)
+        if self.keeps && path.starts_with("vault") {
+            Ok(())
+        } else {
+            self.disk.remove(path)
+        }
     }
 
     fn exists(&self, path: &str) -> Result<bool, DiskError> {

@@ -6,6 +6,8 @@
 //! | I2 | no signature without a command and its endorsements | every released share names a command that a client made |
 //! | I3 | no nonce answers two signing sets | commitments of every released share, over all lives of a node |
 //! | I4 | one group key per key id for ever | group keys in certificates, proofs and answers; every released share is of the key that its command names, and every answer verifies under it |
+//! | I5 | nothing is signed after a tombstone, and epochs never mix | the epoch of every share of a signing set; in each chain whatever follows a tombstone; and what leaves a node after its receipt |
+//! | P34 | a key ends by announcement and confirmation, and nothing of it remains | in each chain what stands before a tombstone: the announcement that was not withdrawn, the delay, the words of enough admins; and the disks of nodes that gave a receipt, then, after every start and at the end |
 //! | I6 | an honest node is never blamed | the coordinators' notices, whom the evidence that they keep proves guilty, and whom nodes ban |
 //! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share, or the last message of a session, leaves, and again after every crash |
 //! | I8 | what is pending ends | the world's healing phase |
@@ -18,12 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Participant, Refusal,
-    audit::{Entry, PairBanned, SharePurpose},
+    audit::Record,
+    destruction::DestructionReceipt,
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
     operation::{CommandOutcome, CommandView, KeyView, ReshareOutcome},
     roster::PinnedRoster,
     share::{SetOfSigners, ShareStatement},
-    standing::Standing,
 };
 use quorate_protocol::{
     derivation::Child,
@@ -35,6 +37,9 @@ use quorate_protocol::{
     verify,
 };
 
+mod chain;
+
+use self::chain::Chain;
 use crate::workload::Operation;
 
 /// The broadcasts that a node was shown in one attempt, by round.
@@ -61,8 +66,10 @@ pub(crate) struct Invariants {
     births: BTreeMap<KeyId, Vec<u8>>,
     /// The epoch whose shares answered each signing set.
     epoch_of: BTreeMap<Digest, Epoch>,
-    /// The epoch of each key that each node has in use by its chain.
-    in_use: BTreeMap<(NodeId, KeyName), Epoch>,
+    /// What the chain of each node says.
+    chains: BTreeMap<NodeId, Chain>,
+    /// The keys that nodes say are gone.
+    gone: BTreeSet<(NodeId, KeyName)>,
     /// The key that each node relies on under a name.
     relied: BTreeMap<(NodeId, KeyName), KeyId>,
     /// What certificates say, whether the shares were proven or not.
@@ -75,12 +82,6 @@ pub(crate) struct Invariants {
     /// Nodes that break rules on purpose: blame for them is right.
     guilty: BTreeSet<NodeId>,
     proven: usize,
-    /// What the chains of nodes say at the end.
-    pub(crate) bans: usize,
-    pub(crate) suspensions: usize,
-    pub(crate) states: usize,
-    /// Where each key stands by the chain of each node, as far as it was read.
-    standings: BTreeMap<(NodeId, KeyName), Standing>,
     broken: Option<(&'static str, String)>,
 }
 
@@ -209,6 +210,13 @@ impl Invariants {
             items,
             ..
         } = statement;
+        if self.gone.contains(&(node.clone(), statement.key.clone())) {
+            let detail = format!(
+                "{node} signs with key \"{}\", which it said is gone",
+                statement.key
+            );
+            self.breaks("I5", detail);
+        }
         for item in items {
             let session = (node.clone(), item.signing_set);
             let head = self.last_messages.get(&session).copied();
@@ -260,6 +268,13 @@ impl Invariants {
                 format!("{node} let a share go before record {sequence} was durable"),
             );
         }
+        if self.gone.contains(&(node.clone(), statement.key.clone())) {
+            let detail = format!(
+                "{node} signs with key \"{}\", which it said is gone",
+                statement.key
+            );
+            self.breaks("I5", detail);
+        }
         self.released
             .entry(node.clone())
             .or_default()
@@ -308,47 +323,82 @@ impl Invariants {
         }
     }
 
-    /// Watches what the chain of a node says of its peers at the end: only who cheats is banned.
-    pub(crate) fn chained(&mut self, node: &NodeId, entry: &Entry) {
-        match entry {
-            Entry::PairBanned(PairBanned { peer, .. }) => {
-                self.bans += 1;
-                if self.is_honest(peer) {
-                    self.breaks("I6", format!("{node} bans {peer}, which is honest"));
-                }
-            }
-            Entry::PairingsSuspended(_) => self.suspensions += 1,
-            Entry::KeyStateChanged(changed) => {
-                self.states += 1;
-                let at = (node.clone(), changed.key.clone());
-                self.standings
-                    .entry(at)
-                    .or_default()
-                    .take(changed.mark.clone());
-            }
-            Entry::KeyActivated { key, epoch, .. } => {
-                let at = (node.clone(), key.clone());
-                let before = self.in_use.insert(at, *epoch);
-                if before.is_some_and(|before| before > *epoch) {
-                    self.breaks("P30", format!("{node} goes back to epoch {epoch}"));
-                }
-            }
-            Entry::ShareReleased(released) if released.purpose == SharePurpose::Sign => {
-                let at = (node.clone(), released.key.clone());
-                if self.in_use.get(&at) != Some(&released.epoch) {
-                    let detail = format!("{node} signs with epoch {}", released.epoch);
-                    self.breaks("P30", detail);
-                }
-                let refusal = self
-                    .standings
-                    .get(&at)
-                    .and_then(|standing| standing.check_signs(&released.key).err());
-                if let Some(refusal) = refusal {
-                    self.breaks("P33", format!("{node} signs although the {refusal}"));
-                }
-            }
-            _ => {}
+    /// The chain of a node is read from its first record again.
+    pub(crate) fn reread(&mut self, node: &NodeId) {
+        self.chains.insert(node.clone(), Chain::default());
+    }
+
+    /// Watches the next durable record in the chain of a node.
+    pub(crate) fn chained(&mut self, node: &NodeId, pinned: &PinnedRoster, record: &Record) {
+        let guilty = &self.guilty;
+        let is_honest = |node: &NodeId| !guilty.contains(node);
+        let chain = self.chains.entry(node.clone()).or_default();
+        if let Err((invariant, detail)) = chain.take(node, pinned, record, &is_honest) {
+            self.breaks(invariant, detail);
         }
+    }
+
+    /// Whether a node has destroyed a key, by its chain.
+    pub(crate) fn destroyed(&self, node: &NodeId, key: &KeyName) -> bool {
+        let chain = self.chains.get(node);
+        chain.is_some_and(|chain| chain.destroyed.contains(key))
+    }
+
+    /// The keys that a node has destroyed, by its chain.
+    pub(crate) fn ends_at(&self, node: &NodeId) -> Vec<KeyName> {
+        let chain = self.chains.get(node);
+        chain.map_or_else(Vec::new, |chain| chain.destroyed.iter().cloned().collect())
+    }
+
+    /// How many keys were destroyed somewhere.
+    pub(crate) fn ends(&self) -> usize {
+        let ended = self.chains.values().flat_map(|chain| &chain.destroyed);
+        ended.collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many pairs are banned by the chains of all nodes.
+    pub(crate) fn bans(&self) -> usize {
+        self.chains.values().map(|chain| chain.bans).sum()
+    }
+
+    /// How often pairings are suspended by the chains of all nodes.
+    pub(crate) fn suspensions(&self) -> usize {
+        self.chains.values().map(|chain| chain.suspensions).sum()
+    }
+
+    /// How many changes of states are in the chains of all nodes.
+    pub(crate) fn states(&self) -> usize {
+        self.chains.values().map(|chain| chain.states).sum()
+    }
+
+    /// Watches what a node says of the end of a key. `remains` says whether anything of the key is
+    /// on its disk.
+    pub(crate) fn ended(
+        &mut self,
+        receipt: &DestructionReceipt,
+        remains: bool,
+        durable: &dyn Fn(u64) -> Option<Digest>,
+    ) {
+        let node = &receipt.node;
+        // What it says rests on a record that is never lost: the one after the head that it names.
+        let before = receipt.record.saturating_sub(1);
+        if durable(before) != Some(receipt.head) || durable(receipt.record).is_none() {
+            let detail = format!("{node} speaks of the end of a key before that is durable");
+            self.breaks("I7", detail);
+        }
+        let released = self.released.entry(node.clone()).or_default();
+        released.insert(before, receipt.head);
+        if !receipt.is_destroyed() {
+            return;
+        }
+        if remains {
+            let detail = format!(
+                "{node} says that key \"{}\" is gone, and keeps it",
+                receipt.key
+            );
+            self.breaks("P34", detail);
+        }
+        self.gone.insert((node.clone(), receipt.key.clone()));
     }
 
     /// What a chain must still hold after a crash: every record that a share left under.
@@ -400,11 +450,18 @@ impl Invariants {
         self.keys.entry(record.id()).or_insert(record);
     }
 
-    /// The keys that are alive, each with the epochs that somebody relies on.
+    /// The keys that are alive and that no honest node has destroyed, each with the epochs that somebody relies on.
     pub(crate) fn live_keys(&self) -> Vec<Vec<KeyRecord>> {
+        let ended: BTreeSet<&KeyName> = self
+            .chains
+            .iter()
+            .filter(|(node, _)| self.is_honest(node))
+            .flat_map(|(_, chain)| &chain.destroyed)
+            .collect();
         let epochs = self.epochs.values();
         epochs
-            .map(|epochs| epochs.values().cloned().collect())
+            .map(|epochs| epochs.values().cloned().collect::<Vec<_>>())
+            .filter(|epochs| !epochs.iter().any(|record| ended.contains(&record.name)))
             .collect()
     }
 

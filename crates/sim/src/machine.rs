@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_coordinator::core::Now;
 use quorate_model::{
-    CoordinatorId, Digest, KeyRecord, NodeId, Refusal, UnixMillis,
+    CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal, UnixMillis,
     audit::{Record, verify_chain},
     identity::IdentityKey,
     node_api::{NodeReply, NodeRequest},
@@ -12,7 +12,7 @@ use quorate_model::{
 };
 use quorate_node::{
     core::{Context, MakeShares, NodeCore, Outcome, Reading, TrueShares},
-    disk::{MemoryDisk, Survival},
+    disk::{Fault, MemoryDisk, Survival},
     host::{self, FoundIndex, Setting},
     index::{IndexKey, MemoryIndex, MemoryRows},
     sealing::{HedgeSecret, Kek, LocalKek, NodeIdentity, TlsKey},
@@ -24,7 +24,7 @@ use quorate_protocol::{
     sharing::SigningShare,
 };
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore as _, SeedableRng as _};
+use rand_core::{CryptoRngCore, RngCore as _, SeedableRng as _};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -41,6 +41,8 @@ pub enum Mutation {
     OldRandomness,
     /// A journal that says durable without an fsync (P37).
     NoFsync,
+    /// A disk that keeps the files of shares that are erased (P34).
+    KeepsShares,
     /// Echoes that are not compared (P15); every node breaks this one.
     #[cfg(debug_assertions)]
     SkipsEcho,
@@ -59,7 +61,7 @@ impl Mutation {
     /// Whether every node breaks the rule.
     pub(crate) fn is_of_all(self) -> bool {
         match self {
-            Self::OldRandomness | Self::NoFsync => false,
+            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
             #[cfg(debug_assertions)]
             Self::IgnoresState | Self::StaysBehind => false,
             #[cfg(debug_assertions)]
@@ -70,7 +72,7 @@ impl Mutation {
     /// Whether only a split view shows that it is broken.
     pub(crate) fn needs_split_view(self) -> bool {
         match self {
-            Self::OldRandomness | Self::NoFsync => false,
+            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
             #[cfg(debug_assertions)]
             Self::SkipsEcho => true,
             #[cfg(debug_assertions)]
@@ -81,7 +83,7 @@ impl Mutation {
     /// Whether only a key that is reshared shows that it is broken.
     pub(crate) fn needs_reshares(self) -> bool {
         match self {
-            Self::OldRandomness | Self::NoFsync => false,
+            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
             #[cfg(debug_assertions)]
             Self::SkipsEcho | Self::IgnoresKeyId | Self::IgnoresState => false,
             #[cfg(debug_assertions)]
@@ -89,10 +91,15 @@ impl Mutation {
         }
     }
 
+    /// Whether only a key that is destroyed shows that it is broken.
+    pub(crate) fn needs_ending(self) -> bool {
+        self == Self::KeepsShares
+    }
+
     /// Whether only a key that is suspended shows that it is broken.
     pub(crate) fn needs_states(self) -> bool {
         match self {
-            Self::OldRandomness | Self::NoFsync => false,
+            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
             #[cfg(debug_assertions)]
             Self::SkipsEcho | Self::IgnoresKeyId | Self::StaysBehind => false,
             #[cfg(debug_assertions)]
@@ -127,6 +134,8 @@ pub(crate) struct Machine {
     boots: u32,
     started_us: u64,
     mutation: Option<Mutation>,
+    /// How far its chain was read.
+    read: u64,
     /// How often its signature shares are still false.
     false_shares: Option<Left>,
     /// Computes ECDSA.
@@ -142,6 +151,7 @@ impl Machine {
         let disk = SimulatedDisk {
             disk: MemoryDisk::new(),
             lies: false,
+            keeps: false,
         };
         let kek = Arc::new(LocalKek::generate(&mut rng));
         let mut hedge = [0; 32];
@@ -167,6 +177,7 @@ impl Machine {
             .unwrap_or_else(|error| unreachable!("a fresh machine can be set up: {error:#}"));
         let disk = SimulatedDisk {
             lies: mutation == Some(Mutation::NoFsync),
+            keeps: mutation == Some(Mutation::KeepsShares),
             ..disk
         };
         Self {
@@ -179,6 +190,7 @@ impl Machine {
             boots: 0,
             started_us: 0,
             mutation,
+            read: 0,
             false_shares: None,
             engine: STAND_IN,
         }
@@ -208,7 +220,7 @@ impl Machine {
     }
 
     /// Starts the process; every record that a share left under must have survived (I7).
-    pub(crate) fn start(&mut self, now: Now, invariants: &mut Invariants) -> u32 {
+    pub(crate) fn start(&mut self, people: &People, now: Now, invariants: &mut Invariants) -> u32 {
         self.boots += 1;
         self.started_us = now.mono_us;
         if self.mutation == Some(Mutation::OldRandomness) {
@@ -259,6 +271,8 @@ impl Machine {
                 let durable = |sequence| recorded(&core, sequence);
                 invariants.survived(&self.id, &durable);
                 self.running = Some(core);
+                self.reread_chain(people, invariants);
+                self.check_ends(invariants);
             }
             Err(error) => {
                 let node = &self.id;
@@ -362,41 +376,24 @@ impl Machine {
             reading,
             rng: &mut self.rng,
         };
-        let outcome = match core.handle(&mut context, request) {
-            Ok(outcome) => outcome,
-            Err(fatal) => {
-                invariants.breaks("I1", format!("{} stops: {fatal}", self.id));
-                return Answer::Down;
+        let death = dies.then(|| Death::draw(&self.disk.disk, context.rng));
+        let Some(reply) = answered(&core, &mut context, request, death) else {
+            let mut rng = self.rng.clone();
+            self.crash(&mut rng);
+            if death.is_none() {
+                invariants.breaks("I1", format!("{} stops", self.id));
             }
+            self.read_chain(&core, people, invariants);
+            return Answer::Died;
         };
-        let reply = match outcome {
-            Outcome::Ready(reply) => reply,
-            Outcome::Pending(pending) if dies => {
-                if self.rng.next_u32().is_multiple_of(2) {
-                    let _committed = core.journal().commit(pending.appended());
-                }
-                drop(pending);
-                let mut rng = self.rng.clone();
-                self.crash(&mut rng);
-                return Answer::Died;
-            }
-            Outcome::Pending(pending) => match core.journal().commit(pending.appended()) {
-                Ok(committed) => match pending.release(&committed, &mut self.rng) {
-                    Ok(reply) => reply,
-                    Err(fatal) => {
-                        invariants.breaks("I1", format!("{} stops: {fatal}", self.id));
-                        return Answer::Down;
-                    }
-                },
-                Err(error) => {
-                    invariants.breaks("I1", format!("{} cannot write: {error}", self.id));
-                    return Answer::Down;
-                }
-            },
-        };
+        self.read_chain(&core, people, invariants);
         if let Ok(reply) = &reply {
             let durable = |sequence| recorded(&core, sequence);
             invariants.said(reply, &durable);
+            if let NodeReply::Destruction(receipt) = reply {
+                let remains = receipt.is_destroyed() && self.remains(&receipt.key);
+                invariants.ended(receipt, remains, &durable);
+            }
             if let NodeReply::Signing(reply) = reply {
                 let head = core.journal().durable().sequence();
                 invariants.signs_in_rounds(&self.id, reply, head, &durable);
@@ -470,17 +467,119 @@ impl Machine {
                 &identity,
             )
         });
-        for record in &records {
-            if let Ok(record) = Record::from_bytes(&record.bytes) {
-                invariants.chained(&self.id, &record.entry);
-            }
-        }
         if !matches!(verified, Some(Ok(_))) {
             invariants.breaks("I7", format!("the chain of {} does not verify", self.id));
         }
         let durable = |sequence| recorded(&core, sequence);
         invariants.survived(&self.id, &durable);
+        self.reread_chain(people, invariants);
+        self.check_ends(invariants);
     }
+
+    /// Reads the chain from its first record to its last durable one.
+    fn reread_chain(&mut self, people: &People, invariants: &mut Invariants) {
+        self.read = 0;
+        invariants.reread(&self.id);
+        if let Some(core) = self.running.clone() {
+            self.read_chain(&core, people, invariants);
+        }
+    }
+
+    /// Reads what became durable in the chain since it was last read.
+    fn read_chain(
+        &mut self,
+        core: &NodeCore<SimulatedDisk>,
+        people: &People,
+        invariants: &mut Invariants,
+    ) {
+        let last = core.journal().durable().sequence();
+        if last <= self.read {
+            return;
+        }
+        let records = core
+            .journal()
+            .read_range(self.read + 1, usize::MAX, usize::MAX)
+            .unwrap_or_default();
+        for record in records.iter().filter(|record| record.sequence <= last) {
+            if let Ok(read) = Record::from_bytes(&record.bytes) {
+                invariants.chained(&self.id, &people.pinned, &read);
+            }
+            self.read = record.sequence;
+        }
+    }
+
+    /// Of a key that the chain says is destroyed nothing is on the disk (P34).
+    fn check_ends(&self, invariants: &mut Invariants) {
+        for key in invariants.ends_at(&self.id) {
+            if self.remains(&key) {
+                let detail = format!("{} keeps key \"{key}\", which it has destroyed", self.id);
+                invariants.breaks("P34", detail);
+            }
+        }
+    }
+
+    /// Whether anything of a key is on the disk as it is, or would be there after a loss of power.
+    fn remains(&self, key: &KeyName) -> bool {
+        [Survival::Everything, Survival::Nothing]
+            .into_iter()
+            .any(|survival| {
+                let disk = self.disk.disk.fork();
+                disk.crash(survival);
+                let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
+                let Ok((vault, _)) = Vault::open(disk, self.id.clone(), kek) else {
+                    return true;
+                };
+                let sealed = vault.keyring().epochs_below(key, Epoch(u32::MAX));
+                let files = vault.list().unwrap_or_default();
+                !sealed.is_empty() || files.iter().any(|(name, _)| name == key)
+            })
+    }
+}
+
+/// How a machine dies that is asked something.
+#[derive(Clone, Copy)]
+enum Death {
+    /// Before its record is durable.
+    Before,
+    /// After that, and before it acted on it.
+    After,
+    /// Somewhere between, at an operation of its disk.
+    Between,
+}
+
+impl Death {
+    fn draw(disk: &MemoryDisk, rng: &mut dyn CryptoRngCore) -> Self {
+        match rng.next_u32() % 3 {
+            0 => Self::Before,
+            1 => Self::After,
+            _ => {
+                let operations = u64::from(rng.next_u32() % 24);
+                disk.fail_at(disk.operations() + operations, Fault::Stop);
+                Self::Between
+            }
+        }
+    }
+}
+
+/// What a process answers; none when it stops. One that is to die and writes nothing goes on.
+fn answered(
+    core: &Arc<NodeCore<SimulatedDisk>>,
+    context: &mut Context<'_>,
+    request: NodeRequest,
+    death: Option<Death>,
+) -> Option<Result<NodeReply, Refusal>> {
+    let pending = match core.handle(context, request).ok()? {
+        Outcome::Ready(_) if matches!(death, Some(Death::Between)) => return None,
+        Outcome::Ready(reply) => return Some(reply),
+        Outcome::Pending(_) if matches!(death, Some(Death::Before)) => return None,
+        Outcome::Pending(pending) => pending,
+    };
+    let committed = core.journal().commit(pending.appended()).ok()?;
+    if matches!(death, Some(Death::After)) {
+        return None;
+    }
+    let reply = pending.release(&committed, context.rng).ok();
+    reply.filter(|_| death.is_none())
 }
 
 /// The hash of a durable record.

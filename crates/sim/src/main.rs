@@ -9,7 +9,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
-use quorate_sim::World;
+use quorate_sim::{Report, World};
 
 /// Runs simulated clusters and checks the invariants after every step.
 #[derive(Parser)]
@@ -21,30 +21,60 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Go on with the next seed after a violation.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// What all runs showed together.
+#[derive(Default)]
+struct Sum {
+    signatures: usize,
+    reshares: usize,
+    destructions: usize,
+    steps: u64,
+    violations: u64,
+}
+
+impl Sum {
+    fn add(&mut self, report: &Report) {
+        self.signatures += report.signatures;
+        self.reshares += report.reshares;
+        self.destructions += report.destructions;
+        self.steps += report.steps;
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let start = Instant::now();
-    let (mut signatures, mut reshares, mut steps) = (0, 0, 0);
+    let mut sum = Sum::default();
     for seed in arguments.first..arguments.first + arguments.seeds {
         match World::from_seed(seed).run() {
-            Ok(report) => {
-                signatures += report.signatures;
-                reshares += report.reshares;
-                steps += report.steps;
-            }
+            Ok(report) => sum.add(&report),
             Err(violation) => {
                 eprintln!("{violation}");
                 eprintln!("replay it: quorate-sim --first {seed} --seeds 1");
-                return ExitCode::FAILURE;
+                sum.violations += 1;
+                if !arguments.keep_going {
+                    break;
+                }
             }
         }
     }
     println!(
-        "{} seeds, {signatures} signatures, {reshares} resharings, {steps} steps, no violation, {:.1} s",
+        "{} seeds, {} signatures, {} resharings, {} destructions, {} steps, {} violations, {:.1} s",
         arguments.seeds,
+        sum.signatures,
+        sum.reshares,
+        sum.destructions,
+        sum.steps,
+        sum.violations,
         start.elapsed().as_secs_f64()
     );
-    ExitCode::SUCCESS
+    if sum.violations == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -8,8 +8,16 @@ use quorate_model::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore as _;
 
+use crate::workload::Speaker;
+
 /// The most coordinators of a run.
 pub(crate) const COORDINATORS: usize = 2;
+
+/// How many admins there are. Two of them carry what takes a quorum.
+pub(crate) const ADMINS: usize = 3;
+
+/// The delay between announcement and confirmation, in milliseconds.
+pub(crate) const DELAY_MS: u64 = 1_000;
 
 /// Everybody of a run.
 pub(crate) struct People {
@@ -19,10 +27,10 @@ pub(crate) struct People {
     pub(crate) signed: SignedRoster,
     /// The nodes' identity keys, in the order of the roster.
     pub(crate) nodes: Vec<SigningKey>,
-    /// The admin's key.
-    pub(crate) admin: SigningKey,
+    /// The admins' keys.
+    admins: Vec<SigningKey>,
     /// The client's key.
-    pub(crate) client: SigningKey,
+    client: SigningKey,
 }
 
 fn name<T: std::str::FromStr>(text: &str) -> T {
@@ -33,6 +41,10 @@ fn name<T: std::str::FromStr>(text: &str) -> T {
 /// A coordinator.
 pub(crate) fn coordinator_id(at: usize) -> CoordinatorId {
     name(&format!("coordinator-{at}"))
+}
+
+fn admin_id(at: usize) -> PrincipalId {
+    name(&format!("admin-{at}"))
 }
 
 fn signing_key(rng: &mut ChaCha8Rng) -> SigningKey {
@@ -51,7 +63,8 @@ impl People {
     /// Draws everybody from a seed.
     pub(crate) fn draw(rng: &mut ChaCha8Rng, count: usize) -> Self {
         let nodes: Vec<SigningKey> = (0..count).map(|_| signing_key(rng)).collect();
-        let (admin, client) = (signing_key(rng), signing_key(rng));
+        let admins: Vec<SigningKey> = (0..ADMINS).map(|_| signing_key(rng)).collect();
+        let client = signing_key(rng);
         let cards = nodes
             .iter()
             .enumerate()
@@ -70,10 +83,10 @@ impl People {
             identity_key: IdentityKey::of(key),
             tls_key_hash: tls(rng),
         };
-        let principals = vec![
-            principal("admin", Role::Admin, &admin),
-            principal("client", Role::Client, &client),
-        ];
+        let mut principals = vec![principal("client", Role::Client, &client)];
+        for (at, key) in admins.iter().enumerate() {
+            principals.push(principal(admin_id(at).as_str(), Role::Admin, key));
+        }
         let roster = Roster {
             format: 1,
             version: 1,
@@ -87,16 +100,18 @@ impl People {
                 })
                 .collect(),
             principals,
-            admin_quorum: 1,
-            lifecycle_quorum: 1,
+            admin_quorum: 2,
+            lifecycle_quorum: 2,
             policy_hash: Digest::ZERO,
-            lifecycle_delay_seconds: None,
+            lifecycle_delay_seconds: u32::try_from(DELAY_MS / 1_000).ok(),
             drained: [].into(),
             placement: quorate_model::roster::Placement::default(),
         };
         let (signed, pinned) = SignedRoster::unsigned(&roster)
             .and_then(|mut signed| {
-                signed.sign(&name("admin"), &admin);
+                for (at, key) in admins.iter().enumerate() {
+                    signed.sign(&admin_id(at), key);
+                }
                 let pinned = signed.verify_first()?;
                 Ok((signed, pinned))
             })
@@ -105,7 +120,7 @@ impl People {
             pinned,
             signed,
             nodes,
-            admin,
+            admins,
             client,
         }
     }
@@ -120,14 +135,37 @@ impl People {
         (0..self.nodes.len()).find(|at| self.node_id(*at) == *id)
     }
 
-    /// The admin.
-    pub(crate) fn admin_id(&self) -> PrincipalId {
-        name("admin")
+    /// As many admins as carry everything that takes a quorum.
+    pub(crate) fn quorum(&self) -> Speaker<'_> {
+        self.admins(2)
+    }
+
+    /// So many admins.
+    pub(crate) fn admins(&self, count: usize) -> Speaker<'_> {
+        let ids = (0..count).map(admin_id);
+        self.speaker(Role::Admin, ids.zip(&self.admins).collect())
     }
 
     /// The client.
-    pub(crate) fn client_id(&self) -> PrincipalId {
-        name("client")
+    pub(crate) fn client(&self) -> Speaker<'_> {
+        self.speaker(Role::Client, vec![(name("client"), &self.client)])
+    }
+
+    fn speaker<'a>(
+        &'a self,
+        role: Role,
+        speakers: Vec<(PrincipalId, &'a SigningKey)>,
+    ) -> Speaker<'a> {
+        Speaker {
+            pinned: &self.pinned,
+            role,
+            speakers,
+        }
+    }
+
+    /// The key of the run that is retired and destroyed.
+    pub(crate) fn old_name(&self) -> KeyName {
+        name("old")
     }
 
     /// The key of the run.

@@ -5,13 +5,24 @@ use quorate_model::{
     CommandId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, NodeId, Payload,
     PrincipalId, Purposes, Scheme, UnixMillis,
     audit::message_hash,
-    command::{Command, CommandBody, CreateKey, ReshareKey, Sign, SignedCommand},
+    command::{Command, CommandBody, CreateKey, EndorsementKind, ReshareKey, Sign, SignedCommand},
+    destruction::{DestroyKey, DestroyStep},
     key::KeyRecord,
     operation::{CommandState, CommandView},
     refusal::Refusal,
     roster::{PinnedRoster, Role},
     standing::{SetKeyState, StateChange},
 };
+
+/// What a command asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Create,
+    Sign,
+    State,
+    Reshare,
+    Destroy(DestroyStep),
+}
 
 /// One command of a client, from its making to its answer.
 #[derive(Clone, Debug)]
@@ -26,10 +37,8 @@ pub(crate) struct Operation {
     pub(crate) key_id: KeyId,
     /// The coordinator that its client knows; any of them where it knows all.
     pub(crate) desk: Option<usize>,
-    /// Whether it changes the state of the key.
-    pub(crate) changes_state: bool,
-    /// Whether it deals the key's shares again.
-    pub(crate) reshares: bool,
+    /// What it asks for.
+    pub(crate) kind: Kind,
     /// What it asks to have signed; none for a creation and a change of state.
     pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
@@ -42,12 +51,10 @@ pub(crate) struct Operation {
 pub(crate) struct Speaker<'a> {
     /// The roster.
     pub(crate) pinned: &'a PinnedRoster,
-    /// The principal.
-    pub(crate) principal: PrincipalId,
-    /// Its role.
+    /// The role of all who speak.
     pub(crate) role: Role,
-    /// Its key.
-    pub(crate) key: &'a SigningKey,
+    /// The proposer, and those who approve, with their keys.
+    pub(crate) speakers: Vec<(PrincipalId, &'a SigningKey)>,
 }
 
 impl Speaker<'_> {
@@ -66,14 +73,17 @@ impl Speaker<'_> {
             expires: created.plus(3_600_000),
             body,
         };
-        let bytes = quorate_proto::command::encode(&command);
-        SignedCommand::propose(
-            bytes,
-            &self.pinned.cluster(),
-            &self.principal,
-            self.role,
-            self.key,
-        )
+        let mut signed = SignedCommand {
+            bytes: quorate_proto::command::encode(&command),
+            endorsements: Vec::new(),
+        };
+        let mut kind = EndorsementKind::Propose;
+        for (principal, key) in &self.speakers {
+            let cluster = self.pinned.cluster();
+            signed.endorse(&cluster, kind, principal, self.role, key);
+            kind = EndorsementKind::Approve;
+        }
+        signed
     }
 
     /// Asks for a key of these nodes.
@@ -119,7 +129,32 @@ impl Speaker<'_> {
             reason: "simulated".to_owned(),
         });
         Operation {
-            changes_state: true,
+            kind: Kind::State,
+            ..Operation::new(
+                self.command(id, created, body),
+                id,
+                (key, key_id),
+                Vec::new(),
+            )
+        }
+    }
+
+    /// Takes a step towards the end of a key.
+    pub(crate) fn destroy(
+        &self,
+        id: CommandId,
+        created: UnixMillis,
+        (key, key_id): (KeyName, KeyId),
+        step: DestroyStep,
+    ) -> Operation {
+        let body = CommandBody::DestroyKey(DestroyKey {
+            key: key.clone(),
+            key_id,
+            step,
+            reason: "simulated".to_owned(),
+        });
+        Operation {
+            kind: Kind::Destroy(step),
             ..Operation::new(
                 self.command(id, created, body),
                 id,
@@ -149,7 +184,7 @@ impl Speaker<'_> {
             accept_fragile: true,
         });
         Operation {
-            reshares: true,
+            kind: Kind::Reshare,
             ..Operation::new(
                 self.command(id, created, body),
                 id,
@@ -198,8 +233,11 @@ impl Operation {
             key,
             key_id,
             desk: None,
-            changes_state: false,
-            reshares: false,
+            kind: if payloads.is_empty() {
+                Kind::Create
+            } else {
+                Kind::Sign
+            },
             payloads,
             answers: Vec::new(),
             done: false,
@@ -208,22 +246,32 @@ impl Operation {
 
     /// Whether it creates a key.
     pub(crate) fn is_creation(&self) -> bool {
-        self.payloads.is_empty() && !self.changes_state && !self.reshares
+        self.kind == Kind::Create
     }
 
     /// Whether it dealt shares again, and was not overtaken by another one.
     pub(crate) fn is_reshared(&self) -> bool {
+        self.kind == Kind::Reshare && self.succeeded()
+    }
+
+    /// Whether it was carried out.
+    pub(crate) fn succeeded(&self) -> bool {
         let succeeded = |answer: &Result<CommandView, Refusal>| {
             answer
                 .as_ref()
                 .is_ok_and(|view| view.state == CommandState::Succeeded)
         };
-        self.reshares && self.answers.iter().any(succeeded)
+        self.answers.iter().any(succeeded)
     }
 
     /// Whether it asks for a signature.
     pub(crate) fn signs(&self) -> bool {
-        !self.payloads.is_empty()
+        self.kind == Kind::Sign
+    }
+
+    /// Whether it asked for a signature, and got it.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.signs() && self.succeeded()
     }
 
     /// The same, by a client that knows one coordinator only.

@@ -1,6 +1,7 @@
 //! The simulated world: cores of n nodes and of their coordinators, their disks, a network and a
 //! clock, all moved by one queue of happenings whose order a seed decides.
 
+mod ending;
 mod happenings;
 pub(crate) mod plan;
 
@@ -22,6 +23,7 @@ use crate::{
     two_faced::TwoFaced,
     workload::Operation,
 };
+use ending::Ended;
 use happenings::Happening;
 
 /// How long a crashed process stays away, in microseconds.
@@ -53,6 +55,8 @@ pub struct World {
     operations: Vec<Operation>,
     /// The operation that waits until faults are over.
     last: usize,
+    /// How far the end of a key has come, where there is one.
+    ended: Option<Ended>,
     pub(crate) invariants: Invariants,
     pub(crate) recording: Option<Recording>,
     trace: Vec<String>,
@@ -75,6 +79,8 @@ pub struct Report {
     pub states: usize,
     /// How many resharings succeeded.
     pub reshares: usize,
+    /// How many keys were destroyed.
+    pub destructions: usize,
     /// How many happenings there were.
     pub steps: u64,
     /// The hash of everything that happened, to compare replays.
@@ -122,8 +128,9 @@ impl World {
                 let open: Vec<_> = self.operations.iter().filter(|o| !o.done).collect();
                 let last = open.first().and_then(|operation| operation.answers.last());
                 let detail = format!(
-                    "{} commands never end after all faults stopped; the last answer is {last:?}",
-                    open.len()
+                    "{} commands never end after all faults stopped; the last answer is {last:?}{}",
+                    open.len(),
+                    self.unended()
                 );
                 return Err(self.violation("I8", detail, steps));
             }
@@ -138,20 +145,21 @@ impl World {
             self.operations.iter().filter(of_kind).count()
         };
         Ok(Report {
-            keys: done(Operation::is_creation),
-            signatures: done(Operation::signs),
-            states: self.invariants.states,
+            keys: done(|operation| operation.is_creation() && operation.key.as_str() == "treasury"),
+            signatures: done(Operation::is_signed),
+            states: self.invariants.states(),
             reshares: done(Operation::is_reshared),
+            destructions: self.invariants.ends(),
             proven: self.invariants.proven(),
-            bans: self.invariants.bans,
-            suspensions: self.invariants.suspensions,
+            bans: self.invariants.bans(),
+            suspensions: self.invariants.suspensions(),
             steps,
             trace: hash.finish(),
         })
     }
 
     fn is_quiet(&self) -> bool {
-        self.operations.iter().all(|operation| operation.done)
+        self.operations.iter().all(|operation| operation.done) && self.is_ended()
     }
 
     /// Stops all faults: every machine loses its power once more, all at once; then they come back,
@@ -173,6 +181,7 @@ impl World {
         self.check_shares();
         let operation = self.last;
         self.after(1_000_000, Happening::Submit { operation });
+        self.pursue_ending();
     }
 
     fn violation(&self, invariant: &'static str, detail: String, steps: u64) -> Violation {

@@ -73,6 +73,7 @@ fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
         cheat: None,
         twice: false,
         reshares: 0,
+        ending: None,
     };
     let rng = ChaCha8Rng::seed_from_u64(11);
     let mut world = World::build(11, rng, Faults::NONE, &shape);

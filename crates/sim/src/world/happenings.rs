@@ -5,15 +5,14 @@ use quorate_model::{
     KeyName, Reason, Refusal,
     node_api::{NodeReply, NodeRequest},
     operation::{CommandState, CommandView},
-    roster::Role,
 };
 use rand_core::RngCore as _;
 
-use super::{AWAY_US, World};
+use super::{AWAY_US, World, ending::EndStep};
 use crate::{
     faults::{below, happens, pick},
     machine::Answer,
-    workload::Speaker,
+    workload::{Kind, Operation},
 };
 
 /// How long the client waits before it submits the same command again, in microseconds.
@@ -65,6 +64,8 @@ pub(super) enum Happening {
     StartDesk { desk: usize },
     /// A client submits an operation, again if need be.
     Submit { operation: usize },
+    /// Something is done about the end of a key.
+    End(EndStep),
     /// An admin has a key reshared, from the epoch that it is shown.
     Reshare { key: KeyName },
 }
@@ -147,12 +148,13 @@ impl World {
             Happening::StartDesk { desk } => self.start_desk(desk),
             Happening::Submit { operation } => self.submit(operation),
             Happening::Reshare { key } => self.reshare(key),
+            Happening::End(step) => self.take_step(step),
         }
     }
 
     fn start_node(&mut self, node: usize) {
         let reading = self.now();
-        let boot = self.machines[node].start(reading, &mut self.invariants);
+        let boot = self.machines[node].start(&self.people, reading, &mut self.invariants);
         for desk in 0..self.desks.len() {
             let life = self.desks[desk].life();
             let delay = 30_000 + below(&mut self.rng, 1_000);
@@ -250,16 +252,19 @@ impl World {
         let threshold = 2 + u16::try_from(pick(&mut self.rng, most - 1)).unwrap_or(0);
         let id = self.id();
         let created = self.now().wall;
-        let operation = Speaker {
-            pinned: &self.people.pinned,
-            principal: self.people.admin_id(),
-            role: Role::Admin,
-            key: &self.people.admin,
-        }
-        .reshare(id, created, &shown.record, threshold, nodes);
+        let operation = self
+            .people
+            .quorum()
+            .reshare(id, created, &shown.record, threshold, nodes);
+        self.ask(operation);
+    }
+
+    /// Takes an operation up and submits it; the answer is its place.
+    pub(super) fn ask(&mut self, operation: Operation) -> usize {
         let at = self.operations.len();
         self.operations.push(operation);
         self.submit(at);
+        at
     }
 
     /// Tells a coordinator something and carries out what it wants.
@@ -400,7 +405,7 @@ impl World {
         }
     }
 
-    fn ask_node(&mut self, desk: usize, node: usize, request: NodeRequest) -> Answer {
+    pub(super) fn ask_node(&mut self, desk: usize, node: usize, request: NodeRequest) -> Answer {
         let dies = happens(&mut self.rng, self.faults.crash_before_answer);
         let is_cheat = self.cheat.as_ref().is_some_and(|cheat| cheat.node == node);
         if is_cheat
@@ -438,7 +443,9 @@ impl World {
 
     /// A client hears something final, or tries again with the same command.
     fn answered(&mut self, desk: usize, operation: usize, result: Result<CommandView, Refusal>) {
-        let reshares = self.operations[operation].reshares;
+        let ends = self.is_of_the_end(&self.operations[operation]);
+        let retires = self.operations[operation].kind == Kind::State;
+        let reshares = self.operations[operation].kind == Kind::Reshare;
         let outdated = |view: &CommandView| {
             let reason = view.error.as_ref().map(|refusal| refusal.reason);
             match reason {
@@ -447,7 +454,9 @@ impl World {
                 }
                 // The admins would choose holders that work with each other.
                 Some(Reason::PairBanned) => reshares,
-                _ => false,
+                // Its time is over, and so is whatever its admins asked for in vain.
+                Some(Reason::KeyNotActive | Reason::KeyDestroyed) if ends => true,
+                _ => ends && !retires && view.state == CommandState::Denied,
             }
         };
         let again = match &result {
@@ -462,6 +471,7 @@ impl World {
             let proven = shown.filter(|key| key.evidence.proof.is_some());
             if let Some(key) = proven {
                 self.invariants.shown(&self.people.pinned, &key);
+                self.check_shown(&name, key.state);
             }
         }
         let by = self.desks[desk].id();

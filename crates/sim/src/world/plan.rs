@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    CommandId, DerivationPath, KeyId, KeyName, Scheme, UnixMillis, roster::Role,
-    standing::StateChange,
+    CommandId, DerivationPath, KeyId, KeyName, Scheme, UnixMillis, standing::StateChange,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::{EPOCH_MS, World, happenings::Happening};
+use super::{EPOCH_MS, World, ending::Ending, happenings::Happening};
 use crate::{
     cheat::{Cheat, Trick},
     desk::Desk,
@@ -18,7 +17,6 @@ use crate::{
     machine::{Machine, Mutation},
     people::{COORDINATORS, People, coordinator_id},
     two_faced::TwoFaced,
-    workload::Speaker,
 };
 
 /// The shape of a run.
@@ -38,6 +36,8 @@ pub(crate) struct Shape {
     pub(crate) states: bool,
     /// How often the key's shares are dealt again.
     pub(crate) reshares: u64,
+    /// A second key is retired, and its end is ordered.
+    pub(crate) ending: Option<Ending>,
 }
 
 impl Shape {
@@ -68,6 +68,7 @@ impl Shape {
             twice,
             states: signatures.is_multiple_of(2) && !twice,
             reshares: if twice { 0 } else { below(rng, 4) },
+            ending: (!twice && rng.next_u32().is_multiple_of(2)).then(|| Ending::draw(rng)),
         }
     }
 }
@@ -99,6 +100,7 @@ impl World {
             twice,
             states: mutation.needs_states(),
             reshares: if mutation.needs_reshares() { 4 } else { 0 },
+            ending: mutation.needs_ending().then(|| Ending::draw(&mut rng)),
             ..Shape::draw(&mut rng)
         };
         Self::build(seed, rng, faults, &shape)
@@ -115,6 +117,7 @@ impl World {
             twice: false,
             states: false,
             reshares: 0,
+            ending: None,
             ..Shape::draw(&mut rng)
         };
         if trick.is_of_ecdsa() {
@@ -159,6 +162,7 @@ impl World {
             two_faced: shape.twice.then(|| TwoFaced::new(shape.nodes)),
             operations: Vec::new(),
             last: 0,
+            ended: None,
             invariants: Invariants::new(guilty.into_iter().collect::<BTreeSet<_>>()),
             recording: None,
             trace: Vec::new(),
@@ -198,13 +202,7 @@ impl World {
                 DerivationPath::new(vec![0, index]).unwrap_or_default()
             };
             let (key_id, desk) = keys[usize::try_from(number / 2).unwrap_or(0) % keys.len()];
-            let sign = Speaker {
-                pinned: &self.people.pinned,
-                principal: self.people.client_id(),
-                role: Role::Client,
-                key: &self.people.client,
-            }
-            .sign(
+            let sign = self.people.client().sign(
                 id,
                 created,
                 (name.clone(), key_id),
@@ -221,6 +219,9 @@ impl World {
             }
         }
         self.last = self.operations.len() - 1;
+        if let Some(ending) = shape.ending {
+            self.plan_old_key(shape, ending, created);
+        }
         for _ in 0..shape.reshares {
             let when = 400_000 + below(&mut self.rng, 7_000_000);
             let key = name.clone();
@@ -257,13 +258,7 @@ impl World {
             let id = self.id();
             let nodes: Vec<_> = nodes.iter().map(|at| self.people.node_id(*at)).collect();
             let most = u16::try_from(nodes.len()).unwrap_or(u16::MAX);
-            let create = Speaker {
-                pinned: &self.people.pinned,
-                principal: self.people.admin_id(),
-                role: Role::Admin,
-                key: &self.people.admin,
-            }
-            .create(
+            let create = self.people.quorum().create(
                 id,
                 created,
                 name.clone(),
@@ -279,17 +274,61 @@ impl World {
         keys
     }
 
+    /// A second key, of a committee of its own, which is used, reshared and brought to its end.
+    fn plan_old_key(&mut self, shape: &Shape, ending: Ending, created: UnixMillis) {
+        let name = self.people.old_name();
+        let mut nodes: Vec<_> = (0..shape.nodes).map(|at| self.people.node_id(at)).collect();
+        // Whoever breaks rules may hold a key of fewer nodes up for ever.
+        let least = match shape.cheat {
+            Some(_) => shape.nodes,
+            None => usize::from(shape.threshold),
+        };
+        while nodes.len() > least && self.rng.next_u32().is_multiple_of(3) {
+            let at = pick(&mut self.rng, nodes.len());
+            nodes.remove(at);
+        }
+        let scheme = Scheme::ALL[pick(&mut self.rng, Scheme::ALL.len())];
+        let id = self.id();
+        let create =
+            self.people
+                .quorum()
+                .create(id, created, name.clone(), scheme, shape.threshold, nodes);
+        let key = (name.clone(), create.key_id);
+        let operation = self.operations.len();
+        self.operations.push(create);
+        self.at(30_000, Happening::Submit { operation });
+        for number in 0..3 + below(&mut self.rng, 5) {
+            let id = self.id();
+            let message = format!("old message {number}").into_bytes();
+            let path = DerivationPath::ROOT;
+            let sign = self
+                .people
+                .client()
+                .sign(id, created, key.clone(), scheme, message, path);
+            let operation = self.operations.len();
+            self.operations.push(sign);
+            let when = 300_000 + below(&mut self.rng, 8_000_000);
+            self.at(when, Happening::Submit { operation });
+        }
+        for _ in 0..below(&mut self.rng, 3) {
+            let when = 400_000 + below(&mut self.rng, 5_000_000);
+            let key = name.clone();
+            self.at(when, Happening::Reshare { key });
+        }
+        self.plan_ending(ending, key);
+    }
+
     /// Has the key suspended and resumed while it signs; which comes first is a matter of delays.
     fn plan_states(&mut self, name: &KeyName, key_id: KeyId, created: UnixMillis) {
         for (sequence, change) in [(1, StateChange::Suspend), (2, StateChange::Resume)] {
             let id = self.id();
-            let operation = Speaker {
-                pinned: &self.people.pinned,
-                principal: self.people.admin_id(),
-                role: Role::Admin,
-                key: &self.people.admin,
-            }
-            .set_state(id, created, (name.clone(), key_id), sequence, change);
+            let operation = self.people.quorum().set_state(
+                id,
+                created,
+                (name.clone(), key_id),
+                sequence,
+                change,
+            );
             self.operations.push(operation);
             let when = 500_000 + sequence * below(&mut self.rng, 4_000_000);
             let operation = self.operations.len() - 1;

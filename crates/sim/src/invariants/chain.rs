@@ -1,0 +1,182 @@
+//! What the chain of one node says, read from its first record to its last durable one: whatever a
+//! record rests on stands before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_model::{
+    Digest, Epoch, KeyName, NodeId, UnixMillis,
+    audit::{Entry, KeyDestroyed, PairBanned, Record, SharePurpose},
+    destruction::DestroyStep,
+    roster::{PinnedRoster, Role},
+    standing::Standing,
+};
+
+use crate::people::DELAY_MS;
+
+/// A rule that was seen broken, and how.
+pub(super) type Breach = (&'static str, String);
+
+/// An announcement that a node heard.
+struct Heard {
+    /// When.
+    at: UnixMillis,
+    /// When it lapses.
+    until: UnixMillis,
+    /// When the admins made it.
+    made: UnixMillis,
+}
+
+/// What the chain of one node says, as far as it was read.
+#[derive(Default)]
+pub(super) struct Chain {
+    /// How many pairs it bans.
+    pub(super) bans: usize,
+    /// How often it suspends pairings.
+    pub(super) suspensions: usize,
+    /// How many changes of states it heard.
+    pub(super) states: usize,
+    /// The keys that it destroyed.
+    pub(super) destroyed: BTreeSet<KeyName>,
+    /// The epoch of each key that is in use.
+    in_use: BTreeMap<KeyName, Epoch>,
+    /// Where each key stands.
+    standings: BTreeMap<KeyName, Standing>,
+    announced: BTreeMap<Digest, Heard>,
+    withdrawn: BTreeSet<Digest>,
+}
+
+impl Chain {
+    /// Reads the next record. `is_honest` says of a node whether it breaks no rule on purpose.
+    pub(super) fn take(
+        &mut self,
+        node: &NodeId,
+        pinned: &PinnedRoster,
+        record: &Record,
+        is_honest: &dyn Fn(&NodeId) -> bool,
+    ) -> Result<(), Breach> {
+        match &record.entry {
+            Entry::PairBanned(PairBanned { peer, .. }) => {
+                self.bans += 1;
+                if is_honest(peer) {
+                    return Err(("I6", format!("{node} bans {peer}, which is honest")));
+                }
+            }
+            Entry::PairingsSuspended(_) => self.suspensions += 1,
+            Entry::KeyStateChanged(changed) => {
+                self.states += 1;
+                let standing = self.standings.entry(changed.key.clone()).or_default();
+                standing.take(changed.mark.clone());
+            }
+            Entry::KeyPrepared(prepared) => self.check_lives(node, &prepared.key, "prepares")?,
+            Entry::KeyCertified { key, .. } => self.check_lives(node, key, "takes up")?,
+            Entry::KeyActivated { key, epoch, .. } => {
+                self.check_lives(node, key, "uses")?;
+                let before = self.in_use.insert(key.clone(), *epoch);
+                if before.is_some_and(|before| before > *epoch) {
+                    return Err(("P30", format!("{node} goes back to epoch {epoch}")));
+                }
+            }
+            Entry::ShareReleased(released) => {
+                self.check_lives(node, &released.key, "signs with")?;
+                if released.purpose == SharePurpose::Sign {
+                    self.check_signs(node, &released.key, released.epoch)?;
+                }
+            }
+            Entry::DestructionAnnounced { until, command, .. } => {
+                let made = quorate_proto::command::decode(&command.bytes)
+                    .map_or(UnixMillis(u64::MAX), |command| command.created);
+                let heard = Heard {
+                    at: record.time,
+                    until: *until,
+                    made,
+                };
+                self.announced.insert(command.digest(), heard);
+            }
+            Entry::DestructionWithdrawn { announcement, .. } => {
+                self.withdrawn.insert(*announcement);
+            }
+            Entry::KeyDestroyed(end) => {
+                self.check_end(node, pinned, record.time, end)?;
+                self.destroyed.insert(end.key.clone());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing follows a tombstone (I5, P34).
+    fn check_lives(&self, node: &NodeId, key: &KeyName, does: &str) -> Result<(), Breach> {
+        if self.destroyed.contains(key) {
+            let detail = format!("{node} {does} key \"{key}\", which it has destroyed");
+            return Err(("I5", detail));
+        }
+        Ok(())
+    }
+
+    fn check_signs(&self, node: &NodeId, key: &KeyName, epoch: Epoch) -> Result<(), Breach> {
+        if self.in_use.get(key) != Some(&epoch) {
+            return Err(("P30", format!("{node} signs with epoch {epoch}")));
+        }
+        let standing = self.standings.get(key);
+        match standing.and_then(|standing| standing.check_signs(key).err()) {
+            Some(refusal) => Err(("P33", format!("{node} signs although the {refusal}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A key ends when its time is over and enough admins have announced and confirmed it, with the
+    /// delay between the two, or when all of them say so (P11, P34).
+    fn check_end(
+        &self,
+        node: &NodeId,
+        pinned: &PinnedRoster,
+        now: UnixMillis,
+        end: &KeyDestroyed,
+    ) -> Result<(), Breach> {
+        let fails = |why: &str| {
+            let detail = format!("{node} destroys key \"{}\" although {why}", end.key);
+            Err(("P34", detail))
+        };
+        let Ok(command) = quorate_proto::command::decode(&end.command.bytes) else {
+            return fails("the order is none");
+        };
+        let quorate_model::command::CommandBody::DestroyKey(destroy) = &command.body else {
+            return fails("nobody ordered it");
+        };
+        let roster = pinned.roster();
+        let spoken = pinned.verify_endorsements(&end.command).is_ok();
+        let persons = end.command.persons_for(Role::Admin, roster).len();
+        let all = roster.persons(Role::Admin).len();
+        let retired = |standing: &Standing| standing.state(true).is_retired();
+        let knows = self.in_use.contains_key(&end.key);
+        if knows && !self.standings.get(&end.key).is_some_and(retired) {
+            return fails("its time is not over");
+        }
+        if !spoken || destroy.key != end.key || destroy.key_id != end.key_id {
+            return fails("the order is about something else");
+        }
+        match destroy.step {
+            DestroyStep::AtOnce if persons == all => Ok(()),
+            DestroyStep::AtOnce => fails("not every admin said so"),
+            DestroyStep::Announce | DestroyStep::Cancel { .. } => fails("nobody confirmed it"),
+            DestroyStep::Confirm { .. } if persons < usize::from(roster.lifecycle_quorum) => {
+                fails("too few admins confirmed it")
+            }
+            DestroyStep::Confirm { announcement } => {
+                let Some(heard) = self.announced.get(&announcement) else {
+                    return fails("it was not announced");
+                };
+                if self.withdrawn.contains(&announcement) {
+                    return fails("the announcement was withdrawn");
+                }
+                if now < heard.at.plus(DELAY_MS) || now > heard.until {
+                    return fails("it was announced too short or too long a time ago");
+                }
+                if command.created < heard.made.plus(DELAY_MS) {
+                    return fails("the confirmation was made too early");
+                }
+                Ok(())
+            }
+        }
+    }
+}
