@@ -1,6 +1,6 @@
 //! One coordinator: a process that comes and goes, its store, and its links to nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_coordinator::core::{
     Action, Admitted, CallId, Core, CoreConfig, Event, Limits, Now, StoreItem,
@@ -27,8 +27,9 @@ pub(crate) struct Desk {
     stored: BTreeMap<StoreKey, StoreItem>,
     handles: BTreeMap<u64, usize>,
     next_handle: u64,
-    calls: BTreeMap<CallId, usize>,
-    linked: BTreeSet<usize>,
+    calls: BTreeMap<CallId, Option<usize>>,
+    /// The machine that stands behind each link.
+    linked: BTreeMap<NodeId, usize>,
 }
 
 /// Where an item stands in the store: a later one under the same key takes its place.
@@ -60,7 +61,7 @@ impl Desk {
             handles: BTreeMap::new(),
             next_handle: 0,
             calls: BTreeMap::new(),
-            linked: BTreeSet::new(),
+            linked: BTreeMap::new(),
         }
     }
 
@@ -149,7 +150,7 @@ impl Desk {
     }
 
     /// Notes that a node was asked.
-    pub(crate) fn called(&mut self, call: CallId, node: usize) {
+    pub(crate) fn called(&mut self, call: CallId, node: Option<usize>) {
         self.calls.insert(call, node);
     }
 
@@ -159,13 +160,27 @@ impl Desk {
     }
 
     /// A link came up.
-    pub(crate) fn link(&mut self, node: usize) {
-        self.linked.insert(node);
+    pub(crate) fn link(&mut self, node: NodeId, machine: usize) {
+        self.linked.insert(node, machine);
+    }
+
+    /// The machine behind the link of a node.
+    pub(crate) fn linked(&self, node: &NodeId) -> Option<usize> {
+        self.linked.get(node).copied()
+    }
+
+    /// Whether a machine is heard.
+    pub(crate) fn hears(&self, machine: usize) -> bool {
+        self.linked.values().any(|at| *at == machine)
     }
 
     /// A link broke: everything that the node was asked is lost. None if there was none.
     pub(crate) fn unlink(&mut self, node: usize, id: NodeId) -> Option<Event> {
-        self.calls.retain(|_, to| *to != node);
-        (self.linked.remove(&node) && self.is_up()).then_some(Event::LinkDown { node: id })
+        self.calls.retain(|_, to| *to != Some(node));
+        if self.linked.get(&id) != Some(&node) {
+            return None;
+        }
+        self.linked.remove(&id);
+        self.is_up().then_some(Event::LinkDown { node: id })
     }
 }

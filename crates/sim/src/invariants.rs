@@ -7,6 +7,8 @@
 //! | I3 | no nonce answers two signing sets | commitments of every released share, over all lives of a node |
 //! | I4 | one group key per key id for ever | group keys in certificates, proofs and answers; every released share is of the key that its command names, and every answer verifies under it |
 //! | I5 | nothing is signed after a tombstone, and epochs never mix | the epoch of every share of a signing set; in each chain whatever follows a tombstone; and what leaves a node after its receipt |
+//! | P19 | one PREPARED for one epoch of a key | every PREPARED that leaves a node, over all lives and restorations of it |
+//! | P35 | a restored node acts on nothing that it may have forgotten, and one backup comes back once | in each chain what stands between restoration and readmission, and commands and epochs of before after it; the readmissions of two machines that were restored from one backup |
 //! | P34 | a key ends by announcement and confirmation, and nothing of it remains | in each chain what stands before a tombstone: the announcement that was not withdrawn, the delay, the words of enough admins; and the disks of nodes that gave a receipt, then, after every start and at the end |
 //! | I6 | an honest node is never blamed | the coordinators' notices, whom the evidence that they keep proves guilty, and whom nodes ban |
 //! | I7 | the record is in the chain before the share leaves | the durable journal at the moment a share, or the last message of a session, leaves, and again after every crash |
@@ -20,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Participant, Refusal,
-    audit::Record,
+    UnixMillis,
+    audit::{Entry, Record},
+    backup::{BackupId, RestoreId},
     destruction::DestructionReceipt,
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
     operation::{CommandOutcome, CommandView, KeyView, ReshareOutcome},
@@ -39,7 +43,7 @@ use quorate_protocol::{
 
 mod chain;
 
-use self::chain::Chain;
+use self::chain::{Chain, Seen};
 use crate::workload::Operation;
 
 /// The broadcasts that a node was shown in one attempt, by round.
@@ -66,8 +70,17 @@ pub(crate) struct Invariants {
     births: BTreeMap<KeyId, Vec<u8>>,
     /// The epoch whose shares answered each signing set.
     epoch_of: BTreeMap<Digest, Epoch>,
-    /// What the chain of each node says.
-    chains: BTreeMap<NodeId, Chain>,
+    /// What the chain of each machine says.
+    chains: BTreeMap<usize, Chain>,
+    /// What others had in use when a node came back from a backup.
+    floors: BTreeMap<RestoreId, BTreeMap<KeyName, Epoch>>,
+    /// Which restorations of each backup there were, and which of them came back.
+    restored: BTreeMap<RestoreId, BackupId>,
+    readmitted: BTreeMap<BackupId, RestoreId>,
+    /// What each node promised about each epoch.
+    promised: BTreeMap<(NodeId, KeyName, Epoch), Digest>,
+    /// When each command was made.
+    made: BTreeMap<Digest, UnixMillis>,
     /// The keys that nodes say are gone.
     gone: BTreeSet<(NodeId, KeyName)>,
     /// The key that each node relies on under a name.
@@ -138,6 +151,9 @@ impl Invariants {
 
     /// A command that a client made.
     pub(crate) fn made(&mut self, operation: &Operation) {
+        if let Ok(command) = quorate_proto::command::decode(&operation.signed.bytes) {
+            self.made.insert(operation.digest(), command.created);
+        }
         if operation.signs() {
             self.commands.insert(operation.digest(), operation.key_id);
         }
@@ -323,30 +339,99 @@ impl Invariants {
         }
     }
 
-    /// The chain of a node is read from its first record again.
-    pub(crate) fn reread(&mut self, node: &NodeId) {
-        self.chains.insert(node.clone(), Chain::default());
+    /// The chain of a machine is read from its first record again.
+    pub(crate) fn reread(&mut self, machine: usize, node: &NodeId) {
+        self.chains.insert(machine, Chain::of(node.clone()));
     }
 
-    /// Watches the next durable record in the chain of a node.
-    pub(crate) fn chained(&mut self, node: &NodeId, pinned: &PinnedRoster, record: &Record) {
-        let guilty = &self.guilty;
-        let is_honest = |node: &NodeId| !guilty.contains(node);
-        let chain = self.chains.entry(node.clone()).or_default();
-        if let Err((invariant, detail)) = chain.take(node, pinned, record, &is_honest) {
+    /// Watches the next durable record in the chain of a machine.
+    pub(crate) fn chained(&mut self, machine: usize, pinned: &PinnedRoster, record: &Record) {
+        self.comes_back(machine, &record.entry);
+        let (guilty, made, floors) = (&self.guilty, &self.made, &self.floors);
+        let floor = |restore: RestoreId, key: &KeyName| floors.get(&restore)?.get(key).copied();
+        let facts = Seen {
+            pinned,
+            is_honest: &|node| !guilty.contains(node),
+            made: &|command| made.get(command).copied(),
+            floor: &floor,
+        };
+        let chain = self.chains.entry(machine).or_default();
+        if let Err((invariant, detail)) = chain.take(&facts, record) {
             self.breaks(invariant, detail);
         }
     }
 
-    /// Whether a node has destroyed a key, by its chain.
-    pub(crate) fn destroyed(&self, node: &NodeId, key: &KeyName) -> bool {
-        let chain = self.chains.get(node);
+    /// Of all restorations of a backup one comes back at the most (P35).
+    fn comes_back(&mut self, machine: usize, entry: &Entry) {
+        match entry {
+            Entry::Restored { backup, restore } => {
+                self.restored.insert(*restore, *backup);
+                if self.floors.contains_key(restore) {
+                    return;
+                }
+                let mut floor: BTreeMap<KeyName, Epoch> = BTreeMap::new();
+                let others = self.chains.iter().filter(|(at, chain)| {
+                    let honest = |node: &NodeId| self.is_honest(node);
+                    **at != machine
+                        && chain.quarantine().is_none()
+                        && chain.node.as_ref().is_some_and(honest)
+                });
+                for (key, epoch) in others.flat_map(|(_, chain)| chain.in_use()) {
+                    let known = floor.entry(key.clone()).or_default();
+                    *known = (*known).max(*epoch);
+                }
+                self.floors.insert(*restore, floor);
+            }
+            Entry::Readmitted { restore, .. } => {
+                let Some(backup) = self.restored.get(restore) else {
+                    return self.breaks("P35", "a restoration ends that never began".to_owned());
+                };
+                let first = *self.readmitted.entry(*backup).or_insert(*restore);
+                if first != *restore {
+                    let detail = format!("backup {backup} comes back twice: {first} and {restore}");
+                    self.breaks("P35", detail);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How many restored nodes came back.
+    pub(crate) fn restores(&self) -> usize {
+        self.readmitted.len()
+    }
+
+    /// The disk of a node was lost, with every record after one.
+    pub(crate) fn lost(&mut self, node: &NodeId, last: u64) {
+        if let Some(released) = self.released.get_mut(node) {
+            released.retain(|sequence, _| *sequence <= last);
+        }
+    }
+
+    /// Watches what a node promises about an epoch: one thing, for ever (P19).
+    pub(crate) fn promised(&mut self, node: &NodeId, reply: &CeremonyReply) {
+        let Some(prepared) = &reply.prepared else {
+            return;
+        };
+        let statement = &prepared.statement;
+        let at = (node.clone(), statement.key.clone(), statement.epoch);
+        let first = *self.promised.entry(at).or_insert(statement.digest());
+        if first != statement.digest() {
+            let (key, epoch) = (&statement.key, statement.epoch);
+            let detail = format!("{node} prepares epoch {epoch} of \"{key}\" twice");
+            self.breaks("P19", detail);
+        }
+    }
+
+    /// Whether a node has destroyed a key, by the chain of a machine.
+    pub(crate) fn destroyed(&self, machine: usize, key: &KeyName) -> bool {
+        let chain = self.chains.get(&machine);
         chain.is_some_and(|chain| chain.destroyed.contains(key))
     }
 
-    /// The keys that a node has destroyed, by its chain.
-    pub(crate) fn ends_at(&self, node: &NodeId) -> Vec<KeyName> {
-        let chain = self.chains.get(node);
+    /// The keys that a node has destroyed, by the chain of a machine.
+    pub(crate) fn ends_at(&self, machine: usize) -> Vec<KeyName> {
+        let chain = self.chains.get(&machine);
         chain.map_or_else(Vec::new, |chain| chain.destroyed.iter().cloned().collect())
     }
 
@@ -455,7 +540,7 @@ impl Invariants {
         let ended: BTreeSet<&KeyName> = self
             .chains
             .iter()
-            .filter(|(node, _)| self.is_honest(node))
+            .filter(|(_, chain)| chain.node.as_ref().is_some_and(|node| self.is_honest(node)))
             .flat_map(|(_, chain)| &chain.destroyed)
             .collect();
         let epochs = self.epochs.values();

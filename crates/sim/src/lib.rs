@@ -18,6 +18,7 @@ mod disk;
 mod faults;
 mod invariants;
 mod machine;
+mod mutation;
 mod people;
 mod recording;
 mod two_faced;
@@ -26,5 +27,5 @@ mod world;
 
 pub use cheat::Trick;
 pub use faults::Faults;
-pub use machine::Mutation;
+pub use mutation::Mutation;
 pub use world::{Report, Violation, World};

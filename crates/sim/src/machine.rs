@@ -5,14 +5,16 @@ use std::sync::Arc;
 use quorate_coordinator::core::Now;
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal, UnixMillis,
-    audit::{Record, verify_chain},
+    audit::{BackupMade, Record, verify_chain},
+    backup::{BackupHeader, BackupId, RestoreId},
     identity::IdentityKey,
     node_api::{NodeReply, NodeRequest},
     roster::SignedRoster,
 };
 use quorate_node::{
+    backup::MARKER,
     core::{Context, MakeShares, NodeCore, Outcome, Reading, TrueShares},
-    disk::{Fault, MemoryDisk, Survival},
+    disk::{Disk as _, Fault, MemoryDisk, Survival},
     host::{self, FoundIndex, Setting},
     index::{IndexKey, MemoryIndex, MemoryRows},
     sealing::{HedgeSecret, Kek, LocalKek, NodeIdentity, TlsKey},
@@ -31,87 +33,9 @@ use crate::{
     cheat::{FalseShares, Left},
     disk::SimulatedDisk,
     invariants::Invariants,
+    mutation::Mutation,
     people::People,
 };
-
-/// A rule that one node breaks on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// The same randomness after every start, so that nonces come again (P23).
-    OldRandomness,
-    /// A journal that says durable without an fsync (P37).
-    NoFsync,
-    /// A disk that keeps the files of shares that are erased (P34).
-    KeepsShares,
-    /// Echoes that are not compared (P15); every node breaks this one.
-    #[cfg(debug_assertions)]
-    SkipsEcho,
-    /// Signs with any key of the name that a command gives (I4); every node breaks this one.
-    #[cfg(debug_assertions)]
-    IgnoresKeyId,
-    /// Signs whatever state a key is in (P33).
-    #[cfg(debug_assertions)]
-    IgnoresState,
-    /// Signs with the shares of an epoch after it has heard of a later one (P30).
-    #[cfg(debug_assertions)]
-    StaysBehind,
-}
-
-impl Mutation {
-    /// Whether every node breaks the rule.
-    pub(crate) fn is_of_all(self) -> bool {
-        match self {
-            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
-            #[cfg(debug_assertions)]
-            Self::IgnoresState | Self::StaysBehind => false,
-            #[cfg(debug_assertions)]
-            Self::SkipsEcho | Self::IgnoresKeyId => true,
-        }
-    }
-
-    /// Whether only a split view shows that it is broken.
-    pub(crate) fn needs_split_view(self) -> bool {
-        match self {
-            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
-            #[cfg(debug_assertions)]
-            Self::SkipsEcho => true,
-            #[cfg(debug_assertions)]
-            Self::IgnoresKeyId | Self::IgnoresState | Self::StaysBehind => false,
-        }
-    }
-
-    /// Whether only a key that is reshared shows that it is broken.
-    pub(crate) fn needs_reshares(self) -> bool {
-        match self {
-            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
-            #[cfg(debug_assertions)]
-            Self::SkipsEcho | Self::IgnoresKeyId | Self::IgnoresState => false,
-            #[cfg(debug_assertions)]
-            Self::StaysBehind => true,
-        }
-    }
-
-    /// Whether only a key that is destroyed shows that it is broken.
-    pub(crate) fn needs_ending(self) -> bool {
-        self == Self::KeepsShares
-    }
-
-    /// Whether only a key that is suspended shows that it is broken.
-    pub(crate) fn needs_states(self) -> bool {
-        match self {
-            Self::OldRandomness | Self::NoFsync | Self::KeepsShares => false,
-            #[cfg(debug_assertions)]
-            Self::SkipsEcho | Self::IgnoresKeyId | Self::StaysBehind => false,
-            #[cfg(debug_assertions)]
-            Self::IgnoresState => true,
-        }
-    }
-
-    /// Whether only two keys of one name show that it is broken.
-    pub(crate) fn needs_two_keys(self) -> bool {
-        self.is_of_all() && !self.needs_split_view()
-    }
-}
 
 /// What came of asking a node.
 pub(crate) enum Answer {
@@ -123,8 +47,29 @@ pub(crate) enum Answer {
     Said(Result<NodeReply, Refusal>),
 }
 
+/// What a backup of a node holds.
+#[derive(Clone)]
+pub(crate) struct Image {
+    disk: MemoryDisk,
+    header: BackupHeader,
+}
+
+impl Image {
+    /// The id of the backup.
+    pub(crate) fn id(&self) -> BackupId {
+        self.header.backup
+    }
+
+    /// The last record in it.
+    pub(crate) fn last(&self) -> u64 {
+        self.header.sequence
+    }
+}
+
 /// One node's machine.
 pub(crate) struct Machine {
+    /// Its place among the machines.
+    at: usize,
     id: NodeId,
     disk: SimulatedDisk,
     kek: Arc<LocalKek>,
@@ -136,6 +81,8 @@ pub(crate) struct Machine {
     mutation: Option<Mutation>,
     /// How far its chain was read.
     read: u64,
+    /// It is gone for good.
+    is_scrapped: bool,
     /// How often its signature shares are still false.
     false_shares: Option<Left>,
     /// Computes ECDSA.
@@ -181,6 +128,7 @@ impl Machine {
             ..disk
         };
         Self {
+            at,
             id,
             disk,
             kek,
@@ -191,9 +139,107 @@ impl Machine {
             started_us: 0,
             mutation,
             read: 0,
+            is_scrapped: false,
             false_shares: None,
             engine: STAND_IN,
         }
+    }
+
+    /// A second machine, on which a backup of the same node is restored.
+    pub(crate) fn twin(first: &Self, at: usize, seed: u64, image: &Image) -> Self {
+        let seed = seed.wrapping_mul(1_000).wrapping_add(at as u64);
+        let mut twin = Self {
+            at,
+            id: first.id.clone(),
+            disk: first.disk.clone(),
+            kek: Arc::clone(&first.kek),
+            seed,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            running: None,
+            boots: 0,
+            started_us: 0,
+            mutation: first.mutation,
+            read: 0,
+            is_scrapped: false,
+            false_shares: None,
+            engine: first.engine,
+        };
+        twin.restore(image);
+        twin
+    }
+
+    /// Makes a backup. What it holds is on the disk when its record is durable, and nothing happens
+    /// in between here.
+    pub(crate) fn back_up(&mut self, backup: BackupId, now: Now) -> Option<Image> {
+        let core = self.running.clone().filter(|core| !core.is_quarantined())?;
+        let made = BackupMade {
+            backup,
+            recipients: Vec::new(),
+        };
+        let pending = core.begin_backup(self.reading(now), made).ok()??;
+        let committed = core.journal().commit(pending.appended()).ok()?;
+        let backup = pending.release(&committed).ok()?;
+        let header = backup.header().header.clone();
+        let disk = self.disk.disk.fork();
+        disk.crash(Survival::Everything);
+        Some(Image { disk, header })
+    }
+
+    /// The disk is lost, and what a backup holds takes its place; false when nothing ran.
+    pub(crate) fn restore(&mut self, image: &Image) -> bool {
+        let ran = self.running.take().is_some();
+        let disk = image.disk.fork();
+        let header = &image.header;
+        let marker = format!(
+            r#"{{"format":1,"backup":"{}","restore":"{}","sequence":{},"head":"{}"}}"#,
+            header.backup,
+            RestoreId([0; 16]),
+            header.sequence,
+            header.head
+        );
+        if self.knows_restore() {
+            disk.write(MARKER, marker.as_bytes())
+                .and_then(|()| disk.sync_file(MARKER))
+                .and_then(|()| disk.sync_directory(""))
+                .unwrap_or_else(|error| unreachable!("a disk without faults: {error}"));
+        }
+        self.disk = SimulatedDisk {
+            disk,
+            ..self.disk.clone()
+        };
+        ran
+    }
+
+    /// Whether its directory says that it was restored.
+    pub(crate) fn knows_restore(&self) -> bool {
+        self.mutation != Some(Mutation::ForgetsRestore)
+    }
+
+    /// Stops the machine for good.
+    pub(crate) fn scrap(&mut self) {
+        self.crash_to(Survival::Nothing);
+        self.is_scrapped = true;
+    }
+
+    pub(crate) fn is_scrapped(&self) -> bool {
+        self.is_scrapped
+    }
+
+    /// Whether the process waits to be readmitted.
+    pub(crate) fn is_quarantined(&self) -> bool {
+        let core = self.running.as_ref();
+        core.is_some_and(|core| core.is_quarantined())
+    }
+
+    /// Whether the process runs, and waits for nobody's word.
+    pub(crate) fn was_readmitted(&self) -> bool {
+        let core = self.running.as_ref();
+        core.is_some_and(|core| !core.is_quarantined())
+    }
+
+    /// The node that it is a machine of.
+    pub(crate) fn id(&self) -> &NodeId {
+        &self.id
     }
 
     /// Has the node make false signature shares, or compute ECDSA falsely.
@@ -268,8 +314,11 @@ impl Machine {
                 if self.mutation == Some(Mutation::IgnoresState) {
                     core.ignore_states();
                 }
-                let durable = |sequence| recorded(&core, sequence);
-                invariants.survived(&self.id, &durable);
+                // Of two machines with one past only one was ever heard again.
+                if !core.is_quarantined() {
+                    let durable = |sequence| recorded(&core, sequence);
+                    invariants.survived(&self.id, &durable);
+                }
                 self.running = Some(core);
                 self.reread_chain(people, invariants);
                 self.check_ends(invariants);
@@ -390,6 +439,9 @@ impl Machine {
         if let Ok(reply) = &reply {
             let durable = |sequence| recorded(&core, sequence);
             invariants.said(reply, &durable);
+            if let NodeReply::Ceremony(reply) = reply {
+                invariants.promised(&self.id, reply);
+            }
             if let NodeReply::Destruction(receipt) = reply {
                 let remains = receipt.is_destroyed() && self.remains(&receipt.key);
                 invariants.ended(receipt, remains, &durable);
@@ -470,8 +522,10 @@ impl Machine {
         if !matches!(verified, Some(Ok(_))) {
             invariants.breaks("I7", format!("the chain of {} does not verify", self.id));
         }
-        let durable = |sequence| recorded(&core, sequence);
-        invariants.survived(&self.id, &durable);
+        if !core.is_quarantined() {
+            let durable = |sequence| recorded(&core, sequence);
+            invariants.survived(&self.id, &durable);
+        }
         self.reread_chain(people, invariants);
         self.check_ends(invariants);
     }
@@ -479,7 +533,7 @@ impl Machine {
     /// Reads the chain from its first record to its last durable one.
     fn reread_chain(&mut self, people: &People, invariants: &mut Invariants) {
         self.read = 0;
-        invariants.reread(&self.id);
+        invariants.reread(self.at, &self.id);
         if let Some(core) = self.running.clone() {
             self.read_chain(&core, people, invariants);
         }
@@ -502,7 +556,7 @@ impl Machine {
             .unwrap_or_default();
         for record in records.iter().filter(|record| record.sequence <= last) {
             if let Ok(read) = Record::from_bytes(&record.bytes) {
-                invariants.chained(&self.id, &people.pinned, &read);
+                invariants.chained(self.at, &people.pinned, &read);
             }
             self.read = record.sequence;
         }
@@ -510,7 +564,7 @@ impl Machine {
 
     /// Of a key that the chain says is destroyed nothing is on the disk (P34).
     fn check_ends(&self, invariants: &mut Invariants) {
-        for key in invariants.ends_at(&self.id) {
+        for key in invariants.ends_at(self.at) {
             if self.remains(&key) {
                 let detail = format!("{} keeps key \"{key}\", which it has destroyed", self.id);
                 invariants.breaks("P34", detail);

@@ -32,6 +32,7 @@ struct Sum {
     signatures: usize,
     reshares: usize,
     destructions: usize,
+    restores: usize,
     steps: u64,
     violations: u64,
 }
@@ -41,6 +42,7 @@ impl Sum {
         self.signatures += report.signatures;
         self.reshares += report.reshares;
         self.destructions += report.destructions;
+        self.restores += report.restores;
         self.steps += report.steps;
     }
 }
@@ -63,11 +65,12 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds, {} signatures, {} resharings, {} destructions, {} steps, {} violations, {:.1} s",
+        "{} seeds, {} signatures, {} resharings, {} destructions, {} restores, {} steps, {} violations, {:.1} s",
         arguments.seeds,
         sum.signatures,
         sum.reshares,
         sum.destructions,
+        sum.restores,
         sum.steps,
         sum.violations,
         start.elapsed().as_secs_f64()

@@ -170,6 +170,7 @@ impl Speaker<'_> {
         id: CommandId,
         created: UnixMillis,
         source: &KeyRecord,
+        first_epoch: Epoch,
         threshold: u16,
         nodes: Vec<NodeId>,
     ) -> Operation {
@@ -178,7 +179,7 @@ impl Speaker<'_> {
             key: key.clone(),
             key_id,
             source_epoch: source.epoch,
-            first_epoch: Epoch(source.epoch.0 + 1),
+            first_epoch,
             threshold,
             nodes,
             accept_fragile: true,

@@ -4,11 +4,12 @@
 mod ending;
 mod happenings;
 pub(crate) mod plan;
+mod restoring;
 
 use std::collections::BTreeMap;
 
 use quorate_coordinator::core::Now;
-use quorate_model::{KeyRecord, UnixMillis};
+use quorate_model::{Epoch, KeyName, KeyRecord, UnixMillis};
 use quorate_node::disk::Survival;
 use rand_chacha::ChaCha8Rng;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 use ending::Ended;
 use happenings::Happening;
+use restoring::Keeper;
 
 /// How long a crashed process stays away, in microseconds.
 const AWAY_US: u64 = 400_000;
@@ -57,6 +59,12 @@ pub struct World {
     last: usize,
     /// How far the end of a key has come, where there is one.
     ended: Option<Ended>,
+    /// The backups of a node, where some are made.
+    keeper: Option<Keeper>,
+    /// The first epochs that admins were told to ask for.
+    first_epochs: BTreeMap<KeyName, Epoch>,
+    /// How often the key was resumed anew.
+    resumed: u64,
     pub(crate) invariants: Invariants,
     pub(crate) recording: Option<Recording>,
     trace: Vec<String>,
@@ -79,6 +87,8 @@ pub struct Report {
     pub states: usize,
     /// How many resharings succeeded.
     pub reshares: usize,
+    /// How many restored nodes came back into service.
+    pub restores: usize,
     /// How many keys were destroyed.
     pub destructions: usize,
     /// How many happenings there were.
@@ -149,6 +159,7 @@ impl World {
             signatures: done(Operation::is_signed),
             states: self.invariants.states(),
             reshares: done(Operation::is_reshared),
+            restores: self.invariants.restores(),
             destructions: self.invariants.ends(),
             proven: self.invariants.proven(),
             bans: self.invariants.bans(),
@@ -159,7 +170,10 @@ impl World {
     }
 
     fn is_quiet(&self) -> bool {
-        self.operations.iter().all(|operation| operation.done) && self.is_ended()
+        let mut operations = self.operations.iter();
+        operations.all(|operation| operation.done || self.is_stuck(operation))
+            && self.is_ended()
+            && self.standing().iter().all(|at| self.is_back(*at))
     }
 
     /// Stops all faults: every machine loses its power once more, all at once; then they come back,
@@ -173,6 +187,7 @@ impl World {
             coordinator.stop();
         }
         self.queue.retain(|_, happening| !happening.is_fault());
+        self.stop_copies();
         for node in 0..self.machines.len() {
             if self.machines[node].crash_to(Survival::Nothing) {
                 self.left(node);
@@ -182,6 +197,7 @@ impl World {
         let operation = self.last;
         self.after(1_000_000, Happening::Submit { operation });
         self.pursue_ending();
+        self.plan_resumptions();
     }
 
     fn violation(&self, invariant: &'static str, detail: String, steps: u64) -> Violation {
@@ -219,9 +235,11 @@ impl World {
     fn check_shares(&mut self) {
         for epochs in self.invariants.live_keys() {
             let held = |record: &KeyRecord| {
-                (0..self.machines.len())
-                    .filter(|at| self.invariants.is_honest(&self.people.node_id(*at)))
-                    .filter(|at| self.machines[*at].holds(record))
+                let machines = self.standing().into_iter();
+                machines
+                    .map(|at| &self.machines[at])
+                    .filter(|machine| self.invariants.is_honest(machine.id()))
+                    .filter(|machine| machine.holds(record))
                     .count()
             };
             let enough = |record: &KeyRecord| held(record) >= usize::from(record.threshold);
@@ -253,7 +271,7 @@ impl World {
     /// A process is gone: its links break, and it comes back after a while.
     fn left(&mut self, node: usize) {
         for desk in 0..self.desks.len() {
-            let id = self.people.node_id(node);
+            let id = self.machines[node].id().clone();
             if let Some(event) = self.desks[desk].unlink(node, id) {
                 self.tell(desk, event);
             }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_model::{
     Digest, Epoch, KeyName, NodeId, UnixMillis,
     audit::{Entry, KeyDestroyed, PairBanned, Record, SharePurpose},
+    backup::RestoreId,
     destruction::DestroyStep,
     roster::{PinnedRoster, Role},
     standing::Standing,
@@ -35,6 +36,8 @@ pub(super) struct Chain {
     pub(super) suspensions: usize,
     /// How many changes of states it heard.
     pub(super) states: usize,
+    /// Whose chain it is.
+    pub(super) node: Option<NodeId>,
     /// The keys that it destroyed.
     pub(super) destroyed: BTreeSet<KeyName>,
     /// The epoch of each key that is in use.
@@ -43,21 +46,53 @@ pub(super) struct Chain {
     standings: BTreeMap<KeyName, Standing>,
     announced: BTreeMap<Digest, Heard>,
     withdrawn: BTreeSet<Digest>,
+    /// The restoration that is not over.
+    quarantine: Option<RestoreId>,
+    /// The last restoration that is over, and from when on the node remembers.
+    readmitted: Option<(RestoreId, UnixMillis)>,
+}
+
+/// What is known of all that happened, whatever a chain says.
+pub(super) struct Seen<'a> {
+    /// The rosters.
+    pub(super) pinned: &'a PinnedRoster,
+    /// Whether a node breaks no rule on purpose.
+    pub(super) is_honest: &'a dyn Fn(&NodeId) -> bool,
+    /// When a command was made.
+    pub(super) made: &'a dyn Fn(&Digest) -> Option<UnixMillis>,
+    /// The epochs that others had in use when a restored node came back.
+    pub(super) floor: &'a dyn Fn(RestoreId, &KeyName) -> Option<Epoch>,
 }
 
 impl Chain {
-    /// Reads the next record. `is_honest` says of a node whether it breaks no rule on purpose.
-    pub(super) fn take(
-        &mut self,
-        node: &NodeId,
-        pinned: &PinnedRoster,
-        record: &Record,
-        is_honest: &dyn Fn(&NodeId) -> bool,
-    ) -> Result<(), Breach> {
+    /// The chain of a node, of which nothing was read.
+    pub(super) fn of(node: NodeId) -> Self {
+        Self {
+            node: Some(node),
+            ..Self::default()
+        }
+    }
+
+    /// The epoch of each key that is in use.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (&KeyName, &Epoch)> {
+        self.in_use.iter()
+    }
+
+    /// The restoration that is not over.
+    pub(super) fn quarantine(&self) -> Option<RestoreId> {
+        self.quarantine
+    }
+
+    /// Reads the next record.
+    pub(super) fn take(&mut self, facts: &Seen<'_>, record: &Record) -> Result<(), Breach> {
+        let Some(node) = &self.node.clone() else {
+            return Ok(());
+        };
+        self.check_restored(node, facts, &record.entry)?;
         match &record.entry {
             Entry::PairBanned(PairBanned { peer, .. }) => {
                 self.bans += 1;
-                if is_honest(peer) {
+                if (facts.is_honest)(peer) {
                     return Err(("I6", format!("{node} bans {peer}, which is honest")));
                 }
             }
@@ -96,10 +131,56 @@ impl Chain {
                 self.withdrawn.insert(*announcement);
             }
             Entry::KeyDestroyed(end) => {
-                self.check_end(node, pinned, record.time, end)?;
+                self.check_end(node, facts.pinned, record.time, end)?;
                 self.destroyed.insert(end.key.clone());
             }
+            Entry::Restored { restore, .. } => self.quarantine = Some(*restore),
+            Entry::Readmitted { restore, .. } => {
+                self.quarantine = None;
+                self.readmitted = Some((*restore, record.time));
+            }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// A restored node does nothing that rests on a promise before it is readmitted, and afterwards
+    /// nothing that was commanded before; and it uses no epoch below those that others used when it
+    /// came back (P35).
+    fn check_restored(&self, node: &NodeId, facts: &Seen<'_>, entry: &Entry) -> Result<(), Breach> {
+        let command = match entry {
+            Entry::KeyPrepared(prepared) => prepared.judgment.command,
+            Entry::ShareReleased(released) => released.judgment.command,
+            Entry::DestructionAnnounced { command, .. } => command.digest(),
+            Entry::KeyDestroyed(end) => end.command.digest(),
+            _ => return Ok(()),
+        };
+        if self.quarantine.is_some() {
+            let detail = format!("{node} acts in quarantine: {}", entry.kind());
+            return Err(("P35", detail));
+        }
+        let Some((restore, remembers)) = self.readmitted else {
+            return Ok(());
+        };
+        let proves = matches!(
+            entry,
+            Entry::ShareReleased(released) if released.purpose != SharePurpose::Sign
+        );
+        // A proof of possession is given under the command that made the shares, which are there.
+        if !proves && (facts.made)(&command).is_some_and(|made| made < remembers) {
+            let detail = format!(
+                "{node} carries out what was commanded before it came back: {}",
+                entry.kind()
+            );
+            return Err(("P35", detail));
+        }
+        if let Entry::ShareReleased(released) = entry {
+            let floor = (facts.floor)(restore, &released.key);
+            if !proves && floor.is_some_and(|floor| released.epoch < floor) {
+                let epoch = released.epoch;
+                let detail = format!("{node} came back and signs with superseded epoch {epoch}");
+                return Err(("P35", detail));
+            }
         }
         Ok(())
     }

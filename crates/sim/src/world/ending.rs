@@ -19,6 +19,9 @@ use crate::{
 /// How often the admins look how far the end of the key has come, in microseconds.
 const LOOK_US: u64 = 700_000;
 
+/// How long the admins wait for all nodes before they order the end anew, in milliseconds.
+const PATIENCE_MS: u64 = 10_000;
+
 /// What is done about the end of a key in a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {
@@ -121,16 +124,19 @@ impl World {
     }
 
     /// Whether the key is where it is to be: nowhere, if the admins go on until then or if any node
-    /// has destroyed it.
+    /// has destroyed it. A node that was restored takes no order from before its return: it waits for
+    /// the next.
     pub(super) fn is_ended(&self) -> bool {
         let Some(ended) = &self.ended else {
             return true;
         };
-        let nodes = (0..self.machines.len()).map(|at| self.people.node_id(at));
-        let gone: Vec<bool> = nodes
-            .map(|node| self.invariants.destroyed(&node, &ended.key.0))
+        let to_the_end = ended.ending.to_the_end;
+        let machines = self.standing().into_iter();
+        let gone: Vec<bool> = machines
+            .filter(|at| !self.is_out(*at) && (to_the_end || !self.loses_disk(*at)))
+            .map(|at| self.invariants.destroyed(at, &ended.key.0))
             .collect();
-        let wanted = ended.ending.to_the_end || gone.contains(&true);
+        let wanted = to_the_end || gone.contains(&true);
         !wanted || !gone.contains(&false)
     }
 
@@ -139,14 +145,12 @@ impl World {
         let Some(ended) = self.ended.as_ref().filter(|_| !self.is_ended()) else {
             return String::new();
         };
-        let nodes = (0..self.machines.len()).map(|at| self.people.node_id(at));
-        let left: Vec<_> = nodes
-            .filter(|node| !self.invariants.destroyed(node, &ended.key.0))
-            .collect();
+        let mut left = self.standing();
+        left.retain(|at| !self.invariants.destroyed(*at, &ended.key.0));
         let last = ended.pursued.1.or(ended.pursued.0);
         let last = last.and_then(|at| self.operations[at].answers.last());
         format!(
-            "; {left:?} do not destroy key \"{}\" ({:?}); the admins were last answered {last:?}",
+            "; machines {left:?} do not destroy key \"{}\" ({:?}); the admins were last answered {last:?}",
             ended.key.0, ended.ending
         )
     }
@@ -162,13 +166,12 @@ impl World {
         if !state.is_destroyed() {
             return;
         }
-        let nodes = (0..self.machines.len()).map(|at| self.people.node_id(at));
-        let left = nodes
-            .filter(|node| self.invariants.is_honest(node))
-            .find(|node| !self.invariants.destroyed(node, key));
-        if let Some(node) = left {
-            let detail =
-                format!("a client is shown \"{key}\" as destroyed, and {node} is not done");
+        let left = self.standing().into_iter().find(|at| {
+            let honest = self.invariants.is_honest(self.machines[*at].id());
+            honest && !self.invariants.destroyed(*at, key)
+        });
+        if let Some(at) = left {
+            let detail = format!("a client is shown \"{key}\" as destroyed, and {at} is not done");
             self.invariants.breaks("P34", detail);
         }
     }
@@ -300,17 +303,26 @@ impl World {
             let operation = at.and_then(|at| self.operations.get(at));
             operation.map(|operation| (operation.done, operation.succeeded()))
         };
+        let made = |at: Option<usize>| {
+            let operation = at.and_then(|at| self.operations.get(at))?;
+            let command = quorate_proto::command::decode(&operation.signed.bytes).ok()?;
+            Some(command.created)
+        };
+        let now = self.now().wall;
+        let is_old = made(pursued.1).is_some_and(|made| now > made.plus(PATIENCE_MS));
         let next = match (pursued.0, stands(pursued.0), stands(pursued.1)) {
+            (Some(_), _, Some((true, true))) if is_old => {
+                // Somebody came back from a backup since.
+                (self.order(DestroyStep::Announce, 2), None)
+            }
             (None, _, _) | (_, Some((true, false)), _) | (_, _, Some((true, false))) => {
                 (self.order(DestroyStep::Announce, 2), None)
             }
             (Some(at), Some((true, true)), None) => {
-                let operation = &self.operations[at];
-                let announcement = operation.digest();
-                let created = quorate_proto::command::decode(&operation.signed.bytes)
-                    .map_or(self.now().wall, |made| made.created);
+                let announcement = self.operations[at].digest();
+                let created = made(Some(at)).unwrap_or(now);
                 // Some node may hear of it a little later than the others.
-                if self.now().wall < created.plus(3 * DELAY_MS) {
+                if now < created.plus(3 * DELAY_MS) {
                     return;
                 }
                 let confirm = DestroyStep::Confirm { announcement };

@@ -2,13 +2,13 @@
 
 use quorate_coordinator::core::{Action, BatchId, CallFailure, CallId, Event, StoreItem, admit};
 use quorate_model::{
-    KeyName, Reason, Refusal,
+    Epoch, KeyName, Reason, Refusal,
     node_api::{NodeReply, NodeRequest},
     operation::{CommandState, CommandView},
 };
 use rand_core::RngCore as _;
 
-use super::{AWAY_US, World, ending::EndStep};
+use super::{AWAY_US, World, ending::EndStep, restoring::KeeperStep};
 use crate::{
     faults::{below, happens, pick},
     machine::Answer,
@@ -64,6 +64,8 @@ pub(super) enum Happening {
     StartDesk { desk: usize },
     /// A client submits an operation, again if need be.
     Submit { operation: usize },
+    /// Something is done about backups.
+    Keep(KeeperStep),
     /// Something is done about the end of a key.
     End(EndStep),
     /// An admin has a key reshared, from the epoch that it is shown.
@@ -125,10 +127,8 @@ impl World {
                 node,
                 boot,
             } => {
-                if self.desks[desk].lives(life) && self.machines[node].is_up(boot) {
-                    self.desks[desk].link(node);
-                    let id = self.people.node_id(node);
-                    self.tell(desk, Event::LinkUp { node: id });
+                if self.machines[node].is_up(boot) {
+                    self.link(desk, life, node);
                 }
             }
             Happening::CrashNode { node } => {
@@ -148,11 +148,30 @@ impl World {
             Happening::StartDesk { desk } => self.start_desk(desk),
             Happening::Submit { operation } => self.submit(operation),
             Happening::Reshare { key } => self.reshare(key),
+            Happening::Keep(step) => self.keep(step),
             Happening::End(step) => self.take_step(step),
         }
     }
 
+    /// A machine's link to a coordinator comes up; a link of the same node to it breaks.
+    pub(super) fn link(&mut self, desk: usize, life: u32, machine: usize) {
+        if !self.desks[desk].lives(life) || self.machines[machine].boot().is_none() {
+            return;
+        }
+        let node = self.machines[machine].id().clone();
+        if let Some(other) = self.desks[desk].linked(&node).filter(|at| *at != machine)
+            && let Some(event) = self.desks[desk].unlink(other, node.clone())
+        {
+            self.tell(desk, event);
+        }
+        self.desks[desk].link(node.clone(), machine);
+        self.tell(desk, Event::LinkUp { node });
+    }
+
     fn start_node(&mut self, node: usize) {
+        if self.machines[node].is_scrapped() || self.machines[node].boot().is_some() {
+            return;
+        }
         let reading = self.now();
         let boot = self.machines[node].start(&self.people, reading, &mut self.invariants);
         for desk in 0..self.desks.len() {
@@ -231,12 +250,13 @@ impl World {
             self.after(RESUBMIT_US, Happening::Reshare { key: name });
             return;
         };
-        let mut nodes: Vec<_> = (0..self.machines.len())
+        let mut nodes: Vec<_> = (0..self.people.nodes.len())
             .map(|at| self.people.node_id(at))
             .collect();
         // Whoever breaks rules may hold a key up for ever where n < 2t-1.
         let cheats = !nodes.iter().all(|node| self.invariants.is_honest(node));
-        let least = if cheats { 3 } else { 2 };
+        let loses = self.loses_disks();
+        let least = if cheats || loses { 3 } else { 2 };
         let keep = least + pick(&mut self.rng, nodes.len() - least + 1);
         while nodes.len() > keep {
             let at = pick(&mut self.rng, nodes.len());
@@ -246,16 +266,21 @@ impl World {
         nodes.rotate_left(turn);
         let most = if cheats {
             nodes.len().div_ceil(2)
+        } else if loses {
+            nodes.len() - 1
         } else {
             nodes.len()
         };
         let threshold = 2 + u16::try_from(pick(&mut self.rng, most - 1)).unwrap_or(0);
         let id = self.id();
         let created = self.now().wall;
-        let operation = self
-            .people
-            .quorum()
-            .reshare(id, created, &shown.record, threshold, nodes);
+        let next = Epoch(shown.record.epoch.0 + 1);
+        let advised = self.first_epochs.get(&name).copied();
+        let first = advised.map_or(next, |advised| advised.max(next));
+        let operation =
+            self.people
+                .quorum()
+                .reshare(id, created, &shown.record, first, threshold, nodes);
         self.ask(operation);
     }
 
@@ -265,6 +290,25 @@ impl World {
         self.operations.push(operation);
         self.submit(at);
         at
+    }
+
+    /// An admin who is told that numbers are used up asks again with higher ones.
+    fn take_advice(&mut self, operation: usize, result: &Result<CommandView, Refusal>) {
+        let Ok(CommandView {
+            error: Some(refusal),
+            ..
+        }) = result
+        else {
+            return;
+        };
+        let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
+        if let Some(next) = next.filter(|_| refusal.reason == Reason::EpochTaken) {
+            let key = self.operations[operation].key.clone();
+            let before = self.first_epochs.insert(key.clone(), Epoch(next));
+            if before != Some(Epoch(next)) {
+                self.after(RESUBMIT_US, Happening::Reshare { key });
+            }
+        }
     }
 
     /// Tells a coordinator something and carries out what it wants.
@@ -284,11 +328,9 @@ impl World {
                 request,
                 timeout_ms,
             } => {
-                let Some(node) = self.people.node_at(&node) else {
-                    return;
-                };
+                let machine = self.desks[desk].linked(&node);
                 self.invariants.asked(&self.people.pinned, &request);
-                self.desks[desk].called(call, node);
+                self.desks[desk].called(call, machine);
                 let result = Box::new(Err(CallFailure::TimedOut));
                 let timed_out = Happening::ToDesk {
                     desk,
@@ -297,7 +339,9 @@ impl World {
                     result,
                 };
                 self.after(timeout_ms * 1_000, timed_out);
-                self.send(desk, node, call, &request);
+                if let Some(machine) = machine {
+                    self.send(desk, machine, call, &request);
+                }
             }
             Action::Persist { batch, writes } => {
                 for item in &writes {
@@ -446,19 +490,28 @@ impl World {
         let ends = self.is_of_the_end(&self.operations[operation]);
         let retires = self.operations[operation].kind == Kind::State;
         let reshares = self.operations[operation].kind == Kind::Reshare;
-        let outdated = |view: &CommandView| {
-            let reason = view.error.as_ref().map(|refusal| refusal.reason);
-            match reason {
-                Some(Reason::StateOutdated | Reason::EpochChanged) => {
-                    view.state == CommandState::Denied
+        let outdated =
+            |view: &CommandView| {
+                let reason = view.error.as_ref().map(|refusal| refusal.reason);
+                match reason {
+                    Some(Reason::StateOutdated | Reason::EpochChanged) => {
+                        view.state == CommandState::Denied
+                    }
+                    // The admins would choose holders that work with each other.
+                    Some(Reason::PairBanned) => reshares,
+                    // A restored node has forgotten what became of it.
+                    // Nor does it prepare any of the numbers that it may have prepared.
+                    Some(Reason::CommandTimeInvalid | Reason::EpochTaken) if reshares => {
+                        self.loses_disks()
+                    }
+                    // Its time is over, and so is whatever its admins asked for in vain.
+                    Some(Reason::KeyDestroyed) => self.ended.is_some(),
+                    Some(
+                        Reason::KeyNotActive | Reason::KeyDeactivated | Reason::KeyCompromised,
+                    ) if ends => true,
+                    _ => ends && !retires && view.state == CommandState::Denied,
                 }
-                // The admins would choose holders that work with each other.
-                Some(Reason::PairBanned) => reshares,
-                // Its time is over, and so is whatever its admins asked for in vain.
-                Some(Reason::KeyNotActive | Reason::KeyDestroyed) if ends => true,
-                _ => ends && !retires && view.state == CommandState::Denied,
-            }
-        };
+            };
         let again = match &result {
             // A suspension that comes after its resumption is over, and so is a resharing that
             // another one overtook.
@@ -474,6 +527,7 @@ impl World {
                 self.check_shown(&name, key.state);
             }
         }
+        self.take_advice(operation, &result);
         let by = self.desks[desk].id();
         self.invariants
             .answered(by, &self.operations[operation], &result);

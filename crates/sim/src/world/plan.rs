@@ -8,13 +8,16 @@ use quorate_model::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::{EPOCH_MS, World, ending::Ending, happenings::Happening};
+use super::{
+    EPOCH_MS, FAULTS_US, World, ending::Ending, happenings::Happening, restoring::Restoring,
+};
 use crate::{
     cheat::{Cheat, Trick},
     desk::Desk,
     faults::{Faults, below, pick},
     invariants::Invariants,
-    machine::{Machine, Mutation},
+    machine::Machine,
+    mutation::Mutation,
     people::{COORDINATORS, People, coordinator_id},
     two_faced::TwoFaced,
 };
@@ -38,6 +41,8 @@ pub(crate) struct Shape {
     pub(crate) reshares: u64,
     /// A second key is retired, and its end is ordered.
     pub(crate) ending: Option<Ending>,
+    /// Backups of a node are made, and restored.
+    pub(crate) restoring: Option<Restoring>,
 }
 
 impl Shape {
@@ -57,6 +62,11 @@ impl Shape {
         let twice = nodes >= 4 && rng.next_u32().is_multiple_of(3);
         let coordinators = 1 + pick(rng, COORDINATORS);
         let signatures = 4 + below(rng, 12);
+        let cheat = (cheats && room && nodes > 2 && !twice).then_some((trick, times));
+        // Where a disk is lost, the others keep every key.
+        let loses = cheat.is_none() && !twice && nodes > 2 && !rng.next_u32().is_multiple_of(3);
+        let most = u16::try_from(nodes).unwrap_or(u16::MAX) - u16::from(loses);
+        let threshold = threshold.min(most);
         Self {
             nodes,
             threshold,
@@ -64,10 +74,11 @@ impl Shape {
             signatures,
             scheme,
             mutation: None,
-            cheat: (cheats && room && nodes > 2 && !twice).then_some((trick, times)),
+            cheat,
             twice,
             states: signatures.is_multiple_of(2) && !twice,
             reshares: if twice { 0 } else { below(rng, 4) },
+            restoring: loses.then(|| Restoring::draw(rng, nodes)),
             ending: (!twice && rng.next_u32().is_multiple_of(2)).then(|| Ending::draw(rng)),
         }
     }
@@ -100,6 +111,7 @@ impl World {
             twice,
             states: mutation.needs_states(),
             reshares: if mutation.needs_reshares() { 4 } else { 0 },
+            restoring: mutation.needs_restoring().then(|| Restoring::of(0)),
             ending: mutation.needs_ending().then(|| Ending::draw(&mut rng)),
             ..Shape::draw(&mut rng)
         };
@@ -118,6 +130,7 @@ impl World {
             states: false,
             reshares: 0,
             ending: None,
+            restoring: None,
             ..Shape::draw(&mut rng)
         };
         if trick.is_of_ecdsa() {
@@ -163,6 +176,9 @@ impl World {
             operations: Vec::new(),
             last: 0,
             ended: None,
+            keeper: None,
+            resumed: 0,
+            first_epochs: BTreeMap::new(),
             invariants: Invariants::new(guilty.into_iter().collect::<BTreeSet<_>>()),
             recording: None,
             trace: Vec::new(),
@@ -193,6 +209,11 @@ impl World {
         }
         for number in 0..=shape.signatures {
             let id = self.id();
+            let when = 300_000 + below(&mut self.rng, 8_000_000);
+            // The last one waits until the faults are over.
+            let is_last = number == shape.signatures;
+            let created = EPOCH_MS + if is_last { FAULTS_US } else { when } / 1_000;
+            let created = UnixMillis(created);
             let message = format!("message {number}").into_bytes();
             // Every other signature is by a child of the key (P26).
             let path = if number.is_multiple_of(2) {
@@ -211,14 +232,15 @@ impl World {
                 path,
             );
             self.operations.push(sign.through(desk));
-            let when = 300_000 + below(&mut self.rng, 8_000_000);
             let operation = self.operations.len() - 1;
-            // The last one waits until the faults are over.
-            if number < shape.signatures {
+            if !is_last {
                 self.at(when, Happening::Submit { operation });
             }
         }
         self.last = self.operations.len() - 1;
+        if let Some(restoring) = shape.restoring {
+            self.plan_restoring(restoring);
+        }
         if let Some(ending) = shape.ending {
             self.plan_old_key(shape, ending, created);
         }
@@ -281,6 +303,7 @@ impl World {
         // Whoever breaks rules may hold a key of fewer nodes up for ever.
         let least = match shape.cheat {
             Some(_) => shape.nodes,
+            None if self.loses_disks() => usize::from(shape.threshold) + 1,
             None => usize::from(shape.threshold),
         };
         while nodes.len() > least && self.rng.next_u32().is_multiple_of(3) {
@@ -301,13 +324,14 @@ impl World {
             let id = self.id();
             let message = format!("old message {number}").into_bytes();
             let path = DerivationPath::ROOT;
+            let when = 300_000 + below(&mut self.rng, 8_000_000);
+            let created = UnixMillis(EPOCH_MS + when / 1_000);
             let sign = self
                 .people
                 .client()
                 .sign(id, created, key.clone(), scheme, message, path);
             let operation = self.operations.len();
             self.operations.push(sign);
-            let when = 300_000 + below(&mut self.rng, 8_000_000);
             self.at(when, Happening::Submit { operation });
         }
         for _ in 0..below(&mut self.rng, 3) {

@@ -17,10 +17,12 @@ fn check_seeds(seeds: std::ops::Range<u64>) {
     let (signatures, states) = (sum(|report| report.signatures), sum(|report| report.states));
     let reshares = sum(|report| report.reshares);
     let destructions = sum(|report| report.destructions);
+    let restores = sum(|report| report.restores);
     let twice = sum(|report| usize::from(report.keys == 2));
     assert!(signatures > 250, "only {signatures} signatures were made");
     assert!(reshares > 20, "only {reshares} resharings succeeded");
     assert!(states > 40, "only {states} changes of states were heard");
+    assert!(restores > 2, "only {restores} restored nodes came back");
     assert!(destructions > 6, "only {destructions} keys were destroyed");
     assert!(twice > 3, "only {twice} runs gave a name to two keys");
 }
@@ -79,6 +81,11 @@ fn nonces_that_come_again_are_found() {
 #[test]
 fn a_journal_without_fsync_is_found() {
     assert_eq!(found(Mutation::NoFsync), "I7");
+}
+
+#[test]
+fn a_restored_node_that_does_not_know_it_is_found() {
+    assert_eq!(found(Mutation::ForgetsRestore), "I7");
 }
 
 #[test]
