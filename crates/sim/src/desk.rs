@@ -115,6 +115,11 @@ impl Desk {
         }
     }
 
+    /// The roster that the process goes by.
+    pub(crate) fn pinned(&self) -> Option<&PinnedRoster> {
+        Some(self.process.as_ref()?.core.pinned())
+    }
+
     /// The key that a client is shown under a name.
     pub(crate) fn shows(&mut self, name: &KeyName) -> Option<KeyView> {
         self.process.as_mut()?.core.key(name)

@@ -8,6 +8,7 @@
 //! | I4 | one group key per key id for ever | group keys in certificates, proofs and answers; every released share is of the key that its command names, and every answer verifies under it |
 //! | I5 | nothing is signed after a tombstone, and epochs never mix | the epoch of every share of a signing set; in each chain whatever follows a tombstone; and what leaves a node after its receipt |
 //! | P19 | one PREPARED for one epoch of a key | every PREPARED that leaves a node, over all lives and restorations of it |
+//! | P3, P7 | whom the roster in force does not list takes part in nothing | in each chain what follows a roster without the node, and by whose word rosters are followed; the holders of every PREPARED, and the signers of every share, by the roster that the node goes by |
 //! | P35 | a restored node acts on nothing that it may have forgotten, and one backup comes back once | in each chain what stands between restoration and readmission, and commands and epochs of before after it; the readmissions of two machines that were restored from one backup |
 //! | P34 | a key ends by announcement and confirmation, and nothing of it remains | in each chain what stands before a tombstone: the announcement that was not withdrawn, the delay, the words of enough admins; and the disks of nodes that gave a receipt, then, after every start and at the end |
 //! | I6 | an honest node is never blamed | the coordinators' notices, whom the evidence that they keep proves guilty, and whom nodes ban |
@@ -23,9 +24,7 @@ use quorate_coordinator::core::{Notice, StoreItem};
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, Participant, Refusal,
     UnixMillis,
-    audit::{Entry, Record},
     backup::{BackupId, RestoreId},
-    destruction::DestructionReceipt,
     node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SigningReply},
     operation::{CommandOutcome, CommandView, KeyView, ReshareOutcome},
     roster::PinnedRoster,
@@ -42,8 +41,9 @@ use quorate_protocol::{
 };
 
 mod chain;
+mod lifecycle;
 
-use self::chain::{Chain, Seen};
+use self::chain::Chain;
 use crate::workload::Operation;
 
 /// The broadcasts that a node was shown in one attempt, by round.
@@ -187,11 +187,17 @@ impl Invariants {
     }
 
     /// Watches what a node says. `durable` looks a record up in what its disk would keep.
-    pub(crate) fn said(&mut self, reply: &NodeReply, durable: &dyn Fn(u64) -> Option<Digest>) {
+    pub(crate) fn said(
+        &mut self,
+        pinned: &PinnedRoster,
+        reply: &NodeReply,
+        durable: &dyn Fn(u64) -> Option<Digest>,
+    ) {
         match reply {
             NodeReply::Shares(batch) => {
                 for statement in batch.outcomes.iter().flatten() {
                     self.check_command(statement);
+                    self.check_signers(pinned, statement);
                     self.share_left(statement, durable);
                 }
             }
@@ -270,6 +276,28 @@ impl Invariants {
         }
     }
 
+    /// A share leaves only where all signers are in the roster that the node goes by (P7).
+    fn check_signers(&mut self, pinned: &PinnedRoster, statement: &ShareStatement) {
+        let Some(then) = self.roster_at(&statement.node, pinned) else {
+            return;
+        };
+        let stranger = statement.items.iter().find_map(|item| {
+            let (set, holders) = self.sets.get(&item.signing_set)?;
+            set.entries.iter().find_map(|entry| {
+                let signer = |holder: &&Participant| holder.index == entry.signer;
+                let mut signers = holders.iter().filter(signer);
+                let first = signers.clone().next()?;
+                let known = signers.any(|holder| then.roster().node(&holder.node).is_some());
+                (!known).then(|| first.clone())
+            })
+        });
+        if let Some(stranger) = stranger {
+            let (node, who) = (&statement.node, &stranger.node);
+            let detail = format!("{node} signs with {who}, which is not in its roster any more");
+            self.breaks("P7", detail);
+        }
+    }
+
     fn share_left(&mut self, statement: &ShareStatement, durable: &dyn Fn(u64) -> Option<Digest>) {
         let ShareStatement {
             node,
@@ -337,153 +365,6 @@ impl Invariants {
                 }
             }
         }
-    }
-
-    /// The chain of a machine is read from its first record again.
-    pub(crate) fn reread(&mut self, machine: usize, node: &NodeId) {
-        self.chains.insert(machine, Chain::of(node.clone()));
-    }
-
-    /// Watches the next durable record in the chain of a machine.
-    pub(crate) fn chained(&mut self, machine: usize, pinned: &PinnedRoster, record: &Record) {
-        self.comes_back(machine, &record.entry);
-        let (guilty, made, floors) = (&self.guilty, &self.made, &self.floors);
-        let floor = |restore: RestoreId, key: &KeyName| floors.get(&restore)?.get(key).copied();
-        let facts = Seen {
-            pinned,
-            is_honest: &|node| !guilty.contains(node),
-            made: &|command| made.get(command).copied(),
-            floor: &floor,
-        };
-        let chain = self.chains.entry(machine).or_default();
-        if let Err((invariant, detail)) = chain.take(&facts, record) {
-            self.breaks(invariant, detail);
-        }
-    }
-
-    /// Of all restorations of a backup one comes back at the most (P35).
-    fn comes_back(&mut self, machine: usize, entry: &Entry) {
-        match entry {
-            Entry::Restored { backup, restore } => {
-                self.restored.insert(*restore, *backup);
-                if self.floors.contains_key(restore) {
-                    return;
-                }
-                let mut floor: BTreeMap<KeyName, Epoch> = BTreeMap::new();
-                let others = self.chains.iter().filter(|(at, chain)| {
-                    let honest = |node: &NodeId| self.is_honest(node);
-                    **at != machine
-                        && chain.quarantine().is_none()
-                        && chain.node.as_ref().is_some_and(honest)
-                });
-                for (key, epoch) in others.flat_map(|(_, chain)| chain.in_use()) {
-                    let known = floor.entry(key.clone()).or_default();
-                    *known = (*known).max(*epoch);
-                }
-                self.floors.insert(*restore, floor);
-            }
-            Entry::Readmitted { restore, .. } => {
-                let Some(backup) = self.restored.get(restore) else {
-                    return self.breaks("P35", "a restoration ends that never began".to_owned());
-                };
-                let first = *self.readmitted.entry(*backup).or_insert(*restore);
-                if first != *restore {
-                    let detail = format!("backup {backup} comes back twice: {first} and {restore}");
-                    self.breaks("P35", detail);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// How many restored nodes came back.
-    pub(crate) fn restores(&self) -> usize {
-        self.readmitted.len()
-    }
-
-    /// The disk of a node was lost, with every record after one.
-    pub(crate) fn lost(&mut self, node: &NodeId, last: u64) {
-        if let Some(released) = self.released.get_mut(node) {
-            released.retain(|sequence, _| *sequence <= last);
-        }
-    }
-
-    /// Watches what a node promises about an epoch: one thing, for ever (P19).
-    pub(crate) fn promised(&mut self, node: &NodeId, reply: &CeremonyReply) {
-        let Some(prepared) = &reply.prepared else {
-            return;
-        };
-        let statement = &prepared.statement;
-        let at = (node.clone(), statement.key.clone(), statement.epoch);
-        let first = *self.promised.entry(at).or_insert(statement.digest());
-        if first != statement.digest() {
-            let (key, epoch) = (&statement.key, statement.epoch);
-            let detail = format!("{node} prepares epoch {epoch} of \"{key}\" twice");
-            self.breaks("P19", detail);
-        }
-    }
-
-    /// Whether a node has destroyed a key, by the chain of a machine.
-    pub(crate) fn destroyed(&self, machine: usize, key: &KeyName) -> bool {
-        let chain = self.chains.get(&machine);
-        chain.is_some_and(|chain| chain.destroyed.contains(key))
-    }
-
-    /// The keys that a node has destroyed, by the chain of a machine.
-    pub(crate) fn ends_at(&self, machine: usize) -> Vec<KeyName> {
-        let chain = self.chains.get(&machine);
-        chain.map_or_else(Vec::new, |chain| chain.destroyed.iter().cloned().collect())
-    }
-
-    /// How many keys were destroyed somewhere.
-    pub(crate) fn ends(&self) -> usize {
-        let ended = self.chains.values().flat_map(|chain| &chain.destroyed);
-        ended.collect::<BTreeSet<_>>().len()
-    }
-
-    /// How many pairs are banned by the chains of all nodes.
-    pub(crate) fn bans(&self) -> usize {
-        self.chains.values().map(|chain| chain.bans).sum()
-    }
-
-    /// How often pairings are suspended by the chains of all nodes.
-    pub(crate) fn suspensions(&self) -> usize {
-        self.chains.values().map(|chain| chain.suspensions).sum()
-    }
-
-    /// How many changes of states are in the chains of all nodes.
-    pub(crate) fn states(&self) -> usize {
-        self.chains.values().map(|chain| chain.states).sum()
-    }
-
-    /// Watches what a node says of the end of a key. `remains` says whether anything of the key is
-    /// on its disk.
-    pub(crate) fn ended(
-        &mut self,
-        receipt: &DestructionReceipt,
-        remains: bool,
-        durable: &dyn Fn(u64) -> Option<Digest>,
-    ) {
-        let node = &receipt.node;
-        // What it says rests on a record that is never lost: the one after the head that it names.
-        let before = receipt.record.saturating_sub(1);
-        if durable(before) != Some(receipt.head) || durable(receipt.record).is_none() {
-            let detail = format!("{node} speaks of the end of a key before that is durable");
-            self.breaks("I7", detail);
-        }
-        let released = self.released.entry(node.clone()).or_default();
-        released.insert(before, receipt.head);
-        if !receipt.is_destroyed() {
-            return;
-        }
-        if remains {
-            let detail = format!(
-                "{node} says that key \"{}\" is gone, and keeps it",
-                receipt.key
-            );
-            self.breaks("P34", detail);
-        }
-        self.gone.insert((node.clone(), receipt.key.clone()));
     }
 
     /// What a chain must still hold after a crash: every record that a share left under.
@@ -588,7 +469,7 @@ impl Invariants {
         let StoreItem::Evidence(bytes) = item else {
             return;
         };
-        let identity_of = |id: &NodeId| pinned.roster().node(id).map(|card| card.identity_key);
+        let identity_of = |id: &NodeId| pinned.card(id).map(|card| card.identity_key);
         let blamed = Evidence::from_bytes(bytes).ok().and_then(|evidence| {
             let key = match &evidence {
                 Evidence::BadSignatureShare(bad) => {

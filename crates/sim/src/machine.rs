@@ -1,6 +1,6 @@
 //! One node's machine: a disk that knows what is durable, and a process that comes and goes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use quorate_coordinator::core::Now;
 use quorate_model::{
@@ -9,7 +9,6 @@ use quorate_model::{
     backup::{BackupHeader, BackupId, RestoreId},
     identity::IdentityKey,
     node_api::{NodeReply, NodeRequest},
-    roster::SignedRoster,
 };
 use quorate_node::{
     backup::MARKER,
@@ -52,6 +51,7 @@ pub(crate) enum Answer {
 pub(crate) struct Image {
     disk: MemoryDisk,
     header: BackupHeader,
+    released: BTreeMap<u64, Digest>,
 }
 
 impl Image {
@@ -60,9 +60,9 @@ impl Image {
         self.header.backup
     }
 
-    /// The last record in it.
-    pub(crate) fn last(&self) -> u64 {
-        self.header.sequence
+    /// The records in it that shares left under.
+    pub(crate) fn released(&self) -> BTreeMap<u64, Digest> {
+        self.released.clone()
     }
 }
 
@@ -91,8 +91,14 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Sets a machine up: identity made, roster pinned, not started.
-    pub(crate) fn new(people: &People, at: usize, seed: u64, mutation: Option<Mutation>) -> Self {
-        let id = people.node_id(at);
+    pub(crate) fn new(
+        people: &People,
+        (node, at): (usize, usize),
+        seed: u64,
+        mutation: Option<Mutation>,
+        wall: UnixMillis,
+    ) -> Self {
+        let id = people.node_id(node);
         let seed = seed.wrapping_mul(1_000).wrapping_add(at as u64);
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let disk = SimulatedDisk {
@@ -105,21 +111,21 @@ impl Machine {
         rng.fill_bytes(&mut hedge);
         let identity = NodeIdentity {
             node: id.clone(),
-            identity: people.nodes[at].clone(),
+            identity: people.nodes[node].clone(),
             tls_key: TlsKey::new(Zeroizing::new(Vec::new())),
             tls_certificate: Vec::new(),
             hedge: HedgeSecret::new(&hedge),
         };
         let reading = Reading {
-            wall: UnixMillis(crate::world::EPOCH_MS),
+            wall,
             monotonic_ms: 0,
         };
         identity
             .create(&disk, &*kek, &mut rng)
             .map_err(anyhow::Error::from)
             .and_then(|()| {
-                let signed: &SignedRoster = &people.signed;
-                host::pin_with(&disk, signed, &people.pinned, &id, &*kek, reading, &mut rng)
+                let file = people.pinned.to_file();
+                host::pin_with(&disk, &file, &people.pinned, &id, &*kek, reading, &mut rng)
             })
             .unwrap_or_else(|error| unreachable!("a fresh machine can be set up: {error:#}"));
         let disk = SimulatedDisk {
@@ -170,7 +176,12 @@ impl Machine {
 
     /// Makes a backup. What it holds is on the disk when its record is durable, and nothing happens
     /// in between here.
-    pub(crate) fn back_up(&mut self, backup: BackupId, now: Now) -> Option<Image> {
+    pub(crate) fn back_up(
+        &mut self,
+        backup: BackupId,
+        now: Now,
+        invariants: &Invariants,
+    ) -> Option<Image> {
         let core = self.running.clone().filter(|core| !core.is_quarantined())?;
         let made = BackupMade {
             backup,
@@ -182,7 +193,11 @@ impl Machine {
         let header = backup.header().header.clone();
         let disk = self.disk.disk.fork();
         disk.crash(Survival::Everything);
-        Some(Image { disk, header })
+        Some(Image {
+            disk,
+            header,
+            released: invariants.released(&self.id),
+        })
     }
 
     /// The disk is lost, and what a backup holds takes its place; false when nothing ran.
@@ -438,9 +453,9 @@ impl Machine {
         self.read_chain(&core, people, invariants);
         if let Ok(reply) = &reply {
             let durable = |sequence| recorded(&core, sequence);
-            invariants.said(reply, &durable);
+            invariants.said(&people.pinned, reply, &durable);
             if let NodeReply::Ceremony(reply) = reply {
-                invariants.promised(&self.id, reply);
+                invariants.promised(&people.pinned, &self.id, reply);
             }
             if let NodeReply::Destruction(receipt) = reply {
                 let remains = receipt.is_destroyed() && self.remains(&receipt.key);

@@ -33,6 +33,7 @@ struct Sum {
     reshares: usize,
     destructions: usize,
     restores: usize,
+    rosters: usize,
     steps: u64,
     violations: u64,
 }
@@ -43,6 +44,7 @@ impl Sum {
         self.reshares += report.reshares;
         self.destructions += report.destructions;
         self.restores += report.restores;
+        self.rosters += report.rosters;
         self.steps += report.steps;
     }
 }
@@ -65,12 +67,13 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds, {} signatures, {} resharings, {} destructions, {} restores, {} steps, {} violations, {:.1} s",
+        "{} seeds, {} signatures, {} resharings, {} destructions, {} restores, {} roster changes, {} steps, {} violations, {:.1} s",
         arguments.seeds,
         sum.signatures,
         sum.reshares,
         sum.destructions,
         sum.restores,
+        sum.rosters,
         sum.steps,
         sum.violations,
         start.elapsed().as_secs_f64()

@@ -22,11 +22,13 @@ pub(crate) const DELAY_MS: u64 = 1_000;
 /// Everybody of a run.
 pub(crate) struct People {
     /// The roster that all of them pinned.
+    pub(crate) first: PinnedRoster,
+    /// The roster that the admins made last, with those before it.
     pub(crate) pinned: PinnedRoster,
-    /// The same with its signatures.
-    pub(crate) signed: SignedRoster,
-    /// The nodes' identity keys, in the order of the roster.
+    /// The nodes' identity keys, in the order of the roster, and those of nodes that come later.
     pub(crate) nodes: Vec<SigningKey>,
+    /// The cards of nodes that come later.
+    pub(crate) newcomers: Vec<NodeCard>,
     /// The admins' keys.
     admins: Vec<SigningKey>,
     /// The client's key.
@@ -61,11 +63,11 @@ fn tls(rng: &mut ChaCha8Rng) -> Digest {
 
 impl People {
     /// Draws everybody from a seed.
-    pub(crate) fn draw(rng: &mut ChaCha8Rng, count: usize) -> Self {
-        let nodes: Vec<SigningKey> = (0..count).map(|_| signing_key(rng)).collect();
+    pub(crate) fn draw(rng: &mut ChaCha8Rng, count: usize, later: usize) -> Self {
+        let nodes: Vec<SigningKey> = (0..count + later).map(|_| signing_key(rng)).collect();
         let admins: Vec<SigningKey> = (0..ADMINS).map(|_| signing_key(rng)).collect();
         let client = signing_key(rng);
-        let cards = nodes
+        let mut cards: Vec<NodeCard> = nodes
             .iter()
             .enumerate()
             .map(|(at, key)| NodeCard {
@@ -76,6 +78,7 @@ impl People {
                 organisation: format!("organisation-{at}"),
             })
             .collect();
+        let newcomers = cards.split_off(count);
         let mut principal = |id: &str, role, key| Principal {
             id: name(id),
             person: id.to_owned(),
@@ -107,19 +110,19 @@ impl People {
             drained: [].into(),
             placement: quorate_model::roster::Placement::default(),
         };
-        let (signed, pinned) = SignedRoster::unsigned(&roster)
+        let pinned = SignedRoster::unsigned(&roster)
             .and_then(|mut signed| {
                 for (at, key) in admins.iter().enumerate() {
                     signed.sign(&admin_id(at), key);
                 }
-                let pinned = signed.verify_first()?;
-                Ok((signed, pinned))
+                signed.verify_first()
             })
             .unwrap_or_else(|error| unreachable!("the roster of a run holds: {error}"));
         Self {
+            first: pinned.clone(),
             pinned,
-            signed,
             nodes,
+            newcomers,
             admins,
             client,
         }

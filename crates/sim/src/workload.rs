@@ -5,12 +5,15 @@ use quorate_model::{
     CommandId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyPurpose, NodeId, Payload,
     PrincipalId, Purposes, Scheme, UnixMillis,
     audit::message_hash,
-    command::{Command, CommandBody, CreateKey, EndorsementKind, ReshareKey, Sign, SignedCommand},
+    command::{
+        ChangeRoster, Command, CommandBody, CreateKey, EndorsementKind, ReshareKey, Sign,
+        SignedCommand,
+    },
     destruction::{DestroyKey, DestroyStep},
     key::KeyRecord,
     operation::{CommandState, CommandView},
     refusal::Refusal,
-    roster::{PinnedRoster, Role},
+    roster::{PinnedRoster, Role, Roster},
     standing::{SetKeyState, StateChange},
 };
 
@@ -21,6 +24,7 @@ pub(crate) enum Kind {
     Sign,
     State,
     Reshare,
+    Roster,
     Destroy(DestroyStep),
 }
 
@@ -164,6 +168,32 @@ impl Speaker<'_> {
         }
     }
 
+    /// Makes the next roster.
+    pub(crate) fn change_roster(
+        &self,
+        id: CommandId,
+        created: UnixMillis,
+        change: impl FnOnce(&mut Roster),
+    ) -> Operation {
+        let mut roster = self.pinned.roster().clone();
+        roster.version += 1;
+        roster.parents = vec![self.pinned.hash()];
+        change(&mut roster);
+        let roster = roster
+            .to_bytes()
+            .unwrap_or_else(|error| unreachable!("a roster of a run is one: {error}"));
+        let body = CommandBody::ChangeRoster(ChangeRoster { roster });
+        let signed = self.command(id, created, body);
+        let nobody = KeyId::of(&signed.digest());
+        let none: KeyName = "none"
+            .parse()
+            .unwrap_or_else(|_| unreachable!("a name is a name"));
+        Operation {
+            kind: Kind::Roster,
+            ..Operation::new(signed, id, (none, nobody), Vec::new())
+        }
+    }
+
     /// Asks for new shares of a key.
     pub(crate) fn reshare(
         &self,
@@ -263,6 +293,16 @@ impl Operation {
                 .is_ok_and(|view| view.state == CommandState::Succeeded)
         };
         self.answers.iter().any(succeeded)
+    }
+
+    /// Says what it is and how it was last answered.
+    pub(crate) fn stands(&self) -> String {
+        let last = match self.answers.last() {
+            None => "no answer".to_owned(),
+            Some(Err(refusal)) => refusal.to_string(),
+            Some(Ok(view)) => format!("{:?} {:?}", view.state, view.error),
+        };
+        format!("{:?} of \"{}\" ({}): {last}", self.kind, self.key, self.id)
     }
 
     /// Whether it asks for a signature.

@@ -3,6 +3,7 @@
 
 mod ending;
 mod happenings;
+mod moving;
 pub(crate) mod plan;
 mod restoring;
 
@@ -26,6 +27,7 @@ use crate::{
 };
 use ending::Ended;
 use happenings::Happening;
+use moving::Move;
 use restoring::Keeper;
 
 /// How long a crashed process stays away, in microseconds.
@@ -63,6 +65,8 @@ pub struct World {
     keeper: Option<Keeper>,
     /// The first epochs that admins were told to ask for.
     first_epochs: BTreeMap<KeyName, Epoch>,
+    /// How far the admins are about the roster, where they change it.
+    moves: Option<Move>,
     /// How often the key was resumed anew.
     resumed: u64,
     pub(crate) invariants: Invariants,
@@ -87,6 +91,8 @@ pub struct Report {
     pub states: usize,
     /// How many resharings succeeded.
     pub reshares: usize,
+    /// How many times the roster was changed.
+    pub rosters: usize,
     /// How many restored nodes came back into service.
     pub restores: usize,
     /// How many keys were destroyed.
@@ -136,11 +142,13 @@ impl World {
         while !self.is_quiet() {
             if self.now_us > limit || !self.step(&mut steps)? {
                 let open: Vec<_> = self.operations.iter().filter(|o| !o.done).collect();
-                let last = open.first().and_then(|operation| operation.answers.last());
+                let open: Vec<String> = open.iter().map(|operation| operation.stands()).collect();
                 let detail = format!(
-                    "{} commands never end after all faults stopped; the last answer is {last:?}{}",
+                    "{} commands never end after all faults stopped: {}{}{}",
                     open.len(),
-                    self.unended()
+                    open.join(", "),
+                    self.unended(),
+                    self.unmoved()
                 );
                 return Err(self.violation("I8", detail, steps));
             }
@@ -159,6 +167,7 @@ impl World {
             signatures: done(Operation::is_signed),
             states: self.invariants.states(),
             reshares: done(Operation::is_reshared),
+            rosters: self.rosters(),
             restores: self.invariants.restores(),
             destructions: self.invariants.ends(),
             proven: self.invariants.proven(),
@@ -173,7 +182,8 @@ impl World {
         let mut operations = self.operations.iter();
         operations.all(|operation| operation.done || self.is_stuck(operation))
             && self.is_ended()
-            && self.standing().iter().all(|at| self.is_back(*at))
+            && self.is_moved()
+            && self.members().iter().all(|at| self.is_back(*at))
     }
 
     /// Stops all faults: every machine loses its power once more, all at once; then they come back,

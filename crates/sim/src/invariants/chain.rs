@@ -46,6 +46,8 @@ pub(super) struct Chain {
     standings: BTreeMap<KeyName, Standing>,
     announced: BTreeMap<Digest, Heard>,
     withdrawn: BTreeSet<Digest>,
+    /// The roster in force.
+    pub(super) roster: Option<Digest>,
     /// The restoration that is not over.
     quarantine: Option<RestoreId>,
     /// The last restoration that is over, and from when on the node remembers.
@@ -89,6 +91,7 @@ impl Chain {
             return Ok(());
         };
         self.check_restored(node, facts, &record.entry)?;
+        self.check_member(node, facts, &record.entry)?;
         match &record.entry {
             Entry::PairBanned(PairBanned { peer, .. }) => {
                 self.bans += 1;
@@ -138,6 +141,47 @@ impl Chain {
             Entry::Readmitted { restore, .. } => {
                 self.quarantine = None;
                 self.readmitted = Some((*restore, record.time));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Rosters are followed by the word of enough admins (P3); and a node that its roster does not list
+    /// makes no shares and signs nothing (P7).
+    fn check_member(
+        &mut self,
+        node: &NodeId,
+        facts: &Seen<'_>,
+        entry: &Entry,
+    ) -> Result<(), Breach> {
+        match entry {
+            Entry::RosterPinned { .. } => self.roster = Some(facts.pinned.cluster()),
+            Entry::RosterFollowed {
+                roster,
+                in_force,
+                command,
+                ..
+            } => {
+                let before = self.roster.and_then(|before| facts.pinned.at(&before));
+                let carried = before.is_some_and(|before| {
+                    let persons = command.persons_for(Role::Admin, before.roster()).len();
+                    persons >= usize::from(before.roster().admin_quorum)
+                });
+                if !carried || (facts.made)(&command.digest()).is_none() {
+                    let detail = format!("{node} follows a roster that no quorum made");
+                    return Err(("P3", detail));
+                }
+                if *in_force {
+                    self.roster = Some(*roster);
+                }
+            }
+            Entry::KeyPrepared(_) | Entry::ShareReleased(_) => {
+                let then = self.roster.and_then(|roster| facts.pinned.at(&roster));
+                if then.is_some_and(|then| then.roster().node(node).is_none()) {
+                    let detail = format!("{node} was removed and acts: {}", entry.kind());
+                    return Err(("P7", detail));
+                }
             }
             _ => {}
         }
@@ -261,3 +305,6 @@ impl Chain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,7 @@ fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
         reshares: 0,
         ending: None,
         restoring: None,
+        moving: None,
     };
     let rng = ChaCha8Rng::seed_from_u64(11);
     let mut world = World::build(11, rng, Faults::NONE, &shape);

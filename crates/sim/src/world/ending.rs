@@ -66,7 +66,7 @@ pub(super) struct Ended {
 }
 
 /// What happens about the end of the key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndStep {
     Retire,
     Announce,
@@ -124,16 +124,17 @@ impl World {
     }
 
     /// Whether the key is where it is to be: nowhere, if the admins go on until then or if any node
-    /// has destroyed it. A node that was restored takes no order from before its return: it waits for
-    /// the next.
+    /// has destroyed it. A node that was restored takes no order from before its return, and one that
+    /// was added none from before it came: they wait for the next.
     pub(super) fn is_ended(&self) -> bool {
         let Some(ended) = &self.ended else {
             return true;
         };
         let to_the_end = ended.ending.to_the_end;
-        let machines = self.standing().into_iter();
+        let machines = self.members().into_iter();
+        let hears = |at: usize| !self.loses_disk(at) && !self.is_new(at);
         let gone: Vec<bool> = machines
-            .filter(|at| !self.is_out(*at) && (to_the_end || !self.loses_disk(*at)))
+            .filter(|at| !self.is_out(*at) && (to_the_end || hears(*at)))
             .map(|at| self.invariants.destroyed(at, &ended.key.0))
             .collect();
         let wanted = to_the_end || gone.contains(&true);
@@ -145,7 +146,7 @@ impl World {
         let Some(ended) = self.ended.as_ref().filter(|_| !self.is_ended()) else {
             return String::new();
         };
-        let mut left = self.standing();
+        let mut left = self.members();
         left.retain(|at| !self.invariants.destroyed(*at, &ended.key.0));
         let last = ended.pursued.1.or(ended.pursued.0);
         let last = last.and_then(|at| self.operations[at].answers.last());
@@ -166,9 +167,11 @@ impl World {
         if !state.is_destroyed() {
             return;
         }
-        let left = self.standing().into_iter().find(|at| {
+        let left = self.members().into_iter().find(|at| {
             let honest = self.invariants.is_honest(self.machines[*at].id());
-            honest && !self.invariants.destroyed(*at, key)
+            // What a restored node said before is not what it holds, until that is heard of.
+            let counts = honest && !self.is_new(*at) && !self.loses_disk(*at);
+            counts && !self.invariants.destroyed(*at, key)
         });
         if let Some(at) = left {
             let detail = format!("a client is shown \"{key}\" as destroyed, and {at} is not done");
@@ -181,6 +184,14 @@ impl World {
             return;
         };
         let (key, ending) = (ended.key.clone(), ended.ending);
+        // Nodes that never held a key believe a quorum that it is over, and never take part in making
+        // it: nobody orders the end of a key that is not there.
+        let mut creations = self.operations.iter().filter(|o| o.is_creation());
+        let is_made = creations.any(|o| o.key_id == key.1 && o.done);
+        if !is_made && step != EndStep::Pursue {
+            self.after(LOOK_US, Happening::End(step));
+            return;
+        }
         let announced = ended.announced.clone();
         let chosen = |rng: &mut ChaCha8Rng| {
             let at = pick(rng, announced.len().max(1));

@@ -2,7 +2,7 @@
 
 use quorate_coordinator::core::{Action, BatchId, CallFailure, CallId, Event, StoreItem, admit};
 use quorate_model::{
-    Epoch, KeyName, Reason, Refusal,
+    Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal,
     node_api::{NodeReply, NodeRequest},
     operation::{CommandState, CommandView},
 };
@@ -17,6 +17,9 @@ use crate::{
 
 /// How long the client waits before it submits the same command again, in microseconds.
 const RESUBMIT_US: u64 = 3_000_000;
+
+/// How long a node that is not let in waits before it tries again, in microseconds.
+const KNOCK_US: u64 = 500_000;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -64,6 +67,10 @@ pub(super) enum Happening {
     StartDesk { desk: usize },
     /// A client submits an operation, again if need be.
     Submit { operation: usize },
+    /// The admins go on changing the roster.
+    Move,
+    /// Somebody brings a node a roster that is none.
+    WhisperRoster,
     /// Something is done about backups.
     Keep(KeeperStep),
     /// Something is done about the end of a key.
@@ -127,8 +134,15 @@ impl World {
                 node,
                 boot,
             } => {
-                if self.machines[node].is_up(boot) {
-                    self.link(desk, life, node);
+                if self.machines[node].is_up(boot) && !self.link(desk, life, node) {
+                    // It knocks until the coordinator knows it.
+                    let up = Happening::LinkUp {
+                        desk,
+                        life,
+                        node,
+                        boot,
+                    };
+                    self.after(KNOCK_US, up);
                 }
             }
             Happening::CrashNode { node } => {
@@ -148,17 +162,27 @@ impl World {
             Happening::StartDesk { desk } => self.start_desk(desk),
             Happening::Submit { operation } => self.submit(operation),
             Happening::Reshare { key } => self.reshare(key),
+            Happening::Move => self.move_on(),
+            Happening::WhisperRoster => self.whisper_roster(),
             Happening::Keep(step) => self.keep(step),
             Happening::End(step) => self.take_step(step),
         }
     }
 
     /// A machine's link to a coordinator comes up; a link of the same node to it breaks.
-    pub(super) fn link(&mut self, desk: usize, life: u32, machine: usize) {
+    /// False where the coordinator does not know the node yet.
+    pub(super) fn link(&mut self, desk: usize, life: u32, machine: usize) -> bool {
         if !self.desks[desk].lives(life) || self.machines[machine].boot().is_none() {
-            return;
+            return true;
         }
         let node = self.machines[machine].id().clone();
+        let Some(pinned) = self.desks[desk].pinned() else {
+            return true;
+        };
+        if pinned.roster().node(&node).is_none() {
+            // Who was removed is not let in any more.
+            return pinned.card(&node).is_some();
+        }
         if let Some(other) = self.desks[desk].linked(&node).filter(|at| *at != machine)
             && let Some(event) = self.desks[desk].unlink(other, node.clone())
         {
@@ -166,6 +190,7 @@ impl World {
         }
         self.desks[desk].link(node.clone(), machine);
         self.tell(desk, Event::LinkUp { node });
+        true
     }
 
     fn start_node(&mut self, node: usize) {
@@ -201,7 +226,7 @@ impl World {
 
     fn start_desk(&mut self, desk: usize) {
         let seed = self.rng.next_u64();
-        self.desks[desk].start(&self.people.pinned, seed);
+        self.desks[desk].start(&self.people.first, seed);
         let life = self.desks[desk].life();
         for node in 0..self.machines.len() {
             if let Some(boot) = self.machines[node].boot() {
@@ -234,7 +259,8 @@ impl World {
         let desk = up[pick(&mut self.rng, up.len())];
         self.invariants.made(&self.operations[operation]);
         let signed = self.operations[operation].signed.clone();
-        match admit(&self.people.pinned, signed) {
+        let pinned = self.desks[desk].pinned().unwrap_or(&self.people.first);
+        match admit(pinned, signed) {
             Ok(command) => {
                 let event = self.desks[desk].submission(operation, command);
                 self.tell(desk, event);
@@ -250,13 +276,21 @@ impl World {
             self.after(RESUBMIT_US, Happening::Reshare { key: name });
             return;
         };
-        let mut nodes: Vec<_> = (0..self.people.nodes.len())
-            .map(|at| self.people.node_id(at))
-            .collect();
+        self.reshare_shown(&shown.record);
+    }
+
+    /// Asks for new shares of a key; the answer is the place of the operation.
+    pub(super) fn reshare_shown(&mut self, record: &KeyRecord) -> usize {
+        let roster = self.people.pinned.roster();
+        let ids = roster.nodes.iter().map(|card| card.id.clone());
+        let mut nodes: Vec<NodeId> = ids.filter(|id| !roster.drained.contains(id)).collect();
+        // Nobody waits for a node that never comes back.
+        let out = self.stuck().map(|node| self.people.node_id(node));
+        nodes.retain(|node| Some(node) != out.as_ref());
         // Whoever breaks rules may hold a key up for ever where n < 2t-1.
         let cheats = !nodes.iter().all(|node| self.invariants.is_honest(node));
         let loses = self.loses_disks();
-        let least = if cheats || loses { 3 } else { 2 };
+        let least = if cheats || loses { 3 } else { 2 }.min(nodes.len());
         let keep = least + pick(&mut self.rng, nodes.len() - least + 1);
         while nodes.len() > keep {
             let at = pick(&mut self.rng, nodes.len());
@@ -274,14 +308,14 @@ impl World {
         let threshold = 2 + u16::try_from(pick(&mut self.rng, most - 1)).unwrap_or(0);
         let id = self.id();
         let created = self.now().wall;
-        let next = Epoch(shown.record.epoch.0 + 1);
-        let advised = self.first_epochs.get(&name).copied();
+        let next = Epoch(record.epoch.0 + 1);
+        let advised = self.first_epochs.get(&record.name).copied();
         let first = advised.map_or(next, |advised| advised.max(next));
-        let operation =
-            self.people
-                .quorum()
-                .reshare(id, created, &shown.record, first, threshold, nodes);
-        self.ask(operation);
+        let operation = self
+            .people
+            .quorum()
+            .reshare(id, created, record, first, threshold, nodes);
+        self.ask(operation)
     }
 
     /// Takes an operation up and submits it; the answer is its place.
@@ -479,7 +513,7 @@ impl World {
             return Answer::Said(cheat.says(reply));
         }
         if let (NodeReply::Ceremony(reply), Some((attempt, shown))) = (&reply, shown) {
-            let id = self.people.node_id(node);
+            let id = self.machines[node].id().clone();
             self.invariants.carried(&id, attempt, shown, reply);
         }
         Answer::Said(Ok(reply))
@@ -488,6 +522,7 @@ impl World {
     /// A client hears something final, or tries again with the same command.
     fn answered(&mut self, desk: usize, operation: usize, result: Result<CommandView, Refusal>) {
         let ends = self.is_of_the_end(&self.operations[operation]);
+        let is_left = self.is_left(desk, operation);
         let retires = self.operations[operation].kind == Kind::State;
         let reshares = self.operations[operation].kind == Kind::Reshare;
         let outdated =
@@ -500,11 +535,14 @@ impl World {
                     // The admins would choose holders that work with each other.
                     Some(Reason::PairBanned) => reshares,
                     // A restored node has forgotten what became of it.
+                    // The roster changed since it was made.
+                    Some(Reason::NodeDrained | Reason::NodeUnknown) if reshares => true,
                     // Nor does it prepare any of the numbers that it may have prepared.
                     Some(Reason::CommandTimeInvalid | Reason::EpochTaken) if reshares => {
                         self.loses_disks()
                     }
                     // Its time is over, and so is whatever its admins asked for in vain.
+                    Some(Reason::QuorumUnavailable) if ends && is_left => true,
                     Some(Reason::KeyDestroyed) => self.ended.is_some(),
                     Some(
                         Reason::KeyNotActive | Reason::KeyDeactivated | Reason::KeyCompromised,
@@ -516,7 +554,11 @@ impl World {
             // A suspension that comes after its resumption is over, and so is a resharing that
             // another one overtook.
             Ok(view) => view.state != CommandState::Succeeded && !outdated(view),
-            Err(refusal) => refusal.reason != Reason::RequestIdReused,
+            Err(refusal) => match refusal.reason {
+                Reason::RequestIdReused => false,
+                Reason::NodeDrained | Reason::NodeUnknown => !reshares,
+                _ => true,
+            },
         };
         if result.is_ok() {
             let name = self.operations[operation].key.clone();

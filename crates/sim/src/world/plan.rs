@@ -9,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::{
-    EPOCH_MS, FAULTS_US, World, ending::Ending, happenings::Happening, restoring::Restoring,
+    EPOCH_MS, FAULTS_US, World, ending::Ending, happenings::Happening, moving::Moving,
+    restoring::Restoring,
 };
 use crate::{
     cheat::{Cheat, Trick},
@@ -43,6 +44,8 @@ pub(crate) struct Shape {
     pub(crate) ending: Option<Ending>,
     /// Backups of a node are made, and restored.
     pub(crate) restoring: Option<Restoring>,
+    /// The roster is changed.
+    pub(crate) moving: Option<Moving>,
 }
 
 impl Shape {
@@ -67,6 +70,8 @@ impl Shape {
         let loses = cheat.is_none() && !twice && nodes > 2 && !rng.next_u32().is_multiple_of(3);
         let most = u16::try_from(nodes).unwrap_or(u16::MAX) - u16::from(loses);
         let threshold = threshold.min(most);
+        let restoring = loses.then(|| Restoring::draw(rng, nodes));
+        let moves = cheat.is_none() && !twice && nodes > 2 && rng.next_u32().is_multiple_of(2);
         Self {
             nodes,
             threshold,
@@ -78,7 +83,8 @@ impl Shape {
             twice,
             states: signatures.is_multiple_of(2) && !twice,
             reshares: if twice { 0 } else { below(rng, 4) },
-            restoring: loses.then(|| Restoring::draw(rng, nodes)),
+            restoring,
+            moving: moves.then(|| Moving::draw(rng, nodes, restoring.map(Restoring::node))),
             ending: (!twice && rng.next_u32().is_multiple_of(2)).then(|| Ending::draw(rng)),
         }
     }
@@ -111,6 +117,7 @@ impl World {
             twice,
             states: mutation.needs_states(),
             reshares: if mutation.needs_reshares() { 4 } else { 0 },
+            moving: None,
             restoring: mutation.needs_restoring().then(|| Restoring::of(0)),
             ending: mutation.needs_ending().then(|| Ending::draw(&mut rng)),
             ..Shape::draw(&mut rng)
@@ -131,6 +138,7 @@ impl World {
             reshares: 0,
             ending: None,
             restoring: None,
+            moving: None,
             ..Shape::draw(&mut rng)
         };
         if trick.is_of_ecdsa() {
@@ -140,14 +148,23 @@ impl World {
     }
 
     pub(crate) fn build(seed: u64, mut rng: ChaCha8Rng, faults: Faults, shape: &Shape) -> Self {
-        let people = People::draw(&mut rng, shape.nodes);
+        let later = shape.moving.map_or(0, Moving::newcomers);
+        let people = People::draw(&mut rng, shape.nodes, later);
         let mutation_at = |at: usize| {
             shape
                 .mutation
                 .filter(|mutation| at == 0 || mutation.is_of_all())
         };
         let mut machines: Vec<Machine> = (0..shape.nodes)
-            .map(|at| Machine::new(&people, at, seed, mutation_at(at)))
+            .map(|at| {
+                Machine::new(
+                    &people,
+                    (at, at),
+                    seed,
+                    mutation_at(at),
+                    UnixMillis(EPOCH_MS),
+                )
+            })
             .collect();
         let cheat = shape
             .cheat
@@ -178,6 +195,7 @@ impl World {
             ended: None,
             keeper: None,
             resumed: 0,
+            moves: None,
             first_epochs: BTreeMap::new(),
             invariants: Invariants::new(guilty.into_iter().collect::<BTreeSet<_>>()),
             recording: None,
@@ -238,6 +256,9 @@ impl World {
             }
         }
         self.last = self.operations.len() - 1;
+        if let Some(moving) = shape.moving {
+            self.plan_moving(moving);
+        }
         if let Some(restoring) = shape.restoring {
             self.plan_restoring(restoring);
         }

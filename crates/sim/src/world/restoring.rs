@@ -33,6 +33,11 @@ pub(crate) struct Restoring {
 }
 
 impl Restoring {
+    /// The node that loses its disk.
+    pub(super) fn node(self) -> usize {
+        self.node
+    }
+
     /// One backup of a node, which is restored once.
     pub(super) fn of(node: usize) -> Self {
         Self {
@@ -129,7 +134,7 @@ impl World {
     fn back_up(&mut self, node: usize) -> Option<Image> {
         let reading = self.now();
         let id = BackupId(self.id().0.into_bytes());
-        self.machines[node].back_up(id, reading)
+        self.machines[node].back_up(id, reading, &self.invariants)
     }
 
     /// The disk is lost, and an older one takes its place.
@@ -158,7 +163,7 @@ impl World {
         let ran = self.machines[node].restore(&image);
         if self.machines[node].knows_restore() {
             self.invariants
-                .lost(&self.people.node_id(node), image.last());
+                .lost(&self.people.node_id(node), image.released());
         }
         if ran {
             self.left(node);
@@ -226,9 +231,9 @@ impl World {
     }
 
     /// The node that may stay in quarantine for ever: its backup was restored twice.
-    fn stuck(&self) -> Option<usize> {
+    pub(super) fn stuck(&self) -> Option<usize> {
         let keeper = self.keeper.as_ref()?;
-        let at = self.standing_for(keeper.restoring.node);
+        let at = self.standing_for(keeper.restoring.node)?;
         let twice = keeper.twin.is_some() || keeper.restoring.again;
         (twice && self.machines[at].is_quarantined()).then_some(keeper.restoring.node)
     }
@@ -267,19 +272,18 @@ impl World {
         }
     }
 
-    /// The machine that stands for a node: the second one where the first is gone.
-    pub(super) fn standing_for(&self, node: usize) -> usize {
-        let twin = self.keeper.as_ref().and_then(|keeper| keeper.twin);
-        match twin {
-            Some(twin) if self.machines[node].is_scrapped() => twin,
-            _ => node,
-        }
+    /// The machine that stands for a node: the second one where the first is gone, and none where it
+    /// did not come yet.
+    fn standing_for(&self, node: usize) -> Option<usize> {
+        let id = self.people.node_id(node);
+        let mut machines = self.machines.iter();
+        machines.position(|machine| *machine.id() == id && !machine.is_scrapped())
     }
 
     /// The machines that are there, each for another node.
     pub(super) fn standing(&self) -> Vec<usize> {
         let nodes = 0..self.people.nodes.len();
-        nodes.map(|node| self.standing_for(node)).collect()
+        nodes.filter_map(|node| self.standing_for(node)).collect()
     }
 
     /// Whether an operation waits for a node that never comes back.
@@ -290,7 +294,7 @@ impl World {
     /// Whether a machine is one that never comes back into service.
     pub(super) fn is_out(&self, machine: usize) -> bool {
         self.stuck()
-            .is_some_and(|node| self.standing_for(node) == machine)
+            .is_some_and(|node| self.standing_for(node) == Some(machine))
     }
 
     /// Whether a machine is in service, or never will be.

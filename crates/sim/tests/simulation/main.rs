@@ -18,10 +18,12 @@ fn check_seeds(seeds: std::ops::Range<u64>) {
     let reshares = sum(|report| report.reshares);
     let destructions = sum(|report| report.destructions);
     let restores = sum(|report| report.restores);
+    let rosters = sum(|report| report.rosters);
     let twice = sum(|report| usize::from(report.keys == 2));
     assert!(signatures > 250, "only {signatures} signatures were made");
     assert!(reshares > 20, "only {reshares} resharings succeeded");
     assert!(states > 40, "only {states} changes of states were heard");
+    assert!(rosters > 6, "the roster was changed {rosters} times only");
     assert!(restores > 2, "only {restores} restored nodes came back");
     assert!(destructions > 6, "only {destructions} keys were destroyed");
     assert!(twice > 3, "only {twice} runs gave a name to two keys");
