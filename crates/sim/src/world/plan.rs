@@ -110,7 +110,11 @@ impl World {
         let shape = Shape {
             nodes: if twice { 4 } else { 3 },
             threshold: 2,
-            coordinators: if twice { COORDINATORS } else { 1 },
+            coordinators: if twice || mutation.needs_reshares() {
+                COORDINATORS
+            } else {
+                1
+            },
             signatures: 24,
             mutation: Some(mutation),
             cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
