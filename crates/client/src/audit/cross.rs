@@ -431,10 +431,9 @@ impl PreparedClaim {
         let at = (self.key.clone(), self.epoch);
         match journal.prepared.get(&at) {
             Some(statements) if statements.contains(&self.statement) => Fit::Matches,
-            Some(_) => Fit::Contradicts,
             None if !journal.certified.contains_key(&at) => Fit::NotGiven,
             None if lost_from.is_some() => Fit::Lost,
-            None => Fit::Contradicts,
+            Some(_) | None => Fit::Contradicts,
         }
     }
 }

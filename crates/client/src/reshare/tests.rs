@@ -322,10 +322,11 @@ async fn attempts_begin_above_the_numbers_that_nodes_leave_out() {
         committee.first_epoch = own;
         let options = CommandOptions::default();
         let prepared = cluster.client.prepare_reshare(&key, committee, &options);
-        match &prepared.unwrap().command().body {
-            CommandBody::ReshareKey(reshare) => reshare.first_epoch,
-            other => panic!("{other:?}"),
-        }
+        let prepared = prepared.unwrap();
+        let CommandBody::ReshareKey(reshare) = &prepared.command().body else {
+            panic!("{prepared:?}")
+        };
+        reshare.first_epoch
     };
 
     assert_eq!(first(None, None), Epoch(2));

@@ -363,6 +363,14 @@ fn restoration_changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChan
             Ok(vec![put(Table::Restores, key, &row(backup, restore))?])
         }
         Entry::HeadsTaken { heads } => take_heads(index, heads, record.time),
+        // The record of the readmission comes with it, and ends the quarantine.
+        Entry::ReadmissionOrdered { judgment, .. } => {
+            let forget = record
+                .time
+                .plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
+            let (id, digest) = (judgment.command_id, judgment.command);
+            bind_id(index, id, digest, forget, Mark::Released(0))
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -535,15 +543,8 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
         Entry::Restored { .. }
         | Entry::PeerRestored { .. }
         | Entry::HeadsTaken { .. }
-        | Entry::Readmitted { .. } => restoration_changes(index, record),
-        // The record of the readmission comes with it, and ends the quarantine.
-        Entry::ReadmissionOrdered { judgment, .. } => {
-            let forget = record
-                .time
-                .plus(MAX_LIFETIME_MS.saturating_add(REMEMBER_MARGIN_MS));
-            let (id, digest) = (judgment.command_id, judgment.command);
-            bind_id(index, id, digest, forget, Mark::Released(0))
-        }
+        | Entry::Readmitted { .. }
+        | Entry::ReadmissionOrdered { .. } => restoration_changes(index, record),
         Entry::PairingsSetUp { key, epoch, pairs } => {
             change_suspended(index, key, *epoch, |peers| {
                 for (peer, _) in pairs {

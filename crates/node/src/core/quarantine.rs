@@ -708,9 +708,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         let only_stops = match &command.body {
             CommandBody::SetKeyState(set) => set.change != StateChange::Resume,
             CommandBody::DestroyKey(destroy) => destroy.step.needs_one(),
-            CommandBody::ChangeRoster(_) => true,
-            // It is for one restoration, which its id names.
-            CommandBody::ReadmitNode(_) => true,
+            // A readmission is for one restoration, which it names.
+            CommandBody::ChangeRoster(_) | CommandBody::ReadmitNode(_) => true,
             CommandBody::CreateKey(_) | CommandBody::Sign(_) | CommandBody::ReshareKey(_) | _ => {
                 false
             }

@@ -611,10 +611,9 @@ impl<D: Disk + 'static> NodeCore<D> {
             CommandBody::ReshareKey(reshare) => Self::judge_resharing(state, reshare),
             // What else is asked of it depends on the step, and is judged when it is taken.
             CommandBody::DestroyKey(destroy) => Ok(Ok(ledger::key(&*state.index, &destroy.key)?)),
-            // Whether a roster follows from the one in force was judged with its endorsements.
-            CommandBody::ChangeRoster(_) => Ok(Ok(None)),
-            // It is judged by the restored node, when it is brought with what others know.
-            CommandBody::ReadmitNode(_) => Ok(Ok(None)),
+            // Whether a roster follows from the one in force was judged with its endorsements; a
+            // readmission is judged by the restored node, when it is brought what others know.
+            CommandBody::ChangeRoster(_) | CommandBody::ReadmitNode(_) => Ok(Ok(None)),
             _ => Ok(Err(Refusal::new(
                 Reason::RequestInvalid,
                 "this node does not know the command: upgrade it",

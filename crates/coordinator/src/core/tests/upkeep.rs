@@ -177,8 +177,8 @@ fn readmission(world: &mut World) -> u64 {
     let waits = world.submit(&signed);
     world.run();
     assert_eq!(world.view(waits).state, CommandState::AwaitingEndorsement);
-    let word = world.word_of_bob(&signed, EndorsementKind::Approve);
-    world.endorse(command.id, word)
+    let approval = world.word_of_bob(&signed, EndorsementKind::Approve);
+    world.endorse(command.id, approval)
 }
 
 #[test]
