@@ -160,16 +160,17 @@ impl PinnedRoster {
     }
 
     /// The commands that lead from a roster that somebody else has in force to what is known here, in
-    /// the order in which they are followed. All of them when that roster is not known.
+    /// the order in which they are followed, those that stand aside last: whoever takes a few at a time
+    /// comes to the roster in force. All of them when that roster is not known.
     pub fn since(&self, theirs: &Digest) -> Vec<&SignedCommand> {
         let known = self.at_any(theirs);
-        self.links
-            .iter()
-            .filter(|link| {
-                !known
-                    .as_ref()
-                    .is_some_and(|known| known.follows(&link.hash))
-            })
+        let news = self.links.iter().filter(|link| {
+            let known = known.as_ref();
+            !known.is_some_and(|known| known.follows(&link.hash))
+        });
+        let (past, aside): (Vec<_>, Vec<_>) = news.partition(|link| self.follows(&link.hash));
+        past.into_iter()
+            .chain(aside)
             .filter_map(|link| match &link.origin {
                 Origin::First(_) => None,
                 Origin::Next(signed) => Some(signed),

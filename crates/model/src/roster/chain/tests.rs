@@ -335,6 +335,15 @@ fn a_fork_stands_aside_until_a_roster_names_both() {
     let aside = other_hash(&other);
     assert_eq!(forked.hash(), one.hash());
     assert!(forked.knows(&aside) && !forked.follows(&aside));
+    // What stands aside comes after what is in force, whatever was heard first.
+    let third = next(&forked, |roster| roster.nodes.push(node("node-f", 6)));
+    let on = in_force(&forked, &third);
+    let told: Vec<_> = on
+        .since(&first.hash())
+        .into_iter()
+        .map(|one| one.bytes.clone())
+        .collect();
+    assert_eq!(told, [bytes(one.roster()), bytes(&third), bytes(&other)]);
     assert_eq!(follow(&forked, &with_d(&first)), Ok(Followed::Known));
 
     let mut healed = next(&forked, |roster| roster.nodes.push(node("node-e", 5)));
