@@ -320,6 +320,8 @@ impl World {
 
     /// Takes an operation up and submits it; the answer is its place.
     pub(super) fn ask(&mut self, operation: Operation) -> usize {
+        // A roster reaches machines with those who bring it, too.
+        self.invariants.made(&operation);
         let at = self.operations.len();
         self.operations.push(operation);
         self.submit(at);
