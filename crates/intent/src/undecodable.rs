@@ -26,7 +26,10 @@ pub enum Undecodable {
         found: usize,
     },
     /// The scheme has no signatures for this kind.
-    #[error("a key of scheme {scheme} cannot sign a {kind}: use a key of scheme {}", fitting(*.kind))]
+    #[error(
+        "a key of scheme {scheme} signs no payload of kind {kind}: use a key of scheme {}",
+        fitting(*.kind)
+    )]
     SchemeUnfit {
         /// What the payload claims to be.
         kind: PayloadKind,
@@ -35,8 +38,8 @@ pub enum Undecodable {
     },
     /// The key was not made for this kind.
     #[error(
-        "the key has the purpose {}, a {kind} needs the purpose {}: use a key that was created \
-         with it, purposes are fixed at creation", listed(.purposes), .kind.purpose()
+        "the key has the purpose {}, a payload of kind {kind} needs the purpose {}: use a key that \
+         was created with it, purposes are fixed at creation", listed(.purposes), .kind.purpose()
     )]
     WrongPurpose {
         /// What the payload claims to be.

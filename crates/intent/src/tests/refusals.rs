@@ -55,8 +55,8 @@ fn a_wrong_purpose_says_which_the_key_has_and_which_is_needed() {
 
     assert_eq!(
         error.to_string(),
-        "the key has the purpose transactions, a message needs the purpose messages: use a key \
-         that was created with it, purposes are fixed at creation"
+        "the key has the purpose transactions, a payload of kind message needs the purpose \
+         messages: use a key that was created with it, purposes are fixed at creation"
     );
 }
 
