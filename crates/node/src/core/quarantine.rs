@@ -10,30 +10,31 @@
 //! and commands of admins are checked as always. Nothing is erased on anybody's word: one liar must
 //! not take the share of an honest node.
 
+mod claims;
+mod ordered;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
 
 use quorate_model::{
-    CommandId, Digest, Epoch, KeyName, NodeId, Nonce32, Reason, Refusal, Signature, UnixMillis,
+    Digest, Epoch, KeyName, NodeId, Nonce32, Reason, Refusal, Signature, UnixMillis,
     audit::Entry,
     backup::{BackupId, RestoreId},
-    certificate::{CommitCertificate, PreparedStatement},
     command::{Command, CommandBody, SignedCommand},
     identity::sign_digest,
     node_api::{NodeReply, NodeRequest, NodeStatus},
     quarantine::{HeadsAttestation, KeyHead, MAX_HEADS, Quarantine, Readmission, TakenHead},
-    roster::PinnedRoster,
-    standing::{SetKeyState, Standing, StateChange, StateMark},
+    standing::StateChange,
 };
-use quorate_proto::admission;
 use rand_core::CryptoRngCore;
 
+use self::claims::{Claim, stated};
 use super::{
     Context, Fatal, NodeCore, Outcome, Pending, State, Subject,
     activation::refused,
-    binding::{check_binding, check_id},
+    binding::check_binding,
     gate::{self, Admitted},
     ledger::{self, KeyRow},
     loaded::epoch_changed,
@@ -63,14 +64,6 @@ const MARGIN: u32 = 1_000;
 /// How far above what this node knows a number may lie: a liar uses up no more of them.
 const MAX_AHEAD: u32 = 1 << 20;
 
-/// The most resumptions that are heard of each of the others; a key whose resumption is left out stays
-/// suspended until it is resumed anew.
-const MAX_RESUMPTIONS: usize = 4_096;
-
-/// The most commands that stop keys and could not be taken at once, from each of the others. None is
-/// left out: a node that tells of more does not tell its part.
-const MAX_STOPS: usize = 1 << 16;
-
 /// A quarantine under way.
 pub(super) struct Quarantined {
     backup: BackupId,
@@ -82,24 +75,6 @@ pub(super) struct Quarantined {
     claims: BTreeMap<Digest, Claim>,
     /// The record that ends it, while that is being written.
     ending: Option<u64>,
-}
-
-/// A command about a state that was checked and is not taken yet: a resumption, one by persons who were
-/// removed since, or one that is only of its time once a resumption is known.
-struct Claim {
-    set: SetKeyState,
-    command: SignedCommand,
-    /// Whether the roster in force admits it.
-    in_force: bool,
-    by: BTreeSet<NodeId>,
-}
-
-/// That the admin quorum takes a node back without the word of some of the others.
-struct Ordered {
-    id: CommandId,
-    digest: Digest,
-    without: BTreeSet<NodeId>,
-    entry: Entry,
 }
 
 /// What one other node has said so far.
@@ -227,42 +202,6 @@ impl Quarantined {
         Ok(())
     }
 
-    /// Takes note that a node acts by a command that was checked.
-    fn claim(
-        &mut self,
-        page: &HeadsAttestation,
-        (set, in_force): (SetKeyState, bool),
-        command: &SignedCommand,
-    ) -> Result<(), Refusal> {
-        let Some(told) = self.told.get_mut(&page.node) else {
-            return Ok(());
-        };
-        let digest = command.digest();
-        if let Some(claim) = self.claims.get_mut(&digest) {
-            claim.by.insert(page.node.clone());
-            return Ok(());
-        }
-        if set.change == StateChange::Resume {
-            if told.resumptions >= MAX_RESUMPTIONS {
-                return Ok(());
-            }
-            told.resumptions = told.resumptions.saturating_add(1);
-        } else if told.stops >= MAX_STOPS {
-            told.complete = false;
-            return Err(does_not_hold(page, "it tells of too many stopped keys"));
-        } else {
-            told.stops = told.stops.saturating_add(1);
-        }
-        let claim = Claim {
-            set,
-            command: command.clone(),
-            in_force,
-            by: [page.node.clone()].into(),
-        };
-        self.claims.insert(digest, claim);
-        Ok(())
-    }
-
     /// What all others say together.
     fn heads(&self, others: &BTreeSet<NodeId>) -> BTreeMap<KeyName, Head> {
         let mut heads: BTreeMap<KeyName, Head> = BTreeMap::new();
@@ -275,32 +214,10 @@ impl Quarantined {
     }
 }
 
-/// What holders of a key have stated of it, as this node knows it.
-fn stated(row: &KeyRow) -> Result<Option<PreparedStatement>, Fatal> {
-    let Some(current) = row.current() else {
-        return Ok(None);
-    };
-    let certificate = CommitCertificate::from_bytes(&current.certificate)
-        .map_err(|_| Fatal::Invariant("a certificate was verified before it was recorded"))?;
-    Ok(Some(certificate.statement))
-}
-
 /// How many nodes sign with a key, as this node knows it.
 fn threshold_of(row: &KeyRow) -> Result<Option<usize>, Fatal> {
     let stated = stated(row)?;
     Ok(stated.map(|statement| usize::from(statement.threshold)))
-}
-
-/// The command of a mark about a key, if some roster admits it and it says what the mark says, and
-/// whether the roster in force does.
-fn checked(pinned: &PinnedRoster, key: &KeyName, mark: &StateMark) -> Option<(SetKeyState, bool)> {
-    let (command, in_force) = admission::admit_noting_when(pinned, &mark.command).ok()?;
-    let forbidden = mark.command.is_forbidden(&command.body);
-    let CommandBody::SetKeyState(set) = command.body else {
-        return None;
-    };
-    let fits = !forbidden && set.key == *key && set.change == mark.change;
-    fits.then_some((set, in_force))
 }
 
 fn does_not_hold(page: &HeadsAttestation, what: &str) -> Refusal {
@@ -611,70 +528,6 @@ impl<D: Disk + 'static> NodeCore<D> {
         }))
     }
 
-    /// The word of the admin quorum that this restoration is over without some of the others; none
-    /// where it has been carried out.
-    fn check_readmission(
-        &self,
-        context: &mut Context<'_>,
-        signed: &SignedCommand,
-    ) -> Result<Result<Option<Ordered>, (Subject, Refusal)>, Fatal> {
-        let mut subject = Subject {
-            command: Some(signed.digest()),
-            ..Subject::default()
-        };
-        // The clock of a restored node stands where its backup was made, until others confirm it.
-        let now = match self.trusted_time(&mut lock(&self.state), context)? {
-            Ok(now) => now,
-            Err(refusal) => return Ok(Err((subject, refusal))),
-        };
-        let admitted = match self.admit(signed, now) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return Ok(Err((subject, refusal))),
-        };
-        subject.command_id = Some(admitted.command().id);
-        subject.endorsements = Some(admitted.endorsements());
-        let state = lock(&self.state);
-        if let Err(refusal) = check_id(&state, &admitted)? {
-            return Ok(Err((subject, refusal)));
-        }
-        let CommandBody::ReadmitNode(readmit) = &admitted.command().body else {
-            let message = "the command does not readmit a node";
-            return Ok(Err((
-                subject,
-                Refusal::new(Reason::RequestInvalid, message),
-            )));
-        };
-        let quarantine = state.quarantine.as_ref();
-        let restore = quarantine.map(|quarantine| quarantine.restore);
-        let is_done = ledger::command(&*state.index, admitted.command().id)?.is_some();
-        if restore.is_none() && is_done && readmit.node == self.me {
-            return Ok(Ok(None));
-        }
-        if readmit.node != self.me || restore != Some(readmit.restore) {
-            let message = format!(
-                "the command is for restoration {} of node {}, and this is {} of node {}: take the id \
-                 from the list of nodes, and make it again",
-                readmit.restore,
-                readmit.node,
-                restore.map_or_else(|| "none".to_owned(), |restore| restore.to_string()),
-                self.me
-            );
-            return Ok(Err((
-                subject,
-                Refusal::new(Reason::RequestInvalid, message),
-            )));
-        }
-        Ok(Ok(Some(Ordered {
-            id: admitted.command().id,
-            digest: admitted.digest(),
-            without: readmit.without.iter().cloned().collect(),
-            entry: Entry::ReadmissionOrdered {
-                judgment: self.judgment(&admitted, "role:admin"),
-                command: signed.clone(),
-            },
-        })))
-    }
-
     fn end_quarantine(&self, state: &mut State) -> Result<(), Fatal> {
         self.remember_from(state)?;
         state.quarantine = None;
@@ -758,124 +611,6 @@ impl<D: Disk + 'static> NodeCore<D> {
             ));
         }
         Ok(())
-    }
-
-    /// Hears the commands of admins that others have heard, and that stop something: also of keys of
-    /// which this node has not heard, or it would sign with one that came to it later. What counts
-    /// only by the word of several, or is not of its time yet, is kept until all have told.
-    fn take_standings(
-        self: &Arc<Self>,
-        context: &mut Context<'_>,
-        page: &HeadsAttestation,
-    ) -> Result<Result<(), Refusal>, Fatal> {
-        let pinned = self.pinned();
-        for head in &page.heads {
-            let held = self.standing_of(&head.key)?;
-            for mark in head.standing.marks() {
-                let command = &mark.command;
-                if held.holds(&command.digest()) {
-                    continue;
-                }
-                // A node lists what it has checked: anything else counts for nothing.
-                let Some((set, in_force)) = checked(&pinned, &head.key, mark) else {
-                    continue;
-                };
-                if set.change != StateChange::Resume && in_force {
-                    let _outcome = self.adopt_key_state(context, command.clone())?;
-                    if self.standing_of(&head.key)?.holds(&command.digest()) {
-                        continue;
-                    }
-                }
-                if let Some(quarantine) = &mut lock(&self.state).quarantine
-                    && let Err(refusal) = quarantine.claim(page, (set, in_force), command)
-                {
-                    return Ok(Err(refusal));
-                }
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    fn standing_of(&self, key: &KeyName) -> Result<Standing, Fatal> {
-        Ok(ledger::standing(&*lock(&self.state).index, key)?.standing)
-    }
-
-    /// Takes what counts by the word of as many holders as sign with the key: resumptions, and what
-    /// persons commanded who were removed since. One of them is honest, took it in time, and knows of
-    /// no admin who forbade it; any other resumption is to be made anew. Of a key that this node has
-    /// not heard of, a stop takes a majority of the others.
-    ///
-    /// Resumptions go first, because suspensions are only of their time beside the last one. A
-    /// suspension that is so by one that does not count is taken with it, and outdoes it.
-    fn take_claims(
-        self: &Arc<Self>,
-        context: &mut Context<'_>,
-        others: &BTreeSet<NodeId>,
-    ) -> Result<(), Fatal> {
-        let Some(mut counted) = self.counted(others)? else {
-            return Ok(());
-        };
-        counted.sort_by_key(|(set, ..)| (set.change != StateChange::Resume, set.sequence));
-        for (set, command, counts) in &counted {
-            if *counts {
-                let _outcome = self.adopt_key_state(context, command.clone())?;
-            }
-            let is_stop = set.change == StateChange::Suspend;
-            if !is_stop || !*counts || self.standing_of(&set.key)?.holds(&command.digest()) {
-                continue;
-            }
-            let outdone = counted.iter().filter(|(one, ..)| {
-                one.change == StateChange::Resume
-                    && one.key == set.key
-                    && one.sequence < set.sequence
-            });
-            for (_, resumption, _) in outdone {
-                let _outcome = self.adopt_key_state(context, resumption.clone())?;
-            }
-            let _outcome = self.adopt_key_state(context, command.clone())?;
-        }
-        Ok(())
-    }
-
-    /// What is claimed, with whether it counts, once all others have told; none before.
-    #[expect(clippy::type_complexity, reason = "it is used in one place")]
-    fn counted(
-        &self,
-        others: &BTreeSet<NodeId>,
-    ) -> Result<Option<Vec<(SetKeyState, SignedCommand, bool)>>, Fatal> {
-        let state = lock(&self.state);
-        let Some(quarantine) = &state.quarantine else {
-            return Ok(None);
-        };
-        if !quarantine.missing(others).is_empty() {
-            return Ok(None);
-        }
-        let majority = (others.len() / 2).saturating_add(1);
-        let mut counted = Vec::new();
-        for claim in quarantine.claims.values() {
-            let Claim {
-                set,
-                command,
-                in_force,
-                by,
-            } = claim;
-            let resumes = set.change == StateChange::Resume;
-            let row = ledger::key(&*state.index, &set.key)?.unwrap_or_default();
-            let by = by.intersection(others);
-            let counts = match stated(&row)? {
-                _ if *in_force && !resumes => true,
-                Some(stated) => {
-                    let holds = |node: &&NodeId| {
-                        let mut holders = stated.participants.iter();
-                        holders.any(|holder| holder.node == **node)
-                    };
-                    by.filter(holds).count() >= usize::from(stated.threshold)
-                }
-                None => !resumes && by.count() >= majority,
-            };
-            counted.push((set.clone(), command.clone(), counts));
-        }
-        Ok(Some(counted))
     }
 
     /// What this node goes by from here on, of the keys of which others know more.
