@@ -457,9 +457,12 @@ impl Invariants {
 
     /// Watches what operators are told: only who cheats is blamed.
     pub(crate) fn noticed(&mut self, notice: &Notice) {
-        if let Notice::Misbehaved { node, what, .. } = notice
-            && self.is_honest(node)
-        {
+        let (node, what) = match notice {
+            Notice::Misbehaved { node, what, .. } => (node, (*what).to_owned()),
+            Notice::FalseKey { node, key } => (node, format!("listed a false key \"{key}\"")),
+            _ => return,
+        };
+        if self.is_honest(node) {
             self.breaks("I6", format!("{node} is honest and blamed: {what}"));
         }
     }

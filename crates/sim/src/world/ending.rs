@@ -162,6 +162,12 @@ impl World {
         ended.is_some_and(|ended| ended.key.1 == operation.key_id) && !operation.is_creation()
     }
 
+    /// Whether the time of the key that ends is over.
+    pub(super) fn is_retired(&self) -> bool {
+        let mut changes = self.operations.iter().filter(|o| o.kind == Kind::State);
+        changes.any(|change| self.is_of_the_end(change) && change.succeeded())
+    }
+
     /// A client is shown a key as destroyed only when no node has anything of it (P34).
     pub(super) fn check_shown(&mut self, key: &KeyName, state: KeyState) {
         if !state.is_destroyed() {

@@ -524,7 +524,7 @@ impl World {
     /// A client hears something final, or tries again with the same command.
     fn answered(&mut self, desk: usize, operation: usize, result: Result<CommandView, Refusal>) {
         let ends = self.is_of_the_end(&self.operations[operation]);
-        let is_left = self.is_left(desk, operation);
+        let signs_in_vain = ends && self.operations[operation].signs() && self.is_retired();
         let retires = self.operations[operation].kind == Kind::State;
         let reshares = self.operations[operation].kind == Kind::Reshare;
         let outdated =
@@ -544,7 +544,8 @@ impl World {
                         self.loses_disks()
                     }
                     // Its time is over, and so is whatever its admins asked for in vain.
-                    Some(Reason::QuorumUnavailable) if ends && is_left => true,
+                    // Its holders may be gone, and nobody asks for it any more.
+                    Some(_) if signs_in_vain => true,
                     Some(Reason::KeyDestroyed) => self.ended.is_some(),
                     Some(
                         Reason::KeyNotActive | Reason::KeyDeactivated | Reason::KeyCompromised,

@@ -234,18 +234,6 @@ impl World {
         }
     }
 
-    /// Whether too few of the nodes that hold the key of an operation are in the roster: nobody empties
-    /// a node of a key whose time is over.
-    pub(super) fn is_left(&mut self, desk: usize, operation: usize) -> bool {
-        let name = self.operations[operation].key.clone();
-        let shown = self.desks[desk].shows(&name);
-        shown.is_some_and(|key| {
-            let holders = key.record.participants.iter();
-            let members = holders.filter(|holder| self.is_member(&holder.node));
-            members.count() < usize::from(key.record.threshold)
-        })
-    }
-
     /// Brings a node a roster that one admin makes alone: without some node, or without a rule.
     pub(super) fn whisper_roster(&mut self) {
         let (id, created) = (self.id(), self.now().wall);
