@@ -497,7 +497,7 @@ impl Core {
             }
             Purpose::Roster { roster } => self.roster_reply(moment, &node, roster, result),
             Purpose::Rosters => self.rosters_reply(moment, &node, result),
-            Purpose::State { op } => self.state_reply(op, &node, result),
+            Purpose::State { op } => self.state_reply(moment, op, &node, result),
             Purpose::Destroy { op, key, order } => {
                 self.destroy_reply(moment, (op, key, order), &node, result);
             }

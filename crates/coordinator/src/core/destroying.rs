@@ -27,7 +27,7 @@ use super::{
     Action, Admitted, CallFailure, Core, Moment, Notice, Purpose,
     keys::Certified,
     signing::most_common,
-    states::{of_one, percent},
+    states::{PutOff, of_one, percent},
 };
 
 /// The most steps under way.
@@ -53,6 +53,7 @@ struct DestroyOp {
     receipts: BTreeMap<NodeId, DestructionReceipt>,
     refusals: BTreeMap<NodeId, Refusal>,
     awaited: BTreeSet<NodeId>,
+    put_off: PutOff,
     deadline_ms: u64,
 }
 
@@ -443,6 +444,7 @@ impl Core {
             receipts: BTreeMap::new(),
             refusals: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            put_off: PutOff::default(),
             deadline_ms: moment
                 .ms()
                 .saturating_add(self.config.limits.quorum_wait_ms),
@@ -475,6 +477,7 @@ impl Core {
         let ask: Vec<NodeId> = connected
             .into_iter()
             .filter(|node| !op.answered(node) && !op.awaited.contains(node))
+            .filter(|node| op.put_off.is_due(node, moment.ms()))
             .collect();
         op.awaited.extend(ask.iter().cloned());
         let (key, digest) = (op.destroy.key_id, op.command.digest);
@@ -556,9 +559,11 @@ impl Core {
             {
                 op.refusals.insert(node.clone(), refusal);
             }
-            // Asked again with the next tick.
-            Err(CallFailure::Refused(_) | CallFailure::Lost | CallFailure::TimedOut) => {}
+            Err(CallFailure::Refused(_) | CallFailure::Lost | CallFailure::TimedOut) => {
+                return op.put_off.put_off(node, moment.ms());
+            }
         }
+        op.put_off.has_answered(node);
     }
 
     /// Puts a node that is not ready off until later. One that says no for good is not asked again.
@@ -632,13 +637,15 @@ impl Core {
 
     /// Ends a step that every connected node has answered, or whose time is over.
     fn conclude_destruction(&mut self, moment: &Moment<'_>, id: CommandId) {
+        let connected = self.peers.connected().into_iter().collect();
         let Some(op) = self.destroying.ops.get(&id) else {
             return;
         };
         let late = op.deadline_ms <= moment.ms();
         let asked = !op.receipts.is_empty() || !op.refusals.is_empty();
         let nodes: Vec<NodeId> = self.peers.ids();
-        let over = late || (op.awaited.is_empty() && asked);
+        let waits = !op.awaited.is_empty() || op.put_off.is_waiting(&connected, moment.ms());
+        let over = late || (asked && !waits);
         if !over {
             let progress = Progress {
                 step: op.destroy.step.as_str().to_owned(),
@@ -746,6 +753,9 @@ impl Core {
                 Ok((_, false)) => {}
                 // The node has heard of another key of the name, which is no fault of its own.
                 Err(refusal) if refusal.reason == Reason::KeyIdMismatch => {}
+                Err(_) if self.may_be_ahead(node) || self.is_ahead(signed) => {
+                    self.is_misunderstood(node);
+                }
                 Err(_) => honest = false,
             }
         }

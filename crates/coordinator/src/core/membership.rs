@@ -11,6 +11,7 @@ use std::{
 
 use quorate_model::{
     Digest, NodeId, Reason, Refusal,
+    certificate::{CommitCertificate, KeyEvidence},
     command::{CommandBody, SignedCommand},
     ids::CommandId,
     node_api::{MAX_LISTED_ROSTERS, NodeReply, NodeRequest},
@@ -315,6 +316,30 @@ impl Core {
     pub(super) fn may_be_ahead(&self, node: &NodeId) -> bool {
         let roster = self.peers.get(node).and_then(|peer| peer.roster.hash);
         roster.is_none_or(|roster| !self.pinned.knows(&roster))
+    }
+
+    /// Whether a command was made under a roster that is not known here. A node may have followed it
+    /// since it last said where it stands: what it lists is not judged then either.
+    pub(super) fn is_ahead(&self, signed: &SignedCommand) -> bool {
+        let command = quorate_proto::command::decode(&signed.bytes);
+        command.is_ok_and(|command| {
+            command.cluster == self.pinned.cluster() && !self.pinned.knows(&command.roster)
+        })
+    }
+
+    /// The same of the commands behind a key.
+    pub(super) fn is_key_ahead(&self, evidence: &KeyEvidence) -> bool {
+        let certificates = std::iter::once(&evidence.certificate).chain(&evidence.birth);
+        certificates
+            .filter_map(|bytes| CommitCertificate::from_bytes(bytes).ok())
+            .any(|certificate| self.is_ahead(&certificate.command))
+    }
+
+    /// What a node listed is listed again once its rosters are known.
+    pub(super) fn is_misunderstood(&mut self, node: &NodeId) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.roster.is_misunderstood = true;
+        }
     }
 
     pub(super) fn tick_rosters(&mut self, moment: &Moment<'_>) {

@@ -33,6 +33,12 @@ const MAX_OPS: usize = 256;
 /// so that none can keep the others' out.
 const MAX_OF_ONE: usize = 32;
 
+/// When a node that was not ready is asked again, in milliseconds.
+const ASK_AGAIN_MS: u64 = 100;
+
+/// How long a step that may end waits for nodes that are not ready, in milliseconds.
+const PATIENCE_MS: u64 = 2_000;
+
 /// The most keys whose standing is kept. Every one takes the word of an admin.
 const MAX_STANDINGS: usize = 1 << 20;
 
@@ -44,7 +50,44 @@ struct StateOp {
     receipts: BTreeMap<NodeId, StateReceipt>,
     refusals: BTreeMap<NodeId, Refusal>,
     awaited: BTreeSet<NodeId>,
+    put_off: PutOff,
     deadline_ms: u64,
+}
+
+/// The nodes that are not ready for what they are asked, or whose answers were lost: each with when
+/// that was first, and when it may be asked again.
+#[derive(Default)]
+pub(super) struct PutOff(BTreeMap<NodeId, (u64, u64)>);
+
+impl PutOff {
+    pub(super) fn put_off(&mut self, node: &NodeId, now_ms: u64) {
+        let (_, again_ms) = self.0.entry(node.clone()).or_insert((now_ms, now_ms));
+        *again_ms = now_ms.saturating_add(ASK_AGAIN_MS);
+    }
+
+    /// Whether a node may be asked.
+    pub(super) fn is_due(&self, node: &NodeId, now_ms: u64) -> bool {
+        self.0
+            .get(node)
+            .is_none_or(|(_, again_ms)| *again_ms <= now_ms)
+    }
+
+    /// Whether one of these nodes may still be ready in a moment: whoever has not been for long is told
+    /// later.
+    pub(super) fn is_waiting(&self, connected: &BTreeSet<NodeId>, now_ms: u64) -> bool {
+        let mut all = self.0.iter();
+        all.any(|(node, (since_ms, _))| {
+            connected.contains(node) && now_ms.saturating_sub(*since_ms) < PATIENCE_MS
+        })
+    }
+
+    pub(super) fn has_answered(&mut self, node: &NodeId) {
+        self.0.remove(node);
+    }
+
+    fn retain(&mut self, holds: impl Fn(&NodeId) -> bool) {
+        self.0.retain(|node, _| holds(node));
+    }
 }
 
 impl StateOp {
@@ -62,6 +105,7 @@ impl StateOp {
         self.receipts.retain(|node, _| holds(node));
         self.refusals.retain(|node, _| holds(node));
         self.awaited.retain(holds);
+        self.put_off.retain(holds);
         self.record = record.clone();
     }
 }
@@ -322,6 +366,7 @@ impl Core {
             receipts: BTreeMap::new(),
             refusals: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            put_off: PutOff::default(),
             deadline_ms: moment
                 .ms()
                 .saturating_add(self.config.limits.quorum_wait_ms),
@@ -342,6 +387,7 @@ impl Core {
             .holders()
             .filter(|node| connected.contains(node))
             .filter(|node| !op.answered(node) && !op.awaited.contains(node))
+            .filter(|node| op.put_off.is_due(node, moment.ms()))
             .cloned()
             .collect();
         op.awaited.extend(ask.iter().cloned());
@@ -357,6 +403,7 @@ impl Core {
 
     pub(super) fn state_reply(
         &mut self,
+        moment: &Moment<'_>,
         id: CommandId,
         node: &NodeId,
         result: Result<NodeReply, CallFailure>,
@@ -370,6 +417,7 @@ impl Core {
         }
         match result {
             Ok(NodeReply::StateSet(receipt)) => {
+                op.put_off.has_answered(node);
                 match receipt.verify(&self.pinned, node, &op.set, &op.command.digest) {
                     Ok(()) => {
                         op.receipts.insert(node.clone(), receipt);
@@ -386,13 +434,16 @@ impl Core {
                     Reason::ProtocolViolation,
                     format!("node {node} answered with something else"),
                 );
+                op.put_off.has_answered(node);
                 op.refusals.insert(node.clone(), refusal);
             }
             Err(CallFailure::Refused(refusal)) if !refusal.reason.is_retryable() => {
+                op.put_off.has_answered(node);
                 op.refusals.insert(node.clone(), refusal);
             }
-            // Asked again with the next tick.
-            Err(CallFailure::Refused(_) | CallFailure::Lost | CallFailure::TimedOut) => {}
+            Err(CallFailure::Refused(_) | CallFailure::Lost | CallFailure::TimedOut) => {
+                op.put_off.put_off(node, moment.ms());
+            }
         }
     }
 
@@ -417,6 +468,7 @@ impl Core {
 
     /// Ends a change that every connected holder has answered, or whose time is over.
     fn conclude_state(&mut self, moment: &Moment<'_>, id: CommandId) {
+        let connected = self.peers.connected().into_iter().collect();
         let Some(op) = self.states.ops.get(&id) else {
             return;
         };
@@ -427,7 +479,8 @@ impl Core {
                 .participants
                 .len()
                 .saturating_sub(op.record.blocking());
-        if !late && !(op.awaited.is_empty() && (binds || hopeless)) {
+        let waits = !op.awaited.is_empty() || op.put_off.is_waiting(&connected, moment.ms());
+        if !late && (waits || !(binds || hopeless)) {
             let progress = Progress {
                 step: "acknowledge".to_owned(),
                 awaited: op
@@ -535,7 +588,8 @@ impl Core {
                 continue;
             }
             let Some((set, in_force)) = self.checked(&mark.command, &key.record) else {
-                if self.may_be_ahead(node) {
+                if self.may_be_ahead(node) || self.is_ahead(&mark.command) {
+                    self.is_misunderstood(node);
                     continue;
                 }
                 self.out.push(Action::Notice(super::Notice::Misbehaved {

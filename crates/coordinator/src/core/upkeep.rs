@@ -364,11 +364,8 @@ impl Core {
                     .push(Action::Notice(Notice::KeyLearned { key: key.clone() }));
             }
             // It is understood once the rosters are known, and then every node lists its keys again.
-            Learned::False if self.may_be_ahead(node) => {
-                if let Some(peer) = self.peers.get_mut(node) {
-                    peer.roster.is_misunderstood = true;
-                }
-                return;
+            Learned::False if self.may_be_ahead(node) || self.is_key_ahead(&evidence) => {
+                return self.is_misunderstood(node);
             }
             Learned::False => {
                 self.out.push(Action::Notice(Notice::FalseKey {

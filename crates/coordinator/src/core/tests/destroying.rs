@@ -142,6 +142,24 @@ fn a_node_for_which_it_is_too_early_is_asked_again_as_long_as_the_order_lives() 
     assert!(world.node(1).has_destroyed(&key));
 }
 
+/// A node that is not ready is asked again in a while, and keeps nobody waiting for long.
+#[test]
+fn a_node_that_is_not_ready_is_neither_hammered_nor_waited_for_to_the_end() {
+    let (mut world, key) = retired(4);
+    world.node(3).manners.refuses_ends = Some(Refusal::new(Reason::NodeQuarantined, "not yet"));
+
+    let (announcement, done) = step(&mut world, &key, Announce);
+    let first = asked(&world, &announcement);
+    assert!(first <= 5, "{first} requests within a moment");
+    world.pass(2_200);
+
+    let partial = outcome(&world, done);
+    assert_eq!(partial.receipts.len(), 3);
+    assert_eq!(partial.missing.len(), 1);
+    let all = asked(&world, &announcement);
+    assert!((8..=30).contains(&all), "{all} requests in two seconds");
+}
+
 #[test]
 fn where_every_holder_refuses_nothing_comes_of_it_and_nobody_hears_of_it_again() {
     let (mut world, key) = retired(3);
