@@ -7,6 +7,7 @@ use quorate_model::{
     Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, UnixMillis,
     audit::{Entry, Record, ShareReleased},
     backup::{BackupId, RestoreId},
+    command::MAX_CREATED_AHEAD_MS,
     node_api::EraseCertificate,
     roster::PinnedRoster,
     share::ShareReceipt,
@@ -33,8 +34,8 @@ struct Journal {
     erased: BTreeMap<KeyName, Epoch>,
     /// The restorations of the node from backups.
     restored: Vec<Restoration>,
-    /// The restorations of other nodes that it took note of.
-    peers: HashSet<(NodeId, BackupId, RestoreId)>,
+    /// The restorations of other nodes that it took note of, and when.
+    peers: HashMap<(NodeId, BackupId, RestoreId), UnixMillis>,
     /// The last sequence of the export: what was signed later cannot be in it.
     head: u64,
 }
@@ -45,20 +46,11 @@ struct Restoration {
     restore: RestoreId,
     /// The record that says so: what stood from there on before was lost with the disk.
     from: u64,
-    /// When the node was readmitted, if it was. It carries out nothing that was commanded before, so
-    /// what it signed under a later command was not lost.
-    back: Option<UnixMillis>,
 }
 
-impl Restoration {
-    /// Whether what was recorded under a command of this time may be lost.
-    fn may_have_lost(&self, made: Option<UnixMillis>) -> bool {
-        match (made, self.back) {
-            (Some(made), Some(back)) => made < back,
-            (None, _) | (_, None) => true,
-        }
-    }
-}
+/// How far the times of commands and of records may lie apart: commands may be dated ahead, and clocks
+/// differ.
+const MAX_APART_MS: u64 = MAX_CREATED_AHEAD_MS + 30_000;
 
 /// Whether a journal says what somebody signed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +83,8 @@ pub(super) struct PreparedClaim {
     pub(super) key: KeyName,
     pub(super) epoch: Epoch,
     pub(super) statement: Digest,
+    /// When the command was made.
+    pub(super) made: UnixMillis,
 }
 
 /// Claims and journals, gathered until all files are read.
@@ -172,13 +166,7 @@ impl CrossCheck {
                 backup: *backup,
                 restore: *restore,
                 from: record.sequence,
-                back: None,
             });
-        } else if let Entry::Readmitted { restore, .. } = &record.entry {
-            let mut restored = journal.restored.iter_mut();
-            if let Some(one) = restored.find(|one| one.restore == *restore) {
-                one.back = Some(record.time);
-            }
         } else if let Entry::PeerRestored {
             node,
             backup,
@@ -186,22 +174,25 @@ impl CrossCheck {
         } = &record.entry
         {
             let peer = (node.clone(), *backup, *restore);
-            journal.peers.insert(peer);
+            journal.peers.insert(peer, record.time);
         }
         Ok(())
     }
 
     /// From which record on a node may have lost what it recorded under a command of this time: where
-    /// it says that it was restored from a backup, and the journals of the others bear it out, more
-    /// than half of those that were given. None where it was never restored, or nobody bears it out.
+    /// it says that it was restored from a backup, and the journals of the others bear it out, half of
+    /// those that were given or more, and at least one. Each also says when it was: what was commanded
+    /// after that it does not bear out. None where it was never restored, or too few bear it out.
     fn lost_from(&self, node: &NodeId, made: Option<UnixMillis>) -> Option<u64> {
         let journal = self.journals.get(node)?;
         let others = self.journals.iter().filter(|(other, _)| *other != node);
         let others: Vec<&Journal> = others.map(|(_, journal)| journal).collect();
         let restored = journal.restored.iter().filter(|one| {
             let said = (node.clone(), one.backup, one.restore);
-            let witnesses = others.iter().filter(|other| other.peers.contains(&said));
-            one.may_have_lost(made) && witnesses.count() > others.len() / 2
+            let times = others.iter().filter_map(|other| other.peers.get(&said));
+            let before =
+                |noted: &&UnixMillis| made.is_none_or(|made| made < noted.plus(MAX_APART_MS));
+            times.filter(before).count() >= others.len().div_ceil(2).max(1)
         });
         restored.map(|one| one.from).min()
     }
@@ -318,7 +309,7 @@ impl CrossCheck {
         }
         for claim in &self.prepared {
             let fits = self.fit(&claim.node, |journal| {
-                claim.fits(journal, self.lost_from(&claim.node, None))
+                claim.fits(journal, self.lost_from(&claim.node, Some(claim.made)))
             });
             matched.count(fits, || {
                 format!(

@@ -326,60 +326,61 @@ fn shares_under_a_command_for_another_key_of_the_name_prove_the_fault_of_their_n
 }
 
 /// Decision 0021: what was recorded after a backup is lost with the disk, and blames nobody, where the
-/// others bear the restoration out and the command is older than the node's return.
+/// others bear the restoration out and the command is not younger than that.
 #[test]
 fn a_record_that_was_lost_before_a_restoration_proves_nothing() {
     let (roster, identity) = cluster();
     let command = command(&roster, &identity, KeyId([0; 32]));
-    let (backup, restore) = (BackupId([1; 16]), RestoreId([2; 16]));
-    let returned = |time| {
-        let mut chain = Vec::new();
-        let boot = Entry::Boot {
-            version: "0.1.0".to_owned(),
-            node: node_id(1),
-        };
-        append(&mut chain, boot);
-        append(&mut chain, Entry::Restored { backup, restore });
-        let witnesses = vec![node_id(2), node_id(3)];
-        let readmitted = Entry::Readmitted { restore, witnesses };
-        append_at(&mut chain, readmitted, time);
-        chain
+    let (backup, restore, other) = (BackupId([1; 16]), RestoreId([2; 16]), RestoreId([9; 16]));
+    let boot = |number| Entry::Boot {
+        version: "0.1.0".to_owned(),
+        node: node_id(number),
     };
-    let long_after = UnixMillis(u64::MAX >> 8);
-    let witness = |number, restore| {
+    let mut own = Vec::new();
+    append(&mut own, boot(1));
+    append(&mut own, Entry::Restored { backup, restore });
+    append(&mut own, boot(1));
+    let witness = |number, restore, time| {
+        let mut chain = Vec::new();
+        append(&mut chain, boot(number));
         let noted = Entry::PeerRestored {
             node: node_id(1),
             backup,
             restore,
         };
-        chain_with(number, vec![noted])
+        append_at(&mut chain, noted, time);
+        chain
     };
-    let other = RestoreId([9; 16]);
-    // The record that the receipt names, when the node came back, who bears it out, and the verdict.
-    for (sequence, back, witnesses, lost) in [
-        (2, long_after, vec![(2, restore), (3, restore)], true),
-        (3, long_after, vec![(2, restore)], true),
+    let later = UnixMillis(u64::MAX >> 8);
+    let earlier = UnixMillis(7);
+    // The record that the receipt names, what others noted and when, and whether it may be lost.
+    for (sequence, noted, lost) in [
+        (2, vec![(2, restore, later), (3, restore, later)], true),
+        (3, vec![(2, restore, later)], true),
+        // One of two others says nothing of it: liars do not frame the node.
+        (2, vec![(2, restore, later), (3, other, later)], true),
         // It stands in the backup as well.
-        (1, long_after, vec![(2, restore), (3, restore)], false),
-        // The command was made after its return.
-        (2, UnixMillis(7), vec![(2, restore), (3, restore)], false),
-        (2, long_after, vec![(2, other), (3, other)], false),
-        (2, long_after, vec![(2, restore), (3, other)], false),
-        (2, long_after, vec![], false),
+        (1, vec![(2, restore, later), (3, restore, later)], false),
+        (2, vec![(2, restore, earlier), (3, restore, later)], true),
+        // The command was made after the restoration.
+        (2, vec![(2, restore, earlier), (3, restore, earlier)], false),
+        (2, vec![(2, other, later), (3, other, later)], false),
+        (2, vec![], false),
     ] {
         let mut verifier = Verifier::new(&roster);
         let receipt = receipt(&command, 1, sequence, Digest::new([1; 32]), SET);
         let file = signatures(&roster, &command, vec![receipt]);
         verifier.add(Cursor::new(file)).unwrap();
-        let own = journal(&roster, 1, &returned(back));
-        verifier.add(Cursor::new(own)).unwrap();
-        for (number, restore) in &witnesses {
-            let file = journal(&roster, *number, &witness(*number, *restore));
+        verifier
+            .add(Cursor::new(journal(&roster, 1, &own)))
+            .unwrap();
+        for (number, restore, time) in &noted {
+            let file = journal(&roster, *number, &witness(*number, *restore, *time));
             verifier.add(Cursor::new(file)).unwrap();
         }
 
         match verifier.finish() {
-            Ok(matched) => assert_eq!((matched.lost, lost), (1, true), "{sequence} {witnesses:?}"),
+            Ok(matched) => assert_eq!((matched.lost, lost), (1, true), "{sequence} {noted:?}"),
             Err(error) => {
                 assert!(!lost, "{error}");
                 assert!(error.to_string().contains("no such record"), "{error}");

@@ -290,12 +290,15 @@ impl Verifier {
             self.cross.introduce(node, &record.name, bytes);
         }
         let statement = certificate.statement.digest();
+        let command = quorate_proto::command::decode(&certificate.command.bytes);
+        let made = command.map_err(|error| error.to_string())?.created;
         for participant in &record.participants {
             self.cross.prepared(PreparedClaim {
                 node: participant.node.clone(),
                 key: record.name.clone(),
                 epoch: record.epoch,
                 statement,
+                made,
             });
         }
         self.cross.certify(node, record)

@@ -143,13 +143,13 @@ impl LeftOut {
         }
     }
 
-    /// The lowest number that all holders would prepare for the epoch after this one. What is too far
-    /// above it for any honest node hides nothing of what the others say.
+    /// The lowest number that all nodes would prepare for the epoch after this one, also those that
+    /// may hold it next. What is too far above it for any honest node hides nothing of what the others
+    /// say.
     pub(super) fn next_after(&self, record: &KeyRecord) -> Option<Epoch> {
         let present = record.epoch.0;
-        let said = self.0.get(&record.name)?.iter();
-        said.filter(|(node, _)| record.index_of(node).is_some())
-            .map(|(_, next)| *next)
+        let said = self.0.get(&record.name)?.values();
+        said.copied()
             .filter(|next| next.0 > present.saturating_add(1))
             .filter(|next| next.0 <= present.saturating_add(MOST_LEFT_OUT))
             .max()

@@ -330,6 +330,7 @@ impl Core {
     /// Takes what a node says about one key.
     pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
         let Some(certificate) = &listing.certificate else {
+            self.left_out.learn(node, listing);
             // It is about to hold the key: it hears where the key stands as well.
             if listing.epoch > Epoch(0) {
                 self.learn_standing(moment, node, listing);

@@ -61,7 +61,7 @@ const HEADS_IN_RECORD: usize = 1_000;
 /// and this node may have prepared one of which nobody else has heard.
 const MARGIN: u32 = 1_000;
 
-/// How far above what this node knows a number may lie: a liar uses up no more of them.
+/// How far above the epoch in use a number may lie: a liar uses up no more of them.
 const MAX_AHEAD: u32 = 1 << 20;
 
 /// A quarantine under way.
@@ -151,8 +151,9 @@ impl Quarantined {
             .collect()
     }
 
-    /// Takes one page; all that needs no state was checked.
-    fn take(&mut self, page: &HeadsAttestation, now_ms: u64) -> Result<(), Refusal> {
+    /// Checks a page against what its node has said so far; all that needs no state was checked.
+    /// False: the node has told all, and the page says nothing new.
+    fn check(&self, page: &HeadsAttestation) -> Result<bool, Refusal> {
         let shown = Some(page.quarantine.nonce);
         if page.quarantine.backup != self.backup
             || page.quarantine.restore != self.restore
@@ -160,12 +161,12 @@ impl Quarantined {
         {
             return Err(does_not_hold(page, "it is of another restoration or nonce"));
         }
-        let told = self.told.entry(page.node.clone()).or_default();
-        if told.complete {
-            return Ok(());
+        let told = self.told.get(&page.node);
+        if told.is_some_and(|told| told.complete) {
+            return Ok(false);
         }
         // Whoever lost its way begins again, and a page that comes again takes nothing back.
-        if page.after > told.last {
+        if page.after.as_ref() > told.and_then(|told| told.last.as_ref()) {
             return Err(does_not_hold(page, "its pages are out of order"));
         }
         let names = || page.heads.iter().map(|head| &head.key);
@@ -176,9 +177,19 @@ impl Quarantined {
         if !rises || (page.heads.is_empty() && !page.is_last) {
             return Err(does_not_hold(page, "its keys are out of order"));
         }
-        if told.heads.len().saturating_add(page.heads.len()) > MAX_KEYS {
+        let keys = told.map_or(0, |told| told.heads.len());
+        if keys.saturating_add(page.heads.len()) > MAX_KEYS {
             return Err(does_not_hold(page, "it tells of too many keys"));
         }
+        Ok(true)
+    }
+
+    /// Takes one page, once what it says of states was taken: with its last page a node has told all.
+    fn take(&mut self, page: &HeadsAttestation, now_ms: u64) -> Result<(), Refusal> {
+        if !self.check(page)? {
+            return Ok(());
+        }
+        let told = self.told.entry(page.node.clone()).or_default();
         for head in &page.heads {
             let said = Head {
                 epoch: head.epoch,
@@ -191,10 +202,8 @@ impl Quarantined {
                 ..known.max(said)
             };
         }
-        told.last = told
-            .last
-            .take()
-            .max(page.heads.last().map(|head| head.key.clone()));
+        let last = page.heads.last().map(|head| head.key.clone());
+        told.last = told.last.take().max(last);
         told.complete = page.is_last;
         if let Some((_, used_ms)) = &mut self.nonce {
             *used_ms = now_ms;
@@ -458,15 +467,24 @@ impl<D: Disk + 'static> NodeCore<D> {
             if let Err(refusal) = self.check_page(page) {
                 return Ok(refused(refusal));
             }
-            let mut state = lock(&self.state);
-            let Some(quarantine) = &mut state.quarantine else {
-                return Ok(refused(self.not_quarantined()));
+            let news = match &lock(&self.state).quarantine {
+                Some(quarantine) => quarantine.check(page),
+                None => return Ok(refused(self.not_quarantined())),
             };
-            if let Err(refusal) = quarantine.take(page, now_ms) {
+            match news {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(refusal) => return Ok(refused(refusal)),
+            }
+            // First: a node has told all only when all of it was taken.
+            if let Err(refusal) = self.take_standings(context, page)? {
                 return Ok(refused(refusal));
             }
-            drop(state);
-            if let Err(refusal) = self.take_standings(context, page)? {
+            let taken = match &mut lock(&self.state).quarantine {
+                Some(quarantine) => quarantine.take(page, now_ms),
+                None => return Ok(refused(self.not_quarantined())),
+            };
+            if let Err(refusal) = taken {
                 return Ok(refused(refusal));
             }
         }
@@ -623,7 +641,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         for (key, head) in quarantine.heads(others) {
             let row = ledger::key(&*state.index, &key)?.unwrap_or_default();
             let own = row.next_epoch().0;
-            let most = own.saturating_add(MAX_AHEAD);
+            let active = row.active().map_or(0, |active| active.epoch.0);
+            let most = own.max(active.saturating_add(MAX_AHEAD));
             let next = head.next_epoch.0.max(own).min(most).saturating_add(MARGIN);
             // As many as sign with the key: one of them is honest. Fewer may be liars, who would keep
             // the node from using its share for good. And only a retired key is destroyed, by commands

@@ -193,7 +193,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     }
 
     /// Checks that this node has certified the key that the command names (I4).
-    fn check_held(&self, set: &SetKeyState) -> Result<Result<(), Refusal>, Fatal> {
+    pub(super) fn check_held(&self, set: &SetKeyState) -> Result<Result<(), Refusal>, Fatal> {
         if let Some(key) = self.loaded.get(&set.key) {
             return Ok(set.check_key(&key.record));
         }

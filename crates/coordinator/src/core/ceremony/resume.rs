@@ -130,9 +130,11 @@ impl Core {
                 .get(*name)
                 .is_none_or(|(_, at_ms)| *at_ms <= now_ms)
         };
-        let Some(next) = unproven.iter().find(due) else {
+        let due: Vec<KeyName> = unproven.iter().filter(due).cloned().collect();
+        let Some(next) = due.iter().find(|name| self.can_be_proven(name)) else {
             return;
         };
+        let finished = &mut self.ceremonies.finished;
         let (tries, at_ms) = finished.entry(next.clone()).or_default();
         let wait = FINISH_EVERY_MS << (*tries).min(MAX_DOUBLINGS);
         *at_ms = now_ms.saturating_add(wait);
@@ -160,6 +162,16 @@ impl Core {
         } else if !listed_proof {
             self.move_up(moment, node, &key);
         }
+    }
+
+    /// Whether all holders of a key are there, and no command is changing it.
+    fn can_be_proven(&mut self, name: &KeyName) -> bool {
+        let Some(key) = self.keys.get(&self.pinned, name) else {
+            return false;
+        };
+        let mut holders = key.record.participants.iter();
+        !self.ceremonies.ops.contains_key(name)
+            && holders.all(|holder| self.peers.is_connected(&holder.node))
     }
 
     /// Has a certificate proven, if no command is changing the key and all holders are there.

@@ -9,7 +9,7 @@ use quorate_model::{
     command::{CommandBody, SignedCommand},
     quarantine::HeadsAttestation,
     roster::PinnedRoster,
-    standing::{SetKeyState, Standing, StateChange, StateMark},
+    standing::{Effect, SetKeyState, Standing, StateChange, StateMark},
 };
 use quorate_proto::admission;
 
@@ -49,12 +49,15 @@ impl Quarantined {
         (set, in_force): (SetKeyState, bool),
         command: &SignedCommand,
     ) -> Result<(), Refusal> {
-        let Some(told) = self.told.get_mut(&page.node) else {
-            return Ok(());
-        };
+        let told = self.told.entry(page.node.clone()).or_default();
         let digest = command.digest();
         if let Some(claim) = self.claims.get_mut(&digest) {
             claim.by.insert(page.node.clone());
+            // Others may have endorsed it besides, who were removed since.
+            if in_force && !claim.in_force {
+                claim.in_force = true;
+                claim.command = command.clone();
+            }
             return Ok(());
         }
         if set.change == StateChange::Resume {
@@ -63,7 +66,6 @@ impl Quarantined {
             }
             told.resumptions = told.resumptions.saturating_add(1);
         } else if told.stops >= MAX_STOPS {
-            told.complete = false;
             return Err(does_not_hold(page, "it tells of too many stopped keys"));
         } else {
             told.stops = told.stops.saturating_add(1);
@@ -166,17 +168,44 @@ impl<D: Disk + 'static> NodeCore<D> {
             if !is_stop || !*counts || self.standing_of(&set.key)?.holds(&command.digest()) {
                 continue;
             }
-            let outdone = counted.iter().filter(|(one, ..)| {
-                one.change == StateChange::Resume
-                    && one.key == set.key
-                    && one.sequence < set.sequence
-            });
-            for (_, resumption, _) in outdone {
-                let _outcome = self.adopt_key_state(context, resumption.clone())?;
+            if let Some(resumption) = self.outdone_by(set, command, &counted)? {
+                let _outcome = self.adopt_key_state(context, resumption)?;
+                let _outcome = self.adopt_key_state(context, command.clone())?;
             }
-            let _outcome = self.adopt_key_state(context, command.clone())?;
         }
         Ok(())
+    }
+
+    /// The resumption beside which a suspension of the key that this node holds can be taken, and that
+    /// it outdoes; none where the key would not be suspended afterwards.
+    fn outdone_by(
+        &self,
+        set: &SetKeyState,
+        command: &SignedCommand,
+        claimed: &[(SetKeyState, SignedCommand, bool)],
+    ) -> Result<Option<SignedCommand>, Fatal> {
+        let digest = command.digest();
+        let rejected = ledger::rejected_state(&*lock(&self.state).index, &digest)?;
+        if rejected.is_some() || self.check_held(set)?.is_err() {
+            return Ok(None);
+        }
+        let standing = self.standing_of(&set.key)?;
+        for (resume, resumption, _) in claimed {
+            let fits = resume.change == StateChange::Resume
+                && resume.key == set.key
+                && resume.key_id == set.key_id
+                && resume.sequence < set.sequence;
+            let known = resumption.digest();
+            if !fits || standing.judge(resume, &known) != Ok(Effect::Changes) {
+                continue;
+            }
+            let mut beside = standing.clone();
+            beside.take(StateMark::new(resume, resumption.clone()));
+            if beside.judge(set, &digest) == Ok(Effect::Changes) {
+                return Ok(Some(resumption.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// What is claimed, with whether it counts, once all others have told; none before.
