@@ -62,10 +62,7 @@ impl Readmit {
         let view = client.follow(view, &mut |_| ()).await?;
         if view.state == CommandState::AwaitingEndorsement {
             print_view(context, &view)?;
-            output::progress(&format!(
-                "another admin must approve it: quorate command approve {}",
-                view.id
-            ));
+            output::progress(&command::to_approve("another admin", &view));
             return Err(ClientError::Waiting(view.id).into());
         }
         quorate_client::succeeded(&view)?;
