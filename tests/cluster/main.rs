@@ -14,6 +14,7 @@ mod destruction;
 mod ecdsa;
 mod ecdsa_psbt;
 mod errors;
+mod evacuation;
 mod evm;
 mod faults;
 mod harness;

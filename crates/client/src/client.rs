@@ -9,6 +9,7 @@ use quorate_model::{
     CommandId, DerivationPath, NodeId, Payload, Reason, Refusal,
     address::{AddressKind, AddressQuery},
     command::{CommandBody, CreateKey, Sign},
+    evacuation::Evacuate,
     ids::KeyId,
     node_api::AuditPage,
     operation::{CommandOutcome, CommandState, CommandView, NodeView},
@@ -109,6 +110,7 @@ impl Client {
         check_purposes(create.scheme, &create.purposes)?;
         let life = create.life.check(&create.key);
         life.map_err(|error| Refusal::new(Reason::RequestInvalid, error.to_string()))?;
+        quorate_intent::check_destinations(create).map_err(|error| Refusal::from(&error))?;
         let roster = self.roster();
         roster
             .roster()
@@ -131,6 +133,39 @@ impl Client {
             payloads,
         };
         Ok(self.prepare(CommandBody::Sign(sign), options))
+    }
+
+    /// Makes a command that has a key whose time is over move what it holds to where its creation
+    /// says, and endorses it (P33). It takes the admin quorum.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyNotRetired`] for a key in use, [`Reason::KeyDestroyed`],
+    /// [`Reason::DestinationNotPinned`] where something goes elsewhere, [`Reason::PayloadRefused`] for
+    /// what is no transaction or does more than move, and whatever the key cannot sign.
+    pub fn prepare_evacuation(
+        &self,
+        key: &CertifiedKey,
+        payloads: Vec<Payload>,
+        reason: &str,
+        options: &CommandOptions,
+    ) -> Result<Prepared, ClientError> {
+        key.check_evacuates()?;
+        let decoded = quorate_intent::decode_all(&payloads, &key.facts())
+            .map_err(|error| Refusal::from(&error))?;
+        let pinned = &key.life().evacuation;
+        quorate_intent::check_evacuation(&payloads, &decoded, pinned)
+            .map_err(|error| Refusal::from(&error))?;
+        let evacuate = Evacuate {
+            sign: Sign {
+                key: key.record().name.clone(),
+                key_id: key.record().id(),
+                payloads,
+            },
+            reason: reason.to_owned(),
+        };
+        evacuate.check()?;
+        Ok(self.prepare(CommandBody::Evacuate(evacuate), options))
     }
 
     pub(crate) fn transport(&self) -> &Transport {

@@ -172,7 +172,7 @@ impl Prepared {
 }
 
 /// A random UUID, version 4.
-fn fresh_id() -> CommandId {
+pub fn fresh_id() -> CommandId {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
     CommandId::from_random(bytes)

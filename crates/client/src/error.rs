@@ -129,6 +129,7 @@ impl ExitClass {
                 | Reason::PlacementViolated
                 | Reason::NodeDrained
                 | Reason::NodeHoldsShares
+                | Reason::DestinationNotPinned
         );
         if forbidden_by_rule {
             return Self::Denied;

@@ -388,6 +388,25 @@ impl CertifiedKey {
         self.0.standing.check_receives(&self.record().name)
     }
 
+    /// What is planned for the key, and where it may be evacuated to.
+    pub fn life(&self) -> &KeyLife {
+        &self.0.plan.life
+    }
+
+    /// Refuses to evacuate a key that is in use, or gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyNotRetired`] or [`Reason::KeyDestroyed`].
+    pub fn check_evacuates(&self) -> Result<(), Refusal> {
+        let name = &self.record().name;
+        if self.0.state.is_destroyed() {
+            let message = format!("key \"{name}\" is destroyed: nobody moves what it held");
+            return Err(Refusal::new(Reason::KeyDestroyed, message).with("key", name));
+        }
+        self.0.standing.check_evacuates(name)
+    }
+
     /// The public key of a child (P26), encoded like the group key.
     pub fn child_key(&self, path: &DerivationPath) -> Result<Vec<u8>, VerificationError> {
         verify::child(self.record(), path)

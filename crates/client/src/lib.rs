@@ -51,7 +51,7 @@ mod verify;
 pub use address::AttestedAddress;
 pub use certificates::{Certificate, CertificateFileError, MAX_CERTIFICATE_FILE, Proven};
 pub use client::{Client, succeeded};
-pub use command::{CommandOptions, CommandTimes, Prepared};
+pub use command::{CommandOptions, CommandTimes, Prepared, fresh_id};
 pub use destruction::{
     Announcement, DestroyAction, DestructionProgress, TakenStep, verify_destruction,
 };

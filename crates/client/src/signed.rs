@@ -4,7 +4,7 @@ use quorate_evm::{SignedEvmMessage, SignedEvmTransaction};
 use quorate_intent::{Finished, decode_all, finish};
 use quorate_model::{
     CommandId, Payload, Refusal,
-    command::{CommandBody, Sign},
+    command::Sign,
     operation::{CommandOutcome, CommandView, SignOutcome},
 };
 
@@ -35,9 +35,8 @@ impl Signed {
         view: &CommandView,
         receipts: &ReceiptChecker,
     ) -> Result<Self, ClientError> {
-        let CommandBody::Sign(sign) = &prepared.command().body else {
-            return Err(VerificationError::OtherOutcome("the command does not sign").into());
-        };
+        let sign = prepared.command().body.signs();
+        let sign = sign.ok_or(VerificationError::OtherOutcome("the command does not sign"))?;
         let Some(CommandOutcome::Signed(outcome)) = &view.outcome else {
             return Err(VerificationError::OtherOutcome("it holds no signatures").into());
         };

@@ -249,6 +249,7 @@ impl Client {
                 | CommandBody::DestroyKey(_)
                 | CommandBody::ChangeRoster(_)
                 | CommandBody::ReadmitNode(_)
+                | CommandBody::Evacuate(_)
         ) {
             return Err(other_body().into());
         }

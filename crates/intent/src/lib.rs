@@ -13,6 +13,7 @@
 mod amount;
 mod children;
 mod decode;
+mod evacuation;
 mod evm;
 mod facts;
 mod finalize;
@@ -30,6 +31,7 @@ pub use children::{
     solana_address, watch_only,
 };
 pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all, inspect};
+pub use evacuation::{Astray, Unreachable, bitcoin_chain, check_destinations, check_evacuation};
 pub use evm::{
     address::{EvmAddress, InvalidEvmAddress},
     evm_address,

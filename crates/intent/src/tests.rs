@@ -5,6 +5,7 @@ mod addresses;
 mod children;
 #[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod ecdsa;
+mod evacuation;
 #[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod evm;
 mod fixtures;

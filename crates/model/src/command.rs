@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bytes::Digest,
     destruction::{DestroyKey, DestroyStep},
+    evacuation::Evacuate,
     identity::{Signature, sign_digest},
     ids::{ClusterId, CommandId, KeyId, KeyName, NodeId, PrincipalId, UnixMillis},
     key::KeyRecord,
@@ -78,6 +79,8 @@ pub enum CommandBody {
     ChangeRoster(ChangeRoster),
     /// Take a restored node back into service.
     ReadmitNode(ReadmitNode),
+    /// Sign with a key whose time is over, to where its creation says.
+    Evacuate(Evacuate),
 }
 
 /// The next roster (P3).
@@ -102,7 +105,8 @@ impl CommandBody {
             | Self::ReshareKey(_)
             | Self::DestroyKey(_)
             | Self::ChangeRoster(_)
-            | Self::ReadmitNode(_) => Role::Admin,
+            | Self::ReadmitNode(_)
+            | Self::Evacuate(_) => Role::Admin,
             Self::Sign(_) => Role::Client,
         }
     }
@@ -121,7 +125,9 @@ impl CommandBody {
                 DestroyStep::AtOnce => roster.persons(Role::Admin).len(),
                 DestroyStep::Cancel { .. } => 1,
             },
-            Self::ChangeRoster(_) | Self::ReadmitNode(_) => usize::from(roster.admin_quorum),
+            Self::ChangeRoster(_) | Self::ReadmitNode(_) | Self::Evacuate(_) => {
+                usize::from(roster.admin_quorum)
+            }
             Self::CreateKey(_) | Self::Sign(_) | Self::SetKeyState(_) => 1,
         }
     }
@@ -132,7 +138,11 @@ impl CommandBody {
         match self {
             Self::SetKeyState(_) | Self::ChangeRoster(_) => false,
             Self::DestroyKey(destroy) => !destroy.step.needs_one(),
-            Self::CreateKey(_) | Self::Sign(_) | Self::ReshareKey(_) | Self::ReadmitNode(_) => true,
+            Self::CreateKey(_)
+            | Self::Sign(_)
+            | Self::ReshareKey(_)
+            | Self::ReadmitNode(_)
+            | Self::Evacuate(_) => true,
         }
     }
 
@@ -145,7 +155,22 @@ impl CommandBody {
             | Self::Sign(_)
             | Self::ReshareKey(_)
             | Self::ChangeRoster(_)
-            | Self::ReadmitNode(_) => false,
+            | Self::ReadmitNode(_)
+            | Self::Evacuate(_) => false,
+        }
+    }
+
+    /// What is to be signed, of a command that signs.
+    pub const fn signs(&self) -> Option<&Sign> {
+        match self {
+            Self::Sign(sign) => Some(sign),
+            Self::Evacuate(evacuate) => Some(&evacuate.sign),
+            Self::CreateKey(_)
+            | Self::SetKeyState(_)
+            | Self::ReshareKey(_)
+            | Self::DestroyKey(_)
+            | Self::ChangeRoster(_)
+            | Self::ReadmitNode(_) => None,
         }
     }
 
@@ -157,6 +182,7 @@ impl CommandBody {
             Self::SetKeyState(set) => Some(&set.key),
             Self::ReshareKey(reshare) => Some(&reshare.key),
             Self::DestroyKey(destroy) => Some(&destroy.key),
+            Self::Evacuate(evacuate) => Some(&evacuate.sign.key),
             Self::ChangeRoster(_) | Self::ReadmitNode(_) => None,
         }
     }

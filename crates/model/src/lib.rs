@@ -11,6 +11,7 @@ pub mod bytes;
 pub mod certificate;
 pub mod command;
 pub mod destruction;
+pub mod evacuation;
 pub mod identity;
 pub mod ids;
 pub mod key;

@@ -4,6 +4,7 @@
 //! stops nothing: a key that is overdue signs on, and says that it is overdue.
 
 use crate::{
+    evacuation::{Destination, MAX_DESTINATIONS},
     ids::{KeyId, KeyName, UnixMillis},
     key::KeyState,
 };
@@ -29,6 +30,9 @@ pub struct KeyLife {
     pub cryptoperiod_s: Option<u64>,
     /// After how long its shares are to be dealt again, in seconds.
     pub refresh_s: Option<u64>,
+    /// Where it may move what it holds once it is deactivated or reported as compromised, in
+    /// ascending order; nowhere where none is named.
+    pub evacuation: Vec<Destination>,
 }
 
 /// A plan that makes no sense.
@@ -61,6 +65,12 @@ pub enum LifeError {
         /// The cryptoperiod.
         cryptoperiod: u64,
     },
+    /// More than anybody looks through.
+    #[error("{0} destinations are named, expected at most {MAX_DESTINATIONS}")]
+    TooManyDestinations(usize),
+    /// Two commands would mean the same.
+    #[error("the destinations stand twice or out of order, expected them in ascending order")]
+    DestinationsUnordered,
 }
 
 impl KeyLife {
@@ -76,6 +86,12 @@ impl KeyLife {
             .is_some_and(|before| before.key == *key)
         {
             return Err(LifeError::ReplacesItself(key.clone()));
+        }
+        if self.evacuation.len() > MAX_DESTINATIONS {
+            return Err(LifeError::TooManyDestinations(self.evacuation.len()));
+        }
+        if !self.evacuation.is_sorted_by(|one, next| one < next) {
+            return Err(LifeError::DestinationsUnordered);
         }
         let wrong = |period: &u64| !(1..=MAX_PERIOD_S).contains(period);
         if let Some(period) = self.cryptoperiod_s.filter(wrong) {
@@ -176,6 +192,7 @@ mod tests {
             replaces: None,
             cryptoperiod_s,
             refresh_s,
+            evacuation: Vec::new(),
         }
     }
 
@@ -206,6 +223,14 @@ mod tests {
         );
         check(life(None, Some(MAX_PERIOD_S + 1)), "are not planned");
         check(life(Some(10), Some(10)), "refresh more often");
+        let account = |number: u8| format!("eip155:{number}:0xab").parse().unwrap();
+        let to = |evacuation: Vec<Destination>| KeyLife {
+            evacuation,
+            ..KeyLife::default()
+        };
+        check(to(vec![account(2), account(1)]), "in ascending order");
+        check(to(vec![account(1), account(1)]), "in ascending order");
+        check(to((100..133).map(account).collect()), "expected at most 32");
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub enum CommandKind {
     ChangeRoster,
     /// Takes a restored node back into service.
     ReadmitNode,
+    /// Signs with a key whose time is over, to where its creation says.
+    Evacuate,
 }
 
 impl CommandKind {
@@ -84,6 +86,7 @@ impl CommandKind {
             Self::DestroyKey => "destroy-key",
             Self::ChangeRoster => "change-roster",
             Self::ReadmitNode => "readmit-node",
+            Self::Evacuate => "evacuate",
         }
     }
 }

@@ -184,6 +184,8 @@ reasons! {
     NodeQuarantined = "NODE_QUARANTINED", FailedPrecondition, true;
     /// The backup was restored once already, on this machine or another.
     BackupRestoredTwice = "BACKUP_RESTORED_TWICE", FailedPrecondition, false;
+    /// The payload moves something to where the creation of the key does not let it go.
+    DestinationNotPinned = "DESTINATION_NOT_PINNED", PermissionDenied, false;
 }
 
 impl Reason {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bytes::Digest,
     command::{SignedCommand, check_key_id},
+    evacuation,
     identity::{Signature, sign_digest},
     ids::{KeyId, KeyName, NodeId},
     key::{KeyRecord, KeyState},
@@ -353,6 +354,18 @@ impl Standing {
         match self.decisive() {
             Some(mark) if mark.change.retires() => self.check_signs(key),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses to move what a key holds to where its creation says, while it is in use (P33).
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::KeyNotRetired`].
+    pub fn check_evacuates(&self, key: &KeyName) -> Result<(), Refusal> {
+        match self.decisive() {
+            Some(mark) if mark.change.retires() => Ok(()),
+            _ => Err(evacuation::not_retired(key, self.state(true))),
         }
     }
 

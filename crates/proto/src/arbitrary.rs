@@ -2,7 +2,7 @@
 
 use proptest::{
     array::{uniform16, uniform32},
-    collection::vec,
+    collection::{btree_set, vec},
     option,
     prelude::*,
     sample::select,
@@ -14,6 +14,7 @@ use quorate_model::{
     UnixMillis,
     certificate::PreparedStatement,
     command::{Command, CommandBody, CreateKey, Endorsement, EndorsementKind, Sign, SignedCommand},
+    evacuation::Evacuate,
     life::{KeyLife, MAX_PERIOD_S, Predecessor},
     node_api::{
         Aborted, AuditPage, CeremonyReply, ClockState, KeyListing, NodeReply, NodeRequest,
@@ -169,12 +170,18 @@ fn life(key: KeyName) -> impl Strategy<Value = KeyLife> {
         key_id: KeyId(id),
     });
     let period = || option::of(1..=MAX_PERIOD_S);
-    (option::of(before), period(), period())
-        .prop_map(|(replaces, cryptoperiod_s, refresh_s)| KeyLife {
-            replaces,
-            cryptoperiod_s,
-            refresh_s,
-        })
+    let destination = "[a-z0-9]{3,8}:[a-zA-Z0-9]{1,32}:[a-zA-Z0-9.%-]{1,60}";
+    let destination = destination.prop_map(|text| text.parse().expect("an account of CAIP-10"));
+    let evacuation = btree_set(destination, 0..4);
+    (option::of(before), period(), period(), evacuation)
+        .prop_map(
+            |(replaces, cryptoperiod_s, refresh_s, evacuation)| KeyLife {
+                replaces,
+                cryptoperiod_s,
+                refresh_s,
+                evacuation: evacuation.into_iter().collect(),
+            },
+        )
         .prop_filter("the plan makes sense", move |life| life.check(&key).is_ok())
 }
 
@@ -216,18 +223,21 @@ fn body() -> impl Strategy<Value = CommandBody> {
             allow_high_fee,
             path,
         });
-    let sign =
-        (named::<KeyName>(), digest(), vec(payload, 1..5)).prop_map(|(key, id, payloads)| {
-            CommandBody::Sign(Sign {
-                key,
-                key_id: KeyId::of(&id),
-                payloads,
-            })
-        });
+    let sign = (named::<KeyName>(), digest(), vec(payload, 1..5))
+        .prop_map(|(key, id, payloads)| Sign {
+            key,
+            key_id: KeyId::of(&id),
+            payloads,
+        })
+        .boxed();
+    let evacuate = (sign.clone(), "[a-z][a-z ]{0,40}")
+        .prop_map(|(sign, reason)| CommandBody::Evacuate(Evacuate { sign, reason }));
+    let sign = sign.prop_map(CommandBody::Sign);
     let set = set_key_state().prop_map(CommandBody::SetKeyState);
     prop_oneof![
         create,
         sign,
+        evacuate,
         set,
         reshare_command(),
         destroy_command(),

@@ -8,6 +8,7 @@ use quorate_model::{
     Epoch, KeyId, Payload, Purposes, Reason, Refusal,
     backup::RestoreId,
     command::{ChangeRoster, Command, CommandBody, CreateKey, MAX_COMMAND_BYTES, ReshareKey, Sign},
+    evacuation::{Evacuate, InvalidDestination, MAX_DESTINATIONS},
     life::{KeyLife, Predecessor},
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS},
     quarantine::ReadmitNode,
@@ -94,6 +95,7 @@ fn body_to_wire(body: &CommandBody) -> Option<v1::command::Body> {
                 text: change.roster.clone(),
             }))
         }
+        CommandBody::Evacuate(evacuate) => Some(v1::command::Body::Evacuate(evacuate.into())),
         CommandBody::ReadmitNode(readmit) => {
             Some(v1::command::Body::ReadmitNode(v1::ReadmitNode {
                 node: readmit.node.to_string(),
@@ -125,22 +127,43 @@ impl From<&CreateKey> for v1::CreateKey {
                 }),
             cryptoperiod_duration: create.life.cryptoperiod_s.map(duration_of_seconds),
             refresh_duration: create.life.refresh_s.map(duration_of_seconds),
+            evacuation_destinations: create
+                .life
+                .evacuation
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
+    }
+}
+
+fn payload_to_wire(payload: &Payload) -> v1::Payload {
+    v1::Payload {
+        kind: v1::PayloadKind::from(payload.kind).into(),
+        content: payload.bytes.clone(),
+        allow_high_fee: payload.allow_high_fee,
+        path: payload.path.steps().to_vec(),
     }
 }
 
 impl From<&Sign> for v1::Sign {
     fn from(sign: &Sign) -> Self {
-        let payload = |payload: &Payload| v1::Payload {
-            kind: v1::PayloadKind::from(payload.kind).into(),
-            content: payload.bytes.clone(),
-            allow_high_fee: payload.allow_high_fee,
-            path: payload.path.steps().to_vec(),
-        };
         Self {
             key: sign.key.to_string(),
-            payloads: sign.payloads.iter().map(payload).collect(),
+            payloads: sign.payloads.iter().map(payload_to_wire).collect(),
             key_id: sign.key_id.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl From<&Evacuate> for v1::Evacuate {
+    fn from(evacuate: &Evacuate) -> Self {
+        let Evacuate { sign, reason } = evacuate;
+        Self {
+            key: sign.key.to_string(),
+            key_id: sign.key_id.as_bytes().to_vec(),
+            payloads: sign.payloads.iter().map(payload_to_wire).collect(),
+            reason: reason.clone(),
         }
     }
 }
@@ -191,6 +214,7 @@ fn command(wire: v1::Command) -> Result<Command, Malformed> {
             v1::command::Body::ChangeRoster(change) => CommandBody::ChangeRoster(ChangeRoster {
                 roster: bounded("change_roster.text", change.text, MAX_ROSTER_BYTES)?,
             }),
+            v1::command::Body::Evacuate(request) => CommandBody::Evacuate(evacuate(request)?),
             v1::command::Body::ReadmitNode(readmit) => {
                 CommandBody::ReadmitNode(readmit_node(readmit)?)
             }
@@ -229,6 +253,17 @@ fn create_key(wire: v1::CreateKey) -> Result<CreateKey, Malformed> {
                 wire.cryptoperiod_duration,
             )?,
             refresh_s: seconds("create_key.refresh_duration", wire.refresh_duration)?,
+            evacuation: list(
+                "create_key.evacuation_destinations",
+                wire.evacuation_destinations,
+                MAX_DESTINATIONS,
+                |text| {
+                    let field = "create_key.evacuation_destinations";
+                    text.parse().map_err(|error: InvalidDestination| {
+                        Malformed::new(field, error.to_string())
+                    })
+                },
+            )?,
         },
     };
     let life = create.life.check(&create.key);
@@ -244,20 +279,60 @@ fn predecessor(wire: v1::KeyPredecessor) -> Result<Predecessor, Malformed> {
 }
 
 fn sign(wire: v1::Sign) -> Result<Sign, Malformed> {
-    if wire.payloads.is_empty() {
-        return Err(Malformed::new("sign.payloads", "there is nothing to sign"));
-    }
     Ok(Sign {
         key: name("sign.key", wire.key)?,
         key_id: array("sign.key_id", &wire.key_id).map(KeyId)?,
-        payloads: list("sign.payloads", wire.payloads, MAX_PAYLOADS, |payload| {
-            Ok(Payload {
-                kind: known::<v1::PayloadKind, _>("sign.payloads.kind", payload.kind)?,
-                bytes: bounded("sign.payloads.content", payload.content, MAX_PAYLOAD_BYTES)?,
-                allow_high_fee: payload.allow_high_fee,
-                path: path("sign.payloads.path", payload.path)?,
-            })
-        })?,
+        payloads: payloads(&OF_SIGN, wire.payloads)?,
+    })
+}
+
+fn evacuate(wire: v1::Evacuate) -> Result<Evacuate, Malformed> {
+    let evacuate = Evacuate {
+        sign: Sign {
+            key: name("evacuate.key", wire.key)?,
+            key_id: array("evacuate.key_id", &wire.key_id).map(KeyId)?,
+            payloads: payloads(&OF_EVACUATE, wire.payloads)?,
+        },
+        reason: wire.reason,
+    };
+    let checked = evacuate.check();
+    checked.map_err(|refusal| Malformed::new("evacuate", refusal.message))?;
+    Ok(evacuate)
+}
+
+/// How the payloads of a command are called in an error.
+struct PayloadFields {
+    list: &'static str,
+    kind: &'static str,
+    content: &'static str,
+    path: &'static str,
+}
+
+const OF_SIGN: PayloadFields = PayloadFields {
+    list: "sign.payloads",
+    kind: "sign.payloads.kind",
+    content: "sign.payloads.content",
+    path: "sign.payloads.path",
+};
+
+const OF_EVACUATE: PayloadFields = PayloadFields {
+    list: "evacuate.payloads",
+    kind: "evacuate.payloads.kind",
+    content: "evacuate.payloads.content",
+    path: "evacuate.payloads.path",
+};
+
+fn payloads(fields: &PayloadFields, wire: Vec<v1::Payload>) -> Result<Vec<Payload>, Malformed> {
+    if wire.is_empty() {
+        return Err(Malformed::new(fields.list, "there is nothing to sign"));
+    }
+    list(fields.list, wire, MAX_PAYLOADS, |payload| {
+        Ok(Payload {
+            kind: known::<v1::PayloadKind, _>(fields.kind, payload.kind)?,
+            bytes: bounded(fields.content, payload.content, MAX_PAYLOAD_BYTES)?,
+            allow_high_fee: payload.allow_high_fee,
+            path: path(fields.path, payload.path)?,
+        })
     })
 }
 

@@ -18,6 +18,7 @@ use prost_types::{
 use quorate_model::{
     Reason, Refusal,
     command::{MAX_ENDORSEMENTS, MAX_HOLDERS},
+    evacuation::MAX_DESTINATIONS,
     node_api::{MAX_ATTESTATIONS, MAX_ERASURES, MAX_LISTED_ROSTERS},
     path::MAX_STEPS,
     payload::{MAX_PAYLOADS, MAX_SIGNING_ITEMS},
@@ -85,8 +86,13 @@ const MOST: &[(&str, usize)] = &[
     ("quorate.v1.AttestAddressRequest.path", MAX_STEPS),
     ("quorate.v1.AttestAddressResponse.statements", MAX_HOLDERS),
     ("quorate.v1.CommandProgress.awaited_nodes", MAX_NODES),
+    (
+        "quorate.v1.CreateKey.evacuation_destinations",
+        MAX_DESTINATIONS,
+    ),
     ("quorate.v1.CreateKey.nodes", MAX_NODES),
     ("quorate.v1.CreateKey.purposes", KeyPurpose::ALL.len()),
+    ("quorate.v1.Evacuate.payloads", MAX_PAYLOADS),
     ("quorate.v1.Key.participants", MAX_NODES),
     ("quorate.v1.KeyDestruction.missing", MAX_NODES),
     ("quorate.v1.KeyDestruction.receipts", MAX_NODES),

@@ -60,7 +60,8 @@ enums! {
         Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage
     };
     v1::command_view::Kind => CommandKind {
-        CreateKey, Sign, SetKeyState, ReshareKey, DestroyKey, ChangeRoster, ReadmitNode
+        CreateKey, Sign, SetKeyState, ReshareKey, DestroyKey, ChangeRoster, ReadmitNode,
+        Evacuate
     }, _;
     v1::command_view::State => CommandState {
         AwaitingEndorsement, Running, Succeeded, Denied, Failed, Expired, Cancelled

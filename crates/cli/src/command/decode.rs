@@ -77,7 +77,7 @@ fn hex_or_binary(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// The facts without the name of their kind.
-fn inner(facts: &Facts) -> Result<Value, CliError> {
+pub(in crate::command) fn inner(facts: &Facts) -> Result<Value, CliError> {
     let value = serde_json::to_value(facts).map_err(|error| CliError::Output(error.into()))?;
     Ok(match value {
         Value::Object(object) => object.into_iter().next().map(|(_, inner)| inner),
@@ -89,7 +89,7 @@ fn inner(facts: &Facts) -> Result<Value, CliError> {
 }
 
 /// One line for each value, named by its place.
-fn rows(table: &mut Table, at: &str, value: &Value) {
+pub(in crate::command) fn rows(table: &mut Table, at: &str, value: &Value) {
     match value {
         Value::Object(object) => {
             for (name, value) in object {

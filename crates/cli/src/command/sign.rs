@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quorate_client::{
     CertifiedKey, ClientError, Signed, SignedEvmMessage, audit,
-    model::{DerivationPath, NodeId, Payload, roster::Role},
+    model::{DerivationPath, NodeId, Payload, operation::CommandState, roster::Role},
 };
 use serde_json::{Value, json};
 
@@ -69,6 +69,24 @@ impl Sign {
     }
 }
 
+/// What is signed of a key whose time is over.
+#[derive(Debug, Args)]
+pub(crate) struct Evacuation {
+    /// Sign as an admin with a deactivated or compromised key, to the destinations that its creation
+    /// names. As many admins as the roster's admin quorum must approve it
+    #[arg(long, requires = "reason")]
+    evacuate: bool,
+    /// With --evacuate, why, in one line
+    #[arg(long, value_name = "TEXT", requires = "evacuate")]
+    reason: Option<String>,
+}
+
+impl Evacuation {
+    fn reason(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| self.evacuate)
+    }
+}
+
 /// Has one payload signed. None when there is nothing more to tell than was printed.
 async fn sign(
     context: &Context,
@@ -76,22 +94,35 @@ async fn sign(
     payload: Payload,
     common: &Common,
 ) -> Result<Option<Signed>, CliError> {
-    sign_checked(context, key, payload, common, |_| Ok(())).await
+    sign_checked(context, key, payload, common, None, |_| Ok(())).await
 }
 
-/// The same, after a look at the key.
+/// The same, after a look at the key; for a key that is evacuated with the reason.
 async fn sign_checked(
     context: &Context,
     key: &KeyArg,
     payload: Payload,
     common: &Common,
+    evacuation: Option<&str>,
     check: impl FnOnce(&CertifiedKey) -> Result<(), ClientError>,
 ) -> Result<Option<Signed>, CliError> {
-    let client = context.connect(Role::Client).await?;
+    let role = evacuation.map_or(Role::Client, |_| Role::Admin);
+    let client = context.connect(role).await?;
     let key = client.key(&key.reference()).await?;
     check(&key)?;
-    let prepared = command::prepare(context, &client, &common.submission, |options| {
-        client.prepare_sign(&key, vec![payload.clone()], options)
+    let mut submission = common.submission.clone();
+    if evacuation.is_some() {
+        // The signature comes after the approvals, to whoever asks again under the same id.
+        submission
+            .command_id
+            .get_or_insert_with(quorate_client::fresh_id);
+    }
+    let prepared = command::prepare(context, &client, &submission, |options| {
+        let payloads = vec![payload.clone()];
+        match evacuation {
+            None => client.prepare_sign(&key, payloads, options),
+            Some(reason) => client.prepare_evacuation(&key, payloads, reason, options),
+        }
     })
     .await?;
     if common.submission.validate_only {
@@ -102,6 +133,16 @@ async fn sign_checked(
     if common.submission.no_wait {
         print_view(context, &view)?;
         return Ok(None);
+    }
+    let view = client.follow(view, &mut |_| {}).await?;
+    if view.state == CommandState::AwaitingEndorsement {
+        print_view(context, &view)?;
+        output::progress(&command::to_approve("more admins", &view));
+        output::progress(&format!(
+            "then run this command again with --command-id {} for the signature",
+            view.id
+        ));
+        return Err(ClientError::Waiting(view.id).into());
     }
     let view = client.wait(view, &mut |_| {}).await?;
     let signed = client.signed(&key, &prepared, &view).await?;

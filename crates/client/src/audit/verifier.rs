@@ -7,7 +7,7 @@ use quorate_model::{
     Digest, Epoch, KeyName, NodeId, Refusal, UnixMillis,
     audit::{ChainPosition, ChainSummary, ChainVerifier, Entry, Record},
     certificate::{CommitCertificate, PossessionProof},
-    command::{CommandBody, Sign, SignedCommand},
+    command::{Sign, SignedCommand},
     operation::SignOutcome,
     roster::PinnedRoster,
     share::{ShareReceipt, whole_signature_hash},
@@ -372,10 +372,10 @@ impl Verifier {
             wire::decode(bytes).map_err(|error| does_not_hold("signatures", error))?;
         let command = quorate_proto::admission::admit_ever(&self.roster, &signed)
             .map_err(|error| does_not_hold("signatures", error))?;
-        let CommandBody::Sign(sign) = command.body else {
+        let Some(sign) = command.body.signs() else {
             return Err(does_not_hold("signatures", "the command does not sign"));
         };
-        Ok((signed.digest(), command.created, sign))
+        Ok((signed.digest(), command.created, sign.clone()))
     }
 }
 

@@ -260,6 +260,7 @@ pub(super) fn fresh_view(command: &Command, digest: Digest) -> CommandView {
             CommandBody::DestroyKey(_) => CommandKind::DestroyKey,
             CommandBody::ChangeRoster(_) => CommandKind::ChangeRoster,
             CommandBody::ReadmitNode(_) => CommandKind::ReadmitNode,
+            CommandBody::Evacuate(_) => CommandKind::Evacuate,
             CommandBody::Sign(_) | _ => CommandKind::Sign,
         },
         key: command.body.key().cloned(),

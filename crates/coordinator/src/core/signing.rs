@@ -49,7 +49,7 @@ pub(super) struct Signing {
 pub(super) struct SignOp {
     pub(super) command: Arc<SignedCommand>,
     pub(super) digest: Digest,
-    sign: Arc<CommandBody>,
+    body: Arc<CommandBody>,
     expires: UnixMillis,
     started_ms: u64,
     /// Known once the key is.
@@ -143,7 +143,7 @@ impl Signing {
     pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
         self.ops
             .get(&id)
-            .map(|op| (Arc::clone(&op.command), CommandBody::clone(&op.sign)))
+            .map(|op| (Arc::clone(&op.command), CommandBody::clone(&op.body)))
     }
 
     /// Replaces the endorsements for the attempts that follow.
@@ -173,11 +173,7 @@ impl Signing {
 
 impl SignOp {
     fn sign(&self) -> Option<&Sign> {
-        if let CommandBody::Sign(sign) = &*self.sign {
-            Some(sign)
-        } else {
-            None
-        }
+        self.body.signs()
     }
 
     /// A node could not: it is asked again after a delay that doubles.
@@ -208,7 +204,7 @@ impl Core {
         let op = SignOp {
             command: admitted.signed,
             digest: admitted.digest,
-            sign: Arc::new(admitted.command.body.clone()),
+            body: Arc::new(admitted.command.body.clone()),
             expires: admitted.command.expires,
             started_ms,
             material: None,

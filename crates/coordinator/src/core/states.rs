@@ -257,6 +257,7 @@ impl Core {
                 | CommandBody::DestroyKey(_)
                 | CommandBody::ChangeRoster(_)
                 | CommandBody::ReadmitNode(_)
+                | CommandBody::Evacuate(_)
         );
         if !waits {
             return self.end(id, CommandState::Denied, None, Some(missing));

@@ -6,12 +6,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use quorate_intent::{ItemTweak, KeyFacts, SigningItem, decode_all};
+use quorate_intent::{
+    Decoded, ItemTweak, KeyFacts, SigningItem, check_destinations, check_evacuation, decode_all,
+};
 use quorate_model::{
     CommandId, DerivationPath, Digest, Epoch, KeyName, KeyRecord, PartyIndex, Reason, Refusal,
     Scheme, Signature, TicketId,
     audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
-    command::{CommandBody, CreateKey, Sign},
+    certificate::CommitCertificate,
+    command::{CommandBody, Sign},
+    evacuation::{Destination, Evacuate},
     identity::sign_digest,
     node_api::{NodeReply, ShareBatch},
     share::{
@@ -32,7 +36,7 @@ use super::{
     ledger::{self, KeyRow},
     loaded::{LoadedKey, epoch_changed, not_active, unknown},
     lock,
-    standing::check_standing,
+    standing::{Use, check_use},
 };
 use crate::{disk::Disk, journal::Committed};
 
@@ -90,6 +94,7 @@ struct Permitted {
     command: Digest,
     /// The roster that it was judged under.
     roster: Digest,
+    purpose: Use,
     tasks: Vec<Task>,
     entry: Entry,
 }
@@ -262,7 +267,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         subject.endorsements = Some(admitted.endorsements());
         let state = lock(&self.state);
         let judged = match check_id(&state, &admitted)? {
-            Ok(()) => check_standing(&state, &request.key)?,
+            Ok(()) => {
+                let purpose = Use::of(&admitted.command().body);
+                check_use(&state, &request.key, purpose)?
+            }
             Err(refusal) => Err(refusal),
         };
         drop(state);
@@ -323,8 +331,9 @@ impl<D: Disk + 'static> NodeCore<D> {
         let items = self.key_and_messages(key, admitted, &request.key, request.epoch)?;
         let exactly = usize::from(record.threshold);
         let tasks = self.tasks(key, items, &request.items, nonces, exactly)?;
+        let purpose = Use::of(&admitted.command().body);
         let entry = Entry::ShareReleased(ShareReleased {
-            judgment: self.judgment(admitted, "role:client"),
+            judgment: self.judgment(admitted, purpose.rule()),
             expires: admitted.command().expires,
             key: record.name.clone(),
             epoch: record.epoch,
@@ -336,6 +345,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             id: admitted.command().id,
             command: admitted.digest(),
             roster: admitted.roster(),
+            purpose,
             tasks,
             entry,
         })
@@ -361,12 +371,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         name: &KeyName,
         epoch: Epoch,
     ) -> Result<Vec<SigningItem>, Refusal> {
-        let CommandBody::Sign(sign) = &admitted.command().body else {
-            return Err(Refusal::new(
-                Reason::RequestInvalid,
-                "the command does not ask to sign",
-            ));
-        };
+        let body = &admitted.command().body;
+        let sign = body.signs().ok_or_else(|| {
+            Refusal::new(Reason::RequestInvalid, "the command does not ask to sign")
+        })?;
         let record = &key.record;
         if sign.key != *name || record.name != *name {
             return Err(Refusal::new(
@@ -381,7 +389,19 @@ impl<D: Disk + 'static> NodeCore<D> {
         if epoch != record.epoch {
             return Err(epoch_changed(&record.name, record.epoch));
         }
-        messages(key, &sign.payloads)
+        let pinned = match Use::of(body) {
+            Use::Client => None,
+            Use::Evacuation => Some(self.destinations_of(name)?),
+        };
+        let decoded = decoded(record, sign, pinned.as_deref())?;
+        Ok(decoded.into_iter().flat_map(|one| one.items).collect())
+    }
+
+    /// Where a key may be evacuated to. Read anew each time, because it is seldom asked.
+    fn destinations_of(&self, name: &KeyName) -> Result<Vec<Destination>, Refusal> {
+        let row = ledger::key(&*lock(&self.state).index, name);
+        let row = row.map_err(|error| Refusal::new(Reason::Invariant, error.to_string()))?;
+        row.map_or_else(|| Ok(Vec::new()), |row| destinations(&row))
     }
 
     /// Pairs messages with their sets and nonces; every set is checked whole (P5, P24).
@@ -544,6 +564,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             command,
             key,
             roster,
+            purpose,
             ..
         } = permitted;
         if let Err(refusal) = self.check_roster(*roster) {
@@ -552,7 +573,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = check_binding(state, *id, *command)? {
             return Ok(Err(refusal));
         }
-        if let Err(refusal) = check_standing(state, &key.record.name)? {
+        if let Err(refusal) = check_use(state, &key.record.name, *purpose)? {
             return Ok(Err(refusal));
         }
         if let Err(refusal) = self.check_in_force(state, key)? {
@@ -575,21 +596,26 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = check_id(state, admitted)? {
             return Ok(Err(refusal));
         }
-        if !matches!(admitted.command().body, CommandBody::Sign(_))
-            && let Some(name) = admitted.command().body.key()
+        let body = &admitted.command().body;
+        if body.signs().is_none()
+            && let Some(name) = body.key()
             && let Err(refusal) = check_not_destroyed(state, name)?
         {
             return Ok(Err(refusal));
         }
-        match &admitted.command().body {
-            CommandBody::CreateKey(CreateKey { key, .. }) => {
+        match body {
+            CommandBody::CreateKey(create) => {
+                let key = &create.key;
+                if let Err(error) = check_destinations(create) {
+                    return Ok(Err(Refusal::from(&error)));
+                }
                 let row = ledger::key(&*state.index, key)?;
                 Ok(match row.as_ref().and_then(KeyRow::origin) {
                     Some(_) => Err(super::ceremony::exists(key)),
                     None => Ok(None),
                 })
             }
-            CommandBody::Sign(sign) => {
+            CommandBody::Sign(sign) | CommandBody::Evacuate(Evacuate { sign, .. }) => {
                 let row = ledger::key(&*state.index, &sign.key)?;
                 let Some(row) = row else {
                     return Ok(Err(unknown(&sign.key)));
@@ -597,7 +623,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 if row.active().is_none() {
                     return Ok(Err(not_active(&sign.key, "its creation is not finished")));
                 }
-                Ok(check_standing(state, &sign.key)?.map(|()| Some(row)))
+                Ok(check_use(state, &sign.key, Use::of(body))?.map(|()| Some(row)))
             }
             CommandBody::SetKeyState(set) => {
                 let row = ledger::standing(&*state.index, &set.key)?;
@@ -628,17 +654,16 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(());
         };
         let record = self.record_of(row, current)?;
-        let sign = match &admitted.command().body {
-            CommandBody::Sign(sign) => sign,
+        let (sign, pinned) = match &admitted.command().body {
+            CommandBody::Sign(sign) => (sign, None),
+            CommandBody::Evacuate(evacuate) => (&evacuate.sign, Some(destinations(row)?)),
             CommandBody::SetKeyState(set) => return set.check_key(&record),
             CommandBody::ReshareKey(reshare) => return reshare.check_key(&record),
             CommandBody::DestroyKey(destroy) => return destroy.check_key(&record),
             CommandBody::CreateKey(_) | _ => return Ok(()),
         };
         self.check_key_id(sign, &record)?;
-        decode_all(&sign.payloads, &KeyFacts::of(&record))
-            .map(drop)
-            .map_err(|error| Refusal::from(&error))
+        decoded(&record, sign, pinned.as_deref()).map(drop)
     }
 }
 
@@ -653,14 +678,37 @@ fn is_fresh_rejection(state: &State, subject: &Subject, refusal: &Refusal) -> Re
     Ok(!ledger::command(&*state.index, id)?.is_some_and(|row| row.rejected))
 }
 
-/// The messages that the payloads of a command come to, decoded here and now (P7).
-fn messages(
-    key: &LoadedKey,
-    payloads: &[quorate_model::Payload],
-) -> Result<Vec<SigningItem>, Refusal> {
-    let facts = KeyFacts::of(&key.record);
-    let decoded = decode_all(payloads, &facts).map_err(|error| Refusal::from(&error))?;
-    Ok(decoded.into_iter().flat_map(|one| one.items).collect())
+/// What the payloads of a command mean, decoded here and now (P7). Those of an evacuation go to the
+/// pinned destinations alone (P33).
+fn decoded(
+    record: &KeyRecord,
+    sign: &Sign,
+    pinned: Option<&[Destination]>,
+) -> Result<Vec<Decoded>, Refusal> {
+    let facts = KeyFacts::of(record);
+    let decoded = decode_all(&sign.payloads, &facts).map_err(|error| Refusal::from(&error))?;
+    if let Some(pinned) = pinned {
+        check_evacuation(&sign.payloads, &decoded, pinned)
+            .map_err(|error| Refusal::from(&error))?;
+    }
+    Ok(decoded)
+}
+
+/// Where a key may be evacuated to, as the command in the certificate of its birth says. The
+/// certificate was verified before it was kept.
+fn destinations(row: &KeyRow) -> Result<Vec<Destination>, Refusal> {
+    let Some(birth) = row.origin() else {
+        return Ok(Vec::new());
+    };
+    let birth = CommitCertificate::from_bytes(birth)?;
+    let command = quorate_proto::command::decode(&birth.command.bytes)?;
+    let CommandBody::CreateKey(create) = command.body else {
+        return Err(Refusal::new(
+            Reason::Invariant,
+            "a key was born by a command that creates none",
+        ));
+    };
+    Ok(create.life.evacuation)
 }
 
 /// The child of the key that signs (P26).

@@ -22,7 +22,7 @@ use super::{
     destroying::check_not_destroyed,
     gate::{self, Admitted},
     ledger::{self, KeyRow},
-    loaded::unknown,
+    loaded::{not_active, unknown},
     lock,
 };
 use crate::disk::Disk;
@@ -40,6 +40,54 @@ pub(super) fn check_standing(state: &State, name: &KeyName) -> Result<Result<(),
     };
     // Only a retired key is destroyed, so the end is looked for where a key does not sign.
     Ok(check_not_destroyed(state, name)?.and(Err(refusal)))
+}
+
+/// Whose wish a signature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A client's, with a key in use.
+    Client,
+    /// That of the admin quorum, with a key whose time is over, to where its creation says (P33).
+    Evacuation,
+}
+
+impl Use {
+    /// What a command that signs is for.
+    pub(super) const fn of(body: &CommandBody) -> Self {
+        if matches!(body, CommandBody::Evacuate(_)) {
+            Self::Evacuation
+        } else {
+            Self::Client
+        }
+    }
+
+    /// The rule by which it was allowed, for the audit record.
+    pub(super) const fn rule(self) -> &'static str {
+        match self {
+            Self::Client => "role:client",
+            Self::Evacuation => "quorum:admin",
+        }
+    }
+}
+
+/// Refuses to sign where the state of the key does not allow it: a key in use signs for clients, and
+/// one whose time is over moves what it holds to where its creation says.
+pub(super) fn check_use(
+    state: &State,
+    name: &KeyName,
+    purpose: Use,
+) -> Result<Result<(), Refusal>, Fatal> {
+    if purpose == Use::Client {
+        return check_standing(state, name);
+    }
+    if let Err(refusal) = check_not_destroyed(state, name)? {
+        return Ok(Err(refusal));
+    }
+    if !is_proven(state, name)? {
+        return Ok(Err(not_active(name, "its creation is not finished")));
+    }
+    let stands = ledger::standing(&*state.index, name)?.standing;
+    Ok(stands.check_evacuates(name))
 }
 
 fn is_proven(state: &State, name: &KeyName) -> Result<bool, Fatal> {

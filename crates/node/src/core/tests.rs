@@ -13,6 +13,7 @@ mod creation;
 mod destroying;
 mod durability;
 mod ecdsa;
+mod evacuating;
 mod forgetting;
 mod gate;
 mod harness;

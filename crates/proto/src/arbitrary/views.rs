@@ -67,6 +67,7 @@ pub(crate) fn command_view() -> impl Strategy<Value = CommandView> {
         CommandKind::DestroyKey,
         CommandKind::ChangeRoster,
         CommandKind::ReadmitNode,
+        CommandKind::Evacuate,
     ];
     let progress = (".{0,8}", vec(named::<NodeId>(), 0..3), any::<u8>()).prop_map(
         |(step, awaited, percent)| Progress {

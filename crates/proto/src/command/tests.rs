@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use quorate_model::{
-    CommandId, Digest, KeyId, KeyPurpose, Scheme, UnixMillis, standing::StateChange,
+    CommandId, Digest, KeyId, KeyPurpose, Scheme, UnixMillis, evacuation::Evacuate,
+    standing::StateChange,
 };
 use uuid::Uuid;
 
@@ -285,6 +286,25 @@ fn each_malformed_field_is_named() {
     });
 }
 
+#[test]
+fn destinations_that_are_no_accounts_too_many_or_out_of_order_are_refused() {
+    let check = |field: &str, destinations: Vec<&str>| {
+        let mut wire = v1::Command::from(&create());
+        let Some(v1::command::Body::CreateKey(create)) = &mut wire.body else {
+            panic!("the body is a create-key")
+        };
+        create.evacuation_destinations = destinations.into_iter().map(str::to_owned).collect();
+        let refused = decode(&wire.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.get("field"), Some(field), "{refused}");
+    };
+    let account = "eip155:1:0xab";
+
+    check("create_key.evacuation_destinations", vec!["0xab"]);
+    check("create_key.evacuation_destinations", vec![account; 33]);
+    check("create_key", vec![account; 2]);
+    check("create_key", vec!["eip155:2:0xab", account]);
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "what fields of messages hold")]
 fn period(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
@@ -310,6 +330,39 @@ fn a_command_from_before_keys_had_plans_reads_as_one_without_a_plan() {
     };
     assert_eq!(create.life, KeyLife::default());
     assert_eq!(encode(&command), old);
+}
+
+#[test]
+fn each_malformed_evacuation_is_refused() {
+    let CommandBody::Sign(sign) = sign().body else {
+        panic!("the body is a sign")
+    };
+    let good = Command {
+        body: CommandBody::Evacuate(Evacuate {
+            sign,
+            reason: "a drill".to_owned(),
+        }),
+        ..create()
+    };
+    assert_eq!(decode(&encode(&good)).unwrap(), good);
+    let check = |field: &str, change: &dyn Fn(&mut v1::Evacuate)| {
+        let mut wire = v1::Command::from(&good);
+        match &mut wire.body {
+            Some(v1::command::Body::Evacuate(evacuate)) => change(evacuate),
+            _ => panic!("the body is an evacuation"),
+        }
+        let refused = decode(&wire.encode_to_vec()).unwrap_err();
+        assert_eq!(refused.get("field"), Some(field), "{refused}");
+    };
+
+    check("evacuate.key", &|evacuate| evacuate.key.clear());
+    check("evacuate.key_id", &|evacuate| evacuate.key_id.push(0));
+    check("evacuate.payloads", &|evacuate| evacuate.payloads.clear());
+    check("evacuate.payloads.kind", &|evacuate| {
+        evacuate.payloads[0].kind = 99;
+    });
+    check("evacuate", &|evacuate| evacuate.reason.clear());
+    check("evacuate", &|evacuate| evacuate.reason.push('\n'));
 }
 
 #[test]

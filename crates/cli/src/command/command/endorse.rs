@@ -6,19 +6,22 @@ use clap::Args;
 use quorate_client::{
     AwaitingCommand, Client, ClientError, KeyReference, RosterDifference,
     model::{
-        CommandId, Digest, KeyState,
+        CommandId, Digest, KeyState, Refusal,
         command::{CommandBody, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
+        evacuation::Evacuate,
         operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
     },
 };
+use quorate_intent::{KeyFacts, check_evacuation, decode_all};
 use serde_json::Value;
 
 use super::{print_view, view_json};
 use crate::{
     args::command_id,
     command::{
+        decode,
         key::destroy::{next_steps, time_from},
         reshare::{NO_CURE, changes, fragility, names},
         roster::{Holding, difference_table},
@@ -150,7 +153,7 @@ pub(in crate::command) fn digest(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
-async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientError> {
+async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliError> {
     let command = awaiting.command();
     let mut table = Table::default();
     table.pair("command", command.id);
@@ -166,6 +169,8 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientE
         show_destroy(client, destroy, &mut table).await?;
     } else if let CommandBody::ChangeRoster(_) = &command.body {
         show_roster(client, awaiting.signed(), &mut table).await?;
+    } else if let CommandBody::Evacuate(evacuate) = &command.body {
+        show_evacuation(client, evacuate, &mut table).await?;
     } else if let CommandBody::ReadmitNode(readmit) = &command.body {
         table.pair("change", format!("readmit node {}", readmit.node));
         table.pair("restoration", readmit.restore);
@@ -184,6 +189,42 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), ClientE
         .collect();
     table.pair("endorsed by", words.join(", "));
     eprintln!("{table}");
+    Ok(())
+}
+
+/// What the payloads say, as nodes see it, and whether it goes where the key's creation says.
+async fn show_evacuation(
+    client: &Client,
+    evacuate: &Evacuate,
+    table: &mut Table,
+) -> Result<(), CliError> {
+    let sign = &evacuate.sign;
+    let key = client
+        .look_up(&KeyReference {
+            name: sign.key.clone(),
+            id: Some(sign.key_id),
+        })
+        .await?;
+    table.pair("change", format!("evacuate key {}", sign.key));
+    table.pair("key id", sign.key_id);
+    table.pair("state", key.state());
+    table.pair("reason", &evacuate.reason);
+    let decoded = decode_all(&sign.payloads, &KeyFacts::of(key.record()))
+        .map_err(|error| ClientError::Refused(Refusal::from(&error)))?;
+    for (payload, decoded) in sign.payloads.iter().zip(&decoded) {
+        table.pair("payload", payload.kind);
+        if !payload.path.is_root() {
+            table.pair("path", &payload.path);
+        }
+        decode::rows(table, "", &decode::inner(&decoded.facts)?);
+    }
+    let pinned = &key.life().evacuation;
+    for destination in pinned {
+        table.pair("pinned", destination);
+    }
+    if let Err(astray) = check_evacuation(&sign.payloads, &decoded, pinned) {
+        table.pair("warning", format!("nodes will refuse it: {astray}"));
+    }
     Ok(())
 }
 

@@ -1,16 +1,24 @@
 //! What is planned for a key, as people say it and see it.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use quorate_client::{
     ListedKey,
     model::{
         UnixMillis,
+        address::Network,
+        evacuation::Destination,
         life::{KeyLife, MAX_PERIOD_S},
     },
 };
+use quorate_intent::{EvmAddress, bitcoin_chain};
 use serde_json::{Value, json};
 
 use crate::output::{self, Table};
+
+/// The main network of Solana, as CAIP-2 names it.
+const SOLANA: &str = "5eykt4UsFv8P8NJdTREpY1vzqKqKvdp";
 
 /// What can be planned for a key at its creation.
 #[derive(Clone, Debug, Default, Args)]
@@ -21,6 +29,11 @@ pub(super) struct Periods {
     /// How often its shares are to be dealt again: 90d, 12w or 24h
     #[arg(long, value_name = "TIME", value_parser = planned)]
     pub(super) refresh_every: Option<u64>,
+    /// Where it may move what it holds once it is deactivated or compromised, separated by commas:
+    /// bitcoin:ADDRESS, ethereum:ADDRESS, solana:ADDRESS, or any account in the form of CAIP-10, as
+    /// eip155:137:0x… Nothing widens it later
+    #[arg(long, value_delimiter = ',', value_name = "ACCOUNTS", value_parser = account)]
+    pub(super) evacuate_to: Vec<Destination>,
 }
 
 impl Periods {
@@ -29,7 +42,43 @@ impl Periods {
             replaces: None,
             cryptoperiod_s: self.cryptoperiod,
             refresh_s: self.refresh_every,
+            evacuation: self.destinations(),
         }
+    }
+
+    /// The destinations in the order that commands have them in.
+    fn destinations(&self) -> Vec<Destination> {
+        let each: BTreeSet<Destination> = self.evacuate_to.iter().cloned().collect();
+        each.into_iter().collect()
+    }
+}
+
+/// Reads an account in the form of CAIP-10, or behind the common name of a chain.
+fn account(text: &str) -> Result<Destination, String> {
+    let named = text
+        .split_once(':')
+        .filter(|(_, address)| !address.contains(':'));
+    let full = match named {
+        Some(("ethereum", address)) => format!("eip155:1:{address}"),
+        Some(("solana", address)) => format!("solana:{SOLANA}:{address}"),
+        Some((name, address)) => match name.parse::<Network>() {
+            Ok(network) => format!("bip122:{}:{address}", bitcoin_chain(network)),
+            Err(_) => text.to_owned(),
+        },
+        None => text.to_owned(),
+    };
+    let read = |full: &str| {
+        full.parse::<Destination>()
+            .map_err(|error| error.to_string())
+    };
+    let account = read(&full)?;
+    // An account of EVM chains in lower case gets its checksum, which nodes insist on.
+    match account.parts() {
+        ("eip155", reference, address) => match address.parse::<EvmAddress>() {
+            Ok(address) => read(&format!("eip155:{reference}:{address}")),
+            Err(error) => Err(format!("\"{text}\": {error}")),
+        },
+        _ => Ok(account),
     }
 }
 
@@ -84,6 +133,9 @@ pub(super) fn describe(table: &mut Table, key: &ListedKey) {
     if let Some(before) = &life.replaces {
         table.pair("replaces", format!("{} ({})", before.key, before.key_id));
     }
+    for destination in &life.evacuation {
+        table.pair("evacuated to", destination);
+    }
 }
 
 /// The same for programs.
@@ -98,6 +150,11 @@ pub(super) fn describe_json(key: &ListedKey) -> Value {
             "name": before.key,
             "id": before.key_id,
         })),
+        "evacuation_destinations": life
+            .evacuation
+            .iter()
+            .map(Destination::as_str)
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -120,6 +177,28 @@ mod tests {
             assert!(error.contains("use 365d"), "{error}");
         }
         assert!(period(&format!("{}w", u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn accounts_are_read_by_the_names_of_chains_and_by_caip_10() {
+        let lower = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
+        let checked = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+        let bitcoin = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq";
+        let bip122 = format!("bip122:000000000019d6689c085ae165831e93:{bitcoin}");
+        for (text, expected) in [
+            (format!("ethereum:{lower}"), format!("eip155:1:{checked}")),
+            (
+                format!("eip155:137:{lower}"),
+                format!("eip155:137:{checked}"),
+            ),
+            (format!("bitcoin:{bitcoin}"), bip122.clone()),
+            (bip122.clone(), bip122),
+        ] {
+            assert_eq!(account(&text).unwrap().as_str(), expected, "{text}");
+        }
+        for text in ["", lower, "litecoin:abc", "ethereum:0x12"] {
+            assert!(account(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Rotate {
         let create = self.command(&old, name);
         if create::carry_out(context, &client, &self.submission, &create).await? {
             let before = &old.record().name;
-            output::progress(&advice(old.state(), before, &create.key));
+            let has_way_out = !old.life().evacuation.is_empty();
+            output::progress(&advice(old.state(), has_way_out, before, &create.key));
         }
         Ok(())
     }
@@ -116,6 +117,11 @@ impl Rotate {
                 }),
                 cryptoperiod_s: said.cryptoperiod_s.or(old.life().cryptoperiod_s),
                 refresh_s: said.refresh_s.or(old.life().refresh_s),
+                evacuation: if said.evacuation.is_empty() {
+                    old.life().evacuation.clone()
+                } else {
+                    said.evacuation
+                },
             },
         }
     }
@@ -157,7 +163,7 @@ fn check_holders(record: &KeyRecord, roster: &Roster) -> Result<(), CliError> {
 }
 
 /// What is to be done with the old key, which depends on what it can still sign.
-fn advice(state: KeyState, before: &KeyName, next: &KeyName) -> String {
+fn advice(state: KeyState, has_way_out: bool, before: &KeyName, next: &KeyName) -> String {
     let give = format!("next: give out addresses of \"{next}\"");
     let deactivate = format!("quorate key deactivate {before} --reason 'replaced by {next}'");
     match state {
@@ -166,6 +172,11 @@ fn advice(state: KeyState, before: &KeyName, next: &KeyName) -> String {
         }
         KeyState::Suspended => format!(
             "{give}; \"{before}\" is suspended: resume it to move what it holds, then run {deactivate}"
+        ),
+        KeyState::Deactivated | KeyState::Compromised if has_way_out => format!(
+            "{give}; \"{before}\" is {state}: move what it holds to its pinned destinations with \
+             quorate sign ... --evacuate, and when it holds nothing, run quorate key destroy {before} \
+             --reason 'replaced by {next}'"
         ),
         KeyState::Deactivated | KeyState::Compromised => format!(
             "{give}; \"{before}\" is {state} and signs no more, so nothing can be moved from it: when \
@@ -227,11 +238,13 @@ mod tests {
             (KeyState::Compromised, "key destroy hot", "key deactivate"),
             (KeyState::Destroyed, "nothing is left", "quorate key"),
         ] {
-            let told = advice(state, &before, &next);
+            let told = advice(state, false, &before, &next);
 
             assert!(told.contains(says), "{told}");
             assert!(!told.contains(never), "{told}");
         }
+        let told = advice(KeyState::Compromised, true, &before, &next);
+        assert!(told.contains("--evacuate"), "{told}");
     }
 
     #[test]

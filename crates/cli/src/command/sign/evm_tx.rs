@@ -9,7 +9,7 @@ use quorate_client::{
 };
 use serde_json::json;
 
-use super::{Common, sign_checked, signed_json, signed_table};
+use super::{Common, Evacuation, sign_checked, signed_json, signed_table};
 use crate::{
     args::KeyArg,
     context::Context,
@@ -33,6 +33,8 @@ pub(crate) struct EvmTx {
     #[arg(long, default_value = "m")]
     path: DerivationPath,
     #[command(flatten)]
+    evacuation: Evacuation,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -50,7 +52,8 @@ impl EvmTx {
         let json = input::read(&self.input)?;
         let request = EvmRequest::from_json(&json).map_err(ClientError::from)?;
         let payload = request.payload().at(self.path.clone());
-        let signed = sign_checked(context, &self.key, payload, &self.common, |key| {
+        let reason = self.evacuation.reason();
+        let signed = sign_checked(context, &self.key, payload, &self.common, reason, |key| {
             let account = key.evm_address(&self.path)?;
             Ok(request
                 .check_from(account)

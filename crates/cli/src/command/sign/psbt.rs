@@ -6,7 +6,7 @@ use clap::Args;
 use quorate_client::model::{DerivationPath, Payload};
 use serde_json::json;
 
-use super::{Common, sign, signed_json, signed_table};
+use super::{Common, Evacuation, sign_checked, signed_json, signed_table};
 use crate::{
     args::KeyArg,
     context::Context,
@@ -30,6 +30,8 @@ pub(crate) struct Psbt {
     #[arg(long)]
     allow_high_fee: bool,
     #[command(flatten)]
+    evacuation: Evacuation,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -40,7 +42,17 @@ impl Psbt {
             allow_high_fee: self.allow_high_fee,
             ..Payload::psbt(psbt)
         };
-        let Some(signed) = sign(context, &self.key, payload, &self.common).await? else {
+        let reason = self.evacuation.reason();
+        let signed = sign_checked(
+            context,
+            &self.key,
+            payload,
+            &self.common,
+            reason,
+            |_| Ok(()),
+        )
+        .await?;
+        let Some(signed) = signed else {
             return Ok(());
         };
         let psbts = signed.psbts();

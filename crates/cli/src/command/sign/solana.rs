@@ -10,7 +10,7 @@ use quorate_client::{
 use quorate_intent::{Undecodable, solana};
 use serde_json::json;
 
-use super::{Common, sign, signed_json, signed_table};
+use super::{Common, Evacuation, sign_checked, signed_json, signed_table};
 use crate::{
     args::KeyArg,
     context::Context,
@@ -36,6 +36,8 @@ pub(crate) struct Solana {
     #[arg(long, default_value = "m")]
     path: DerivationPath,
     #[command(flatten)]
+    evacuation: Evacuation,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -43,7 +45,17 @@ impl Solana {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let (form, message) = TextForm::read(input::read(&self.input)?);
         let payload = Payload::solana_message(message.clone()).at(self.path.clone());
-        let Some(signed) = sign(context, &self.key, payload, &self.common).await? else {
+        let reason = self.evacuation.reason();
+        let signed = sign_checked(
+            context,
+            &self.key,
+            payload,
+            &self.common,
+            reason,
+            |_| Ok(()),
+        )
+        .await?;
+        let Some(signed) = signed else {
             return Ok(());
         };
         let signature = signed.outcome().signatures.first();

@@ -50,6 +50,7 @@ impl World {
 fn plan(refresh_days: u64, rotation_days: u64) -> KeyLife {
     KeyLife {
         replaces: None,
+        evacuation: Vec::new(),
         refresh_s: Some(refresh_days * DAY_MS / 1_000),
         cryptoperiod_s: Some(rotation_days * DAY_MS / 1_000),
     }

@@ -492,7 +492,7 @@ impl FakeNode {
             return Err(refusal.clone());
         }
         let command = quorate_proto::command::decode(&request.command.bytes)?;
-        let CommandBody::Sign(sign) = command.body else {
+        let Some(sign) = command.body.signs() else {
             panic!("not a sign command")
         };
         self.standing(&sign.key).check_signs(&sign.key)?;

@@ -2,9 +2,10 @@
 
 use quorate_model::{
     KeyName, KeyState, Reason, Scheme,
-    command::EndorsementKind,
+    command::{CommandBody, EndorsementKind},
+    evacuation::Evacuate,
     node_api::NodeRequest,
-    operation::{CommandOutcome, CommandState, StateOutcome},
+    operation::{CommandKind, CommandOutcome, CommandState, StateOutcome},
     standing::StateChange,
 };
 
@@ -136,6 +137,39 @@ fn a_command_waits_for_the_words_of_as_many_as_it_takes() {
     assert_eq!(world.core.command(view.id).unwrap().awaiting, None);
 }
 
+/// P33: an evacuation is signed like any other payload, once the admin quorum has spoken.
+#[test]
+fn an_evacuation_waits_for_the_admin_quorum_and_is_signed_then() {
+    let (mut world, key) = with_key();
+    let payload = quorate_model::Payload::message(b"sweep".as_slice());
+    let body = CommandBody::Evacuate(Evacuate {
+        sign: world.sign(key.as_str(), vec![payload]),
+        reason: "a drill".to_owned(),
+    });
+    let (_, command) = world.command(body);
+    let handle = world.submit(&command);
+    world.run();
+
+    let view = world.view(handle).clone();
+    assert_eq!(view.kind, CommandKind::Evacuate);
+    assert_eq!(view.state, CommandState::AwaitingEndorsement);
+    let asked = |world: &World| {
+        let shares =
+            |(_, request): &&(_, NodeRequest)| matches!(request, NodeRequest::SignShares { .. });
+        world.requests.iter().filter(shares).count()
+    };
+    assert_eq!(asked(&world), 0, "no node is asked before");
+
+    let said = world.word_of_bob(&command, EndorsementKind::Approve);
+    world.endorse(view.id, said);
+    world.run();
+    world.pass(50);
+
+    let again = world.submit(&command);
+    world.run();
+    world.signed(again, &["sweep"]);
+}
+
 #[test]
 fn a_word_that_does_not_hold_changes_nothing_and_a_rejection_ends_it() {
     let (mut world, key) = with_key();
@@ -224,7 +258,7 @@ fn a_state_that_no_admins_commanded_is_not_believed() {
     let (mut world, key) = with_key();
     let alone = world.state_change(&key, 1, Compromise);
     let set = quorate_proto::command::decode(&alone.bytes).unwrap().body;
-    let quorate_model::command::CommandBody::SetKeyState(set) = set else {
+    let CommandBody::SetKeyState(set) = set else {
         panic!("no change of state")
     };
     let mark = quorate_model::standing::StateMark::new(&set, alone);
@@ -307,7 +341,7 @@ fn one_receipt_for_what_the_others_refuse_teaches_nothing() {
     let (mut world, key) = with_key();
     let command = world.state_change(&key, 1 << 40, Suspend);
     let set = quorate_proto::command::decode(&command.bytes).unwrap().body;
-    let quorate_model::command::CommandBody::SetKeyState(set) = set else {
+    let CommandBody::SetKeyState(set) = set else {
         panic!("no change of state")
     };
     let mark = quorate_model::standing::StateMark::new(&set, command.clone());

@@ -36,6 +36,7 @@ use crate::{
         lock,
         rounds::{Asked, Run, Turn, encode_all, told, unknown_session},
         signing::child_of,
+        standing::Use,
     },
     disk::Disk,
 };
@@ -70,6 +71,7 @@ struct Facts {
     key: Arc<LoadedKey>,
     participants: Vec<Participant>,
     judgment: Judgment,
+    purpose: Use,
     /// The roster that it was judged under.
     roster: Digest,
     expires: UnixMillis,

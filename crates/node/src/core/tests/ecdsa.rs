@@ -110,8 +110,13 @@ impl Cluster {
     /// Creates an ECDSA key and makes it active.
     pub(super) fn create_ecdsa(&mut self, name: &str, threshold: u16) -> CommitCertificate {
         let command = self.ecdsa_command(name, threshold);
-        let prepared = self.prepare(&command, Epoch(1), 1).unwrap();
-        let certificate = self.certificate(&command, &prepared);
+        self.carry_out_ecdsa(&command)
+    }
+
+    /// Creates the ECDSA key of a command and makes it active.
+    pub(super) fn carry_out_ecdsa(&mut self, command: &SignedCommand) -> CommitCertificate {
+        let prepared = self.prepare(command, Epoch(1), 1).unwrap();
+        let certificate = self.certificate(command, &prepared);
         let everybody: Vec<usize> = (0..self.cores.len()).collect();
         self.pair(&certificate, &everybody, 1).unwrap();
         let proof = self.prove(&certificate).unwrap();

@@ -228,8 +228,7 @@ impl Cluster {
         threshold: u16,
         purposes: &[KeyPurpose],
     ) -> SignedCommand {
-        let id = self.command_id();
-        let create = CreateKey {
+        self.creation(CreateKey {
             key: name.parse().unwrap(),
             scheme,
             threshold,
@@ -237,10 +236,15 @@ impl Cluster {
             purposes: Purposes::new(purposes.to_vec()).unwrap(),
             accept_fragile: true,
             life: quorate_model::life::KeyLife::default(),
-        };
+        })
+    }
+
+    /// The command for a key.
+    pub(crate) fn creation(&mut self, create: CreateKey) -> SignedCommand {
+        let id = self.command_id();
+        let name = create.key.to_string();
         let command = self.signed(id, Role::Admin, CommandBody::CreateKey(create));
-        self.created
-            .insert(name.to_owned(), KeyId::of(&command.digest()));
+        self.created.insert(name, KeyId::of(&command.digest()));
         command
     }
 
@@ -359,8 +363,13 @@ impl Cluster {
         threshold: u16,
     ) -> CommitCertificate {
         let command = self.create_command(name, scheme, threshold, &[KeyPurpose::Messages]);
-        let prepared = self.prepare(&command, Epoch(1), 1).unwrap();
-        let certificate = self.certificate(&command, &prepared);
+        self.carry_out(&command)
+    }
+
+    /// Creates the key of a command and makes it active.
+    pub(crate) fn carry_out(&mut self, command: &SignedCommand) -> CommitCertificate {
+        let prepared = self.prepare(command, Epoch(1), 1).unwrap();
+        let certificate = self.certificate(command, &prepared);
         let proof = self.prove(&certificate).unwrap();
         for at in 0..self.cores.len() {
             self.activate(at, &certificate, &proof).unwrap();

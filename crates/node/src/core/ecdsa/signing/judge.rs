@@ -24,7 +24,7 @@ use crate::{
         ledger,
         loaded::LoadedKey,
         lock,
-        standing::check_standing,
+        standing::{Use, check_use},
     },
     disk::Disk,
 };
@@ -62,7 +62,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let pairings = self.pairings_of(&key)?;
         let state = lock(&self.state);
-        if let Err(refusal) = check_standing(&state, &request.key)? {
+        if let Err(refusal) = check_use(&state, &request.key, facts.purpose)? {
             return Ok(Err(refusal));
         }
         let ready = match self.check_bans(&state, &facts.participants)? {
@@ -103,12 +103,14 @@ impl<D: Disk + 'static> NodeCore<D> {
                 ),
             ));
         }
+        let purpose = Use::of(&admitted.command().body);
         let facts = Facts {
             id,
             asked: Asking::of(request),
             key: Arc::clone(key),
             participants,
-            judgment: self.judgment(admitted, "role:client"),
+            judgment: self.judgment(admitted, purpose.rule()),
+            purpose,
             roster: admitted.roster(),
             expires: admitted.command().expires,
             items,
@@ -166,7 +168,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(refusal));
         }
         let record = &facts.key.record;
-        if let Err(refusal) = check_standing(state, &record.name)? {
+        if let Err(refusal) = check_use(state, &record.name, facts.purpose)? {
             return Ok(Err(refusal));
         }
         if let Err(refusal) = self.check_in_force(state, &facts.key)? {
