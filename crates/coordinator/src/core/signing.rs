@@ -451,7 +451,7 @@ pub(super) fn most_common<'a>(refusals: impl Iterator<Item = &'a Refusal>) -> Op
         .map(|found| Refusal::clone(found))
 }
 
-fn misbehaved<'a>(cheats: impl Iterator<Item = &'a NodeId>) -> Refusal {
+pub(super) fn misbehaved<'a>(cheats: impl Iterator<Item = &'a NodeId>) -> Refusal {
     let nodes = cheats.map(NodeId::as_str).collect::<Vec<_>>().join(", ");
     Refusal::new(
         Reason::PeerMisbehaved,

@@ -1,10 +1,27 @@
 //! Which holders sign: those that have failed least, then the fastest, and no two that do not work
 //! together.
 
-use quorate_model::{NodeId, PartyIndex, Reason, Refusal, key::Participant};
+use quorate_model::{
+    KeyName, NodeId, PartyIndex, Reason, Refusal, key::Participant, operation::CommandState,
+};
 
 use super::Ecdsa;
-use crate::core::{Core, keys::Certified};
+use crate::core::{
+    Core,
+    keys::Certified,
+    signing::{SignOp, misbehaved, most_common},
+};
+
+/// What leaves no t holders that sign together, whoever comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// Bans alone.
+    Bans,
+    /// Some refuse for good, and bans stand between the others.
+    Refusals,
+    /// Some cheated, and bans stand between the others.
+    Cheats,
+}
 
 impl Core {
     /// The best subset of the candidates. None: there is none at the moment.
@@ -28,24 +45,61 @@ impl Core {
         Some(chosen)
     }
 
-    /// Why these holders can never sign, if too many pairs of them are banned.
-    pub(super) fn all_banned(&self, key: &Certified, willing: &[Participant]) -> Option<Refusal> {
+    /// How a command ends that the holders of its key can never sign, because pairs of them are
+    /// banned. None: t of them may still sign it.
+    pub(super) fn never_signs(
+        &self,
+        op: &SignOp,
+        key: &Certified,
+    ) -> Option<(CommandState, Refusal)> {
         let works = |one: &NodeId, other: &NodeId| !self.ecdsa.is_banned(one, other);
+        let refuses = |node: &NodeId| op.refusals.contains_key(node);
+        let cheats = |node: &NodeId| op.cheats.contains(node);
         let threshold = usize::from(key.record.threshold);
-        if willing.len() < threshold || subset(willing, threshold, &works).is_some() {
-            return None;
+        let holders = &key.record.participants;
+        match obstacle(holders, threshold, &works, &refuses, &cheats)? {
+            Obstacle::Bans => Some((
+                CommandState::Failed,
+                banned(&key.record.name, key.record.threshold),
+            )),
+            Obstacle::Refusals => Some((CommandState::Denied, most_common(op.refusals.values())?)),
+            Obstacle::Cheats => Some((CommandState::Failed, misbehaved(op.cheats.iter()))),
         }
-        let name = &key.record.name;
-        Some(
-            Refusal::new(
-                Reason::PairBanned,
-                format!(
-                    "no {threshold} holders of key \"{name}\" work together: nodes have failed \
-                     consistency checks of each other"
-                ),
-            )
-            .with("key", name),
-        )
+    }
+}
+
+fn banned(name: &KeyName, threshold: u16) -> Refusal {
+    Refusal::new(
+        Reason::PairBanned,
+        format!(
+            "no {threshold} holders of key \"{name}\" work together: nodes have failed consistency \
+             checks of each other"
+        ),
+    )
+    .with("key", name)
+}
+
+/// Why no so many holders can sign. Bans are told only where they alone are in the way: whoever
+/// refuses says what can be done about it, and other commands may still be signed.
+fn obstacle(
+    holders: &[Participant],
+    count: usize,
+    works: &impl Fn(&NodeId, &NodeId) -> bool,
+    refuses: &impl Fn(&NodeId) -> bool,
+    cheats: &impl Fn(&NodeId) -> bool,
+) -> Option<Obstacle> {
+    let work_without = |left_out: &dyn Fn(&NodeId) -> bool| {
+        let left = holders.iter().filter(|p| !left_out(&p.node));
+        subset(&left.cloned().collect::<Vec<_>>(), count, works).is_some()
+    };
+    if work_without(&|node| refuses(node) || cheats(node)) {
+        None
+    } else if !work_without(&|_| false) {
+        Some(Obstacle::Bans)
+    } else if work_without(cheats) {
+        Some(Obstacle::Refusals)
+    } else {
+        Some(Obstacle::Cheats)
     }
 }
 
@@ -146,6 +200,31 @@ mod tests {
         assert_eq!(numbers(two), Some(vec![1, 4, 5]));
         assert_eq!(numbers(none), None);
         assert_eq!(numbers(subset(&ranked[..2], 3, &banned(&[]))), None);
+    }
+
+    #[test]
+    fn bans_are_told_only_where_nobody_else_is_in_the_way() {
+        let number = |node: &NodeId| node.as_str()[5..].parse::<u16>().unwrap();
+        // The first holder is banned by all others.
+        let works = |one: &NodeId, other: &NodeId| number(one) != 1 && number(other) != 1;
+        let check = |count, refusing: &[u16], cheating: &[u16], expected| {
+            let refuses = |node: &NodeId| refusing.contains(&number(node));
+            let cheats = |node: &NodeId| cheating.contains(&number(node));
+            let found = obstacle(&holders(5), count, &works, &refuses, &cheats);
+            assert_eq!(found, expected, "{count} of {refusing:?}, {cheating:?}");
+        };
+
+        check(3, &[], &[], None);
+        check(3, &[2], &[], None);
+        check(3, &[2], &[1], None);
+        check(3, &[1], &[2], None);
+        check(3, &[2, 3], &[], Some(Obstacle::Refusals));
+        check(3, &[2], &[3], Some(Obstacle::Refusals));
+        check(3, &[2], &[3, 4], Some(Obstacle::Cheats));
+        check(3, &[2, 3], &[1], Some(Obstacle::Refusals));
+        check(3, &[], &[2, 3], Some(Obstacle::Cheats));
+        check(5, &[], &[], Some(Obstacle::Bans));
+        check(5, &[2], &[3], Some(Obstacle::Bans));
     }
 
     #[test]

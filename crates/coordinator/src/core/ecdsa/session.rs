@@ -47,17 +47,12 @@ impl Core {
             }
             let candidates = self.candidates(moment, op, material);
             let Some(participants) = self.choose(&material.key, candidates) else {
-                // Whoever is away comes back; a ban stays.
-                let holders = material.key.record.participants.iter();
-                let willing: Vec<Participant> = holders
-                    .filter(|p| !op.cheats.contains(&p.node) && !op.refusals.contains_key(&p.node))
-                    .cloned()
-                    .collect();
-                if let Some(refusal) = self.all_banned(&material.key, &willing) {
-                    self.end_signing(id, CommandState::Failed, refusal);
-                    return true;
-                }
-                return false;
+                // Whoever is away comes back; a ban stays, and so does a refusal.
+                let Some((state, refusal)) = self.never_signs(op, &material.key) else {
+                    return false;
+                };
+                self.end_signing(id, state, refusal);
+                return true;
             };
             self.begin_session(moment, id, item, material, participants);
         }
