@@ -329,7 +329,9 @@ impl Core {
         match &op.stage {
             Stage::Waiting { not_before_ms } => {
                 let due = *not_before_ms <= now_ms;
-                if due && self.missing_of(name).is_empty() {
+                if let Some(refusal) = self.unlisted(name) {
+                    self.fail_creation(moment, name, CommandState::Denied, refusal);
+                } else if due && self.missing_of(name).is_empty() {
                     self.begin_rounds(moment, name);
                 } else {
                     self.tell_progress(name);

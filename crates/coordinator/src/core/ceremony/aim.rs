@@ -95,6 +95,14 @@ impl Aim {
         }
     }
 
+    /// How many of them sign.
+    pub(super) fn threshold(&self) -> u16 {
+        match self {
+            Self::Create(create) => create.threshold,
+            Self::Reshare(resharing) => resharing.reshare.threshold,
+        }
+    }
+
     /// Everybody who takes part in the rounds, by index in the session.
     pub(super) fn participants(&self) -> Vec<Participant> {
         match self {

@@ -228,6 +228,39 @@ impl Core {
         missing
     }
 
+    /// Why no node would take part in a ceremony under the roster in force: it may have changed since
+    /// the command was admitted, and waiting for whom it does not list is no use.
+    ///
+    /// The roster here is never behind the one that the command names: a command of a roster that is
+    /// not known here is not admitted ([`Reason::RosterBehind`], P7), and rosters are only followed
+    /// forward. One that is not known here yet may list a node again. So this is not final: the same
+    /// command is judged afresh when it is submitted again (P8).
+    pub(super) fn unlisted(&self, name: &KeyName) -> Option<Refusal> {
+        let aim = &self.ceremonies.ops.get(name)?.aim;
+        let roster = self.pinned.roster();
+        if let Err(refusal) = roster.check_committee(aim.holders(), aim.threshold()) {
+            return Some(refusal);
+        }
+        let Aim::Reshare(resharing) = aim else {
+            return None;
+        };
+        let (needed, holders) = (resharing.needed(), resharing.holders());
+        let is_listed = |node: &NodeId| roster.node(node).is_some();
+        let (listed, gone): (Vec<NodeId>, Vec<NodeId>) = holders.into_iter().partition(is_listed);
+        (listed.len() < needed).then(|| {
+            let (left, gone) = (listed.len(), join(&gone));
+            Refusal::new(
+                Reason::NodeUnknown,
+                format!(
+                    "{needed} holders of key \"{name}\" must deal, and the roster lists {left} of \
+                     them, without {gone}: add a removed one again first"
+                ),
+            )
+            .with("key", name)
+            .with("missing", gone)
+        })
+    }
+
     /// The holders that could deal.
     fn candidates_of(&self, resharing: &Resharing) -> Vec<Participant> {
         let holders = resharing.source.record.participants.iter();

@@ -30,7 +30,7 @@ fn add(id: &'static str, seed: u8) -> impl FnOnce(&mut Roster) {
     move |roster| roster.nodes.push(card(id, seed))
 }
 
-fn remove(id: NodeId) -> impl FnOnce(&mut Roster) {
+pub(super) fn remove(id: NodeId) -> impl FnOnce(&mut Roster) {
     move |roster| roster.nodes.retain(|card| card.id != id)
 }
 
@@ -60,7 +60,10 @@ impl World {
     }
 
     /// Carries a change out at every node that answers.
-    fn change_roster(&mut self, change: impl FnOnce(&mut Roster)) -> (SignedCommand, u64) {
+    pub(super) fn change_roster(
+        &mut self,
+        change: impl FnOnce(&mut Roster),
+    ) -> (SignedCommand, u64) {
         let command = self.next_roster(change);
         let handle = self.submit(&command);
         self.run();
