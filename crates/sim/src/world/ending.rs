@@ -307,12 +307,13 @@ impl World {
         }
     }
 
-    /// Announces and confirms until nothing of the key is left.
+    /// Announces and confirms until nothing of the key is left. Whoever is still in quarantine may
+    /// come back with a share of it, so the admins look for as long as anything goes on.
     fn pursue(&mut self) {
+        self.after(LOOK_US, Happening::End(EndStep::Pursue));
         if self.is_ended() {
             return;
         }
-        self.after(LOOK_US, Happening::End(EndStep::Pursue));
         let Some(pursued) = self.ended.as_ref().map(|ended| ended.pursued) else {
             return;
         };
