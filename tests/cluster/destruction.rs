@@ -151,6 +151,11 @@ fn a_key_is_announced_and_confirmed_and_its_certificate_is_verified_offline() {
 
     assert_eq!(done["destruction"]["complete"], true, "{done}");
     assert_eq!(done["receipts"][0]["method"], "best-effort");
+    let worth = done["receipts"][0].to_string();
+    assert!(
+        worth.contains("SSD") && worth.contains("hardware module"),
+        "{worth}"
+    );
     let shown = cluster.json(&["key", "show", "old"]);
     assert_eq!(shown["state"], "DESTROYED");
     let certificate = std::fs::read(&file).unwrap();

@@ -42,7 +42,19 @@ fn a_compromised_key_moves_what_it_holds_to_the_pinned_account_and_nowhere_else(
     let cluster = Cluster::start(&["--second-admin"]);
     let pinned = format!("eip155:31337:{SAFE}");
     let create = ["key", "create", "payout", "--scheme", "ecdsa-secp256k1"];
-    cluster.json(&[&create[..], &["--evacuate-to", &pinned]].concat());
+    // Who pins a destination has a way to what the key will hold: no admin does it alone.
+    let id = "7d0f5f4c-55c7-4a39-8d5e-2f6f2b0c9a51";
+    let pinning = ["--evacuate-to", &pinned, "--command-id", id];
+    cluster
+        .quorate(&[&create[..], &pinning].concat())
+        .refused(4, "quorate command approve");
+    let created = approve(&cluster, id);
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    for shown in ["create key payout", &pinned, "nobody changes them later"] {
+        assert!(created.stderr.contains(shown), "{}", created.stderr);
+    }
+    let made = cluster.json(&[&create[..], &pinning].concat());
+    assert_eq!(made["life"]["evacuation_destinations"], json!([pinned]));
     let [safe, thief] =
         [("safe", SAFE), ("thief", THIEF)].map(|(name, to)| transfer(&cluster, name, to));
     evacuate(&cluster, &safe, &[]).refused(3, "KEY_NOT_RETIRED");

@@ -98,6 +98,36 @@ fn daemons_tell_their_health_their_metrics_and_in_json_what_happened() {
     assert_eq!(over["state"], "SUCCEEDED");
 }
 
+/// What is due is told to whoever watches, not only to whoever asks.
+#[test]
+fn keys_that_are_due_are_counted_in_the_metrics() {
+    let cluster = Cluster::start(&[]);
+    let words = ["key", "create", "hot", "--scheme", "bip340"];
+    cluster.json(
+        &[
+            &words[..],
+            &["--refresh-every", "1s", "--cryptoperiod", "3d"],
+        ]
+        .concat(),
+    );
+    let mut coordinator = cluster.restart_coordinator_with("");
+    let address = metrics_address(&coordinator.ready());
+    cluster.wait_for_connected(3);
+    wait_for("a key that is due", || {
+        let (_, page) = get(&address, "/metrics");
+        // Gauges are set once in a while.
+        if !page.contains("quorate_keys_due") {
+            return None;
+        }
+        let refresh = ["duty=\"refresh\""];
+        let rotation = ["duty=\"rotation\""];
+        (sample(&page, "quorate_keys_due", &refresh) == "1"
+            && sample(&page, "quorate_keys_due", &rotation) == "0"
+            && sample(&page, "quorate_keys_due_soon", &rotation) == "1")
+            .then_some(())
+    });
+}
+
 #[test]
 fn a_coordinator_that_is_told_to_stop_finishes_what_is_under_way() {
     let cluster = Cluster::start(&[]);

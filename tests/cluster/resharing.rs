@@ -32,6 +32,10 @@ fn reshare(cluster: &Cluster, name: &str, threshold: &str, nodes: &str) -> Value
     cluster.json(&[&words[..], &["--nodes", nodes]].concat())
 }
 
+fn xpub(cluster: &Cluster, name: &str) -> Value {
+    cluster.json(&["key", "xpub", name])["xpub"].clone()
+}
+
 /// The files of a key's shares in a node's vault.
 fn vault_files(cluster: &Cluster, node: &str, key: &str) -> Vec<String> {
     let vault = cluster.directory().join("nodes").join(node).join("vault");
@@ -81,6 +85,10 @@ fn a_key_of_every_scheme_goes_to_other_committees_and_back_and_signs_in_between(
         ("account", "ecdsa-secp256k1", evm),
     ] {
         let born = create(&cluster, name, scheme, "messages");
+        let watched = match scheme {
+            "ed25519" => Value::Null,
+            _ => xpub(&cluster, name),
+        };
         for (epoch, threshold, nodes) in [
             (2, "2", "node-a,node-b,node-c"),
             (3, "3", "node-e,node-d,node-c,node-b,node-a"),
@@ -99,6 +107,9 @@ fn a_key_of_every_scheme_goes_to_other_committees_and_back_and_signs_in_between(
             let signed = cluster.json(&[sign, &[name, "--text", "pay"]].concat());
             assert_eq!(signed["epoch"], epoch);
             assert_eq!(signed["public_key"], born["public_key"]);
+        }
+        if scheme != "ed25519" {
+            assert_eq!(xpub(&cluster, name), watched, "{name}");
         }
         for (node, epochs) in [("node-a", &["5"][..]), ("node-e", &[])] {
             let expected: Vec<String> = epochs
@@ -292,15 +303,29 @@ fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
         .unwrap_or(KILL_CYCLES);
     let cluster = Cluster::start(&["--nodes", "4"]);
     create(&cluster, "notes", "bip340", "messages");
+    create(&cluster, "account", "ecdsa-secp256k1", "messages");
     let mut nodes: Vec<Process> = Vec::new();
     let mut coordinator: Option<Process> = None;
     let committees = ["node-a,node-b,node-c", "node-b,node-c,node-d"];
     for cycle in 0..cycles {
-        let victim = ["node-b", "coordinator", "node-c", "coordinator"][cycle % 4];
+        let victims = [
+            "node-b",
+            "coordinator",
+            "node-c",
+            "node-a",
+            "coordinator",
+            "node-d",
+        ];
+        let victim = victims[cycle % victims.len()];
         let percent = [10, 50, 70, 80, 90][cycle % 5];
+        let (key, kind) = [("notes", "message"), ("account", "evm-message")][cycle % 7 / 5];
         let committee = committees[cycle % 2];
-        let words = ["key", "reshare", "notes", "--threshold", "2"];
-        let command = [&words[..], &["--nodes", committee]].concat();
+        let words = ["key", "reshare", key, "--threshold", "2"];
+        let command = if cycle % 3 == 2 {
+            vec!["key", "refresh", key]
+        } else {
+            [&words[..], &["--nodes", committee]].concat()
+        };
 
         kill_at(&cluster, victim, coordinator.as_mut(), percent, &command);
 
@@ -311,7 +336,7 @@ fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
         }
         cluster.wait_for_connected(4);
         wait_for("a signature", || {
-            let signed = cluster.quorate(&["sign", "message", "notes", "--text", "pay"]);
+            let signed = cluster.quorate(&["sign", kind, key, "--text", "pay"]);
             (signed.code == 0).then_some(())
         });
         let refreshed = wait_for("a resharing", || {
@@ -323,6 +348,130 @@ fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
     for node in ["node-a", "node-b", "node-c", "node-d"] {
         let left = vault_files(&cluster, node, "notes");
         assert!(left.len() <= 1, "{node} keeps {left:?}");
+        let left = vault_files(&cluster, node, "account");
+        assert!(left.len() <= 2, "{node} keeps {left:?}");
     }
     audited(&cluster);
+}
+
+/// Whoever lost the files of its shares gets others, as the receiver of a refresh.
+#[test]
+fn a_node_that_lost_its_vault_is_made_whole_by_a_refresh() {
+    let cluster = Cluster::start(&[]);
+    create(&cluster, "notes", "bip340", "messages");
+    create(&cluster, "account", "ecdsa-secp256k1", "messages");
+    cluster.kill_node("node-a");
+    let vault = cluster.directory().join("nodes/node-a/vault");
+    std::fs::remove_dir_all(&vault).unwrap();
+    std::fs::create_dir(&vault).unwrap();
+    let _node = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+    // Only the others sign.
+    for words in [["message", "notes"], ["evm-message", "account"]] {
+        let signed = cluster.json(&[&["sign"][..], &words, &["--text", "pay"]].concat());
+        assert_eq!(signed["signers"], json!(["node-b", "node-c"]));
+    }
+
+    cluster.json(&["key", "refresh", "notes", "account"]);
+
+    cluster.kill_node("node-b");
+    cluster.wait_for_connected(2);
+    for words in [["message", "notes"], ["evm-message", "account"]] {
+        let signed = cluster.json(&[&["sign"][..], &words, &["--text", "pay"]].concat());
+        assert_eq!(signed["signers"], json!(["node-a", "node-c"]));
+        assert_eq!(signed["epoch"], 2);
+    }
+}
+
+fn epochs(cluster: &Cluster) -> std::collections::BTreeMap<String, u64> {
+    let listed = cluster.json(&["key", "list"]);
+    let all = listed.as_array().unwrap().iter();
+    all.map(|key| {
+        let name = key["name"].as_str().unwrap().to_owned();
+        (name, key["epoch"].as_u64().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn a_filter_refreshes_the_keys_that_it_names_and_no_others() {
+    let cluster = Cluster::start(&[]);
+    for name in ["user-1", "user-2", "treasury"] {
+        create(&cluster, name, "bip340", "messages");
+    }
+
+    cluster.json(&["key", "refresh", "--filter", "user-*", "--parallel", "2"]);
+
+    let after = epochs(&cluster);
+    assert_eq!(
+        (after["user-1"], after["user-2"], after["treasury"]),
+        (2, 2, 1)
+    );
+    let none = cluster.quorate(&["key", "refresh", "--filter", "nobody-*"]);
+    assert_ne!(none.code, 0, "{none:?}");
+}
+
+/// Whoever is interrupted runs the same command again, and what has moved stays where it is.
+#[test]
+fn a_replacement_that_was_interrupted_goes_on_where_it_ended() {
+    let cluster = Cluster::start(&["--nodes", "4"]);
+    let names: Vec<String> = (0..12).map(|number| format!("user-{number}")).collect();
+    for name in &names {
+        create(&cluster, name, "bip340", "messages");
+    }
+    let words = ["node", "replace", "node-c", "node-d", "--parallel", "1"];
+    let mut running = cluster.watch(&words);
+    let _moved = running.stderr.first(|line| line.contains("3/"));
+    running.kill();
+    let before = epochs(&cluster);
+    let moved = names.iter().filter(|name| before[*name] > 1).count();
+    assert!((2..12).contains(&moved), "{before:?}");
+
+    let done = cluster.quorate(&words);
+
+    assert_eq!(done.code, 0, "{done:?}");
+    let after = epochs(&cluster);
+    for name in &names {
+        // Nothing is moved twice; what was under way when it ended may have taken a number.
+        assert!((2..=3).contains(&after[name]), "{name}: {after:?}");
+        let shown = cluster.json(&["key", "show", name]);
+        assert_eq!(shown["nodes"], json!(["node-a", "node-b", "node-d"]));
+    }
+    let again = cluster.quorate(&words);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(epochs(&cluster), after);
+}
+
+/// The certificate of a later epoch is verified offline, with that of the key's birth in it.
+#[test]
+fn the_certificate_of_an_epoch_is_verified_without_the_cluster() {
+    let cluster = Cluster::start(&[]);
+    let born = create(&cluster, "notes", "bip340", "messages");
+    cluster.json(&["key", "refresh", "notes"]);
+    let directory = cluster.file("certificates");
+    let all = cluster.json(&["key", "certificates", "notes", "--out", &directory]);
+    let kinds: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["certificate"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["creation", "epoch-2"]);
+    let file = format!("{directory}/notes-epoch-2.cert");
+    cluster.kill_coordinator();
+    let verify = |file: &str| cluster.quorate(&["verify", "certificate", file, "-o", "json"]);
+
+    let verified = verify(&file).json();
+
+    assert_eq!(verified["key_id"], born["id"]);
+    assert_eq!(verified["epoch"], 2);
+    assert_eq!(verified["possession"], true);
+    let bytes = std::fs::read(&file).unwrap();
+    for at in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 10] {
+        let mut forged = bytes.clone();
+        forged[at] ^= 1;
+        std::fs::write(&file, forged).unwrap();
+        let refused = verify(&file);
+        assert_eq!(refused.code, 7, "byte {at}: {refused:?}");
+    }
 }

@@ -44,6 +44,16 @@ fn a_key_becomes_due_is_rotated_and_retired() {
         shown["life"]["replaces"],
         json!({ "name": "hot", "id": old["id"] })
     );
+    for same in ["scheme", "threshold", "nodes", "purposes"] {
+        assert_eq!(new[same], old[same], "{same}");
+    }
+    let period = |key: &Value, end: &str| {
+        let ms = |field: &str| key["life"][field].as_u64().unwrap();
+        ms(end) - ms("created_ms")
+    };
+    for planned in ["planned_end_ms", "refresh_due_ms"] {
+        assert_eq!(period(&new, planned), period(&old, planned), "{planned}");
+    }
     let mut all = due(&cluster, "1d");
     all.sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(all, [line("hot", "retirement", json!("hot-2"))]);
@@ -68,6 +78,30 @@ fn a_key_becomes_due_is_rotated_and_retired() {
     cluster
         .quorate(&[&["key", "rotate", "hot-2"][..], &few].concat())
         .refused(2, "--accept-fragile");
+}
+
+/// The last refresh is what the next one is counted from.
+#[test]
+fn a_refreshed_key_says_when_and_is_due_later() {
+    let cluster = Cluster::start(&[]);
+    let words = ["key", "create", "hot", "--scheme", "bip340"];
+    let plan = ["--refresh-every", "90d", "--purpose", "messages"];
+    let born = cluster.json(&[&words[..], &plan].concat());
+
+    cluster.json(&["key", "refresh", "hot"]);
+
+    let shown = cluster.json(&["key", "show", "hot"]);
+    let ms = |key: &Value, field: &str| key["life"][field].as_u64().unwrap();
+    assert_eq!(ms(&shown, "created_ms"), ms(&born, "created_ms"));
+    assert_eq!(ms(&born, "dealt_ms"), ms(&born, "created_ms"));
+    assert!(ms(&shown, "dealt_ms") > ms(&born, "dealt_ms"));
+    let later = ms(&shown, "dealt_ms") - ms(&born, "dealt_ms");
+    assert_eq!(
+        ms(&shown, "refresh_due_ms") - ms(&born, "refresh_due_ms"),
+        later
+    );
+    let table = cluster.quorate(&["key", "show", "hot"]);
+    assert!(table.stdout.contains("refreshed"), "{table:?}");
 }
 
 #[test]

@@ -22,7 +22,11 @@ pub(crate) mod version;
 use std::path::PathBuf;
 
 use quorate_client::{Client, ClientError, CommandOptions, Prepared};
-use quorate_model::{Reason, Refusal, ids::CommandId, operation::CommandView};
+use quorate_model::{
+    Reason, Refusal,
+    ids::CommandId,
+    operation::{CommandState, CommandView},
+};
 use serde_json::json;
 
 use crate::{
@@ -92,6 +96,16 @@ fn to_approve(who: &str, view: &CommandView) -> String {
         "{who} must approve it: quorate command approve {} --digest {}",
         view.id, view.digest
     )
+}
+
+/// Tells of a command that waits for more persons what they are to do; it ends there for now.
+fn check_awaited(context: &Context, view: &CommandView, who: &str) -> Result<(), CliError> {
+    if view.state != CommandState::AwaitingEndorsement {
+        return Ok(());
+    }
+    command::print_view(context, view)?;
+    output::progress(&to_approve(who, view));
+    Err(ClientError::Waiting(view.id).into())
 }
 
 /// Asks every node whether it would carry a command out.

@@ -154,7 +154,7 @@ impl Client {
         let decoded = quorate_intent::decode_all(&payloads, &key.facts())
             .map_err(|error| Refusal::from(&error))?;
         let pinned = &key.life().evacuation;
-        quorate_intent::check_evacuation(&payloads, &decoded, pinned)
+        quorate_intent::check_evacuation(&payloads, &decoded, &key.facts(), pinned)
             .map_err(|error| Refusal::from(&error))?;
         let evacuate = Evacuate {
             sign: Sign {

@@ -244,7 +244,8 @@ impl Client {
             .await?;
         if !matches!(
             command.body,
-            CommandBody::SetKeyState(_)
+            CommandBody::CreateKey(_)
+                | CommandBody::SetKeyState(_)
                 | CommandBody::ReshareKey(_)
                 | CommandBody::DestroyKey(_)
                 | CommandBody::ChangeRoster(_)

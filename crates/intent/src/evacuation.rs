@@ -9,15 +9,17 @@ use quorate_model::{
 };
 
 use crate::{
-    decode::Decoded,
+    amount::Amount,
+    children::child_key,
+    decode::{Decoded, KeyFacts},
     evm::{
         address::EvmAddress,
         facts::{EvmTransactionFacts, EvmTransactionType},
     },
-    facts::{Facts, PsbtFacts, ScriptPubkey},
+    facts::{Facts, PsbtFacts, ScriptKind, ScriptPubkey},
     solana::{self, facts::SolanaFacts},
     taproot::of_library,
-    transfer::Transfer,
+    transfer::{Asset, Transfer},
 };
 
 /// The chains of Bitcoin by the first 32 digits of the hash of their first block (BIP-122).
@@ -28,6 +30,24 @@ const BITCOIN: [(&str, Network); 5] = [
     ("00000008819873e925422c1ff0f99f7c", Network::Signet),
     ("0f9188f13cb7b2c71f2a335e3a4fc328", Network::Regtest),
 ];
+
+/// The clusters of Solana by the first 32 digits of the hash of their first block, as CAIP-2 has them:
+/// the main network, the devnet and the testnet.
+const SOLANA: [&str; 3] = [
+    "5eykt4UsFv8P8NJdTREpY1vzqKqKvdp",
+    "EtWTRABZaYq6iMfeYKouRu166VU2xqa1",
+    "4uhcVJyU9pJkvQyS88uRDiswHScSGkY3",
+];
+
+/// Of what moves, one in so many may go to whoever makes the block.
+const FEE_SHARE: u64 = 10;
+
+/// The highest fee of a transaction that moves tokens alone, whose worth nobody here knows: a tenth of
+/// a coin of 18 decimals, in wei.
+const MOST_FOR_TOKENS_WEI: u64 = 100_000_000_000_000_000;
+
+/// The same on Solana: a hundredth of a coin, in lamports.
+const MOST_FOR_TOKENS_LAMPORTS: u64 = 10_000_000;
 
 /// The chain of a Bitcoin network, as CAIP-2 names it; the testnet is the third.
 pub fn bitcoin_chain(network: Network) -> &'static str {
@@ -103,6 +123,10 @@ impl Account {
                 let account = EvmAddress::from_str(address);
                 let account = account.map_err(|error| bad(error.to_string()))?;
                 is_written(account.to_string(), address)?;
+                // The lowest numbers are nobody's, and contracts of the chain itself.
+                if account.as_bytes().iter().take(18).all(|byte| *byte == 0) {
+                    return Err(bad("nobody has an account with so low a number".to_owned()));
+                }
                 Ok(Self::Evm {
                     chain,
                     address: account,
@@ -117,16 +141,25 @@ impl Account {
                 let address =
                     address.map_err(|_| bad(format!("it is none of the network {network}")))?;
                 is_written(address.to_string(), text)?;
-                Ok(Self::Bitcoin(ScriptPubkey::new(
-                    address.script_pubkey().into_bytes(),
-                )))
+                let script = ScriptPubkey::new(address.script_pubkey().into_bytes());
+                // Anybody may spend what is paid to a version of segwit that means nothing yet.
+                if script.kind() == ScriptKind::Other {
+                    return Err(bad("it is of a form that nobody owns yet".to_owned()));
+                }
+                Ok(Self::Bitcoin(script))
             }
-            ("solana", _, text) => {
+            ("solana", reference, text) => {
+                if !SOLANA.contains(&reference) {
+                    return Err(unknown());
+                }
                 let key = bitcoin::base58::decode(text).unwrap_or_default();
                 if key.len() != 32 {
                     return Err(bad("expected 32 bytes in base58".to_owned()));
                 }
                 is_written(solana::address(&key), text)?;
+                if key.iter().all(|byte| *byte == 0) {
+                    return Err(bad("it is that of the system program".to_owned()));
+                }
                 Ok(Self::Solana(text.to_owned()))
             }
             _ => Err(unknown()),
@@ -232,8 +265,8 @@ fn listed(pinned: &[Destination]) -> String {
 }
 
 /// Checks that payloads, decoded for the key that is to be evacuated, move what it holds to the
-/// destinations of its creation and do nothing else. What goes to whoever makes the blocks is bounded
-/// for Bitcoin alone, where an evacuation accepts no high fee; elsewhere it is for the admins to read.
+/// destinations of its creation and do nothing else. What goes to whoever makes the block is bounded
+/// too: one part in ten of the coins that move, and a fixed amount where tokens alone do.
 ///
 /// # Errors
 ///
@@ -241,6 +274,7 @@ fn listed(pinned: &[Destination]) -> String {
 pub fn check_evacuation(
     payloads: &[Payload],
     decoded: &[Decoded],
+    key: &KeyFacts<'_>,
     pinned: &[Destination],
 ) -> Result<(), Astray> {
     if pinned.is_empty() {
@@ -254,7 +288,10 @@ pub fn check_evacuation(
         let judged = match &decoded.facts {
             Facts::Psbt(facts) => bitcoin(facts, payload, &accounts),
             Facts::EvmTransaction(facts) => evm(facts, &accounts),
-            Facts::SolanaMessage(facts) => solana_message(facts, &accounts),
+            Facts::SolanaMessage(facts) => match child_key(key, &payload.path) {
+                Ok(own) => solana_message(facts, &solana::address(&own), &accounts),
+                Err(_) => Err(Fault::DoesMore("is for a child that the key does not have")),
+            },
             Facts::Message(_)
             | Facts::Digest(_)
             | Facts::EvmMessage(_)
@@ -282,13 +319,29 @@ enum Fault {
     DoesMore(&'static str),
 }
 
-/// Every output is pinned. Not even change comes back: the key is to hold nothing.
+/// Every output is pinned. Not even change comes back: the key is to hold nothing. And every amount is
+/// true: a signature for an input of before taproot says nothing of the other inputs, and a fee that is
+/// shown with a false amount of one of them is not the fee.
 fn bitcoin(facts: &PsbtFacts, payload: &Payload, accounts: &[Account]) -> Result<(), Fault> {
     if payload.allow_high_fee {
         return Err(Fault::DoesMore("accepts a high fee"));
     }
+    let mut own = facts.inputs.iter().filter(|input| input.is_ours);
+    let commits_to_all = own.all(|input| input.kind == ScriptKind::P2tr);
+    let is_proven = facts.inputs.len() == 1 || facts.inputs.iter().all(|input| input.amount_proven);
+    if !commits_to_all && !is_proven {
+        return Err(Fault::DoesMore(
+            "has several inputs, and amounts that nothing proves (give the previous transaction of \
+             every input, non_witness_utxo)",
+        ));
+    }
     for output in &facts.outputs {
-        let is_pinned = |account: &Account| matches!(account, Account::Bitcoin(script) if *script == output.script);
+        let is_pinned = |account: &Account| {
+            let Account::Bitcoin(script) = account else {
+                return false;
+            };
+            *script == output.script
+        };
         if !accounts.iter().any(is_pinned) {
             let script = String::from(output.script.clone());
             let address = output.script.address(Network::Bitcoin);
@@ -312,61 +365,97 @@ fn evm(facts: &EvmTransactionFacts, accounts: &[Account]) -> Result<(), Fault> {
         return Err(Fault::DoesMore("carries blobs"));
     }
     let own = facts.sender.map(|sender| sender.to_string());
-    check_transfers(
-        &facts.transfers,
-        |from| Some(from) == own.as_deref(),
-        |to| {
-            accounts.iter().any(|account| {
-                matches!(
-                    account,
-                    Account::Evm { chain, address }
-                        if facts.chain == format!("eip155:{chain}") && *to == address.to_string()
-                )
-            })
-        },
-    )
-    .map_err(|fault| match fault {
-        Fault::Elsewhere(to) => Fault::Elsewhere(format!("{}:{to}", facts.chain)),
-        Fault::DoesMore(what) => Fault::DoesMore(what),
-    })
-}
-
-fn solana_message(facts: &SolanaFacts, accounts: &[Account]) -> Result<(), Fault> {
-    if facts.blind {
-        return Err(Fault::DoesMore("calls what nobody can read"));
-    }
-    let mut instructions = facts.instructions.iter();
-    if instructions.any(|instruction| instruction.new_owner.is_some()) {
-        return Err(Fault::DoesMore("opens an account that a program owns"));
-    }
-    // Whose account a token account is stands on the chain alone; that the key may move what is in it
-    // is for the program to judge.
-    check_transfers(
-        &facts.transfers,
-        |_| true,
-        |to| {
-            let is_pinned =
-                |account: &Account| matches!(account, Account::Solana(pinned) if *pinned == *to);
-            accounts.iter().any(is_pinned)
-        },
-    )
-}
-
-fn check_transfers(
-    transfers: &[Transfer],
-    is_own: impl Fn(&str) -> bool,
-    is_pinned: impl Fn(&str) -> bool,
-) -> Result<(), Fault> {
-    if transfers.is_empty() {
-        return Err(Fault::DoesMore("moves nothing"));
-    }
-    for transfer in transfers {
+    let is_pinned = |to: &str| {
+        accounts.iter().any(|account| {
+            let Account::Evm { chain, address } = account else {
+                return false;
+            };
+            facts.chain == format!("eip155:{chain}") && *to == address.to_string()
+        })
+    };
+    for transfer in &facts.transfers {
         if !is_pinned(&transfer.to) {
-            return Err(Fault::Elsewhere(transfer.to.clone()));
+            return Err(Fault::Elsewhere(format!("{}:{}", facts.chain, transfer.to)));
         }
-        if transfer.from.as_deref().is_some_and(|from| !is_own(from)) {
+        // Coins and plain transfers of tokens come from the sender.
+        if transfer.from.is_some() && transfer.from != own {
             return Err(Fault::DoesMore("moves what another account holds"));
         }
     }
-    Ok(())
+    check_amounts(&facts.transfers, facts.max_fee, MOST_FOR_TOKENS_WEI)
+}
+
+fn solana_message(facts: &SolanaFacts, own: &str, accounts: &[Account]) -> Result<(), Fault> {
+    if facts.blind {
+        return Err(Fault::DoesMore("calls what nobody can read"));
+    }
+    for instruction in &facts.instructions {
+        if instruction.new_owner.is_some() {
+            return Err(Fault::DoesMore("opens an account that a program owns"));
+        }
+        // It says to whom a shared account of an exchange credits what comes in.
+        if instruction.memo.is_some() {
+            return Err(Fault::DoesMore("carries a memo"));
+        }
+        // Whoever moves something is among the accounts; whose a token account is stands on the chain
+        // alone, and the program judges it.
+        let moves = instruction
+            .name
+            .as_deref()
+            .is_some_and(|name| name.starts_with("transfer"));
+        if moves && !instruction.accounts.iter().any(|account| account == own) {
+            return Err(Fault::DoesMore("moves what another account holds"));
+        }
+    }
+    for transfer in &facts.transfers {
+        let is_pinned = |account: &Account| {
+            let Account::Solana(pinned) = account else {
+                return false;
+            };
+            *pinned == transfer.to
+        };
+        if !accounts.iter().any(is_pinned) {
+            return Err(Fault::Elsewhere(transfer.to.clone()));
+        }
+        if transfer.asset == Asset::Native && transfer.from.as_deref() != Some(own) {
+            return Err(Fault::DoesMore("moves what another account holds"));
+        }
+    }
+    let max_fee = if facts.fee_payer == own {
+        facts.max_fee
+    } else {
+        Amount::ZERO
+    };
+    check_amounts(&facts.transfers, max_fee, MOST_FOR_TOKENS_LAMPORTS)
+}
+
+/// Something moves with every transfer, and most of it arrives.
+fn check_amounts(
+    transfers: &[Transfer],
+    max_fee: Amount,
+    most_for_tokens: u64,
+) -> Result<(), Fault> {
+    let moves_nothing = |transfer: &Transfer| transfer.amount == Amount::ZERO;
+    if transfers.is_empty() || transfers.iter().any(moves_nothing) {
+        return Err(Fault::DoesMore("moves nothing"));
+    }
+    let mut coins = Amount::ZERO;
+    for transfer in transfers {
+        if transfer.asset == Asset::Native {
+            coins = coins.checked_add(transfer.amount).unwrap_or(Amount::MAX);
+        }
+    }
+    let has_tokens = transfers
+        .iter()
+        .any(|transfer| transfer.asset != Asset::Native);
+    let is_small = max_fee
+        .checked_mul(Amount::from(FEE_SHARE))
+        .is_some_and(|much| much <= coins);
+    if is_small || (has_tokens && max_fee <= Amount::from(most_for_tokens)) {
+        return Ok(());
+    }
+    Err(Fault::DoesMore(
+        "may pay whoever makes the block more than a tenth of the coins that it moves, or for tokens \
+         more than 0.1 coin (0.01 on Solana)",
+    ))
 }

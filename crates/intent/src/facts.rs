@@ -136,6 +136,9 @@ pub struct InputFacts {
     pub vout: u32,
     /// How much it holds.
     pub amount_sat: u64,
+    /// Whether the transaction that made it stands beside it and says so. A taproot signature is worth
+    /// nothing where any amount is false; others vouch for the amount of their own input at most.
+    pub amount_proven: bool,
     /// The script that it was paid to.
     pub script: ScriptPubkey,
     /// The form of that script.

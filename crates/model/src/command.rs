@@ -128,6 +128,10 @@ impl CommandBody {
             Self::ChangeRoster(_) | Self::ReadmitNode(_) | Self::Evacuate(_) => {
                 usize::from(roster.admin_quorum)
             }
+            // Whoever pins a destination has a way to what the key will hold.
+            Self::CreateKey(create) if !create.life.evacuation.is_empty() => {
+                usize::from(roster.admin_quorum)
+            }
             Self::CreateKey(_) | Self::Sign(_) | Self::SetKeyState(_) => 1,
         }
     }

@@ -167,7 +167,8 @@ impl ErasureMethod {
                 "the data keys of the shares were removed from the node's files, which were written \
                  anew under another table key; drives that spread writes (SSDs), file systems that \
                  keep old blocks, snapshots and copies of the disk may still hold the old ones, \
-                 which the node's passphrase or key file opens"
+                 which the node's passphrase or key file opens; only shares that are sealed by a \
+                 hardware module, and these were not, are gone from all copies at once"
             }
             Self::Strong => {
                 "the key that sealed the shares was destroyed inside a hardware module, so copies of \

@@ -2,7 +2,7 @@
 //!
 //! Destinations are pinned in the command that creates the key, so every holder has certified them
 //! and nobody widens them afterwards: whoever has every admin in hand at the moment of a theft still
-//! sends funds nowhere else.
+//! sends what moves nowhere else. What is left to take is the fee, which is bounded.
 
 use std::{fmt, str::FromStr};
 

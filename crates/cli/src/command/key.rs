@@ -126,7 +126,7 @@ fn evident_json(key: &ListedKey) -> Value {
     value
 }
 
-fn purposes_text(purposes: &Purposes) -> String {
+pub(in crate::command) fn purposes_text(purposes: &Purposes) -> String {
     let names: Vec<_> = purposes
         .as_slice()
         .iter()

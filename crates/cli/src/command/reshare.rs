@@ -8,7 +8,7 @@ use quorate_client::{
     model::{
         KeyRecord, KeyState, NodeId, Reason,
         command::{CommandBody, ReshareKey},
-        operation::{CommandState, CommandView},
+        operation::CommandView,
         roster::PinnedRoster,
     },
 };
@@ -100,11 +100,7 @@ pub(crate) async fn one(
     let view = client
         .follow(view, &mut |view| create::report(view, &mut last))
         .await?;
-    if view.state == CommandState::AwaitingEndorsement {
-        print_view(context, &view)?;
-        output::progress(&command::to_approve("another admin", &view));
-        return Err(ClientError::Waiting(view.id).into());
-    }
+    command::check_awaited(context, &view, "another admin")?;
     quorate_client::succeeded(&view).map_err(explained)?;
     let reshared = client.reshared(key, &prepared, &view).await;
     let reshared = reshared.map_err(explained)?;

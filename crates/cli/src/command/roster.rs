@@ -2,11 +2,10 @@
 //! of it.
 
 use quorate_client::{
-    Client, ClientError, ListedKey, Prepared, RosterDifference, RosterProgress,
+    Client, ListedKey, Prepared, RosterDifference, RosterProgress,
     model::{
         NodeId,
         command::CommandBody,
-        operation::CommandState,
         roster::{PinnedRoster, Placement, Roster},
     },
 };
@@ -108,11 +107,7 @@ pub(crate) async fn carry_out(
         return Ok(false);
     }
     let view = client.follow(view, &mut |_| ()).await?;
-    if view.state == CommandState::AwaitingEndorsement {
-        print_view(context, &view)?;
-        output::progress(&command::to_approve("another admin", &view));
-        return Err(ClientError::Waiting(view.id).into());
-    }
+    command::check_awaited(context, &view, "another admin")?;
     quorate_client::succeeded(&view)?;
     let progress = client.roster_changed(prepared, &view).await?;
     keep(context, client);

@@ -136,14 +136,12 @@ async fn sign_checked(
     }
     let view = client.follow(view, &mut |_| {}).await?;
     if view.state == CommandState::AwaitingEndorsement {
-        print_view(context, &view)?;
-        output::progress(&command::to_approve("more admins", &view));
         output::progress(&format!(
-            "then run this command again with --command-id {} for the signature",
+            "for the signature, run this command again with --command-id {} when it is approved",
             view.id
         ));
-        return Err(ClientError::Waiting(view.id).into());
     }
+    command::check_awaited(context, &view, "more admins")?;
     let view = client.wait(view, &mut |_| {}).await?;
     let signed = client.signed(&key, &prepared, &view).await?;
     if let Some(path) = &common.receipts {

@@ -252,7 +252,8 @@ impl Core {
     ) {
         let waits = matches!(
             command.command.body,
-            CommandBody::SetKeyState(_)
+            CommandBody::CreateKey(_)
+                | CommandBody::SetKeyState(_)
                 | CommandBody::ReshareKey(_)
                 | CommandBody::DestroyKey(_)
                 | CommandBody::ChangeRoster(_)

@@ -27,12 +27,14 @@ pub(super) fn facts(
         .iter()
         .zip(prevouts)
         .zip(&owners.inputs)
-        .map(|((input, prevout), owner)| {
+        .zip(&psbt.inputs)
+        .map(|(((input, prevout), owner), claims)| {
             let script = ScriptPubkey::new(prevout.script_pubkey.to_bytes());
             InputFacts {
                 txid: input.previous_output.txid.to_string(),
                 vout: input.previous_output.vout,
                 amount_sat: prevout.value.to_sat(),
+                amount_proven: claims.non_witness_utxo.is_some(),
                 kind: script.kind(),
                 script,
                 sequence: input.sequence.to_consensus_u32(),

@@ -1,16 +1,18 @@
 //! Where an evacuation may go, and what it may not do.
 
+use std::sync::LazyLock;
+
 use quorate_model::{
     DerivationPath, KeyPurpose, Payload, Purposes, Reason, Refusal, Scheme, command::CreateKey,
     evacuation::Destination, life::KeyLife,
 };
 
 use super::{
-    fixtures::{WholeKey, output, plain, spend, stranger},
-    solana::{LEGACY, V0, bytes, decode_for},
+    fixtures::{WholeKey, funding, output, plain, spend, stranger},
+    solana::{LEGACY, TOKEN, V0, bytes, decode_for},
 };
 use crate::{
-    Astray, Network, ScriptPubkey, Unreachable, bitcoin_chain, check_destinations,
+    Astray, KeyFacts, Network, ScriptPubkey, Unreachable, bitcoin_chain, check_destinations,
     check_evacuation, decode, decode_all,
 };
 
@@ -102,6 +104,22 @@ fn only_destinations_that_the_key_can_reach_are_pinned() {
             "solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:abc".to_owned(),
             "32 bytes".to_owned(),
         ),
+        (
+            "solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:11111111111111111111111111111111".to_owned(),
+            "system program".to_owned(),
+        ),
+        (
+            "solana:bogus:cGfHiC6Kgg3FpFZvgwGcswsCRtp4aBP2fzuXRQPizuN".to_owned(),
+            "no chain".to_owned(),
+        ),
+        (
+            "eip155:1:0x0000000000000000000000000000000000000001".to_owned(),
+            "so low a number".to_owned(),
+        ),
+        (
+            format!("{main}:bc1pfeessrawgf"),
+            "nobody owns yet".to_owned(),
+        ),
     ] {
         let refused = judge(ecdsa, &to).unwrap_err();
         assert!(refused.to_string().contains(&expected), "{refused}");
@@ -120,7 +138,7 @@ fn only_destinations_that_the_key_can_reach_are_pinned() {
 fn judge(key: &WholeKey, payload: &Payload, pinned: &[Destination]) -> Result<(), Astray> {
     let payloads = std::slice::from_ref(payload);
     let decoded = decode_all(payloads, &key.facts()).unwrap();
-    check_evacuation(payloads, &decoded, pinned)
+    check_evacuation(payloads, &decoded, &key.facts(), pinned)
 }
 
 fn to_stranger() -> Destination {
@@ -180,7 +198,8 @@ fn one_payload_that_goes_astray_refuses_them_all() {
     ];
     let decoded = decode_all(&payloads, &key.facts()).unwrap();
 
-    let refused = check_evacuation(&payloads, &decoded, &[to_stranger()]).unwrap_err();
+    let refused =
+        check_evacuation(&payloads, &decoded, &key.facts(), &[to_stranger()]).unwrap_err();
 
     assert!(
         matches!(refused, Astray::NotPinned { index: 1, .. }),
@@ -188,13 +207,20 @@ fn one_payload_that_goes_astray_refuses_them_all() {
     );
 }
 
-/// A transaction of 1 wei, or of a call, on chain 1.
-fn evm(to: &str, value: u8, input: &[u8]) -> Payload {
+/// The least that is moved with a fee of at most 60,000 units of gas at 100 wei.
+const COINS: u64 = 60_000_000;
+
+/// A transaction that moves coins, or calls, on chain 1.
+fn evm(to: &str, value: u64, input: &[u8]) -> Payload {
+    evm_at(100, to, value, input)
+}
+
+fn evm_at(max_fee_per_gas: u128, to: &str, value: u64, input: &[u8]) -> Payload {
     use alloy_consensus::SignableTransaction as _;
     let transaction = alloy_consensus::TxEip1559 {
         chain_id: 1,
         gas_limit: 60_000,
-        max_fee_per_gas: 100,
+        max_fee_per_gas,
         to: alloy_primitives::TxKind::Call(to.parse().unwrap()),
         value: alloy_primitives::U256::from(value),
         input: input.to_vec().into(),
@@ -226,7 +252,7 @@ fn coins_and_tokens_of_evm_chains_go_to_the_pinned_account_of_the_same_chain() {
     let there = [account(&format!("eip155:137:{CHECKED}"))];
     let token = "0xdac17f958d2ee523a2206206994597c13d831ec7";
     let thief = "0x1111111111111111111111111111111111111111";
-    let coin = evm(LOWER, 1, &[]);
+    let coin = evm(LOWER, COINS, &[]);
     assert_eq!(judge(&key, &coin, &here), Ok(()));
     let refused = judge(&key, &coin, &there).unwrap_err().to_string();
     assert!(
@@ -235,6 +261,8 @@ fn coins_and_tokens_of_evm_chains_go_to_the_pinned_account_of_the_same_chain() {
     );
     let tokens = evm(token, 0, &call("a9059cbb", &[LOWER]));
     assert_eq!(judge(&key, &tokens, &here), Ok(()));
+    let dear = evm_at(1_666_666_666_666, token, 0, &call("a9059cbb", &[LOWER]));
+    assert_eq!(judge(&key, &dear, &here), Ok(()));
     let from_itself = evm(token, 0, &call("23b872dd", &[&own, LOWER]));
     assert_eq!(judge(&key, &from_itself, &here), Ok(()));
 
@@ -243,10 +271,14 @@ fn coins_and_tokens_of_evm_chains_go_to_the_pinned_account_of_the_same_chain() {
         (Refusal::from(&refused).reason, refused.to_string())
     };
     for (payload, expected, says) in [
-        (evm(thief, 1, &[]), Reason::DestinationNotPinned, "0x1111"),
+        (
+            evm(thief, COINS, &[]),
+            Reason::DestinationNotPinned,
+            "0x1111",
+        ),
         // A coin that goes to the contract stays there.
         (
-            evm(token, 1, &call("a9059cbb", &[LOWER])),
+            evm(token, COINS, &call("a9059cbb", &[LOWER])),
             Reason::DestinationNotPinned,
             "0xdAC17",
         ),
@@ -265,6 +297,18 @@ fn coins_and_tokens_of_evm_chains_go_to_the_pinned_account_of_the_same_chain() {
             Reason::PayloadRefused,
             "another account",
         ),
+        (
+            evm(LOWER, COINS - 1, &[]),
+            Reason::PayloadRefused,
+            "more than a tenth",
+        ),
+        (evm(LOWER, 0, &[]), Reason::PayloadRefused, "moves nothing"),
+        // A tenth of a coin, and no more, for tokens of whatever worth.
+        (
+            evm_at(1_666_666_666_667, token, 0, &call("a9059cbb", &[LOWER])),
+            Reason::PayloadRefused,
+            "0.1 coin",
+        ),
     ] {
         let (told, text) = reason(&payload);
         assert_eq!(told, expected, "{text}");
@@ -272,9 +316,34 @@ fn coins_and_tokens_of_evm_chains_go_to_the_pinned_account_of_the_same_chain() {
     }
 }
 
+fn solana_key(key: &[u8]) -> KeyFacts<'_> {
+    static PURPOSES: LazyLock<Purposes> =
+        LazyLock::new(|| Purposes::new(vec![KeyPurpose::Transactions]).unwrap());
+    KeyFacts {
+        scheme: Scheme::Ed25519,
+        purposes: &PURPOSES,
+        group_key: key,
+        chain_code: &super::fixtures::CHAIN_CODE,
+    }
+}
+
+fn judge_solana(message: &[u8], to: &str) -> Result<(), Astray> {
+    let key = bytes(super::solana::KEY);
+    let payloads = [Payload::solana_message(message)];
+    let decoded = [decode_for(&key, message).unwrap()];
+    check_evacuation(&payloads, &decoded, &solana_key(&key), &[account(to)])
+}
+
+/// Changes the last instruction's data, which ends with the amount.
+fn with_lamports(message: &str, lamports: u64) -> Vec<u8> {
+    let mut message = bytes(message);
+    let amount = message.last_chunk_mut().unwrap();
+    *amount = lamports.to_le_bytes();
+    message
+}
+
 #[test]
 fn solana_transfers_go_to_the_pinned_account_on_whatever_cluster() {
-    let key = bytes(super::solana::KEY);
     let to = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:cGfHiC6Kgg3FpFZvgwGcswsCRtp4aBP2fzuXRQPizuN";
     let other = to.replace(
         "cGfHiC6Kgg3FpFZvgwGcswsCRtp4aBP2fzuXRQPizuN",
@@ -282,22 +351,89 @@ fn solana_transfers_go_to_the_pinned_account_on_whatever_cluster() {
     );
     for message in [LEGACY, V0] {
         let message = bytes(message);
-        let payloads = [Payload::solana_message(message.clone())];
-        let decoded = [decode_for(&key, &message).unwrap()];
-        assert_eq!(
-            check_evacuation(&payloads, &decoded, &[account(to)]),
-            Ok(())
-        );
-        let refused = check_evacuation(&payloads, &decoded, &[account(&other)]).unwrap_err();
+        assert_eq!(judge_solana(&message, to), Ok(()));
+        let refused = judge_solana(&message, &other).unwrap_err();
         assert!(matches!(refused, Astray::NotPinned { .. }), "{refused}");
     }
+    // The fee is 5000 lamports.
+    assert_eq!(judge_solana(&with_lamports(LEGACY, 50_000), to), Ok(()));
+    for (message, says) in [
+        (with_lamports(LEGACY, 49_999), "more than a tenth"),
+        (with_lamports(LEGACY, 0), "moves nothing"),
+        (of_another(), "another account"),
+    ] {
+        let refused = judge_solana(&message, to).unwrap_err();
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+    // It says to whom a shared account credits what comes in.
+    let account =
+        "solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:uZ1N4C9dc71Euu4GLYt5UURpFtg1WWSwo3F4Rn46Fr3";
+    let refused = judge_solana(&bytes(TOKEN), account).unwrap_err();
+    assert!(refused.to_string().contains("carries a memo"), "{refused}");
+}
+
+/// A transfer to the same account that the key pays the fee of, and another signer the lamports.
+fn of_another() -> Vec<u8> {
+    let key = bytes(super::solana::KEY);
+    let accounts = [&key[..], &[0x77; 32], &[0x09; 32], &[0; 32], &[0x03; 32]].concat();
+    let instruction = [
+        &[1, 3, 2, 1, 2, 12, 2, 0, 0, 0][..],
+        &1_000_000_u64.to_le_bytes(),
+    ]
+    .concat();
+    [&[2, 0, 1, 4][..], &accounts, &instruction].concat()
+}
+
+/// What is told of one input need not be true where its signature does not say so: two signatures of
+/// two tellings make one transaction.
+#[test]
+fn amounts_of_several_inputs_are_proven_unless_each_signature_vouches_for_all() {
+    let ecdsa = WholeKey::ecdsa([1; 32]);
+    let own = bitcoin::ScriptBuf::new_p2wpkh(&ecdsa.child(&DerivationPath::ROOT).wpubkey_hash());
+    let paid = || vec![output(stranger(), 995_000)];
+    let told = |scripts: Vec<bitcoin::TxOut>| Payload::psbt(spend(scripts, paid()).serialize());
+    let pinned = [to_stranger()];
+
+    let one = told(vec![output(own.clone(), 1_000_000)]);
+    assert_eq!(judge(&ecdsa, &one, &pinned), Ok(()));
+    // The second is the key's as well, and holds far more.
+    let lie = told(vec![
+        output(own.clone(), 1_000_000),
+        output(stranger(), 1_000),
+    ]);
+    let refused = judge(&ecdsa, &lie, &pinned).unwrap_err();
+    assert!(
+        refused.to_string().contains("non_witness_utxo"),
+        "{refused}"
+    );
+    let mut proven = spend(
+        vec![output(own.clone(), 1_000_000), output(own.clone(), 1_000)],
+        paid(),
+    );
+    for (index, sat) in [(0, 1_000_000), (1, 1_000)] {
+        let mut previous = funding(vec![output(own.clone(), sat)]);
+        previous.lock_time =
+            bitcoin::absolute::LockTime::from_consensus(u32::try_from(index).unwrap());
+        let outpoint = bitcoin::OutPoint::new(previous.compute_txid(), 0);
+        proven.unsigned_tx.input[index].previous_output = outpoint;
+        proven.inputs[index].non_witness_utxo = Some(previous);
+    }
+    let proven = Payload::psbt(proven.serialize());
+    assert_eq!(judge(&ecdsa, &proven, &pinned), Ok(()));
+
+    let taproot = WholeKey::number(1);
+    let both = told(vec![
+        output(taproot.script(), 1_000_000),
+        output(stranger(), 1_000),
+    ]);
+    assert_eq!(judge(&taproot, &both, &pinned), Ok(()));
 }
 
 #[test]
 fn what_does_not_say_what_it_moves_evacuates_nothing() {
     let purposes = Purposes::new(KeyPurpose::ALL.to_vec()).unwrap();
     let key = WholeKey::number(1);
-    let facts = crate::KeyFacts {
+    let facts = KeyFacts {
         purposes: &purposes,
         ..key.facts()
     };
@@ -307,7 +443,7 @@ fn what_does_not_say_what_it_moves_evacuates_nothing() {
     ] {
         let payload = payload.at(DerivationPath::ROOT);
         let decoded = [decode(&payload, &facts).unwrap()];
-        let refused = check_evacuation(&[payload], &decoded, &[to_stranger()]).unwrap_err();
+        let refused = check_evacuation(&[payload], &decoded, &facts, &[to_stranger()]).unwrap_err();
         assert_eq!(Refusal::from(&refused).reason, Reason::PayloadRefused);
         assert!(
             refused.to_string().contains("only transactions"),

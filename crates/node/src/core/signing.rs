@@ -10,8 +10,8 @@ use quorate_intent::{
     Decoded, ItemTweak, KeyFacts, SigningItem, check_destinations, check_evacuation, decode_all,
 };
 use quorate_model::{
-    CommandId, DerivationPath, Digest, Epoch, KeyName, KeyRecord, PartyIndex, Reason, Refusal,
-    Scheme, Signature, TicketId,
+    CommandId, DerivationPath, Digest, Epoch, KeyId, KeyName, KeyRecord, PartyIndex, Reason,
+    Refusal, Scheme, Signature, TicketId,
     audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
     certificate::CommitCertificate,
     command::{CommandBody, Sign},
@@ -391,17 +391,17 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         let pinned = match Use::of(body) {
             Use::Client => None,
-            Use::Evacuation => Some(self.destinations_of(name)?),
+            Use::Evacuation => Some(self.destinations_of(name, sign.key_id)?),
         };
         let decoded = decoded(record, sign, pinned.as_deref())?;
         Ok(decoded.into_iter().flat_map(|one| one.items).collect())
     }
 
     /// Where a key may be evacuated to. Read anew each time, because it is seldom asked.
-    fn destinations_of(&self, name: &KeyName) -> Result<Vec<Destination>, Refusal> {
+    fn destinations_of(&self, name: &KeyName, key_id: KeyId) -> Result<Vec<Destination>, Refusal> {
         let row = ledger::key(&*lock(&self.state).index, name);
         let row = row.map_err(|error| Refusal::new(Reason::Invariant, error.to_string()))?;
-        row.map_or_else(|| Ok(Vec::new()), |row| destinations(&row))
+        row.map_or_else(|| Ok(Vec::new()), |row| destinations(&row, key_id))
     }
 
     /// Pairs messages with their sets and nonces; every set is checked whole (P5, P24).
@@ -656,7 +656,10 @@ impl<D: Disk + 'static> NodeCore<D> {
         let record = self.record_of(row, current)?;
         let (sign, pinned) = match &admitted.command().body {
             CommandBody::Sign(sign) => (sign, None),
-            CommandBody::Evacuate(evacuate) => (&evacuate.sign, Some(destinations(row)?)),
+            CommandBody::Evacuate(evacuate) => (
+                &evacuate.sign,
+                Some(destinations(row, evacuate.sign.key_id)?),
+            ),
             CommandBody::SetKeyState(set) => return set.check_key(&record),
             CommandBody::ReshareKey(reshare) => return reshare.check_key(&record),
             CommandBody::DestroyKey(destroy) => return destroy.check_key(&record),
@@ -688,19 +691,25 @@ fn decoded(
     let facts = KeyFacts::of(record);
     let decoded = decode_all(&sign.payloads, &facts).map_err(|error| Refusal::from(&error))?;
     if let Some(pinned) = pinned {
-        check_evacuation(&sign.payloads, &decoded, pinned)
+        check_evacuation(&sign.payloads, &decoded, &facts, pinned)
             .map_err(|error| Refusal::from(&error))?;
     }
     Ok(decoded)
 }
 
 /// Where a key may be evacuated to, as the command in the certificate of its birth says. The
-/// certificate was verified before it was kept.
-fn destinations(row: &KeyRow) -> Result<Vec<Destination>, Refusal> {
+/// certificate was verified before it was kept, and its command is the one whose digest is the id.
+fn destinations(row: &KeyRow, key_id: KeyId) -> Result<Vec<Destination>, Refusal> {
     let Some(birth) = row.origin() else {
         return Ok(Vec::new());
     };
     let birth = CommitCertificate::from_bytes(birth)?;
+    if KeyId::of(&birth.command.digest()) != key_id {
+        return Err(Refusal::new(
+            Reason::KeyIdMismatch,
+            "the destinations are those of another key of the name",
+        ));
+    }
     let command = quorate_proto::command::decode(&birth.command.bytes)?;
     let CommandBody::CreateKey(create) = command.body else {
         return Err(Refusal::new(

@@ -6,8 +6,8 @@ use clap::Args;
 use quorate_client::{
     AwaitingCommand, Client, ClientError, KeyReference, RosterDifference,
     model::{
-        CommandId, Digest, KeyState, Refusal,
-        command::{CommandBody, EndorsementKind, ReshareKey, SignedCommand},
+        CommandId, Digest, KeyState, UnixMillis,
+        command::{CommandBody, CreateKey, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
         evacuation::Evacuate,
         operation::{CommandOutcome, CommandState, CommandView},
@@ -22,7 +22,10 @@ use crate::{
     args::command_id,
     command::{
         decode,
-        key::destroy::{next_steps, time_from},
+        key::{
+            destroy::{next_steps, time_from},
+            purposes_text,
+        },
         reshare::{NO_CURE, changes, fragility, names},
         roster::{Holding, difference_table},
     },
@@ -158,7 +161,9 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliErro
     let mut table = Table::default();
     table.pair("command", command.id);
     table.pair("digest", awaiting.digest());
-    if let CommandBody::SetKeyState(set) = &command.body {
+    if let CommandBody::CreateKey(create) = &command.body {
+        show_creation(create, &mut table);
+    } else if let CommandBody::SetKeyState(set) = &command.body {
         table.pair("change", format!("{} key {}", set.change, set.key));
         table.pair("key id", set.key_id);
         table.pair("sequence", set.sequence);
@@ -170,7 +175,7 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliErro
     } else if let CommandBody::ChangeRoster(_) = &command.body {
         show_roster(client, awaiting.signed(), &mut table).await?;
     } else if let CommandBody::Evacuate(evacuate) = &command.body {
-        show_evacuation(client, evacuate, &mut table).await?;
+        show_evacuation(client, evacuate, command.expires, &mut table).await?;
     } else if let CommandBody::ReadmitNode(readmit) = &command.body {
         table.pair("change", format!("readmit node {}", readmit.node));
         table.pair("restoration", readmit.restore);
@@ -192,25 +197,65 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliErro
     Ok(())
 }
 
+/// The key that is to be made. It waits for approval where it names destinations.
+fn show_creation(create: &CreateKey, table: &mut Table) {
+    table.pair("change", format!("create key {}", create.key));
+    table.pair("scheme", create.scheme);
+    let (threshold, nodes) = (create.threshold, &create.nodes);
+    table.pair(
+        "holders",
+        format!("{threshold} of {} ({})", nodes.len(), names(nodes)),
+    );
+    table.pair("purpose", purposes_text(&create.purposes));
+    if let Some(before) = &create.life.replaces {
+        table.pair("replaces", format!("{} ({})", before.key, before.key_id));
+    }
+    for destination in &create.life.evacuation {
+        table.pair("evacuated to", destination);
+    }
+    table.pair(
+        "warning",
+        "whoever owns these accounts may be sent all that the key holds once it is retired, and \
+         nobody changes them later",
+    );
+}
+
 /// What the payloads say, as nodes see it, and whether it goes where the key's creation says.
 async fn show_evacuation(
     client: &Client,
     evacuate: &Evacuate,
+    expires: UnixMillis,
     table: &mut Table,
 ) -> Result<(), CliError> {
     let sign = &evacuate.sign;
-    let key = client
-        .look_up(&KeyReference {
-            name: sign.key.clone(),
-            id: Some(sign.key_id),
-        })
-        .await?;
     table.pair("change", format!("evacuate key {}", sign.key));
     table.pair("key id", sign.key_id);
-    table.pair("state", key.state());
     table.pair("reason", &evacuate.reason);
-    let decoded = decode_all(&sign.payloads, &KeyFacts::of(key.record()))
-        .map_err(|error| ClientError::Refused(Refusal::from(&error)))?;
+    table.pair("expires", output::time(expires));
+    let key = KeyReference {
+        name: sign.key.clone(),
+        id: Some(sign.key_id),
+    };
+    let key = match client.look_up(&key).await {
+        Ok(key) => key,
+        Err(error) => {
+            table.pair(
+                "warning",
+                format!("the key is not shown: {}", chain(&error)),
+            );
+            return Ok(());
+        }
+    };
+    table.pair("state", key.state());
+    // Whoever rejects a command need not be able to read it.
+    let facts = KeyFacts::of(key.record());
+    let decoded = match decode_all(&sign.payloads, &facts) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            table.pair("warning", format!("nodes will refuse it: {error}"));
+            return Ok(());
+        }
+    };
     for (payload, decoded) in sign.payloads.iter().zip(&decoded) {
         table.pair("payload", payload.kind);
         if !payload.path.is_root() {
@@ -222,8 +267,14 @@ async fn show_evacuation(
     for destination in pinned {
         table.pair("pinned", destination);
     }
-    if let Err(astray) = check_evacuation(&sign.payloads, &decoded, pinned) {
-        table.pair("warning", format!("nodes will refuse it: {astray}"));
+    let judged = check_evacuation(&sign.payloads, &decoded, &facts, pinned)
+        .map_err(|astray| astray.to_string())
+        .and_then(|()| {
+            let stands = key.standing().check_evacuates(&sign.key);
+            stands.map_err(|refusal| refusal.message)
+        });
+    if let Err(problem) = judged {
+        table.pair("warning", format!("nodes will refuse it: {problem}"));
     }
     Ok(())
 }

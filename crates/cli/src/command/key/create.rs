@@ -124,8 +124,10 @@ pub(super) async fn carry_out(
     }
     let mut last = None;
     let view = client
-        .wait(view, &mut |view| report(view, &mut last))
+        .follow(view, &mut |view| report(view, &mut last))
         .await?;
+    command::check_awaited(context, &view, "more admins")?;
+    quorate_client::succeeded(&view)?;
     let key = client.created_key(&prepared).await?;
     output::progress(&format!(
         "created and verified in {:.0} ms",

@@ -116,23 +116,21 @@ impl Destroy {
             return print_view(context, &view);
         }
         let view = client.follow(view, &mut |_| ()).await?;
-        if view.state == CommandState::AwaitingEndorsement {
-            print_view(context, &view)?;
-            let who = if self.force {
-                "every other admin"
-            } else {
-                "another admin"
-            };
-            output::progress(&command::to_approve(who, &view));
-            if let Some(out) = &self.out {
-                output::progress(&format!(
-                    "{} is not written: there is no certificate before that; repeat this command \
-                     then",
-                    out.display()
-                ));
-            }
-            return Err(ClientError::Waiting(view.id).into());
+        if view.state == CommandState::AwaitingEndorsement
+            && let Some(out) = &self.out
+        {
+            output::progress(&format!(
+                "{} is not written: there is no certificate before the approvals; repeat this \
+                 command then",
+                out.display()
+            ));
         }
+        let who = if self.force {
+            "every other admin"
+        } else {
+            "another admin"
+        };
+        command::check_awaited(context, &view, who)?;
         quorate_client::succeeded(&view)?;
         self.report(context, &client, &key, (&prepared, &view))
             .await
@@ -428,6 +426,7 @@ fn receipt_json(receipt: &DestructionReceipt) -> Value {
             object.insert("state".to_owned(), json!(state.as_str()));
             object.insert("epochs".to_owned(), json!(epochs));
             object.insert("method".to_owned(), json!(method.as_str()));
+            object.insert("worth".to_owned(), json!(method.statement()));
             object.insert("backups".to_owned(), json!(backups));
         }
         Said::Withdrawn { .. } => {}

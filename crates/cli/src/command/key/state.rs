@@ -2,13 +2,9 @@
 
 use clap::Args;
 use quorate_client::{
-    Acknowledged, ClientError, ListedKey, Prepared,
+    Acknowledged, ListedKey, Prepared,
     model::{
-        NodeId,
-        command::CommandBody,
-        operation::{CommandState, CommandView},
-        roster::Role,
-        standing::StateChange,
+        NodeId, command::CommandBody, operation::CommandView, roster::Role, standing::StateChange,
     },
 };
 use serde_json::json;
@@ -54,11 +50,7 @@ impl ChangeState {
             return print_view(context, &view);
         }
         let view = client.follow(view, &mut |_| ()).await?;
-        if view.state == CommandState::AwaitingEndorsement {
-            print_view(context, &view)?;
-            output::progress(&command::to_approve("another admin", &view));
-            return Err(ClientError::Waiting(view.id).into());
-        }
+        command::check_awaited(context, &view, "another admin")?;
         quorate_client::succeeded(&view)?;
         let acknowledged = client.acknowledged(&key, &prepared, &view).await?;
         print(context, change, &prepared, &view, &acknowledged)

@@ -1,10 +1,7 @@
 //! `quorate node readmit`.
 
 use clap::Args;
-use quorate_client::{
-    ClientError,
-    model::{NodeId, operation::CommandState, roster::Role},
-};
+use quorate_client::model::{NodeId, roster::Role};
 use serde_json::json;
 
 use super::not_listed;
@@ -60,11 +57,7 @@ impl Readmit {
             return print_view(context, &view);
         }
         let view = client.follow(view, &mut |_| ()).await?;
-        if view.state == CommandState::AwaitingEndorsement {
-            print_view(context, &view)?;
-            output::progress(&command::to_approve("another admin", &view));
-            return Err(ClientError::Waiting(view.id).into());
-        }
+        command::check_awaited(context, &view, "another admin")?;
         quorate_client::succeeded(&view)?;
         let value = json!({
             "command_id": view.id.to_string(),

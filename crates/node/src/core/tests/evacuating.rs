@@ -30,12 +30,14 @@ fn solana(account: [u8; 32]) -> String {
     format!("solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:{address}")
 }
 
-/// A message that moves a lamport from a key to an account.
+/// A message that moves a million lamports from a key to an account.
 fn transfer(from: &[u8], to: [u8; 32]) -> Payload {
     let header: [u8; 4] = [1, 0, 1, 3];
     let system = [0; 32];
     let blockhash = [3; 32];
-    let instruction = [1, 2, 2, 0, 1, 12, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    let instruction = [
+        1, 2, 2, 0, 1, 12, 2, 0, 0, 0, 0x40, 0x42, 0x0f, 0, 0, 0, 0, 0,
+    ];
     let message = [&header[..], from, &to, &system, &blockhash, &instruction].concat();
     Payload::solana_message(message)
 }
@@ -60,7 +62,11 @@ impl Cluster {
                 ..KeyLife::default()
             },
         };
-        self.creation(create)
+        let mut command = self.creation(create);
+        let key = self.second_admin.clone();
+        let second = "the-second-admin";
+        self.word(&mut command, EndorsementKind::Approve, second, &key);
+        command
     }
 
     /// A key for Solana that may be evacuated to the pinned account.
@@ -257,6 +263,18 @@ fn a_key_without_destinations_is_never_evacuated_and_none_is_made_with_false_one
         Some(Reason::DestinationNotPinned)
     );
 
+    let mut alone = cluster.creation_to(
+        Scheme::Ed25519,
+        &[KeyPurpose::Transactions],
+        &[solana(PINNED)],
+    );
+    alone.endorsements.pop();
+    assert_eq!(
+        told(cluster.prepare(&alone, Epoch(1), 9)),
+        Some(Reason::EndorsementsMissing),
+        "who pins a destination has a way to what the key will hold"
+    );
+
     let mut cluster = Cluster::new(3);
     let elsewhere = ["eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned()];
     let command = cluster.creation_to(Scheme::Ed25519, &[KeyPurpose::Transactions], &elsewhere);
@@ -270,11 +288,12 @@ fn a_key_without_destinations_is_never_evacuated_and_none_is_made_with_false_one
     );
 }
 
-/// A transfer of a wei on chain 1: `[1, 0, 0, 100, 21000, to, 1, "", []]` behind its type (EIP-1559).
+/// A transfer of 21 million wei on chain 1: `[1, 0, 0, 100, 21000, to, 21000000, "", []]` behind its
+/// type (EIP-1559).
 fn wei(to: &str) -> Payload {
     let to = hex::decode(to).unwrap();
-    let head = [0x02, 0xdf, 0x01, 0x80, 0x80, 0x64, 0x82, 0x52, 0x08, 0x94];
-    let bytes = [&head[..], &to, &[0x01, 0x80, 0xc0]].concat();
+    let head = [0x02, 0xe3, 0x01, 0x80, 0x80, 0x64, 0x82, 0x52, 0x08, 0x94];
+    let bytes = [&head[..], &to, &[0x84, 0x01, 0x40, 0x6f, 0x40, 0x80, 0xc0]].concat();
     Payload::new(PayloadKind::EvmTransaction, bytes)
 }
 
