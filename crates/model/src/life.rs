@@ -12,12 +12,25 @@ use crate::{
 /// The longest period that can be planned, 100 years, in seconds.
 pub const MAX_PERIOD_S: u64 = 100 * 365 * 24 * 60 * 60;
 
+/// The last use of a key is told to the hour: what is noted of it changes no more often than this, in
+/// milliseconds, so that signing pays for it once an hour.
+pub const USE_STEP_MS: u64 = 60 * 60 * 1_000;
+
 /// The key that another one takes the place of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     /// Its name.
     pub key: KeyName,
     /// Its id; one name can stand for two.
+    pub key_id: KeyId,
+}
+
+/// The key that takes the place of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// Its name.
+    pub key: KeyName,
+    /// Its id.
     pub key_id: KeyId,
 }
 

@@ -407,6 +407,10 @@ pub struct KeyListing {
     pub standing: Standing,
     /// The commands about its end that this node acts by, with its receipts.
     pub destruction: Destruction,
+    /// When the node put the key in use after its creation; none where it holds a later epoch only.
+    pub activated: Option<UnixMillis>,
+    /// When it last let shares for a signature leave, to the hour: never later than it did.
+    pub used: Option<UnixMillis>,
 }
 
 /// Shares for a batch of requests: an outcome each, and one signature over all statements.

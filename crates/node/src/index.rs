@@ -59,11 +59,13 @@ pub enum Table {
     Superseded,
     /// The rosters that were followed.
     Rosters,
+    /// When keys were put in use and last used.
+    Uses,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Commands,
         Self::Keys,
         Self::Expiry,
@@ -77,6 +79,7 @@ impl Table {
         Self::Restores,
         Self::Superseded,
         Self::Rosters,
+        Self::Uses,
     ];
 
     /// The byte that stands for the table in the store. Zero is the store's own.
@@ -95,6 +98,7 @@ impl Table {
             Self::Restores => 12,
             Self::Superseded => 13,
             Self::Rosters => 14,
+            Self::Uses => 15,
         }
     }
 }

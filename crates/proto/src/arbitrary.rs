@@ -700,22 +700,28 @@ pub(crate) fn reply() -> impl Strategy<Value = NodeReply> {
         option::of(bytes()),
         standing(),
         (option::of(bytes()), epoch(), any::<bool>(), destruction()),
+        (option::of(time()), option::of(time())),
     )
-        .prop_map(|(key, state, epoch, certificate, proof, standing, rest)| {
-            let (birth, next_epoch, keeps_old, destruction) = rest;
-            KeyListing {
-                key,
-                state,
-                epoch,
-                certificate,
-                proof,
-                birth,
-                next_epoch,
-                keeps_old,
-                standing,
-                destruction,
-            }
-        });
+        .prop_map(
+            |(key, state, epoch, certificate, proof, standing, rest, times)| {
+                let (birth, next_epoch, keeps_old, destruction) = rest;
+                let (activated, used) = times;
+                KeyListing {
+                    key,
+                    state,
+                    epoch,
+                    certificate,
+                    proof,
+                    birth,
+                    next_epoch,
+                    keeps_old,
+                    standing,
+                    destruction,
+                    activated,
+                    used,
+                }
+            },
+        );
     let outcome = prop_oneof![statement().prop_map(Ok), refusal().prop_map(Err)];
     prop_oneof![
         status().prop_map(NodeReply::Status),

@@ -163,6 +163,14 @@ pub(crate) fn time(field: &'static str, time: Option<Timestamp>) -> Result<UnixM
         .ok_or_else(wrong)
 }
 
+/// A time in whole milliseconds, if there is one.
+pub(crate) fn optional_time(
+    field: &'static str,
+    wire: Option<Timestamp>,
+) -> Result<Option<UnixMillis>, Malformed> {
+    wire.map(|wire| time(field, Some(wire))).transpose()
+}
+
 /// The wire form of a time.
 #[expect(
     clippy::cast_possible_wrap,

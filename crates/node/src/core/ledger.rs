@@ -6,12 +6,13 @@
 mod backups;
 mod destruction;
 mod rosters;
+mod uses;
 
 use std::collections::BTreeSet;
 
 use quorate_model::{
     Digest, Epoch, KeyName, NodeId, Scheme, UnixMillis,
-    audit::{Entry, Judgment, PairBanned, Record, SharePurpose},
+    audit::{Entry, Judgment, PairBanned, Record},
     backup::{BackupId, RestoreId},
     certificate::{CommitCertificate, PossessionProof},
     command::{MAX_LIFETIME_MS, REMEMBER_MARGIN_MS},
@@ -29,6 +30,7 @@ pub use destruction::{
     Announced, DestructionRow, Tombstone, Withdrawn, destruction, tombstoned, withdrawal,
 };
 pub use rosters::{roster, rosters};
+pub use uses::{UseRow, uses};
 
 use crate::index::{Index, IndexError, RowChange, Table};
 
@@ -454,16 +456,7 @@ pub fn keys_after(
 )]
 pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
     match &record.entry {
-        Entry::ShareReleased(released) => {
-            let counted = u32::from(released.purpose == SharePurpose::Sign);
-            let forget = released.expires.plus(REMEMBER_MARGIN_MS);
-            let Judgment {
-                command_id,
-                command,
-                ..
-            } = released.judgment;
-            bind_id(index, command_id, command, forget, Mark::Released(counted))
-        }
+        Entry::ShareReleased(released) => uses::released(index, record.time, released),
         Entry::KeyPrepared(prepared) => {
             // The command was in force at this time, so its expiry lies at most a lifetime ahead.
             let forget = record
@@ -492,7 +485,7 @@ pub fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChange>, Ind
             epoch,
             certificate,
         } => certify(index, key, *epoch, certificate),
-        Entry::KeyActivated { key, proof, .. } => activate(index, record.sequence, key, proof),
+        Entry::KeyActivated { key, proof, .. } => activate(index, record, key, proof),
         Entry::KeyIntroduced { key, birth } => {
             let change = change_key(index, key, |row| {
                 row.birth.get_or_insert_with(|| birth.clone());
@@ -582,7 +575,7 @@ fn certify(
 
 fn activate(
     index: &dyn Index,
-    sequence: u64,
+    record: &Record,
     key: &KeyName,
     proof: &[u8],
 ) -> Result<Vec<RowChange>, IndexError> {
@@ -591,13 +584,17 @@ fn activate(
         .certificate;
     let change = change_key(index, key, |row| {
         if let Some(row) = row.epochs.iter_mut().find(|row| row.hash == proven) {
-            row.proof = Some((sequence, proof.to_vec()));
+            row.proof = Some((record.sequence, proof.to_vec()));
         }
     })?;
     let mut changes = vec![change];
+    let row = self::key(index, key)?.unwrap_or_default();
+    let is_birth = |epoch: &EpochRow| row.birth_of(epoch).is_none();
+    if row.certified(&proven).is_some_and(is_birth) {
+        changes.extend(uses::activated(index, record.time, key)?);
+    }
     // What is proven counts for more than what was said: an epoch as high as that, or one that was
     // commanded since.
-    let row = self::key(index, key)?.unwrap_or_default();
     let counts = |said: &SupersededRow| {
         row.certified(&proven).is_some_and(|epoch| {
             epoch.epoch >= said.epoch || commanded(epoch).is_some_and(|made| made >= said.since)

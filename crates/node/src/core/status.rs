@@ -64,7 +64,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             .map(|(key, row)| {
                 let standing = ledger::standing(&*state.index, &key)?.standing;
                 let ended = ledger::destruction(&*state.index, &key)?;
-                Ok((key, row, standing, ended))
+                let uses = ledger::uses(&*state.index, &key)?;
+                Ok((key, row, standing, ended, uses))
             })
             .collect::<Result<Vec<_>, IndexError>>()?;
         drop(state);
@@ -72,7 +73,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         let listings = rows
             .into_iter()
             .enumerate()
-            .take_while(|(at, (_, row, standing, ended))| {
+            .take_while(|(at, (_, row, standing, ended, _))| {
                 let evidence = row.current().map_or(0, |epoch| {
                     let proof = epoch.proof.as_ref().map_or(0, |(_, bytes)| bytes.len());
                     epoch.certificate.len().saturating_add(proof)
@@ -90,7 +91,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 *at == 0 || bytes <= MAX_PAGE_BYTES
             })
             .map(|(_, named)| named)
-            .map(|(key, row, standing, ended)| {
+            .map(|(key, row, standing, ended, uses)| {
                 let destruction = ended
                     .as_ref()
                     .map(|row| self.destruction_of(&key, row))
@@ -112,6 +113,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                     keeps_old: row.keeps_old() || !left.is_empty(),
                     standing,
                     destruction,
+                    activated: uses.activated,
+                    used: uses.used,
                 }
             })
             .collect();

@@ -22,6 +22,7 @@ mod quarantine;
 mod resharing;
 mod signing;
 mod standing;
+mod uses;
 
 use quorate_model::{
     CommandId, Digest, Epoch, KeyId, KeyPurpose, Payload, Reason, Scheme,

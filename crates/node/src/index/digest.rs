@@ -26,7 +26,7 @@ pub struct IndexKey([u8; 32]);
 impl IndexKey {
     /// The key of a node.
     pub fn derive(secret: &HedgeSecret) -> Self {
-        Self(*secret.derive("index rows 2").as_bytes())
+        Self(*secret.derive("index rows 3").as_bytes())
     }
 
     fn row(&self, table: Table, key: &[u8], value: &[u8]) -> Sum {

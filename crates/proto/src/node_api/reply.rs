@@ -15,7 +15,10 @@ use quorate_model::{
 };
 
 use crate::{
-    convert::{Malformed, bounded, known, list, name, present, signature, small, store, stored},
+    convert::{
+        Malformed, bounded, known, list, name, optional_time, present, signature, small, store,
+        stored, timestamp,
+    },
     destruction,
     limits::{MAX_EVIDENCE_BYTES, MAX_NODE_PAGE, MAX_NODE_REPLY_BYTES},
     node::v1 as pb,
@@ -188,6 +191,8 @@ fn listing_to_wire(listing: KeyListing) -> pb::KeyListing {
         keeps_old: listing.keeps_old,
         standing: standing_to_wire(&listing.standing),
         destruction: destruction::to_wire(&listing.destruction),
+        activate_time: listing.activated.map(timestamp),
+        last_use_time: listing.used.map(timestamp),
     }
 }
 
@@ -208,6 +213,8 @@ fn listing(wire: pb::KeyListing) -> Result<KeyListing, Malformed> {
         keeps_old: wire.keeps_old,
         standing: standing("keys.standing", wire.standing)?,
         destruction: destruction::known("keys.destruction", wire.destruction)?,
+        activated: optional_time("keys.activate_time", wire.activate_time)?,
+        used: optional_time("keys.last_use_time", wire.last_use_time)?,
     })
 }
 

@@ -91,6 +91,8 @@ pub(super) struct Manners {
     pub(super) stuck: BTreeSet<KeyName>,
     /// Lists these keys so, whatever it holds.
     pub(super) lists: BTreeMap<KeyName, KeyEvidence>,
+    /// When it says that it put these keys in use and used them last.
+    pub(super) uses: BTreeMap<KeyName, (Option<UnixMillis>, Option<UnixMillis>)>,
     /// Was restored, and waits for the word of all others.
     pub(super) quarantine: Option<Quarantine>,
 }
@@ -426,6 +428,7 @@ impl FakeNode {
 
     fn listing(&self, name: &KeyName) -> KeyListing {
         let held = self.keys.get(name);
+        let (activated, used) = self.manners.uses.get(name).copied().unwrap_or_default();
         let mut listing = KeyListing {
             key: name.clone(),
             state: if self.has_destroyed(name) {
@@ -441,6 +444,8 @@ impl FakeNode {
             keeps_old: self.keeps_old(name),
             standing: self.standing(name),
             destruction: self.end_of(name),
+            activated,
+            used,
         };
         if let Some(evidence) = self.manners.lists.get(name) {
             let parsed = CommitCertificate::from_bytes(&evidence.certificate).unwrap();

@@ -34,6 +34,38 @@ fn a_key_goes_from_committee_to_committee_and_back_and_signs_in_every_epoch() {
 }
 
 #[test]
+fn a_resharing_puts_no_key_in_use_and_a_newcomer_knows_of_no_use_before_its_own() {
+    let mut cluster = Cluster::new(4);
+    let born = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let at_birth = START.plus(cluster.monotonic_ms);
+    cluster.monotonic_ms += 60_000;
+    let before = START.plus(cluster.monotonic_ms);
+    cluster.sign_by(&born, &[0, 1]).unwrap();
+
+    cluster.monotonic_ms += 60_000;
+    let held = cluster.reshare(&born, 2, &[0, 2, 3]);
+    let erase = cluster.vouch(&held);
+    for at in [0, 1, 2, 3] {
+        cluster.activate_at(at, &held).unwrap();
+    }
+    for at in [0, 1, 2] {
+        cluster.erase_at(at, &erase).unwrap();
+    }
+    let uses = |cluster: &Cluster, at: usize| {
+        let listing = cluster.listing(at);
+        (listing.activated, listing.used)
+    };
+
+    assert_eq!(uses(&cluster, 0), (Some(at_birth), Some(before)));
+    assert_eq!(uses(&cluster, 1), (Some(at_birth), Some(before)));
+    assert_eq!(uses(&cluster, 2), (Some(at_birth), None));
+    assert_eq!(uses(&cluster, 3), (None, None));
+    let now = START.plus(cluster.monotonic_ms);
+    cluster.sign_by(&held, &[2, 3]).unwrap();
+    assert_eq!(uses(&cluster, 3), (None, Some(now)));
+}
+
+#[test]
 fn the_old_epoch_signs_until_the_new_one_is_in_use_and_not_after() {
     let mut cluster = Cluster::new(3);
     let old = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
