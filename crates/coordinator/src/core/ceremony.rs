@@ -16,6 +16,7 @@
 mod aim;
 mod asking;
 mod pairing;
+mod predecessor;
 mod progress;
 mod proving;
 mod resharing;
@@ -224,6 +225,9 @@ impl Core {
             )
             .with("key", &name);
             return self.end(id, CommandState::Failed, None, Some(refusal));
+        }
+        if let Err((state, refusal)) = self.check_predecessor(&create) {
+            return self.end(id, state, None, Some(refusal));
         }
         let signed = Arc::clone(&admitted.signed);
         let expires = admitted.command.expires;

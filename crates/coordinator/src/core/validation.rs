@@ -39,8 +39,16 @@ impl Core {
         if let Err(refusal) = self.admit_now(moment, command) {
             return self.answer(handle, Err(refusal));
         }
-        let everybody: BTreeSet<NodeId> = self.peers.ids().into_iter().collect();
         let body = &command.command.body;
+        if let CommandBody::CreateKey(create) = body
+            && let Err((state, refusal)) = self.check_predecessor(create)
+        {
+            let mut view = fresh_view(&command.command, command.digest);
+            view.state = state;
+            view.error = Some(refusal);
+            return self.answer(handle, Ok(Arc::new(view)));
+        }
+        let everybody: BTreeSet<NodeId> = self.peers.ids().into_iter().collect();
         let (needed, targets) = if let CommandBody::CreateKey(create) = body {
             (create.nodes.len(), create.nodes.iter().cloned().collect())
         } else if let Some(key) = body

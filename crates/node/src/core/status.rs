@@ -154,11 +154,17 @@ impl<D: Disk + 'static> NodeCore<D> {
                 {
                     judged = Err(refusal);
                 }
-                drop(state);
-                judged.and_then(|row| match row {
-                    Some(row) => self.judge_key(&admitted, &row),
-                    None => Ok(()),
-                })
+                if let CommandBody::CreateKey(create) = &admitted.command().body {
+                    let before = Self::birth_of_replaced(&state, create)?;
+                    drop(state);
+                    judged.and_then(|_| self.check_replaced(create, before.as_deref()))
+                } else {
+                    drop(state);
+                    judged.and_then(|row| match row {
+                        Some(row) => self.judge_key(&admitted, &row),
+                        None => Ok(()),
+                    })
+                }
             }
             Err(refusal) => Err(refusal),
         };

@@ -56,7 +56,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(next) => next,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if let Err(refusal) = self.check_replaced(state, create)? {
+        let before = Self::birth_of_replaced(state, create)?;
+        if let Err(refusal) = self.check_replaced(create, before.as_deref()) {
             return Ok(Err(refusal));
         }
         // A node that is far behind must be able to follow, but numbers must not run out.
@@ -69,22 +70,31 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(Ok(create.clone()))
     }
 
-    /// Checks the key that the new one takes the place of, if this node knows one of that name. Of
-    /// others its holders judge.
-    fn check_replaced(
-        &self,
+    /// The certificate of the birth of the key that the new one takes the place of, if this node
+    /// knows one of that name.
+    pub(in crate::core) fn birth_of_replaced(
         state: &State,
         create: &CreateKey,
-    ) -> Result<Result<(), Refusal>, Fatal> {
+    ) -> Result<Option<Vec<u8>>, Fatal> {
         let Some(before) = &create.life.replaces else {
-            return Ok(Ok(()));
+            return Ok(None);
         };
         let row = ledger::key(&*state.index, &before.key)?;
-        let Some(birth) = row.as_ref().and_then(KeyRow::origin) else {
-            return Ok(Ok(()));
+        Ok(row.and_then(|row| row.origin().map(<[u8]>::to_vec)))
+    }
+
+    /// Checks the key that the new one takes the place of, if this node knows its birth. Of others
+    /// its holders judge.
+    pub(in crate::core) fn check_replaced(
+        &self,
+        create: &CreateKey,
+        birth: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        let Some(birth) = birth else {
+            return Ok(());
         };
         let held = quorate_proto::certificate::verify(birth, None, &self.pinned());
-        Ok(held.and_then(|(_, record)| create.check_replaced(&record)))
+        held.and_then(|(_, record)| create.check_replaced(&record))
     }
 
     /// The lowest epoch that this node can still prepare, if the one that is asked for is not below

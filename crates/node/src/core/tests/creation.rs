@@ -203,7 +203,8 @@ fn two_creations_cannot_share_a_command_id() {
     );
 }
 
-/// Asks the first node to begin a creation in the place of another key, with one change.
+/// Asks the first node to begin a creation in the place of another key, with one change. Whether it
+/// would begin it answers the same.
 fn replacing(
     cluster: &mut Cluster,
     before: (&str, KeyId),
@@ -228,14 +229,19 @@ fn replacing(
     change(&mut create);
     let id = cluster.command_id();
     let command = cluster.signed(id, Role::Admin, CommandBody::CreateKey(create));
+    let validate = NodeRequest::Validate {
+        command: command.clone(),
+    };
     let begin = NodeRequest::BeginCeremony {
         attempt: *id.0.as_bytes(),
         command,
         epoch: Epoch(1),
         source: None,
     };
-    let reply = cluster.ask(0, begin);
-    reply.map(drop).map_err(|refusal| refusal.reason)
+    let asked_about = cluster.ask(0, validate).map(drop);
+    let asked_for = cluster.ask(0, begin).map(drop);
+    assert_eq!(asked_about, asked_for);
+    asked_for.map_err(|refusal| refusal.reason)
 }
 
 #[test]
