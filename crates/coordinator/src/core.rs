@@ -48,13 +48,14 @@ mod signing;
 mod states;
 mod tickets;
 mod upkeep;
+mod uses;
 mod validation;
 
 pub use admission::{Admitted, admit};
 pub use config::{CoreConfig, Limits};
 pub use event::{
     Action, BatchId, CallFailure, CallId, Event, Handle, Notice, Now, StoreItem, StoredCommand,
-    StoredKey,
+    StoredKey, StoredUse,
 };
 
 use ceremony::Ceremonies;
@@ -70,6 +71,7 @@ use readmission::Readmissions;
 use signing::Signing;
 use states::States;
 use tickets::Tickets;
+use uses::Uses;
 use validation::Validation;
 
 /// While something is under way, time is looked at this often, in milliseconds.
@@ -98,6 +100,7 @@ pub struct Core {
     erasing: Erasing,
     destroying: Destroying,
     left_out: LeftOut,
+    uses: Uses,
     readmissions: Readmissions,
     evidence: BTreeSet<Vec<u8>>,
     out: Vec<Action>,
@@ -132,6 +135,7 @@ impl Core {
         let mut keys = KeyBook::default();
         let mut evidence = BTreeSet::new();
         let mut rosters = Vec::new();
+        let mut uses = Uses::default();
         for item in restored {
             match item {
                 StoreItem::Key(key) => keys.restore(key),
@@ -139,6 +143,7 @@ impl Core {
                     evidence.insert(bytes);
                 }
                 StoreItem::Roster(at, command) => rosters.push((at, command)),
+                StoreItem::Use(stored) => uses.restore(stored),
                 StoreItem::Command(_) => {}
             }
         }
@@ -162,6 +167,7 @@ impl Core {
             erasing: Erasing::default(),
             destroying: Destroying::default(),
             left_out: LeftOut::default(),
+            uses,
             readmissions: Readmissions::default(),
             evidence,
             out: Vec::new(),

@@ -10,6 +10,7 @@ use crate::{
     destruction::{Destruction, DestructionReceipt},
     ids::{CommandId, Epoch, KeyName, NodeId, UnixMillis},
     key::{KeyRecord, KeyState},
+    life::Successor,
     node_api::EraseReceipt,
     refusal::Refusal,
     roster::{RosterReceipt, SignedRoster},
@@ -253,6 +254,12 @@ pub struct KeyView {
     /// The lowest number that every node would prepare for a next epoch, as nodes say; none where it
     /// is the one after the present epoch.
     pub next_epoch: Option<Epoch>,
+    /// When the key was put in use, as the coordinator knows it.
+    pub activated: Option<UnixMillis>,
+    /// When it was last used, to the hour, as the coordinator knows it.
+    pub used: Option<UnixMillis>,
+    /// The key that takes its place, as the coordinator knows it.
+    pub replaced_by: Option<Successor>,
 }
 
 /// A node as callers see it.

@@ -1,10 +1,11 @@
 //! Conversions of what callers of the public API see: commands, keys and nodes.
 
 use quorate_model::{
-    Epoch, KeyRecord, NodeId, Participant, Reason, Refusal,
+    Epoch, KeyId, KeyRecord, NodeId, Participant, Reason, Refusal,
     backup::RestoreId,
     certificate::{KeyEvidence, MAX_CERTIFICATE_BYTES},
     command::MAX_HOLDERS,
+    life::Successor,
     node_api::EraseReceipt,
     operation::{
         CommandOutcome, CommandView, KeyView, NodeView, Progress, ReshareOutcome, SignOutcome,
@@ -20,7 +21,7 @@ use crate::{
     command::{purposes, purposes_to_wire},
     convert::{
         Malformed, array, bounded, digest, duration_of_micros, index, known, list, micros, name,
-        small, store, stored, time, timestamp,
+        optional_time, small, store, stored, time, timestamp,
     },
     destruction, names, roster, types, v1,
 };
@@ -237,6 +238,9 @@ impl From<KeyView> for v1::Key {
             standing,
             destruction,
             next_epoch,
+            activated,
+            used,
+            replaced_by,
         } = view;
         let participant = |participant: Participant| v1::Participant {
             index: participant.index.number().into(),
@@ -261,6 +265,12 @@ impl From<KeyView> for v1::Key {
             standing: standing_to_wire(&standing),
             destruction: destruction::to_wire(&destruction),
             next_epoch: next_epoch.map_or(0, |epoch| epoch.0),
+            activate_time: activated.map(timestamp),
+            last_use_time: used.map(timestamp),
+            replaced_by: replaced_by.map(|successor| v1::KeySuccessor {
+                name: names::key(&successor.key),
+                key_id: successor.key_id.as_bytes().to_vec(),
+            }),
         }
     }
 }
@@ -321,6 +331,16 @@ fn key_view(wire: v1::Key) -> Result<KeyView, Malformed> {
         standing: standing("standing", wire.standing)?,
         destruction: destruction::known("destruction", wire.destruction)?,
         next_epoch: (wire.next_epoch > 0).then_some(Epoch(wire.next_epoch)),
+        activated: optional_time("activate_time", wire.activate_time)?,
+        used: optional_time("last_use_time", wire.last_use_time)?,
+        replaced_by: wire.replaced_by.as_ref().map(successor).transpose()?,
+    })
+}
+
+fn successor(wire: &v1::KeySuccessor) -> Result<Successor, Malformed> {
+    Ok(Successor {
+        key: names::key_in("replaced_by.name", &wire.name)?,
+        key_id: array("replaced_by.key_id", &wire.key_id).map(KeyId)?,
     })
 }
 

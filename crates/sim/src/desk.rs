@@ -6,7 +6,8 @@ use quorate_coordinator::core::{
     Action, Admitted, CallId, Core, CoreConfig, Event, Limits, Now, StoreItem,
 };
 use quorate_model::{
-    CommandId, CoordinatorId, Digest, KeyName, NodeId, operation::KeyView, roster::PinnedRoster,
+    CommandId, CoordinatorId, Digest, KeyId, KeyName, NodeId, operation::KeyView,
+    roster::PinnedRoster,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
@@ -39,6 +40,7 @@ enum StoreKey {
     Key(String),
     Evidence(Vec<u8>),
     Roster(Digest),
+    Use(KeyId),
 }
 
 fn store_key(item: &StoreItem) -> StoreKey {
@@ -47,6 +49,7 @@ fn store_key(item: &StoreItem) -> StoreKey {
         StoreItem::Key(key) => StoreKey::Key(key.name.to_string()),
         StoreItem::Evidence(bytes) => StoreKey::Evidence(bytes.clone()),
         StoreItem::Roster(_, command) => StoreKey::Roster(command.digest()),
+        StoreItem::Use(used) => StoreKey::Use(used.key_id),
     }
 }
 
@@ -136,7 +139,13 @@ impl Desk {
     pub(crate) fn submission(&mut self, operation: usize, command: Admitted) -> Event {
         let remembered = match self.stored.get(&StoreKey::Command(command.command().id)) {
             Some(StoreItem::Command(stored)) => Some(Box::new(stored.clone())),
-            Some(StoreItem::Key(_) | StoreItem::Evidence(_) | StoreItem::Roster(..)) | None => None,
+            Some(
+                StoreItem::Key(_)
+                | StoreItem::Evidence(_)
+                | StoreItem::Roster(..)
+                | StoreItem::Use(_),
+            )
+            | None => None,
         };
         let handle = self.next_handle;
         self.next_handle += 1;

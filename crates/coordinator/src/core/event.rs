@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_model::{
-    CommandId, NodeId, Refusal, UnixMillis,
+    CommandId, KeyId, NodeId, Refusal, UnixMillis,
     command::{Endorsement, SignedCommand},
     node_api::{NodeReply, NodeRequest},
     operation::CommandView,
@@ -52,6 +52,8 @@ pub enum StoreItem {
     Evidence(Vec<u8>),
     /// A command that made a roster, and its place among those that were followed.
     Roster(u32, SignedCommand),
+    /// When a key was put in use and last used.
+    Use(StoredUse),
 }
 
 /// What a command came to, for as long as its id is remembered (P8).
@@ -74,6 +76,17 @@ pub struct StoredKey {
     pub proof: Option<Vec<u8>>,
     /// The encoded certificate of the key's birth, of a later epoch.
     pub birth: Option<Vec<u8>>,
+}
+
+/// When a key was put in use and last used, as far as anybody bore it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredUse {
+    /// The key.
+    pub key_id: KeyId,
+    /// When it was put in use.
+    pub activated: Option<UnixMillis>,
+    /// When it was last used, to the hour.
+    pub used: Option<UnixMillis>,
 }
 
 /// What happens to the core.

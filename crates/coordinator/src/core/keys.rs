@@ -3,11 +3,16 @@
 //! A key counts only once its certificate has been verified under the pinned roster. What comes
 //! from the store is verified when it is first used, so that a start with many keys is quick.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use quorate_model::{
-    Digest, Epoch, KeyName, KeyRecord, NodeId,
+    Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, UnixMillis,
     certificate::{CommitCertificate, KeyEvidence},
+    command::CommandBody,
+    life::Predecessor,
     node_api::KeyListing,
     operation::KeyView,
     quarantine::MOST_LEFT_OUT,
@@ -29,6 +34,10 @@ pub(super) struct Certified {
     pub(super) proof: Option<Vec<u8>>,
     /// The certificate of the key's birth, of a later epoch.
     pub(super) birth: Option<Vec<u8>>,
+    /// When the key was commanded.
+    pub(super) created: UnixMillis,
+    /// The key that it takes the place of.
+    replaces: Option<Predecessor>,
 }
 
 impl Certified {
@@ -47,7 +56,10 @@ impl Certified {
         if proof.is_some_and(|proof| !math::proof_holds(pinned, &record, &public, proof)) {
             return None;
         }
+        let (created, replaces) = beginning(birth.as_deref().unwrap_or(certificate))?;
         Some(Self {
+            created,
+            replaces,
             record,
             public,
             session: parsed.statement.session,
@@ -104,8 +116,22 @@ impl Certified {
             standing,
             destruction: destroying.of(&self.record.id()),
             next_epoch: None,
+            activated: None,
+            used: None,
+            replaced_by: None,
         }
     }
+}
+
+/// When a key was commanded, and which it takes the place of, by the certificate of its birth.
+/// Nothing of it is verified.
+fn beginning(birth: &[u8]) -> Option<(UnixMillis, Option<Predecessor>)> {
+    let parsed = CommitCertificate::from_bytes(birth).ok()?;
+    let command = quorate_proto::command::decode(&parsed.command.bytes).ok()?;
+    let CommandBody::CreateKey(create) = command.body else {
+        return None;
+    };
+    Some((command.created, create.life.replaces))
 }
 
 enum Entry {
@@ -158,17 +184,48 @@ impl LeftOut {
 
 /// All keys by name.
 #[derive(Default)]
-pub(super) struct KeyBook(BTreeMap<KeyName, Entry>);
+pub(super) struct KeyBook {
+    keys: BTreeMap<KeyName, Entry>,
+    /// The keys that say that they take the place of another, by the id of that one.
+    replacing: BTreeMap<KeyId, BTreeSet<KeyName>>,
+}
 
 impl KeyBook {
     /// Takes a key from the store.
     pub(super) fn restore(&mut self, key: StoredKey) {
-        self.0.insert(key.name.clone(), Entry::Unverified(key));
+        let birth = key.birth.as_ref().unwrap_or(&key.certificate);
+        if let Some((_, Some(before))) = beginning(birth) {
+            self.replaces(key.name.clone(), &before);
+        }
+        self.keys.insert(key.name.clone(), Entry::Unverified(key));
+    }
+
+    fn replaces(&mut self, name: KeyName, before: &Predecessor) {
+        let names = self.replacing.entry(before.key_id).or_default();
+        names.insert(name);
+    }
+
+    /// The proven keys that take the place of another.
+    pub(super) fn successors(
+        &mut self,
+        pinned: &PinnedRoster,
+        before: &KeyRecord,
+    ) -> Vec<Arc<Certified>> {
+        let id = before.id();
+        let names = self.replacing.get(&id).cloned().unwrap_or_default();
+        // What was learned of a name since may be another key.
+        let takes_its_place = |key: &Arc<Certified>| {
+            let said = key.replaces.as_ref();
+            let same = said.is_some_and(|said| said.key_id == id && said.key == before.name);
+            same && key.proof.is_some()
+        };
+        let keys = names.iter().filter_map(|name| self.get(pinned, name));
+        keys.filter(takes_its_place).collect()
     }
 
     /// A key, verified. A stored key that does not verify is forgotten; nodes will list it.
     pub(super) fn get(&mut self, pinned: &PinnedRoster, name: &KeyName) -> Option<Arc<Certified>> {
-        let stored = match self.0.get(name)? {
+        let stored = match self.keys.get(name)? {
             Entry::Verified(key) => return Some(Arc::clone(key)),
             Entry::Unverified(stored) => stored,
         };
@@ -179,11 +236,11 @@ impl KeyBook {
         };
         let verified = Certified::verify(pinned, &evidence).filter(|key| key.record.name == *name);
         let Some(key) = verified else {
-            self.0.remove(name);
+            self.keys.remove(name);
             return None;
         };
         let key = Arc::new(key);
-        self.0
+        self.keys
             .insert(name.clone(), Entry::Verified(Arc::clone(&key)));
         Some(key)
     }
@@ -210,12 +267,12 @@ impl KeyBook {
     ) -> Vec<Arc<Certified>> {
         let names: Vec<KeyName> = match after {
             Some(after) => self
-                .0
+                .keys
                 .range::<KeyName, _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded))
                 .map(|(name, _)| name.clone())
                 .take(limit)
                 .collect(),
-            None => self.0.keys().take(limit).cloned().collect(),
+            None => self.keys.keys().take(limit).cloned().collect(),
         };
         names
             .iter()
@@ -226,7 +283,7 @@ impl KeyBook {
     /// What is kept of the keys after a name, at most so many, verified or not.
     pub(super) fn certificates(&self, after: Option<&KeyName>, most: usize) -> Vec<StoredKey> {
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        self.0
+        self.keys
             .range::<KeyName, _>((from, std::ops::Bound::Unbounded))
             .take(most)
             .map(|(_, entry)| match entry {
@@ -242,7 +299,7 @@ impl KeyBook {
             Entry::Unverified(stored) => stored.proof.is_some(),
             Entry::Verified(key) => key.proof.is_some(),
         };
-        let unproven = self.0.iter().filter(|(_, entry)| !proof(entry));
+        let unproven = self.keys.iter().filter(|(_, entry)| !proof(entry));
         unproven.map(|(name, _)| name.clone()).collect()
     }
 
@@ -272,7 +329,10 @@ impl KeyBook {
         if other || !relies || self.stays(pinned, name, key.order(), has_proof) {
             return false;
         }
-        self.0.insert(name.clone(), Entry::Verified(key));
+        if let Some(before) = key.replaces.clone() {
+            self.replaces(name.clone(), &before);
+        }
+        self.keys.insert(name.clone(), Entry::Verified(key));
         true
     }
 
@@ -310,7 +370,7 @@ impl KeyBook {
         let KeyEvidence {
             certificate, proof, ..
         } = evidence;
-        match self.0.get(name) {
+        match self.keys.get(name) {
             Some(Entry::Unverified(key)) => key.certificate == *certificate && key.proof == *proof,
             Some(Entry::Verified(key)) => key.certificate == *certificate && key.proof == *proof,
             None => false,
@@ -318,7 +378,7 @@ impl KeyBook {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 }
 

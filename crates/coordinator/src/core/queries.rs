@@ -1,12 +1,13 @@
 //! What can be asked of the core between events.
 
 use quorate_model::{
-    KeyName, NodeId,
+    KeyName, KeyRecord, KeyState, NodeId,
     ids::CommandId,
+    life::Successor,
     operation::{CommandView, KeyView, NodeView},
 };
 
-use super::{Core, keys::Certified, math, peers::Peer};
+use super::{Core, keys::Certified, math, peers::Peer, uses::KeyUse};
 
 impl Core {
     /// Takes no further command up; what is under way goes on.
@@ -56,21 +57,38 @@ impl Core {
         Some(self.view_of(&key))
     }
 
-    fn view_of(&self, key: &Certified) -> KeyView {
-        let standing = self.states.standing(&key.record.id());
+    fn view_of(&mut self, key: &Certified) -> KeyView {
+        let id = key.record.id();
+        let standing = self.states.standing(&id);
+        let KeyUse { activated, used } = self.uses.of(&id);
         KeyView {
             next_epoch: self.left_out.next_after(&key.record),
+            activated,
+            used,
+            replaced_by: self.successor_of(&key.record),
             ..key.view(&self.pinned, standing, &self.destroying)
         }
     }
 
+    /// The key that takes the place of another: the first one that is active, or the first of all.
+    fn successor_of(&mut self, before: &KeyRecord) -> Option<Successor> {
+        let keys = self.keys.successors(&self.pinned, before);
+        let next = keys.iter().min_by_key(|key| {
+            let id = key.record.id();
+            let stands = self.states.standing(&id).state(true);
+            let state = self.destroying.state(&self.pinned, &id, stands);
+            (state != KeyState::Active, key.created)
+        })?;
+        Some(Successor {
+            key: next.record.name.clone(),
+            key_id: next.record.id(),
+        })
+    }
+
     /// A page of keys after a name, in order.
     pub fn keys(&mut self, after: Option<&KeyName>, limit: usize) -> Vec<KeyView> {
-        self.keys
-            .page(&self.pinned, after, limit)
-            .iter()
-            .map(|key| self.view_of(key))
-            .collect()
+        let keys = self.keys.page(&self.pinned, after, limit);
+        keys.iter().map(|key| self.view_of(key)).collect()
     }
 
     /// How many keys are known.

@@ -15,5 +15,7 @@ mod resharing;
 mod signing;
 mod states;
 mod submission;
+mod successors;
 mod upkeep;
+mod uses;
 mod world;

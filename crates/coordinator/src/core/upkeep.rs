@@ -377,6 +377,7 @@ impl Core {
             }
         }
         self.left_out.learn(node, listing);
+        self.learn_use(node, listing);
         self.learn_standing(moment, node, listing);
         self.learn_destruction(moment, node, listing);
         self.warm(node, certificate, proof.is_some());

@@ -6,13 +6,13 @@ use std::{
 };
 
 use quorate_model::{
-    KeyName,
+    KeyId, KeyName,
     command::SignedCommand,
     ids::{CommandId, UnixMillis},
 };
 
 use super::{CoordinatorStore, Place, StoreError};
-use crate::core::{StoreItem, StoredCommand, StoredKey};
+use crate::core::{StoreItem, StoredCommand, StoredKey, StoredUse};
 
 #[derive(Default)]
 struct Rows {
@@ -20,6 +20,7 @@ struct Rows {
     commands: BTreeMap<CommandId, StoredCommand>,
     evidence: Vec<Vec<u8>>,
     rosters: BTreeMap<u32, SignedCommand>,
+    uses: BTreeMap<KeyId, StoredUse>,
 }
 
 /// A store in memory.
@@ -43,6 +44,7 @@ impl CoordinatorStore for MemoryStore {
                     .iter()
                     .map(|(at, command)| StoreItem::Roster(*at, command.clone())),
             )
+            .chain(rows.uses.values().copied().map(StoreItem::Use))
             .collect())
     }
 
@@ -63,6 +65,9 @@ impl CoordinatorStore for MemoryStore {
                 }
                 StoreItem::Roster(at, command) => {
                     rows.rosters.insert(at, command);
+                }
+                StoreItem::Use(used) => {
+                    rows.uses.insert(used.key_id, used);
                 }
             }
         }

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{CoordinatorStore, Place, StoreError, evidence_hash};
-use crate::core::{StoreItem, StoredCommand, StoredKey};
+use crate::core::{StoreItem, StoredCommand, StoredKey, StoredUse};
 
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -37,6 +37,8 @@ const FORGET: u8 = b'f';
 const LATEST: u8 = b'l';
 const EVIDENCE: u8 = b'e';
 const ROSTER: u8 = b'r';
+/// When keys were put in use and last used, by the ids of the keys.
+const USE: u8 = b'u';
 /// Stands in every store from its beginning; a store without it has forgotten.
 const MARK: u8 = b'm';
 
@@ -132,6 +134,10 @@ impl SledStore {
                     }
                     Some(&ROSTER) => {
                         wire::decode::<(u32, SignedCommand)>(&value)?;
+                        continue;
+                    }
+                    Some(&USE) => {
+                        wire::decode::<StoredUse>(&value)?;
                         continue;
                     }
                     Some(&MARK) => &mut marks,
@@ -262,6 +268,9 @@ impl CoordinatorStore for SledStore {
                 let (at, command) = wire::decode(&row?.1)?;
                 items.push(StoreItem::Roster(at, command));
             }
+            for row in self.db.scan_prefix([USE]) {
+                items.push(StoreItem::Use(wire::decode(&row?.1)?));
+            }
             Ok(items)
         })
     }
@@ -287,6 +296,9 @@ impl CoordinatorStore for SledStore {
                 StoreItem::Roster(at, command) => {
                     let place = at.to_be_bytes();
                     batch.insert(row_key(ROSTER, &[&place]), encoded(&(at, command))?);
+                }
+                StoreItem::Use(used) => {
+                    batch.insert(row_key(USE, &[used.key_id.as_bytes()]), encoded(used)?);
                 }
             }
         }

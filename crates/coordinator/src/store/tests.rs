@@ -7,14 +7,14 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, KeyName,
+    Digest, KeyId, KeyName,
     ids::{CommandId, UnixMillis},
     operation::{CommandKind, CommandState, CommandView},
 };
 use uuid::Uuid;
 
 use super::{CoordinatorStore, MemoryStore, Place, SledStore, StoreError, StoreWriter};
-use crate::core::{BatchId, StoreItem, StoredCommand, StoredKey};
+use crate::core::{BatchId, StoreItem, StoredCommand, StoredKey, StoredUse};
 
 fn command(number: u64, created: u64) -> StoredCommand {
     StoredCommand {
@@ -52,6 +52,14 @@ fn key(text: &str, certificate: &[u8]) -> StoredKey {
     }
 }
 
+fn used(number: u8, at: u64) -> StoredUse {
+    StoredUse {
+        key_id: KeyId([number; 32]),
+        activated: Some(UnixMillis(1)),
+        used: Some(UnixMillis(at)),
+    }
+}
+
 /// Runs a check on every backend.
 fn each(check: fn(&dyn CoordinatorStore)) {
     check(&MemoryStore::default());
@@ -66,6 +74,8 @@ fn what_is_applied_is_loaded() {
             StoreItem::Key(key("one-key", b"1")),
             StoreItem::Key(key("two-key", b"2")),
             StoreItem::Evidence(vec![9; 10]),
+            StoreItem::Use(used(1, 7)),
+            StoreItem::Use(used(2, 8)),
         ];
         store.apply(&items).unwrap();
         store.apply(&[outcome(1, 50)]).unwrap();
@@ -95,8 +105,14 @@ fn a_later_write_takes_the_place_of_an_earlier_one() {
         };
         store.apply(&[StoreItem::Key(with_proof.clone())]).unwrap();
         store.apply(&[StoreItem::Evidence(vec![1])]).unwrap();
+        store.apply(&[StoreItem::Use(used(1, 7))]).unwrap();
+        store.apply(&[StoreItem::Use(used(1, 8))]).unwrap();
 
-        let expected = [StoreItem::Key(with_proof), StoreItem::Evidence(vec![1])];
+        let expected = [
+            StoreItem::Key(with_proof),
+            StoreItem::Evidence(vec![1]),
+            StoreItem::Use(used(1, 8)),
+        ];
         assert_eq!(store.load().unwrap(), expected);
     });
 }

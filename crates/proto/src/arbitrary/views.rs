@@ -2,7 +2,8 @@
 
 use proptest::{array::uniform32, collection::vec, option, prelude::*, sample::select};
 use quorate_model::{
-    KeyName, KeyRecord, NodeId,
+    KeyId, KeyName, KeyRecord, NodeId,
+    life::Successor,
     operation::{
         CommandKind, CommandOutcome, CommandState, CommandView, KeyView, NodeView, Progress,
         SignOutcome,
@@ -19,6 +20,13 @@ use super::{
     states::{standing, state_outcome},
     time,
 };
+
+fn successor() -> impl Strategy<Value = Successor> {
+    (named(), uniform32(any::<u8>())).prop_map(|(key, id)| Successor {
+        key,
+        key_id: KeyId(id),
+    })
+}
 
 fn outcome() -> impl Strategy<Value = CommandOutcome> {
     let signed = (
@@ -154,15 +162,26 @@ pub(crate) fn key_view() -> impl Strategy<Value = KeyView> {
         standing(),
         destruction(),
         option::of((1..=u32::MAX).prop_map(quorate_model::Epoch)),
+        (
+            option::of(time()),
+            option::of(time()),
+            option::of(successor()),
+        ),
     )
         .prop_map(
-            |(record, state, evidence, standing, destruction, next_epoch)| KeyView {
-                record,
-                state,
-                evidence,
-                standing,
-                destruction,
-                next_epoch,
+            |(record, state, evidence, standing, destruction, next_epoch, rest)| {
+                let (activated, used, replaced_by) = rest;
+                KeyView {
+                    record,
+                    state,
+                    evidence,
+                    standing,
+                    destruction,
+                    next_epoch,
+                    activated,
+                    used,
+                    replaced_by,
+                }
             },
         )
 }

@@ -296,6 +296,7 @@ impl Core {
         if key.birth.is_some() {
             return self.begin_ending(moment, name, key, receipts);
         }
+        self.note_activation(&key.record, moment.now.wall);
         let Some(op) = self.ceremonies.ops.remove(name) else {
             return;
         };

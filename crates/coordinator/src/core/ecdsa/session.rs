@@ -364,6 +364,7 @@ impl Core {
             return;
         }
         let outcome = outcome(&material, std::mem::take(&mut op.in_rounds.signed));
+        self.note_use(&material.key.record, moment.now.wall);
         self.signing.remove(id);
         let outcome = Some(CommandOutcome::Signed(outcome));
         self.end(id, CommandState::Succeeded, outcome, None);

@@ -193,6 +193,7 @@ impl Core {
             signatures,
             receipts,
         };
+        self.note_use(record, moment.now.wall);
         self.signing.remove(id);
         self.end(
             id,

@@ -12,6 +12,7 @@ mod restarts;
 mod signing;
 mod silence;
 mod standing;
+mod uses;
 
 use quorate_model::{
     Epoch, KeyName, NodeId, Reason, Refusal, Scheme,

@@ -302,6 +302,9 @@ pub(super) fn key_view(
         standing: quorate_model::standing::Standing::default(),
         destruction: quorate_model::destruction::Destruction::default(),
         next_epoch: None,
+        activated: None,
+        used: None,
+        replaced_by: None,
         evidence: KeyEvidence {
             certificate,
             proof: Some(vec![]),
