@@ -20,7 +20,7 @@ use crate::{
 const LIFETIME_MS: u64 = 10 * 60 * 1000;
 
 /// By how much the clocks of two machines may differ, in milliseconds.
-const CLOCK_TOLERANCE_MS: u64 = 2 * 60 * 1000;
+pub(crate) const CLOCK_TOLERANCE_MS: u64 = 2 * 60 * 1000;
 
 /// When a command was made and when it expires. Both are part of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

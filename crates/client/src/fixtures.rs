@@ -22,6 +22,7 @@ use quorate_model::{
     },
     command::{ChangeRoster, CommandBody, CreateKey, SignedCommand},
     identity::sign_digest,
+    life::KeyLife,
     operation::{KeyView, SignOutcome},
     payload::pop_message,
     roster::{
@@ -171,7 +172,6 @@ pub(crate) fn made_key_in(
     scheme: Scheme,
     purposes: &[KeyPurpose],
 ) -> MadeKey {
-    let identity = identity.into();
     let create = CreateKey {
         key: "hot".parse().unwrap(),
         scheme,
@@ -179,8 +179,29 @@ pub(crate) fn made_key_in(
         nodes: (1..=3).map(node_id).collect(),
         purposes: Purposes::new(purposes.to_vec()).unwrap(),
         accept_fragile: false,
-        life: quorate_model::life::KeyLife::default(),
+        life: KeyLife::default(),
     };
+    make(roster, identity.into(), create)
+}
+
+/// Makes a key of the cluster of another one, with this name and plan, and otherwise like it.
+pub(crate) fn made_beside(before: &MadeKey, name: &str, life: KeyLife) -> MadeKey {
+    let record = &before.view.record;
+    let create = CreateKey {
+        key: name.parse().unwrap(),
+        scheme: record.scheme,
+        threshold: 2,
+        nodes: (1..=3).map(node_id).collect(),
+        purposes: record.purposes.clone(),
+        accept_fragile: false,
+        life,
+    };
+    make(before.roster.clone(), Arc::clone(&before.identity), create)
+}
+
+/// Makes a 2-of-3 key as it is commanded.
+fn make(roster: PinnedRoster, identity: Arc<Identity>, create: CreateKey) -> MadeKey {
+    let scheme = create.scheme;
     let body = CommandBody::CreateKey(create.clone());
     let options = CommandOptions::default();
     let command = Prepared::new(&roster, &identity, body, &options);
@@ -242,6 +263,9 @@ pub(crate) fn made_key_in(
         standing: quorate_model::standing::Standing::default(),
         destruction: quorate_model::destruction::Destruction::default(),
         next_epoch: None,
+        activated: None,
+        used: None,
+        replaced_by: None,
         evidence,
     };
     let made = MadeKey {

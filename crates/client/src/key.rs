@@ -1,6 +1,8 @@
 //! Keys whose evidence was verified against the pinned roster (P20). There is no other way to make
 //! one: what a coordinator says about a key counts for nothing by itself.
 
+mod told;
+
 use std::{str::FromStr, sync::Arc};
 
 use quorate_intent::{EvmAddress, ItemTweak, KeyFacts, SigningItem, evm_address};
@@ -18,6 +20,7 @@ use quorate_model::{
     standing::Standing,
 };
 
+use self::told::Told;
 use crate::{
     destruction,
     error::ClientError,
@@ -138,6 +141,7 @@ struct Checked {
     plan: Plan,
     evidence: KeyEvidence,
     next_epoch: Option<Epoch>,
+    told: Told,
 }
 
 /// What the commands in the certificates of a key say of its life.
@@ -208,13 +212,15 @@ impl ListedKey {
         let destruction = destruction::known(view, &record, roster)?;
         let state = standing.state(proof.is_some());
         let state = destruction::state(&destruction, &record, roster, state);
+        let plan = Plan::read(&certified, birth.as_deref())?;
         Ok(Self(Arc::new(Checked {
             verifiers,
             state,
             standing,
             destruction,
             made_by: certified.command.digest(),
-            plan: Plan::read(&certified, birth.as_deref())?,
+            told: Told::read(view, plan.created),
+            plan,
             evidence: KeyEvidence {
                 certificate: certificate.clone(),
                 proof: proof.cloned(),

@@ -109,6 +109,17 @@ pub enum VerificationError {
         /// How many sign with it.
         threshold: u16,
     },
+    /// A key that is said to take the place of another, and does not say so itself.
+    #[error(
+        "the coordinator names key \"{named}\" as the one that takes the place of key \"{key}\", and \
+         its certificate does not say so"
+    )]
+    OtherSuccessor {
+        /// The key that is said to be replaced.
+        key: KeyName,
+        /// The key that is said to take its place.
+        named: KeyName,
+    },
     /// An outcome of something else.
     #[error("the outcome is not the one of the command: {0}")]
     OtherOutcome(&'static str),
