@@ -57,6 +57,9 @@ fn every_subset_signs_and_the_key_is_recovered_from_each_signature() {
         started.push(cluster.start_node(victim));
         cluster.wait_for_connected(3);
     }
+    let life = &cluster.json(&["key", "show", "hot"])["life"];
+    let used = life["last_used_ms"].as_u64().unwrap();
+    assert!(used >= life["activated_ms"].as_u64().unwrap(), "{life}");
     // Those that came back have the pairings from before.
     cluster.kill_node("node-a");
     let signed = sign(&cluster);

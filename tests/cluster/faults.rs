@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{Cluster, Process, program, run};
+use crate::harness::{Cluster, Process, program, run, wait_for};
 
 #[test]
 fn signing_goes_on_when_any_one_node_is_killed() {
@@ -55,6 +55,7 @@ fn a_command_keeps_its_one_outcome_over_the_death_of_the_coordinator() {
 fn the_key_list_comes_back_from_the_nodes_when_the_coordinator_loses_everything() {
     let cluster = Cluster::start(&[]);
     cluster.create_key("notes", "ed25519", "messages");
+    cluster.json(&["sign", "message", "notes", "--text", "once"]);
     let before = cluster.json(&["key", "show", "notes"]);
 
     cluster.kill_coordinator();
@@ -72,6 +73,16 @@ fn the_key_list_comes_back_from_the_nodes_when_the_coordinator_loses_everything(
         cluster.json(&["key", "show", "notes"])["public_key"],
         before["public_key"]
     );
+    // So does what they noted of its use, as soon as as many have listed it as sign.
+    wait_for("word of the use", || {
+        let life = &cluster.json(&["key", "show", "notes"])["life"];
+        let (activated, used) = (
+            life["activated_ms"].as_u64()?,
+            life["last_used_ms"].as_u64()?,
+        );
+        assert!(used >= activated, "{life}");
+        Some(())
+    });
     cluster.json(&["sign", "message", "notes", "--text", "again"]);
 }
 

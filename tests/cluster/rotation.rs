@@ -18,6 +18,16 @@ fn line(name: &str, what: &str, by: Value) -> (String, String, Value) {
     (name.to_owned(), what.to_owned(), by)
 }
 
+/// The key was used since it was shown like this, and by nobody before.
+fn assert_used(cluster: &Cluster, before: &Value) {
+    let of_key = |shown: &Value, field: &str| shown["life"][field].as_u64();
+    let after = cluster.json(&["key", "show", "hot"]);
+    let activated = of_key(&after, "activated_ms");
+    assert!(activated >= of_key(before, "created_ms"), "{after}");
+    assert_eq!(of_key(before, "last_used_ms"), None);
+    assert!(of_key(&after, "last_used_ms") >= activated, "{after}");
+}
+
 #[test]
 fn a_key_becomes_due_is_rotated_and_retired() {
     let cluster = Cluster::start(&[]);
@@ -54,6 +64,18 @@ fn a_key_becomes_due_is_rotated_and_retired() {
     for planned in ["planned_end_ms", "refresh_due_ms"] {
         assert_eq!(period(&new, planned), period(&old, planned), "{planned}");
     }
+    let link = json!({ "name": "hot-2", "id": new["id"], "state": "ACTIVE" });
+    let replaced = cluster.json(&["key", "show", "hot"]);
+    assert_eq!(replaced["life"]["replaced_by"], link);
+    let listed = cluster.json(&["key", "list"]);
+    let of_list = listed.as_array().unwrap().iter();
+    let link_of = |name: &str| {
+        let mut named = of_list.clone().filter(|key| key["name"] == name);
+        named.next().unwrap()["life"]["replaced_by"].clone()
+    };
+    assert_eq!((link_of("hot"), link_of("hot-2")), (link, Value::Null));
+    let told = cluster.quorate(&["key", "show", "hot"]).stdout;
+    assert!(told.contains("replaced by") && told.contains("activated"));
     let mut all = due(&cluster, "1d");
     all.sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(all, [line("hot", "retirement", json!("hot-2"))]);
@@ -62,6 +84,7 @@ fn a_key_becomes_due_is_rotated_and_retired() {
         let signed = cluster.quorate(&["sign", "message", name, "--text", "move"]);
         assert_eq!(signed.code, 0, "{}", signed.stderr);
     }
+    assert_used(&cluster, &replaced);
     cluster.json(&["key", "deactivate", "hot", "--reason", "replaced by hot-2"]);
     assert_eq!(due(&cluster, "1d"), []);
     // Once more only on purpose, and with advice that can be followed.

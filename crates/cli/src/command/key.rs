@@ -84,8 +84,8 @@ impl Key {
     }
 }
 
-/// What is verified of a key, for programs.
-fn key_json(key: &ListedKey) -> Value {
+/// What is verified of a key and of the one that takes its place, for programs.
+fn key_json(key: &ListedKey, next: Option<&ListedKey>) -> Value {
     let record = key.record();
     let nodes: Vec<_> = record
         .participants
@@ -104,13 +104,13 @@ fn key_json(key: &ListedKey) -> Value {
         "threshold": record.threshold,
         "nodes": nodes,
         "public_key": hex::encode(&record.group_key),
-        "life": life::describe_json(key),
+        "life": life::describe_json(key, next),
     })
 }
 
 /// The same with the evidence for it, which anybody can verify who has the roster.
-fn evident_json(key: &ListedKey) -> Value {
-    let mut value = key_json(key);
+fn evident_json(key: &ListedKey, next: Option<&ListedKey>) -> Value {
+    let mut value = key_json(key, next);
     if let Some(object) = value.as_object_mut() {
         object.insert(
             "certificate".to_owned(),

@@ -133,7 +133,7 @@ pub(super) async fn carry_out(
         "created and verified in {:.0} ms",
         start.elapsed().as_secs_f64() * 1000.0
     ));
-    let mut value = evident_json(&key.listed());
+    let mut value = evident_json(&key.listed(), None);
     if let Some(object) = value.as_object_mut() {
         object.insert(
             "command_id".to_owned(),
@@ -152,7 +152,7 @@ pub(super) async fn carry_out(
     );
     table.pair("public key", hex::encode(&record.group_key));
     table.pair("certificate", record.certificate);
-    life::describe(&mut table, &key.listed());
+    life::describe(&mut table, &key.listed(), None);
     output::print(context.format(), &value, &table)?;
     Ok(true)
 }

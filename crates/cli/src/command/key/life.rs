@@ -117,9 +117,17 @@ pub(super) fn day(at: UnixMillis) -> String {
     time.split('T').next().unwrap_or_default().to_owned()
 }
 
-/// Adds what is planned for a key, and since when it is what it is.
-pub(super) fn describe(table: &mut Table, key: &ListedKey) {
+/// Adds what is planned for a key, and since when it is what it is. What nothing proves says whose
+/// word it is.
+pub(super) fn describe(table: &mut Table, key: &ListedKey, next: Option<&ListedKey>) {
     table.pair("created", day(key.created()));
+    if let Some(at) = key.activated() {
+        table.pair("activated", format!("{} (said by nodes)", day(at)));
+    }
+    if let Some(at) = key.last_used() {
+        let at = output::time(at);
+        table.pair("last used", format!("{at}, to the hour (said by nodes)"));
+    }
     if key.birth().is_some() {
         table.pair("refreshed", day(key.dealt()));
     }
@@ -136,13 +144,20 @@ pub(super) fn describe(table: &mut Table, key: &ListedKey) {
     for destination in &life.evacuation {
         table.pair("evacuated to", destination);
     }
+    if let Some(next) = next {
+        let (record, state) = (next.record(), next.state());
+        let known = format!("{} ({}), {state}", record.name, record.id());
+        table.pair("replaced by", known);
+    }
 }
 
 /// The same for programs.
-pub(super) fn describe_json(key: &ListedKey) -> Value {
+pub(super) fn describe_json(key: &ListedKey, next: Option<&ListedKey>) -> Value {
     let life = key.life();
     json!({
         "created_ms": key.created().0,
+        "activated_ms": key.activated().map(|at| at.0),
+        "last_used_ms": key.last_used().map(|at| at.0),
         "dealt_ms": key.dealt().0,
         "refresh_due_ms": life.next_refresh(key.dealt()).map(|at| at.0),
         "planned_end_ms": life.planned_end(key.created()).map(|at| at.0),
@@ -155,6 +170,11 @@ pub(super) fn describe_json(key: &ListedKey) -> Value {
             .iter()
             .map(Destination::as_str)
             .collect::<Vec<_>>(),
+        "replaced_by": next.map(|next| json!({
+            "name": next.record().name,
+            "id": next.record().id(),
+            "state": next.state().as_str(),
+        })),
     })
 }
 

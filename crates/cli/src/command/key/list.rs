@@ -32,7 +32,9 @@ impl List {
             let within_ms = self.within.unwrap_or_default().saturating_mul(1000);
             return print_due(context, &keys, now().plus(within_ms));
         }
-        let value: Value = keys.iter().map(key_json).collect();
+        let roster = client.roster();
+        let json = |key: &ListedKey| key_json(key, key.replaced_by(&keys, &roster));
+        let value: Value = keys.iter().map(json).collect();
         let mut table = Table::with_header(&[
             "NAME",
             "SCHEME",

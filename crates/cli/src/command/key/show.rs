@@ -24,6 +24,7 @@ impl Show {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
         let key = client.look_up(&self.name.clone().into()).await?;
+        let next = client.successor(&key).await?;
         let record = key.record();
         let nodes: Vec<_> = record
             .participants
@@ -47,7 +48,7 @@ impl Show {
         let ended = key
             .destruction_certificate(&roster)
             .map_err(ClientError::from)?;
-        let mut value = evident_json(&key);
+        let mut value = evident_json(&key, next.as_ref());
         if let Some(object) = value.as_object_mut() {
             object.insert(
                 "announcements".to_owned(),
@@ -67,7 +68,7 @@ impl Show {
         table.pair("nodes", nodes.join(", "));
         table.pair("public key", hex::encode(&record.group_key));
         table.pair("certificate", format!("{} (verified)", record.certificate));
-        life::describe(&mut table, &key);
+        life::describe(&mut table, &key, next.as_ref());
         output::print(context.format(), &value, &table)
     }
 }
