@@ -285,6 +285,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
     }
 
+    /// What the node knows of a key, unless it is destroyed.
+    fn row_of(&self, name: &KeyName) -> Result<Result<Option<KeyRow>, Refusal>, Fatal> {
+        let state = lock(&self.state);
+        if let Err(refusal) = check_not_destroyed(&state, name)? {
+            return Ok(Err(refusal));
+        }
+        Ok(Ok(ledger::key(&*state.index, name)?))
+    }
+
     /// Reads a certificate of an epoch that this node may hold, verified beside the birth that it
     /// knows, with what it knows of the key.
     pub(super) fn own_certificate(
@@ -295,7 +304,10 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(parsed) => parsed,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let row = ledger::key(&*lock(&self.state).index, &parsed.statement.key)?;
+        let row = match self.row_of(&parsed.statement.key)? {
+            Ok(row) => row,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let birth = if parsed.statement.source.is_none() {
             None
         } else {
@@ -325,9 +337,12 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(parsed) => parsed,
             Err(refusal) => return self.refused(context, subject, refusal),
         };
-        let row = ledger::key(&*lock(&self.state).index, name)?;
-        let Some(row) = row else {
-            return self.refused(context, subject, unknown(name));
+        let row = match self
+            .row_of(name)?
+            .and_then(|row| row.ok_or_else(|| unknown(name)))
+        {
+            Ok(row) => row,
+            Err(refusal) => return self.refused(context, subject, refusal),
         };
         let held = row.certified(&parsed.certificate).cloned();
         let certificate = held

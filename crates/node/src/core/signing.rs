@@ -597,8 +597,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             return Ok(Err(refusal));
         }
         let body = &admitted.command().body;
-        if body.signs().is_none()
-            && let Some(name) = body.key()
+        if let Some(name) = body.key()
             && let Err(refusal) = check_not_destroyed(state, name)?
         {
             return Ok(Err(refusal));

@@ -22,6 +22,7 @@ mod quarantine;
 mod resharing;
 mod signing;
 mod standing;
+mod states;
 mod uses;
 
 use quorate_model::{

@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Sets up the pairings between these nodes.
-    fn pair(
+    pub(super) fn pair(
         &mut self,
         certificate: &CommitCertificate,
         nodes: &[usize],
@@ -143,7 +143,7 @@ impl Cluster {
         }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         at: usize,
         attempt: u8,

@@ -19,19 +19,19 @@ use super::{
     *,
 };
 
-use StateChange::{Compromise, Deactivate, Resume, Suspend};
+use StateChange::{Compromise, Deactivate};
 
 /// The account that is pinned, and the one of a thief.
-const PINNED: [u8; 32] = [9; 32];
+pub(super) const PINNED: [u8; 32] = [9; 32];
 const THIEF: [u8; 32] = [8; 32];
 
-fn solana(account: [u8; 32]) -> String {
+pub(super) fn solana(account: [u8; 32]) -> String {
     let address = quorate_intent::solana::address(&account);
     format!("solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:{address}")
 }
 
 /// A message that moves a million lamports from a key to an account.
-fn transfer(from: &[u8], to: [u8; 32]) -> Payload {
+pub(super) fn transfer(from: &[u8], to: [u8; 32]) -> Payload {
     let header: [u8; 4] = [1, 0, 1, 3];
     let system = [0; 32];
     let blockhash = [3; 32];
@@ -85,7 +85,7 @@ impl Cluster {
         self.signed(id, Role::Admin, body)
     }
 
-    fn evacuation(&mut self, payload: Payload) -> SignedCommand {
+    pub(super) fn evacuation(&mut self, payload: Payload) -> SignedCommand {
         let mut command = self.evacuation_of_one(payload);
         let key = self.second_admin.clone();
         let second = "the-second-admin";
@@ -114,33 +114,6 @@ impl Cluster {
     fn try_evacuation(&mut self, certificate: &CommitCertificate, to: [u8; 32]) -> Option<Reason> {
         let command = self.evacuation(transfer(&certificate.statement.group_key, to));
         self.try_command(certificate, &command)
-    }
-}
-
-/// The row of `docs/protocol/states.md`.
-#[test]
-fn each_state_is_evacuated_or_not_as_the_table_says() {
-    let in_use = Some(Reason::KeyNotRetired);
-    for (before, expected) in [
-        (vec![], in_use),
-        (vec![Suspend], in_use),
-        (vec![Suspend, Resume], in_use),
-        (vec![Deactivate], None),
-        (vec![Compromise], None),
-        (vec![Suspend, Deactivate, Compromise], None),
-    ] {
-        let mut cluster = Cluster::new(3);
-        let certificate = cluster.solana_key();
-        for (at, change) in before.iter().enumerate() {
-            let sequence = at as u64 + 1;
-            cluster.change(0, "hot", sequence, *change).unwrap();
-        }
-
-        assert_eq!(
-            cluster.try_evacuation(&certificate, PINNED),
-            expected,
-            "{before:?}"
-        );
     }
 }
 

@@ -127,6 +127,10 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn disks_as_they_are(&self) -> Vec<MemoryDisk> {
+        self.disks.iter().map(MemoryDisk::fork).collect()
+    }
+
     /// Has a node start again, with what is on a disk.
     pub(crate) fn start_on(&mut self, at: usize, disk: MemoryDisk) {
         self.disks[at] = disk.clone();

@@ -3,6 +3,6 @@
 
 mod epochs;
 mod erased;
-mod harness;
+pub(crate) mod harness;
 mod killed;
 mod refused;

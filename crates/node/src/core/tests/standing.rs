@@ -3,7 +3,6 @@
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     Refusal,
-    address::{AddressKind, AddressType, Network},
     certificate::CommitCertificate,
     command::SignedCommand,
     standing::{SetKeyState, StateChange, StateReceipt},
@@ -114,88 +113,6 @@ impl Cluster {
 
 pub(super) fn told(result: Result<impl Sized, Refusal>) -> Option<Reason> {
     result.err().map(|refusal| refusal.reason)
-}
-
-/// The table of `docs/protocol/states.md`, cell by cell.
-#[test]
-fn each_state_allows_what_the_table_says() {
-    let outdated = Some(Reason::StateOutdated);
-    for (before, state, sign, address, [suspend, resume, deactivate, compromise]) in [
-        (vec![], KeyState::Active, None, None, [None; 4]),
-        (
-            vec![Suspend],
-            KeyState::Suspended,
-            Some(Reason::KeySuspended),
-            None,
-            [None; 4],
-        ),
-        (
-            vec![Suspend, Resume],
-            KeyState::Active,
-            None,
-            None,
-            [None; 4],
-        ),
-        (
-            vec![Deactivate],
-            KeyState::Deactivated,
-            Some(Reason::KeyDeactivated),
-            Some(Reason::KeyDeactivated),
-            [outdated, outdated, outdated, None],
-        ),
-        (
-            vec![Suspend, Compromise],
-            KeyState::Compromised,
-            Some(Reason::KeyCompromised),
-            Some(Reason::KeyCompromised),
-            [outdated; 4],
-        ),
-    ] {
-        let mut cluster = Cluster::new(3);
-        let certificate = cluster.create("notes", Scheme::Bip340, 2);
-        let mut sequence = 0;
-        for change in &before {
-            sequence += 1;
-            cluster.change(0, "notes", sequence, *change).unwrap();
-        }
-        assert_eq!(cluster.state_of(0, "notes"), state, "{before:?}");
-        assert_eq!(told(cluster.try_to_sign(&certificate)), sign, "{before:?}");
-        let attest = NodeRequest::AttestAddress {
-            key: "notes".parse().unwrap(),
-            path: "m/0".parse().unwrap(),
-            kind: AddressKind::Bitcoin {
-                network: Network::Regtest,
-                form: AddressType::P2tr,
-            },
-        };
-        let stated = told(cluster.ask(0, attest));
-        // The key of this test has the purpose messages only, and no addresses.
-        assert_eq!(
-            stated,
-            address.or(Some(Reason::PurposeMismatch)),
-            "{before:?}"
-        );
-        let command = cluster.sign_command("notes", vec![Payload::message(*b"two")]);
-        assert_eq!(
-            told(cluster.ask(0, NodeRequest::Validate { command })),
-            sign
-        );
-        for (change, expected) in [
-            (Suspend, suspend),
-            (Resume, resume),
-            (Deactivate, deactivate),
-            (Compromise, compromise),
-        ] {
-            // Each from the same state: at another node that stands there too.
-            let mut cluster = Cluster::new(2);
-            cluster.create("notes", Scheme::Bip340, 2);
-            for (at, change) in before.iter().enumerate() {
-                cluster.change(0, "notes", at as u64 + 1, *change).unwrap();
-            }
-            let changed = cluster.change(0, "notes", sequence + 1, change);
-            assert_eq!(told(changed), expected, "{before:?} {change}");
-        }
-    }
 }
 
 #[test]

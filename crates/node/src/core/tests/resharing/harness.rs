@@ -20,15 +20,15 @@ use crate::core::Outcome;
 
 /// A key with the cores that hold it, by index.
 #[derive(Clone)]
-pub(super) struct Held {
-    pub(super) certificate: CommitCertificate,
-    pub(super) proof: PossessionProof,
-    pub(super) birth: Option<Vec<u8>>,
-    pub(super) holders: Vec<usize>,
+pub(crate) struct Held {
+    pub(crate) certificate: CommitCertificate,
+    pub(crate) proof: PossessionProof,
+    pub(crate) birth: Option<Vec<u8>>,
+    pub(crate) holders: Vec<usize>,
 }
 
 impl Held {
-    pub(super) fn evidence(&self) -> KeyEvidence {
+    pub(crate) fn evidence(&self) -> KeyEvidence {
         KeyEvidence {
             certificate: self.certificate.to_bytes().unwrap(),
             proof: Some(self.proof.to_bytes().unwrap()),
@@ -36,31 +36,31 @@ impl Held {
         }
     }
 
-    pub(super) fn origin(&self) -> Vec<u8> {
+    pub(crate) fn origin(&self) -> Vec<u8> {
         let own = || self.certificate.to_bytes().unwrap();
         self.birth.clone().unwrap_or_else(own)
     }
 
-    pub(super) fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Epoch {
         self.certificate.statement.epoch
     }
 
-    pub(super) fn threshold(&self) -> usize {
+    pub(crate) fn threshold(&self) -> usize {
         usize::from(self.certificate.statement.threshold)
     }
 }
 
 /// A run that is to be made.
-pub(super) struct Run {
-    pub(super) command: SignedCommand,
-    pub(super) epoch: Epoch,
-    pub(super) dealers: Vec<usize>,
-    pub(super) receivers: Vec<usize>,
+pub(crate) struct Run {
+    pub(crate) command: SignedCommand,
+    pub(crate) epoch: Epoch,
+    pub(crate) dealers: Vec<usize>,
+    pub(crate) receivers: Vec<usize>,
 }
 
 impl Cluster {
     /// A key of some of the nodes.
-    pub(super) fn born(
+    pub(crate) fn born(
         &mut self,
         name: &str,
         scheme: Scheme,
@@ -97,7 +97,7 @@ impl Cluster {
         held
     }
 
-    pub(super) fn reshare_command(
+    pub(crate) fn reshare_command(
         &mut self,
         held: &Held,
         threshold: u16,
@@ -108,7 +108,7 @@ impl Cluster {
     }
 
     /// The same with attempts from an epoch on.
-    pub(super) fn reshare_command_from(
+    pub(crate) fn reshare_command_from(
         &mut self,
         held: &Held,
         threshold: u16,
@@ -132,7 +132,7 @@ impl Cluster {
     }
 
     /// With the word of the second person.
-    pub(super) fn endorsed(&self, mut command: SignedCommand) -> SignedCommand {
+    pub(crate) fn endorsed(&self, mut command: SignedCommand) -> SignedCommand {
         let cluster = self.pinned.cluster();
         command.endorse(
             &cluster,
@@ -145,7 +145,7 @@ impl Cluster {
     }
 
     /// A run by the first t holders, to the epoch after the source.
-    pub(super) fn run(&mut self, held: &Held, threshold: u16, receivers: &[usize]) -> Run {
+    pub(crate) fn run(&mut self, held: &Held, threshold: u16, receivers: &[usize]) -> Run {
         Run {
             command: self.reshare_command(held, threshold, receivers),
             epoch: Epoch(held.epoch().0 + 1),
@@ -155,11 +155,11 @@ impl Cluster {
     }
 
     /// Carries a run up to its certificate.
-    pub(super) fn certify(&mut self, held: &Held, run: &Run) -> Result<CommitCertificate, Refusal> {
+    pub(crate) fn certify(&mut self, held: &Held, run: &Run) -> Result<CommitCertificate, Refusal> {
         self.certify_from(&held.evidence(), held, run)
     }
 
-    pub(super) fn certify_from(
+    pub(crate) fn certify_from(
         &mut self,
         evidence: &KeyEvidence,
         held: &Held,
@@ -182,7 +182,7 @@ impl Cluster {
 
     /// Carries a ceremony of some of the nodes up to PREPARED of those that receive, which stand
     /// first.
-    pub(super) fn rounds(
+    pub(crate) fn rounds(
         &mut self,
         command: &SignedCommand,
         epoch: Epoch,
@@ -225,7 +225,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn prove_by(
+    pub(crate) fn prove_by(
         &mut self,
         certificate: &CommitCertificate,
         holders: &[usize],
@@ -261,7 +261,7 @@ impl Cluster {
     }
 
     /// Tickets of some of the holders, at their indices.
-    pub(super) fn set_of(
+    pub(crate) fn set_of(
         &mut self,
         signers: &[usize],
         holders: &[usize],
@@ -283,7 +283,7 @@ impl Cluster {
         SetOfSigners { entries }
     }
 
-    pub(super) fn activate_at(
+    pub(crate) fn activate_at(
         &mut self,
         at: usize,
         held: &Held,
@@ -301,7 +301,7 @@ impl Cluster {
     }
 
     /// The whole way to an epoch in use at its holders.
-    pub(super) fn reshare(&mut self, held: &Held, threshold: u16, receivers: &[usize]) -> Held {
+    pub(crate) fn reshare(&mut self, held: &Held, threshold: u16, receivers: &[usize]) -> Held {
         let run = self.run(held, threshold, receivers);
         let next = self.prove_run(held, &run);
         for at in receivers {
@@ -311,12 +311,12 @@ impl Cluster {
     }
 
     /// A run with its proof, activated nowhere.
-    pub(super) fn prove_run(&mut self, held: &Held, run: &Run) -> Held {
+    pub(crate) fn prove_run(&mut self, held: &Held, run: &Run) -> Held {
         let certificate = self.certify(held, run).unwrap();
         self.prove_certified(held, run, certificate)
     }
 
-    pub(super) fn prove_certified(
+    pub(crate) fn prove_certified(
         &mut self,
         held: &Held,
         run: &Run,
@@ -331,7 +331,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn vouch(&mut self, held: &Held) -> EraseCertificate {
+    pub(crate) fn vouch(&mut self, held: &Held) -> EraseCertificate {
         let holders = held.holders.clone();
         EraseCertificate {
             key: held.certificate.statement.key.clone(),
@@ -343,7 +343,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn erase_at(
+    pub(crate) fn erase_at(
         &mut self,
         at: usize,
         erase: &EraseCertificate,
@@ -358,7 +358,7 @@ impl Cluster {
     }
 
     /// Signs with some of the holders; the signature holds under the group key.
-    pub(super) fn sign_by(&mut self, held: &Held, signers: &[usize]) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn sign_by(&mut self, held: &Held, signers: &[usize]) -> Result<Vec<u8>, Refusal> {
         let name = held.certificate.statement.key.to_string();
         let scheme = held.certificate.statement.scheme;
         let command = self.sign_command(&name, vec![Payload::message(b"x")]);
@@ -376,18 +376,18 @@ impl Cluster {
         Ok(aggregate(&keys, &checked, b"x", Tweak::None, &shares).unwrap())
     }
 
-    pub(super) fn listing(&self, at: usize) -> quorate_model::node_api::KeyListing {
+    pub(crate) fn listing(&self, at: usize) -> quorate_model::node_api::KeyListing {
         self.listings(at).remove(0)
     }
 
-    pub(super) fn listings(&self, at: usize) -> Vec<quorate_model::node_api::KeyListing> {
+    pub(crate) fn listings(&self, at: usize) -> Vec<quorate_model::node_api::KeyListing> {
         match self.cores[at].list_keys(None, 10).unwrap() {
             Outcome::Ready(Ok(NodeReply::Keys(keys))) => keys,
             _ => panic!("not keys"),
         }
     }
 
-    pub(super) fn has_share(&self, at: usize, held: &Held) -> bool {
+    pub(crate) fn has_share(&self, at: usize, held: &Held) -> bool {
         let share = (held.certificate.statement.key.clone(), held.epoch());
         let kept = self.cores[at].vault.keyring().contains(&share);
         assert_eq!(
@@ -398,7 +398,7 @@ impl Cluster {
     }
 }
 
-pub(super) fn certificate_of(
+pub(crate) fn certificate_of(
     command: &SignedCommand,
     prepared: &[Prepared],
     holders: &[usize],

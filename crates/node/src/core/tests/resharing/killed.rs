@@ -8,7 +8,7 @@ use super::{
     super::{quarantine::RESTORE, *},
     harness::*,
 };
-use crate::disk::{Fault, MemoryDisk, Survival};
+use crate::disk::{Fault, Survival};
 
 /// The one that leaves is a dealer, the second deals and receives, the third receives only, and the
 /// last is new.
@@ -29,10 +29,6 @@ enum Death {
 }
 
 impl Cluster {
-    fn disks_as_they_are(&self) -> Vec<MemoryDisk> {
-        self.disks.iter().map(MemoryDisk::fork).collect()
-    }
-
     /// A whole resharing, up to the erasure of the old shares.
     fn carry(&mut self, held: &Held, run: &Run) -> Held {
         let next = self.prove_run(held, run);
