@@ -290,25 +290,85 @@ fn a_removed_node_takes_no_part_and_nobody_signs_with_it() {
     assert_eq!(refusal.reason, Reason::SigningSetInvalid);
 }
 
+/// P27: where a key is made, and where it is made anew, also for the nodes that hold it.
 #[test]
 fn a_committee_breaks_no_placement_rule_and_leaves_drained_nodes_out() {
-    let mut cluster = Cluster::new(3);
-    cluster.changed(|roster| {
-        roster
-            .nodes
-            .iter_mut()
-            .for_each(|card| "here".clone_into(&mut card.region));
-        roster.placement.spread_regions = true;
-    });
-    let crowded = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
-    let refusal = cluster.prepare(&crowded, Epoch(1), 1).unwrap_err();
-    assert_eq!(refusal.reason, Reason::PlacementViolated);
+    let rules: [(fn(&mut Roster), Reason); 6] = [
+        (
+            |roster| {
+                for card in &mut roster.nodes {
+                    "here".clone_into(&mut card.region);
+                }
+                roster.placement.spread_regions = true;
+            },
+            Reason::PlacementViolated,
+        ),
+        (
+            |roster| roster.placement.spread_organisations = true,
+            Reason::PlacementViolated,
+        ),
+        (
+            |roster| roster.placement.least_threshold = 3,
+            Reason::PlacementViolated,
+        ),
+        (
+            |roster| roster.placement.least_nodes = 4,
+            Reason::PlacementViolated,
+        ),
+        (
+            |roster| roster.placement.least_regions = 4,
+            Reason::PlacementViolated,
+        ),
+        (
+            |roster| roster.drained = [node_id(1)].into(),
+            Reason::NodeDrained,
+        ),
+    ];
+    for (place, (rule, expected)) in rules.into_iter().enumerate() {
+        let mut cluster = Cluster::new(3);
+        let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+        cluster.changed(rule);
 
-    let mut cluster = Cluster::new(3);
-    cluster.changed(|roster| roster.drained = [node_id(1)].into());
-    let drained = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
-    let refusal = cluster.prepare(&drained, Epoch(1), 1).unwrap_err();
-    assert_eq!(refusal.reason, Reason::NodeDrained);
+        let create = cluster.create_command("other", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+        let refusal = cluster.prepare(&create, Epoch(1), 1).unwrap_err();
+        assert_eq!(refusal.reason, expected, "creation, rule {place}");
+        let run = cluster.run(&held, 2, &[0, 1, 2]);
+        let refusal = cluster.certify(&held, &run).unwrap_err();
+        assert_eq!(refusal.reason, expected, "resharing, rule {place}");
+        // What holds the key already goes on.
+        cluster.sign_by(&held, &[0, 1]).unwrap();
+    }
+}
+
+/// P27: what keeps a key out of one hand keeps it out after a resharing as well.
+#[test]
+fn a_key_is_reshared_to_a_committee_that_keeps_the_rules_and_to_no_other() {
+    let rules: [fn(&mut Roster); 2] = [
+        |roster| {
+            for (card, region) in roster.nodes.iter_mut().zip(["a", "b", "b", "c"]) {
+                region.clone_into(&mut card.region);
+            }
+            roster.placement.spread_regions = true;
+        },
+        |roster| {
+            for (card, organisation) in roster.nodes.iter_mut().zip(["a", "b", "b", "c"]) {
+                organisation.clone_into(&mut card.organisation);
+            }
+            roster.placement.spread_organisations = true;
+        },
+    ];
+    for rule in rules {
+        let mut cluster = Cluster::new(4);
+        let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+        cluster.changed(rule);
+
+        let crowded = cluster.run(&held, 2, &[1, 2, 3]);
+        let refusal = cluster.certify(&held, &crowded).unwrap_err();
+        let next = cluster.reshare(&held, 2, &[0, 1, 3]);
+
+        assert_eq!(refusal.reason, Reason::PlacementViolated);
+        cluster.sign_by(&next, &[1, 3]).unwrap();
+    }
 }
 
 #[test]

@@ -59,6 +59,47 @@ fn what_is_to_be_reshared_must_be_the_epoch_in_use() {
     cluster.certify(&new, &run).unwrap();
 }
 
+/// P11: neither a holder nor a node that has never heard of the key goes by the word of one person.
+#[test]
+fn a_key_is_not_reshared_by_one_admin_alone() {
+    let mut cluster = Cluster::new(4);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let good = cluster.run(&held, 2, &[0, 1, 3]);
+    let mut alone = good.command.clone();
+    alone.endorsements.pop();
+    // One person with two keys is one person (P6).
+    let mut twice = alone.clone();
+    let phone = cluster.phone.clone();
+    cluster.word(&mut twice, EndorsementKind::Approve, "the-phone", &phone);
+
+    for command in [alone, twice] {
+        for at in [0, 3] {
+            let begin = NodeRequest::BeginCeremony {
+                attempt: [1; 16],
+                command: command.clone(),
+                epoch: good.epoch,
+                source: Some(ReshareFrom {
+                    evidence: held.evidence(),
+                    dealers: vec![node_id(0), node_id(1)],
+                }),
+            };
+            assert_eq!(
+                reason(cluster.ask(at, begin)),
+                Reason::EndorsementsMissing,
+                "{at}"
+            );
+            let command = command.clone();
+            let validate = NodeRequest::Validate { command };
+            assert_eq!(
+                reason(cluster.ask(at, validate)),
+                Reason::EndorsementsMissing,
+                "{at}"
+            );
+        }
+    }
+    cluster.certify(&held, &good).unwrap();
+}
+
 #[test]
 fn exactly_as_many_holders_deal_as_make_the_key() {
     let mut cluster = Cluster::new(5);
