@@ -1,6 +1,40 @@
 //! Which epoch signs.
 
+use quorate_model::command::SignedCommand;
+
 use super::{super::*, harness::*};
+
+/// As long as a command may live (P6).
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+
+impl Cluster {
+    /// A command as it is made at this moment, for a week.
+    fn made_now(&self, command: &SignedCommand, role: Role) -> SignedCommand {
+        let mut command = quorate_proto::command::decode(&command.bytes).unwrap();
+        command.created = START.plus(self.monotonic_ms);
+        command.expires = command.created.plus(WEEK_MS);
+        self.propose(&command, role)
+    }
+
+    fn sign_now(
+        &mut self,
+        held: &Held,
+        signers: &[usize],
+    ) -> Result<Vec<u8>, quorate_model::Refusal> {
+        let command = self.sign_command("notes", vec![Payload::message(b"x")]);
+        let command = self.made_now(&command, Role::Client);
+        self.sign_as_commanded(held, signers, &command)
+    }
+
+    fn run_now(&mut self, held: &Held, receivers: &[usize]) -> Run {
+        let run = self.run(held, 2, receivers);
+        let command = self.made_now(&run.command, Role::Admin);
+        Run {
+            command: self.endorsed(command),
+            ..run
+        }
+    }
+}
 
 #[test]
 fn a_key_goes_from_committee_to_committee_and_back_and_signs_in_every_epoch() {
@@ -215,4 +249,83 @@ fn a_run_that_is_held_back_outlives_neither_its_command_nor_a_suspension() {
         reason(cluster.prove_by(&certificate, &[0, 1, 3])),
         Reason::CommandExpired
     );
+}
+
+/// P29, P30: a proven epoch is in use for ever, and whoever brings it a week late finds everybody.
+#[test]
+fn a_certificate_that_comes_a_week_late_is_taken_by_old_and_new_holders_that_were_away() {
+    let mut cluster = Cluster::new(4);
+    let old = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run(&old, 2, &[1, 2, 3]);
+    let new = cluster.prove_run(&old, &run);
+    cluster.activate_at(1, &new).unwrap();
+
+    cluster.monotonic_ms += WEEK_MS;
+
+    // A node that leaves, one that stays, and a new one.
+    cluster.sign_now(&old, &[0, 2]).unwrap();
+    for at in [0, 2, 3] {
+        cluster.activate_at(at, &new).unwrap();
+        assert_eq!(cluster.listing(at).epoch, new.epoch());
+    }
+    assert_eq!(
+        reason(cluster.sign_now(&old, &[0, 2])),
+        Reason::EpochChanged
+    );
+    cluster.sign_now(&new, &[2, 3]).unwrap();
+    let erase = cluster.vouch(&new);
+    cluster.monotonic_ms += WEEK_MS;
+    for at in 0..4 {
+        cluster.erase_at(at, &erase).unwrap();
+        assert!(!cluster.has_share(at, &old) && !cluster.listing(at).keeps_old);
+    }
+    cluster.sign_now(&new, &[1, 3]).unwrap();
+}
+
+/// P28, P30: no command lives longer than a week, so whoever keeps a certificate back until then has
+/// a certificate of nothing.
+#[test]
+fn a_certificate_that_nobody_proved_within_a_week_is_never_proven() {
+    let mut cluster = Cluster::new(4);
+    let old = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let run = cluster.run_now(&old, &[1, 2, 3]);
+    let withheld = cluster.certify(&old, &run).unwrap();
+    let prove = |cluster: &mut Cluster, at: usize| {
+        let holders = [1, 2, 3];
+        let set = cluster.set_of(&holders, &holders, Scheme::Bip340);
+        let certificate = withheld.to_bytes().unwrap();
+        cluster.ask(at, NodeRequest::ProveKey { certificate, set })
+    };
+    cluster.monotonic_ms += WEEK_MS - 1;
+    prove(&mut cluster, 1).unwrap();
+
+    cluster.monotonic_ms += 1;
+
+    for at in [1, 2, 3] {
+        assert_eq!(reason(prove(&mut cluster, at)), Reason::CommandExpired);
+    }
+    let unproven = Held {
+        certificate: withheld,
+        birth: Some(old.origin()),
+        holders: vec![1, 2, 3],
+        ..old.clone()
+    };
+    for at in 0..4 {
+        let refused = reason(cluster.activate_at(at, &unproven));
+        assert_eq!(refused, Reason::EpochChanged, "{at}");
+    }
+    cluster.sign_now(&old, &[0, 1]).unwrap();
+    // Others make the next epoch of the old one, and nothing is left of it.
+    let mut next = cluster.run_now(&old, &[1, 2, 3]);
+    next.epoch = Epoch(3);
+    let next = cluster.prove_run(&old, &next);
+    for at in 0..4 {
+        cluster.activate_at(at, &next).unwrap();
+    }
+    let erase = cluster.vouch(&next);
+    for at in 0..4 {
+        cluster.erase_at(at, &erase).unwrap();
+        assert!(!cluster.has_share(at, &unproven) && !cluster.has_share(at, &old));
+    }
+    cluster.sign_now(&next, &[1, 3]).unwrap();
 }

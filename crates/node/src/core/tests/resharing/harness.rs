@@ -360,10 +360,19 @@ impl Cluster {
     /// Signs with some of the holders; the signature holds under the group key.
     pub(crate) fn sign_by(&mut self, held: &Held, signers: &[usize]) -> Result<Vec<u8>, Refusal> {
         let name = held.certificate.statement.key.to_string();
-        let scheme = held.certificate.statement.scheme;
         let command = self.sign_command(&name, vec![Payload::message(b"x")]);
+        self.sign_as_commanded(held, signers, &command)
+    }
+
+    pub(crate) fn sign_as_commanded(
+        &mut self,
+        held: &Held,
+        signers: &[usize],
+        command: &SignedCommand,
+    ) -> Result<Vec<u8>, Refusal> {
+        let scheme = held.certificate.statement.scheme;
         let set = self.set_of(signers, &held.holders, scheme);
-        let request = self.share_request(&command, &held.certificate, std::slice::from_ref(&set));
+        let request = self.share_request(command, &held.certificate, std::slice::from_ref(&set));
         let mut shares = Vec::new();
         for at in signers {
             let statement = self.shares(*at, &request)?;
