@@ -3,6 +3,7 @@
 use ed25519_dalek::SigningKey;
 use quorate_model::{
     Refusal, Signature,
+    audit::Refused,
     backup::{BackupId, RestoreId},
     bytes::Nonce32,
     command::{CommandBody, EndorsementKind, SignedCommand},
@@ -103,6 +104,20 @@ impl Cluster {
         let mut page = page.clone();
         page.signature = sign_digest(&self.keys[by], &page.digest());
         page
+    }
+
+    /// The last record of the first node is of a refusal, of this key (P7).
+    fn has_recorded(&self, reason: Reason) -> Refused {
+        let last = self.cores[0].checkpoint_now(self.reading()).unwrap();
+        self.cores[0].journal().commit(&last).unwrap();
+        let mut records = entries(self, 0);
+        records.retain(|entry| !matches!(entry, Entry::Checkpoint(_)));
+        let Some(Entry::Refused(refused)) = records.pop() else {
+            panic!("nothing is recorded of a refusal")
+        };
+        assert_eq!(refused.reason, reason.as_str());
+        assert_eq!(refused.key, Some(KEY.parse().unwrap()));
+        refused
     }
 
     fn first_key(&mut self, at: usize) -> quorate_model::node_api::KeyListing {
@@ -390,6 +405,7 @@ fn a_stale_epoch_signs_nothing_and_no_known_number_is_prepared_again() {
     let refusal = cluster.sign(&certificate, &[0, 1], b"x").unwrap_err();
     assert_eq!(refusal.reason, Reason::EpochChanged);
     assert!(refusal.message.contains("epoch 4"), "{refusal}");
+    cluster.has_recorded(Reason::EpochChanged);
     let listing = cluster.first_key(0);
     assert_eq!(listing.next_epoch, Epoch(9 + 1_000));
     // One liar does not take the share.
@@ -471,6 +487,8 @@ fn a_key_that_was_destroyed_since_the_backup_is_not_used_again() {
     let request = cluster.share_request(&command, &certificate, &[set]);
     let refused = cluster.shares(0, &request).unwrap_err();
     assert_eq!(refused.reason, Reason::KeyDestroyed);
+    let recorded = cluster.has_recorded(Reason::KeyDestroyed);
+    assert_eq!(recorded.command, Some(command.digest()));
     // It has heard that the time of the key is over, so it destroys its share when it is told.
     let order = cluster.step(KEY, DestroyStep::AtOnce);
     assert!(cluster.destroy(0, &order).unwrap().is_destroyed());
