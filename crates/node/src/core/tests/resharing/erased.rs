@@ -103,3 +103,41 @@ fn a_node_that_dies_between_the_record_and_the_erasure_erases_when_it_starts_aga
         .unwrap();
     assert_eq!(cluster.cores[0].finish_erasures(&mut OsRng).unwrap(), 0);
 }
+
+/// What an erasure costs the disk beside its two operations for each share: the removal of the file
+/// and the end of the directory's change.
+fn cost_beside_files(keys: u16) -> u64 {
+    let mut cluster = Cluster::new(2);
+    let erasures: Vec<_> = (0..keys)
+        .map(|number| {
+            let name = format!("notes-{number}");
+            let old = cluster.born(&name, Scheme::Bip340, 2, &[0, 1]);
+            let new = cluster.reshare(&old, 2, &[0, 1]);
+            cluster.vouch(&new)
+        })
+        .collect();
+    let before = cluster.disks[0].operations();
+
+    let reply = cluster.ask(0, NodeRequest::EraseEpochs { erasures });
+
+    let cost = cluster.disks[0].operations() - before;
+    let Ok(NodeReply::Erased(outcomes)) = reply else {
+        panic!("nothing is erased")
+    };
+    assert!(outcomes.len() == usize::from(keys) && outcomes.iter().all(Result::is_ok));
+    assert_eq!(
+        cluster.cores[0].vault.list().unwrap().len(),
+        usize::from(keys)
+    );
+    cost - 2 * u64::from(keys)
+}
+
+/// All keys of a fleet are refreshed in one night: each erasure by itself would write the data keys of
+/// all of them anew.
+#[test]
+fn the_old_shares_of_many_keys_go_with_one_rewrite_of_the_keyring() {
+    let [one, ten] = [1, 10].map(cost_beside_files);
+
+    // The record with its fsync, and the keyring: written, durable, in place, and that durable.
+    assert_eq!((one, ten), (6, 6));
+}
