@@ -415,6 +415,8 @@ fn a_filter_refreshes_the_keys_that_it_names_and_no_others() {
 #[test]
 fn a_replacement_that_was_interrupted_goes_on_where_it_ended() {
     let cluster = Cluster::start(&["--nodes", "4"]);
+    // It has a share at both nodes, and cannot move from one to the other.
+    reshare(&cluster, "demo-taproot", "2", "node-a,node-b,node-d");
     let names: Vec<String> = (0..12).map(|number| format!("user-{number}")).collect();
     for name in &names {
         create(&cluster, name, "bip340", "messages");

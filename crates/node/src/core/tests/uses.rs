@@ -37,7 +37,7 @@ impl Cluster {
     }
 
     /// Has the first two nodes sign a message.
-    fn sign_now(&mut self, certificate: &CommitCertificate) {
+    fn sign_at_first_two(&mut self, certificate: &CommitCertificate) {
         let command = self.command_now("notes", Payload::message(*b"one"));
         let set = self.set(&[0, 1], certificate.statement.scheme);
         let request = self.share_request(&command, certificate, std::slice::from_ref(&set));
@@ -86,7 +86,7 @@ fn the_last_use_is_told_to_the_hour_by_those_who_signed() {
 
     for (minute, told) in [(1, 1), (30, 1), (60, 1), (61, 61), (120, 61), (500, 500)] {
         cluster.wait_until(minute);
-        cluster.sign_now(&certificate);
+        cluster.sign_at_first_two(&certificate);
 
         assert_eq!(cluster.uses(0), (Some(0), Some(told)));
         assert_eq!(cluster.uses(1), (Some(0), Some(told)));
@@ -141,7 +141,7 @@ fn both_times_survive_a_restart_whose_index_is_made_of_the_journal() {
     let certificate = cluster.create("notes", Scheme::Bip340, 2);
     for minute in [10, 40, 75] {
         cluster.wait_until(minute);
-        cluster.sign_now(&certificate);
+        cluster.sign_at_first_two(&certificate);
     }
     let before = cluster.uses(0);
     assert_eq!(before, (Some(3), Some(75)));
@@ -151,7 +151,7 @@ fn both_times_survive_a_restart_whose_index_is_made_of_the_journal() {
 
     assert_eq!(cluster.uses(0), before);
     cluster.wait_until(80);
-    cluster.sign_now(&certificate);
+    cluster.sign_at_first_two(&certificate);
     assert_eq!(cluster.uses(0), before);
 }
 

@@ -151,7 +151,10 @@ fn a_committee_that_declares_itself_is_believed_by_nobody_and_takes_nothing_away
     let others = cluster.born("other", Scheme::Bip340, 2, &LIARS);
     for (points, why) in [
         (&genuine.verifying_shares, "the share of node node-3"),
-        (&others.certificate.verifying_shares, "interpolate verifying shares"),
+        (
+            &others.certificate.verifying_shares,
+            "interpolate verifying shares",
+        ),
     ] {
         let command = cluster.reshare_command_from(&old, 2, &LIARS, Epoch(3));
         let certificate = cluster.declared(&old, &command, points);
