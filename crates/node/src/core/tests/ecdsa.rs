@@ -63,6 +63,14 @@ fn pairing(reply: NodeReply) -> PairingReply {
 /// Who stopped a run, and why.
 pub(super) type Stopped = (usize, Refusal);
 
+/// A node and where it stands among the holders of a key.
+pub(super) type Placed = (usize, usize);
+
+/// Where nodes stand in a key of all nodes.
+fn in_order(nodes: &[usize]) -> Vec<Placed> {
+    nodes.iter().map(|at| (*at, *at)).collect()
+}
+
 impl Cluster {
     fn ecdsa_command(&mut self, name: &str, threshold: u16) -> SignedCommand {
         let purposes = [KeyPurpose::Digests];
@@ -76,13 +84,21 @@ impl Cluster {
         nodes: &[usize],
         attempt: u8,
     ) -> Result<(), Stopped> {
-        let attempt = [attempt; 16];
+        self.pair_placed(certificate, &in_order(nodes), [attempt; 16])
+    }
+
+    pub(super) fn pair_placed(
+        &mut self,
+        certificate: &CommitCertificate,
+        nodes: &[Placed],
+        attempt: [u8; 16],
+    ) -> Result<(), Stopped> {
         let mut replies = Vec::new();
-        for at in nodes {
+        for (at, _) in nodes {
             let request = NodeRequest::BeginPairing {
                 attempt,
                 certificate: certificate.to_bytes().unwrap(),
-                holders: nodes.iter().map(|at| index(at + 1)).collect(),
+                holders: nodes.iter().map(|(_, place)| index(place + 1)).collect(),
             };
             let reply = self.ask(*at, request).map_err(|refusal| (*at, refusal))?;
             replies.push(pairing(reply));
@@ -94,11 +110,11 @@ impl Cluster {
                 .map(|reply| reply.envelopes.clone())
                 .collect();
             replies.clear();
-            for at in nodes {
+            for (at, place) in nodes {
                 let request = NodeRequest::AdvancePairing {
                     attempt,
                     round,
-                    envelopes: inbox_of(&said, *at),
+                    envelopes: inbox_of(&said, *place),
                 };
                 let reply = self.ask(*at, request).map_err(|refusal| (*at, refusal))?;
                 replies.push(pairing(reply));
@@ -154,6 +170,40 @@ impl Cluster {
             request: request.clone(),
         };
         self.ask(at, request).map(signing)
+    }
+
+    /// Has nodes sign, wherever they stand among the holders.
+    pub(super) fn sign_placed(
+        &mut self,
+        signers: &[Placed],
+        attempt: [u8; 16],
+        request: &SigningRequest,
+    ) -> Result<Vec<SignedItem>, Stopped> {
+        let mut replies = Vec::new();
+        for (at, _) in signers {
+            let request = NodeRequest::BeginSigning {
+                attempt,
+                request: request.clone(),
+            };
+            let reply = self.ask(*at, request).map_err(|refusal| (*at, refusal))?;
+            replies.push(signing(reply));
+        }
+        while replies.iter().all(|reply| reply.signed.is_none()) {
+            let round = replies[0].round;
+            let said = said_in(&replies);
+            replies.clear();
+            for (at, place) in signers {
+                let request = NodeRequest::AdvanceSigning {
+                    attempt,
+                    round,
+                    envelopes: inbox_of(&said, *place),
+                };
+                let reply = self.ask(*at, request).map_err(|refusal| (*at, refusal))?;
+                replies.push(signing(reply));
+            }
+        }
+        let signed = replies.into_iter().filter_map(|reply| reply.signed);
+        Ok(signed.collect())
     }
 
     pub(super) fn advance_signing(

@@ -6,6 +6,7 @@ use quorate_model::{
     command::{ReshareKey, SignedCommand},
     node_api::{
         ActivationReceipt, CeremonyReply, EraseCertificate, EraseReceipt, Prepared, ReshareFrom,
+        SigningRequest,
     },
     payload::pop_message,
     share::{SetEntry, SetOfSigners},
@@ -13,9 +14,10 @@ use quorate_model::{
 use quorate_protocol::{
     ceremony::round,
     frost::{SigningSet, Tweak, aggregate},
+    verify,
 };
 
-use super::super::*;
+use super::super::{ecdsa::DIGEST, *};
 use crate::core::Outcome;
 
 /// A key with the cores that hold it, by index.
@@ -73,7 +75,11 @@ impl Cluster {
             scheme,
             threshold,
             nodes: holders.iter().map(|at| node_id(*at)).collect(),
-            purposes: quorate_model::Purposes::new(vec![KeyPurpose::Messages]).unwrap(),
+            purposes: quorate_model::Purposes::new(vec![match scheme {
+                Scheme::EcdsaSecp256k1 => KeyPurpose::Digests,
+                _ => KeyPurpose::Messages,
+            }])
+            .unwrap(),
             accept_fragile: true,
             life: quorate_model::life::KeyLife::default(),
         };
@@ -84,6 +90,7 @@ impl Cluster {
             .rounds(&command, Epoch(1), None, (holders, holders.len()))
             .unwrap();
         let certificate = certificate_of(&command, &prepared, holders);
+        self.pair_all(&certificate, holders);
         let proof = self.prove_by(&certificate, holders).unwrap();
         let held = Held {
             certificate,
@@ -189,9 +196,7 @@ impl Cluster {
         source: Option<&ReshareFrom>,
         (everybody, receivers): (&[usize], usize),
     ) -> Result<Vec<Prepared>, Refusal> {
-        self.next_id += 1;
-        let mut attempt = [0; 16];
-        attempt[..8].copy_from_slice(&self.next_id.to_le_bytes()[..8]);
+        let attempt = self.attempt();
         let mut replies: Vec<CeremonyReply> = Vec::new();
         for at in everybody {
             let request = NodeRequest::BeginCeremony {
@@ -222,6 +227,21 @@ impl Cluster {
             if replies.iter().all(|reply| reply.prepared.is_some()) {
                 return Ok(replies.into_iter().filter_map(|r| r.prepared).collect());
             }
+        }
+    }
+
+    /// An attempt that no other one is named like.
+    fn attempt(&mut self) -> [u8; 16] {
+        self.next_id += 1;
+        self.next_id.to_le_bytes()
+    }
+
+    /// Sets up the pairings that a key which signs in rounds is proven with.
+    fn pair_all(&mut self, certificate: &CommitCertificate, holders: &[usize]) {
+        if certificate.statement.scheme == Scheme::EcdsaSecp256k1 {
+            let placed: Vec<_> = (0..).zip(holders).map(|(place, at)| (*at, place)).collect();
+            let attempt = self.attempt();
+            self.pair_placed(certificate, &placed, attempt).unwrap();
         }
     }
 
@@ -322,6 +342,7 @@ impl Cluster {
         run: &Run,
         certificate: CommitCertificate,
     ) -> Held {
+        self.pair_all(&certificate, &run.receivers);
         let proof = self.prove_by(&certificate, &run.receivers).unwrap();
         Held {
             certificate,
@@ -359,9 +380,39 @@ impl Cluster {
 
     /// Signs with some of the holders; the signature holds under the group key.
     pub(crate) fn sign_by(&mut self, held: &Held, signers: &[usize]) -> Result<Vec<u8>, Refusal> {
-        let name = held.certificate.statement.key.to_string();
+        let statement = &held.certificate.statement;
+        let name = statement.key.to_string();
+        if statement.scheme == Scheme::EcdsaSecp256k1 {
+            let command = self.sign_command(&name, vec![Payload::digest(DIGEST)]);
+            return self.sign_in_rounds_by(held, signers, command);
+        }
         let command = self.sign_command(&name, vec![Payload::message(b"x")]);
         self.sign_as_commanded(held, signers, &command)
+    }
+
+    fn sign_in_rounds_by(
+        &mut self,
+        held: &Held,
+        signers: &[usize],
+        command: SignedCommand,
+    ) -> Result<Vec<u8>, Refusal> {
+        let statement = &held.certificate.statement;
+        let place = |at| held.holders.iter().position(|holder| holder == at).unwrap();
+        let placed: Vec<_> = signers.iter().map(|at| (*at, place(at))).collect();
+        let request = SigningRequest {
+            command,
+            key: statement.key.clone(),
+            epoch: statement.epoch,
+            item: 0,
+            signers: placed.iter().map(|(_, place)| index(place + 1)).collect(),
+        };
+        let attempt = self.attempt();
+        let signed = self.sign_placed(&placed, attempt, &request);
+        let signed = signed.map_err(|(_, refusal)| refusal)?;
+        let signature = signed[0].signature.clone();
+        let (scheme, key) = (statement.scheme, &statement.group_key);
+        verify::signature(scheme, key, &DIGEST, Tweak::None, &signature).unwrap();
+        Ok(signature)
     }
 
     pub(crate) fn sign_as_commanded(

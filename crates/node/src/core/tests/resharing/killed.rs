@@ -88,9 +88,9 @@ impl Cluster {
 /// Stops a node at every operation that changes its disk, in the middle of a resharing. Whatever died:
 /// an epoch is in use of which enough shares are durable, it signs, the next resharing succeeds, and
 /// in the end nothing of the old epochs is left.
-fn dies_at_every_step(victim: usize, death: Death) {
+fn dies_at_every_step(scheme: Scheme, victim: usize, death: Death) {
     let mut cluster = Cluster::new(4);
-    let old = cluster.born("notes", Scheme::Bip340, 2, &OLD);
+    let old = cluster.born("notes", scheme, 2, &OLD);
     let run = cluster.run(&old, 2, &NEW);
     let disks = cluster.disks_as_they_are();
     let mut steps = 0;
@@ -187,30 +187,56 @@ fn a_restored_node_is_not_left_behind_an_epoch_that_it_has_forgotten() {
     cluster.sign_by(&whole, &[0, 1]).unwrap();
 }
 
+fn dies_in_every_way(victim: usize) {
+    for death in [Death::Process, Death::Machine, Death::Torn, Death::All] {
+        dies_at_every_step(Scheme::Bip340, victim, death);
+    }
+}
+
+/// With an ECDSA key, of which the pairings of the new epoch are set up between its certificate and
+/// its proof. Torn writes stand for those of the machine as well: each step takes longer.
+fn dies_with_pairings(victim: usize) {
+    for death in [Death::Process, Death::Torn, Death::All] {
+        dies_at_every_step(Scheme::EcdsaSecp256k1, victim, death);
+    }
+}
+
 #[test]
 fn a_dealer_that_leaves_dies_at_every_step() {
-    for death in [Death::Process, Death::Machine, Death::Torn, Death::All] {
-        dies_at_every_step(0, death);
-    }
+    dies_in_every_way(0);
 }
 
 #[test]
 fn a_dealer_that_stays_dies_at_every_step() {
-    for death in [Death::Process, Death::Machine, Death::Torn, Death::All] {
-        dies_at_every_step(1, death);
-    }
+    dies_in_every_way(1);
 }
 
 #[test]
 fn a_holder_that_receives_only_dies_at_every_step() {
-    for death in [Death::Process, Death::Machine, Death::Torn, Death::All] {
-        dies_at_every_step(2, death);
-    }
+    dies_in_every_way(2);
 }
 
 #[test]
 fn a_new_holder_dies_at_every_step() {
-    for death in [Death::Process, Death::Machine, Death::Torn, Death::All] {
-        dies_at_every_step(3, death);
-    }
+    dies_in_every_way(3);
+}
+
+#[test]
+fn a_holder_of_an_ecdsa_key_that_leaves_dies_at_every_step() {
+    dies_with_pairings(0);
+}
+
+#[test]
+fn a_holder_of_an_ecdsa_key_that_stays_dies_at_every_step() {
+    dies_with_pairings(1);
+}
+
+#[test]
+fn a_holder_of_an_ecdsa_key_that_receives_only_dies_at_every_step() {
+    dies_with_pairings(2);
+}
+
+#[test]
+fn a_new_holder_of_an_ecdsa_key_dies_at_every_step() {
+    dies_with_pairings(3);
 }
