@@ -1,6 +1,8 @@
 //! Whatever does not come signed from the right party in the right place is refused, blames nobody,
 //! and leaves the run where it was (P14).
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::harness::{
@@ -62,6 +64,61 @@ fn a_replay_from_another_session_of_the_same_resharing_is_refused() {
             |_, inbound| inbound[0] = other.inbound(party(RECEIVER))[0].clone(),
             &Rejected::OtherSession(other.inbound(party(RECEIVER))[0].header.sender),
         );
+    }
+}
+
+/// Whoever hears a hello that its peer said in another run is in a session by itself (P12, P35): it
+/// believes nobody, nobody believes it, and neither names a liar.
+fn hears_an_old_hello(speaker: u16, hearer: u16) {
+    let old = at(round::HELLO, &[], 2).outgoing[&party(speaker)].clone();
+    let mut cluster = at(round::HELLO, &[], 1);
+    let mut next = BTreeMap::new();
+    for to in cluster.parties() {
+        let mut inbound = cluster.inbound(to);
+        if to == party(hearer) {
+            inbound.retain(|envelope| envelope.header.sender != party(speaker));
+            inbound.extend(old.clone());
+        }
+        let outcome = cluster.deliver(to, &inbound);
+        let Advance::Running { machine, outgoing } = outcome else {
+            panic!("{outcome:?}")
+        };
+        cluster.machines.insert(to, machine);
+        next.insert(to, outgoing);
+    }
+    cluster.outgoing = next;
+
+    for to in cluster.parties() {
+        let inbound = cluster.inbound(to);
+        let outcome = cluster.deliver(to, &inbound);
+
+        let others = [BOTH, DEALER].into_iter().find(|dealer| *dealer != hearer);
+        let stranger = if to == party(hearer) {
+            others.unwrap()
+        } else {
+            hearer
+        };
+        if to != party(hearer) && hearer == RECEIVER {
+            // It deals nothing, so what the others wait for in vain is its echo.
+            let Advance::Running { machine, .. } = outcome else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(machine.round(), round::COMMIT_ECHO);
+            continue;
+        }
+        let machine = assert_refused(outcome, &Rejected::OtherSession(party(stranger)));
+        assert_eq!(machine.round(), round::COMMIT);
+    }
+}
+
+#[test]
+fn an_old_hello_of_a_peer_lets_nobody_finish_and_blames_nobody() {
+    for hearer in [BOTH, RECEIVER, DEALER] {
+        for speaker in [BOTH, RECEIVER, DEALER] {
+            if speaker != hearer {
+                hears_an_old_hello(speaker, hearer);
+            }
+        }
     }
 }
 
