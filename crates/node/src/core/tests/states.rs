@@ -354,7 +354,7 @@ impl Cluster {
             Scheme::Ed25519 => vec![solana(PINNED).parse().unwrap()],
             _ => vec![],
         };
-        let command = self.creation(CreateKey {
+        let mut command = self.creation(CreateKey {
             key: name.parse().unwrap(),
             scheme,
             threshold: 2,
@@ -366,6 +366,9 @@ impl Cluster {
                 ..KeyLife::default()
             },
         });
+        let second = self.second_admin.clone();
+        let word = EndorsementKind::Approve;
+        self.word(&mut command, word, "the-second-admin", &second);
         let parties = (&HOLDERS[..], HOLDERS.len());
         let prepared = self.rounds(&command, Epoch(1), None, parties).unwrap();
         let certificate = certificate_of(&command, &prepared, &HOLDERS);
