@@ -9,13 +9,11 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, Epoch, KeyId, KeyName, KeyRecord, NodeId, UnixMillis,
+    Digest, Epoch, KeyId, KeyName, KeyRecord, UnixMillis,
     certificate::{CommitCertificate, KeyEvidence},
     command::CommandBody,
     life::Predecessor,
-    node_api::KeyListing,
     operation::KeyView,
-    quarantine::MOST_LEFT_OUT,
     roster::PinnedRoster,
     standing::Standing,
 };
@@ -148,38 +146,6 @@ pub(super) enum Learned {
     News,
     /// The certificate or the proof does not hold.
     False,
-}
-
-/// What nodes say of the numbers that they would prepare next, where that is not simply the next one.
-#[derive(Default)]
-pub(super) struct LeftOut(BTreeMap<KeyName, BTreeMap<NodeId, Epoch>>);
-
-impl LeftOut {
-    /// Takes what a node lists.
-    pub(super) fn learn(&mut self, node: &NodeId, listing: &KeyListing) {
-        let simply = Epoch(listing.epoch.0.saturating_add(1));
-        if listing.next_epoch > simply {
-            let said = self.0.entry(listing.key.clone()).or_default();
-            said.insert(node.clone(), listing.next_epoch);
-        } else if let Some(said) = self.0.get_mut(&listing.key) {
-            said.remove(node);
-            if said.is_empty() {
-                self.0.remove(&listing.key);
-            }
-        }
-    }
-
-    /// The lowest number that all nodes would prepare for the epoch after this one, also those that
-    /// may hold it next. What is too far above it for any honest node hides nothing of what the others
-    /// say.
-    pub(super) fn next_after(&self, record: &KeyRecord) -> Option<Epoch> {
-        let present = record.epoch.0;
-        let said = self.0.get(&record.name)?.values();
-        said.copied()
-            .filter(|next| next.0 > present.saturating_add(1))
-            .filter(|next| next.0 <= present.saturating_add(MOST_LEFT_OUT))
-            .max()
-    }
 }
 
 /// All keys by name.
@@ -375,6 +341,11 @@ impl KeyBook {
             Some(Entry::Verified(key)) => key.certificate == *certificate && key.proof == *proof,
             None => false,
         }
+    }
+
+    /// Whether a key of this name is known. What is kept was verified before it was kept.
+    pub(super) fn knows(&self, name: &KeyName) -> bool {
+        self.keys.contains_key(name)
     }
 
     pub(super) fn len(&self) -> usize {

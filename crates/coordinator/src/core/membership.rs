@@ -145,6 +145,7 @@ impl Core {
         }
         self.rosters.receipts.clear();
         self.peers.follow(&self.pinned);
+        self.left_out.follow(self.pinned.roster());
         self.out.push(Action::Roster(Arc::new(self.pinned.clone())));
         // Whoever was removed hears of it too, as long as its link lasts.
         if let Some(command) = self.pinned.command().cloned() {

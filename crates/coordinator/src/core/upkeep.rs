@@ -330,7 +330,7 @@ impl Core {
     /// Takes what a node says about one key.
     pub(super) fn learn(&mut self, moment: &mut Moment<'_>, node: &NodeId, listing: &KeyListing) {
         let Some(certificate) = &listing.certificate else {
-            self.left_out.learn(node, listing);
+            self.learn_left_out(node, listing);
             // It is about to hold the key: it hears where the key stands as well.
             if listing.epoch > Epoch(0) {
                 self.learn_standing(moment, node, listing);
@@ -376,13 +376,21 @@ impl Core {
                 return;
             }
         }
-        self.left_out.learn(node, listing);
+        self.learn_left_out(node, listing);
         self.learn_use(node, listing);
         self.learn_standing(moment, node, listing);
         self.learn_destruction(moment, node, listing);
         self.warm(node, certificate, proof.is_some());
         self.finish_creation(moment, node, &key, proof.is_some());
         self.look_after(moment, node, listing);
+    }
+
+    /// Takes what a node of the roster says of the next number of a key.
+    fn learn_left_out(&mut self, node: &NodeId, listing: &KeyListing) {
+        if self.pinned.roster().node(node).is_some() {
+            let is_known = self.keys.knows(&listing.key);
+            self.left_out.learn(node, listing, is_known);
+        }
     }
 
     /// Keeps a few tickets of a node ready for the schemes of its active keys.

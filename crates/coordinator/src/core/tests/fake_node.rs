@@ -93,6 +93,8 @@ pub(super) struct Manners {
     pub(super) lists: BTreeMap<KeyName, KeyEvidence>,
     /// When it says that it put these keys in use and used them last.
     pub(super) uses: BTreeMap<KeyName, (Option<UnixMillis>, Option<UnixMillis>)>,
+    /// Lists these names, with the number that it would prepare next, beside what it holds.
+    pub(super) claims: BTreeMap<KeyName, Epoch>,
     /// Was restored, and waits for the word of all others.
     pub(super) quarantine: Option<Quarantine>,
 }
@@ -416,7 +418,8 @@ impl FakeNode {
     }
 
     fn list(&self, after: Option<&KeyName>, limit: u32) -> NodeReply {
-        let names: BTreeSet<&KeyName> = self.keys.keys().chain(self.spare.keys()).collect();
+        let held = self.keys.keys().chain(self.spare.keys());
+        let names: BTreeSet<&KeyName> = held.chain(self.manners.claims.keys()).collect();
         let listings = names
             .into_iter()
             .filter(|name| self.manners.repeats_keys || after.is_none_or(|after| *name > after))
@@ -447,6 +450,9 @@ impl FakeNode {
             activated,
             used,
         };
+        if let Some(next) = self.manners.claims.get(name) {
+            listing.next_epoch = *next;
+        }
         if let Some(evidence) = self.manners.lists.get(name) {
             let parsed = CommitCertificate::from_bytes(&evidence.certificate).unwrap();
             listing.epoch = parsed.statement.epoch;

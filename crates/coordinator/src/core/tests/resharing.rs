@@ -7,6 +7,7 @@ mod coordinators;
 mod erasing;
 mod honest;
 mod listings;
+mod numbers;
 mod removed;
 mod restarts;
 mod signing;
