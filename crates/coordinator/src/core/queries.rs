@@ -62,7 +62,7 @@ impl Core {
         let standing = self.states.standing(&id);
         let KeyUse { activated, used } = self.uses.of(&id);
         KeyView {
-            next_epoch: self.left_out.next_after(&key.record),
+            next_epoch: self.left_out.next_after(&key.record, self.pinned.roster()),
             activated,
             used,
             replaced_by: self.successor_of(&key.record),

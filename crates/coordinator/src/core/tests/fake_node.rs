@@ -429,6 +429,11 @@ impl FakeNode {
         NodeReply::Keys(listings)
     }
 
+    /// The lowest number that the node would prepare.
+    fn next_epoch(&self, name: &KeyName) -> Epoch {
+        Epoch(self.prepared_to(name).0 + 1 + self.manners.left_out)
+    }
+
     fn listing(&self, name: &KeyName) -> KeyListing {
         let held = self.keys.get(name);
         let (activated, used) = self.manners.uses.get(name).copied().unwrap_or_default();
@@ -443,7 +448,7 @@ impl FakeNode {
             certificate: held.and_then(|held| held.certificate.clone()),
             proof: held.and_then(|held| held.proof.clone()),
             birth: held.and_then(|held| held.birth.clone()),
-            next_epoch: Epoch(self.prepared_to(name).0 + 1 + self.manners.left_out),
+            next_epoch: self.next_epoch(name),
             keeps_old: self.keeps_old(name),
             standing: self.standing(name),
             destruction: self.end_of(name),

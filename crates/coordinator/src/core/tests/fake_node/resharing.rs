@@ -68,7 +68,7 @@ impl FakeNode {
         if dealing.len() != usize::from(source.threshold) || dealing.len() != from.dealers.len() {
             return Err(invalid("not exactly as many deal as sign"));
         }
-        let next = Epoch(self.prepared_to(&reshare.key).0 + 1);
+        let next = self.next_epoch(&reshare.key);
         if reshare.nodes.contains(&self.id) && epoch < next {
             let refusal = Refusal::new(Reason::EpochTaken, "the epoch is taken");
             return Err(refusal.with("next_epoch", next));
