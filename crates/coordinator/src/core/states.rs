@@ -33,6 +33,13 @@ const MAX_OPS: usize = 256;
 /// so that none can keep the others' out.
 const MAX_OF_ONE: usize = 32;
 
+/// The most bytes of all commands that wait for the words of others. One command of an admin waits
+/// whatever those of the others take: they are to keep nobody out.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
+/// The most bytes of those of one admin: more than the largest command has with all endorsements.
+const MAX_WAITING_BYTES_OF_ONE: usize = 8 << 20;
+
 /// When a node that was not ready is asked again, in milliseconds.
 const ASK_AGAIN_MS: u64 = 100;
 
@@ -147,9 +154,32 @@ impl States {
         self.ops.len() >= MAX_OPS || of_one(ops, signed) >= MAX_OF_ONE
     }
 
-    /// Whether no further command of whoever proposes it can wait.
-    fn is_full_of_waiting(&self, signed: &SignedCommand) -> bool {
-        self.awaiting.len() >= MAX_OPS || of_one(self.awaiting.values(), signed) >= MAX_OF_ONE
+    /// Checks that a further command of whoever proposes it can wait. The endorsements that come to it
+    /// later are few and small.
+    fn check_waiting(&self, signed: &SignedCommand) -> Result<(), Refusal> {
+        let own = of_one(self.awaiting.values(), signed);
+        if self.awaiting.len() >= MAX_OPS || own >= MAX_OF_ONE {
+            return Err(Refusal::new(
+                Reason::Overloaded,
+                "too many commands wait for endorsements: have some approved or rejected first",
+            ));
+        }
+        let (mut all, mut of_admin) = (signed.stored_bytes(), signed.stored_bytes());
+        for waiting in self.awaiting.values() {
+            let bytes = waiting.signed.stored_bytes();
+            all = all.saturating_add(bytes);
+            if waiting.signed.proposing_admin() == signed.proposing_admin() {
+                of_admin = of_admin.saturating_add(bytes);
+            }
+        }
+        if own > 0 && (all > MAX_WAITING_BYTES || of_admin > MAX_WAITING_BYTES_OF_ONE) {
+            return Err(Refusal::new(
+                Reason::Overloaded,
+                "the commands that wait for endorsements are too large together: have some approved \
+                 or rejected first, or make smaller ones",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether these bytes wait for more persons.
@@ -266,11 +296,7 @@ impl Core {
         if command.command.expires <= now {
             return self.end(id, CommandState::Expired, None, Some(admission::expired()));
         }
-        if self.states.is_full_of_waiting(&command.signed) {
-            let refusal = Refusal::new(
-                Reason::Overloaded,
-                "too many commands wait for endorsements: have some approved or rejected first",
-            );
+        if let Err(refusal) = self.states.check_waiting(&command.signed) {
             return self.end(id, CommandState::Failed, None, Some(refusal));
         }
         self.commands.awaits(id, &command.signed);

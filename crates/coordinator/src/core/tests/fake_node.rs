@@ -507,6 +507,9 @@ impl FakeNode {
         if let Some(refusal) = &self.manners.refuses_shares {
             return Err(refusal.clone());
         }
+        if request.command.rejected() {
+            return Err(Refusal::new(Reason::CommandRejected, "rejected"));
+        }
         let command = quorate_proto::command::decode(&request.command.bytes)?;
         let Some(sign) = command.body.signs() else {
             panic!("not a sign command")

@@ -1,15 +1,19 @@
 //! Changes of the states of keys: to whom they come, who acknowledges them, and who is told later.
 
 use quorate_model::{
-    KeyName, KeyState, Reason, Scheme,
-    command::{CommandBody, EndorsementKind},
+    CommandId, KeyName, KeyState, Payload, Reason, Scheme,
+    command::{CommandBody, EndorsementKind, SignedCommand},
     evacuation::Evacuate,
     node_api::NodeRequest,
     operation::{CommandKind, CommandOutcome, CommandState, StateOutcome},
+    roster::Role,
     standing::StateChange,
 };
 
-use super::{super::Notice, world::World};
+use super::{
+    super::Notice,
+    world::{World, signing_key},
+};
 
 use StateChange::{Compromise, Resume, Suspend};
 
@@ -141,7 +145,7 @@ fn a_command_waits_for_the_words_of_as_many_as_it_takes() {
 #[test]
 fn an_evacuation_waits_for_the_admin_quorum_and_is_signed_then() {
     let (mut world, key) = with_key();
-    let payload = quorate_model::Payload::message(b"sweep".as_slice());
+    let payload = Payload::message(b"sweep".as_slice());
     let body = CommandBody::Evacuate(Evacuate {
         sign: world.sign(key.as_str(), vec![payload]),
         reason: "a drill".to_owned(),
@@ -354,4 +358,86 @@ fn one_receipt_for_what_the_others_refuse_teaches_nothing() {
 
     assert_eq!(world.view(handle).state, CommandState::Denied);
     assert_eq!(state(&mut world, &key), KeyState::Active);
+}
+
+/// The admins of a world in which commands are large.
+const MANY_ADMINS: [(&str, u8); 6] = [
+    ("ada", 101),
+    ("bob", 103),
+    ("cyd", 104),
+    ("dan", 105),
+    ("eve", 106),
+    ("fay", 107),
+];
+
+/// What became of an evacuation of about so many MiB, four of which are the most, by this admin.
+fn evacuation(world: &mut World, admin: usize, mebibytes: usize) -> (CommandState, SignedCommand) {
+    let message = vec![b'a'; (1 << 20) - 1_024];
+    let payloads = vec![Payload::message(message); mebibytes];
+    let body = CommandBody::Evacuate(Evacuate {
+        sign: world.sign("vault", payloads),
+        reason: "a drill".to_owned(),
+    });
+    let (_, proposal) = world.command(body);
+    let (name, seed) = MANY_ADMINS[admin];
+    let command = SignedCommand::propose(
+        proposal.bytes,
+        &world.pinned.cluster(),
+        &name.parse().unwrap(),
+        Role::Admin,
+        &signing_key(seed),
+    );
+    let handle = world.submit(&command);
+    world.run();
+    let view = world.view(handle);
+    if view.state == CommandState::Failed {
+        let refusal = view.error.clone().unwrap();
+        assert_eq!(refusal.reason, Reason::Overloaded);
+        assert!(
+            refusal.message.contains("approved or rejected"),
+            "{refusal}"
+        );
+    }
+    (view.state, command)
+}
+
+#[test]
+fn the_commands_of_one_admin_that_wait_are_bounded_by_their_bytes() {
+    let mut world = World::with_admins(3, &MANY_ADMINS);
+    world.key("vault", Scheme::Bip340, 2);
+    let (first, large) = evacuation(&mut world, 0, 4);
+    assert_eq!(first, CommandState::AwaitingEndorsement);
+    let (second, _) = evacuation(&mut world, 0, 3);
+    assert_eq!(second, CommandState::AwaitingEndorsement);
+
+    let (third, _) = evacuation(&mut world, 0, 2);
+    let (of_another, _) = evacuation(&mut world, 1, 4);
+
+    assert_eq!(third, CommandState::Failed);
+    assert_eq!(of_another, CommandState::AwaitingEndorsement);
+    let id: CommandId = quorate_proto::command::decode(&large.bytes).unwrap().id;
+    let said = world.rejection(&large);
+    world.endorse(id, said);
+    world.run();
+    let (fourth, _) = evacuation(&mut world, 0, 4);
+    assert_eq!(fourth, CommandState::AwaitingEndorsement);
+}
+
+#[test]
+fn the_commands_that_wait_are_bounded_by_their_bytes_and_one_of_each_admin_fits() {
+    let mut world = World::with_admins(3, &MANY_ADMINS);
+    world.key("vault", Scheme::Bip340, 2);
+    for admin in 0..4 {
+        for mebibytes in [4, 3] {
+            let (state, _) = evacuation(&mut world, admin, mebibytes);
+            assert_eq!(state, CommandState::AwaitingEndorsement);
+        }
+    }
+
+    for admin in [4, 5] {
+        let (first, _) = evacuation(&mut world, admin, 4);
+        assert_eq!(first, CommandState::AwaitingEndorsement);
+        let (second, _) = evacuation(&mut world, admin, 1);
+        assert_eq!(second, CommandState::Failed);
+    }
 }

@@ -76,7 +76,7 @@ fn pinned(nodes: usize, admins: &[(&str, u8)]) -> PinnedRoster {
             .map(|(id, seed)| principal(id, *seed, Role::Admin))
             .chain([principal("wallet", 102, Role::Client)])
             .collect(),
-        admin_quorum: 2,
+        admin_quorum: u16::try_from(admins.len() / 2 + 1).unwrap(),
         lifecycle_quorum: 2,
         policy_hash: Digest::ZERO,
         lifecycle_delay_seconds: None,
@@ -136,7 +136,12 @@ impl World {
     /// With an admin besides, so that one can be removed.
     pub(super) fn with_three_admins(count: usize) -> Self {
         let [ada, bob] = ADMINS;
-        Self::with(Limits::default(), pinned(count, &[ada, bob, ("cyd", 104)]))
+        Self::with_admins(count, &[ada, bob, ("cyd", 104)])
+    }
+
+    /// With these admins, and the seeds of their keys.
+    pub(super) fn with_admins(count: usize, admins: &[(&str, u8)]) -> Self {
+        Self::with(Limits::default(), pinned(count, admins))
     }
 
     fn with(limits: Limits, pinned: PinnedRoster) -> Self {
