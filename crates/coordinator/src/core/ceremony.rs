@@ -19,6 +19,7 @@ mod pairing;
 mod predecessor;
 mod progress;
 mod proving;
+mod quarantined;
 mod resharing;
 mod resume;
 mod rounds;
@@ -335,6 +336,8 @@ impl Core {
                 let due = *not_before_ms <= now_ms;
                 if let Some(refusal) = self.unlisted(name) {
                     self.fail_creation(moment, name, CommandState::Denied, refusal);
+                } else if let Some(refusal) = self.quarantined(name) {
+                    self.fail_creation(moment, name, CommandState::Failed, refusal);
                 } else if due && self.missing_of(name).is_empty() {
                     self.begin_rounds(moment, name);
                 } else {
@@ -343,7 +346,14 @@ impl Core {
             }
             Stage::Tickets { key } => {
                 let key = Arc::clone(key);
-                self.begin_proving(moment, name, &key);
+                let creates = matches!(op.aim, Aim::Create(_));
+                match self.quarantined(name).filter(|_| creates) {
+                    // It is finished without being asked once the node is back.
+                    Some(refusal) => {
+                        self.fail_creation(moment, name, CommandState::Failed, refusal);
+                    }
+                    None => self.begin_proving(moment, name, &key),
+                }
             }
             Stage::Unpaired { key, not_before_ms } => {
                 let key = Arc::clone(key);
@@ -444,6 +454,10 @@ impl Core {
         node: &NodeId,
         refusal: Refusal,
     ) {
+        if refusal.reason == Reason::NodeQuarantined {
+            // Once its status says so, another attempt does without it, or is refused at once.
+            self.ask_status_soon(node);
+        }
         let Some(op) = self.ceremonies.ops.get_mut(name) else {
             return;
         };

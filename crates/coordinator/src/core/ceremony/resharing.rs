@@ -267,6 +267,7 @@ impl Core {
         holders
             .filter(|holder| self.peers.is_connected(&holder.node))
             .filter(|holder| !resharing.avoided.contains(&holder.node))
+            .filter(|holder| !self.is_in_quarantine(&holder.node))
             .cloned()
             .collect()
     }
@@ -474,7 +475,7 @@ impl Core {
     }
 }
 
-fn join(nodes: &[NodeId]) -> String {
+pub(super) fn join(nodes: &[NodeId]) -> String {
     let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
     names.join(", ")
 }

@@ -214,6 +214,9 @@ impl FakeNode {
     }
 
     pub(super) fn handle(&mut self, request: &NodeRequest) -> Result<NodeReply, Refusal> {
+        if self.manners.quarantine.is_some() && !is_harmless(request) {
+            return Err(Refusal::new(Reason::NodeQuarantined, "in quarantine"));
+        }
         match request.clone() {
             NodeRequest::Status { nonce } => Ok(self.status(nonce)),
             NodeRequest::ListKeys { after, limit } => Ok(self.list(after.as_ref(), limit)),
@@ -809,6 +812,21 @@ impl FakeNode {
             signature,
         }))
     }
+}
+
+/// Whether a node in quarantine answers this.
+fn is_harmless(request: &NodeRequest) -> bool {
+    matches!(
+        request,
+        NodeRequest::Status { .. }
+            | NodeRequest::ListKeys { .. }
+            | NodeRequest::AttestTime { .. }
+            | NodeRequest::ConfirmTime { .. }
+            | NodeRequest::AttestHeads { .. }
+            | NodeRequest::Readmit { .. }
+            | NodeRequest::ChangeRoster { .. }
+            | NodeRequest::ListRosters { .. }
+    )
 }
 
 fn reply(round: u8, envelopes: &[Envelope]) -> CeremonyReply {

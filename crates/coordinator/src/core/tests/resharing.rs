@@ -8,6 +8,7 @@ mod erasing;
 mod honest;
 mod listings;
 mod numbers;
+mod quarantined;
 mod removed;
 mod restarts;
 mod signing;
