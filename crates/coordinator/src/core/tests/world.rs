@@ -116,6 +116,13 @@ pub(super) struct World {
     /// From the first request of this kind on, no request reaches a node.
     loses: Option<Kind>,
     losing: bool,
+    /// How many batches of writes there are until the coordinator dies, and whether the last of them
+    /// is stored.
+    dies_after: Option<(usize, bool)>,
+    /// Before how many requests it dies.
+    dies_before: Option<usize>,
+    /// Nothing that the coordinator does has any effect.
+    pub(super) is_dead: bool,
     events: VecDeque<Event>,
     rng: ChaCha20Rng,
     next_handle: Handle,
@@ -175,6 +182,9 @@ impl World {
             requests: Vec::new(),
             loses: None,
             losing: false,
+            dies_after: None,
+            dies_before: None,
+            is_dead: false,
             events: VecDeque::new(),
             rng: ChaCha20Rng::seed_from_u64(5),
             next_handle: 0,
@@ -197,6 +207,9 @@ impl World {
         self.core = Core::new(config, self.pinned.clone(), restored);
         self.held_calls.clear();
         self.events.clear();
+        self.dies_after = None;
+        self.dies_before = None;
+        self.is_dead = false;
         for id in self.ids() {
             if !self.silent.contains(&id) {
                 self.push(Event::LinkUp { node: id });
@@ -237,6 +250,9 @@ impl World {
     }
 
     fn act(&mut self, action: Action) {
+        if self.is_dead {
+            return;
+        }
         match action {
             Action::Call {
                 call,
@@ -245,9 +261,11 @@ impl World {
                 timeout_ms,
             } => {
                 self.losing |= self.loses.is_some_and(|loses| loses(&request));
-                if self.losing {
+                self.is_dead = self.dies_before == Some(0);
+                if self.losing || self.is_dead {
                     return;
                 }
+                self.dies_before = self.dies_before.map(|left| left - 1);
                 self.requests.push((node.clone(), request.clone()));
                 let falls = |(id, kind): &(NodeId, Kind)| *id == node && kind(&request);
                 if self.falls_silent.iter().any(falls) {
@@ -261,7 +279,15 @@ impl World {
                 }
             }
             Action::Persist { batch, writes } => {
-                self.store.extend(writes);
+                let (left, keeps) = self.dies_after.take().unwrap_or((usize::MAX, true));
+                self.is_dead = left == 1;
+                self.dies_after = Some((left.saturating_sub(1), keeps));
+                if keeps || !self.is_dead {
+                    self.store.extend(writes);
+                }
+                if self.is_dead {
+                    return;
+                }
                 if self.stores {
                     self.push(Event::Stored { batch });
                 } else {
@@ -338,6 +364,16 @@ impl World {
     /// Loses the next answer of a node to such a thing.
     pub(super) fn lose_answer(&mut self, index: usize, kind: Kind) {
         self.loses_answers.push((node_id(index), kind));
+    }
+
+    /// The coordinator dies with a batch of writes, counted from the next one, which is stored or not.
+    pub(super) fn die_after(&mut self, batches: usize, keeps: bool) {
+        self.dies_after = Some((batches, keeps));
+    }
+
+    /// The coordinator dies after so many requests, before the next one leaves.
+    pub(super) fn die_before(&mut self, requests: usize) {
+        self.dies_before = Some(requests);
     }
 
     /// Loses nothing any more.

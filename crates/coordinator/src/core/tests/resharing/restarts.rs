@@ -1,6 +1,8 @@
 //! A coordinator that starts again in the middle of a run.
 
-use quorate_model::{Epoch, KeyName, command::SignedCommand, node_api::NodeRequest};
+use quorate_model::{
+    Epoch, KeyName, command::SignedCommand, node_api::NodeRequest, operation::CommandState,
+};
 use quorate_protocol::reshare::round;
 
 use super::{super::world::Kind, World, is_activate, is_erase, is_prove};
@@ -112,7 +114,7 @@ fn a_command_that_is_handed_in_before_any_node_is_there_can_be_repeated() {
     world.restart_coordinator(vec![]);
     let early = world.hand_in(&command);
     let failed = world.view(early).clone();
-    assert_eq!(failed.state, quorate_model::operation::CommandState::Failed);
+    assert_eq!(failed.state, CommandState::Failed);
 
     for index in 0..6 {
         world.connect(index);
@@ -123,4 +125,117 @@ fn a_command_that_is_handed_in_before_any_node_is_there_can_be_repeated() {
 
     assert_eq!(world.reshare_outcome(again).epoch, Epoch(2));
     world.assert_in_use(&key, 2, &[3, 4, 5]);
+}
+
+/// More batches, and more requests, than a run has.
+const MOST: usize = 200;
+
+/// Something that happens to a run.
+type Trouble = fn(&mut World);
+
+/// When the coordinator dies in a run.
+#[derive(Clone, Copy)]
+enum Death {
+    /// With a batch of writes, which is stored or lost.
+    Batch { number: usize, keeps: bool },
+    /// After so many requests.
+    Request(usize),
+}
+
+/// A run of 2 of 3 to other holders, whose coordinator dies. False: it was over before.
+fn survives(trouble: Trouble, holders: &[usize], death: Death) -> bool {
+    let (mut world, key) = World::with_vault(6);
+    let command = world.reshare_command(&key, 2, holders);
+    trouble(&mut world);
+    match death {
+        Death::Batch { number, keeps } => world.die_after(number, keeps),
+        Death::Request(number) => world.die_before(number),
+    }
+    let handle = world.hand_in(&command);
+    while !world.is_dead && !world.answers.contains_key(&handle) {
+        world.pass(100);
+    }
+    let died = world.is_dead;
+
+    let stored = world.store.clone();
+    world.restart_coordinator(stored);
+    for index in 0..6 {
+        world.speak(index);
+        world.connect(index);
+    }
+    world.pass(2_000);
+    let before = world.epoch_of(&key);
+    let again = world.hand_in(&command);
+    world.pass(3_000);
+    // It is over, or was never begun; whatever it came to, nothing is in the way of the next.
+    let view = world.view(again).clone();
+    assert_eq!(view.state, CommandState::Succeeded, "{:?}", view.error);
+    let epoch = world.epoch_of(&key);
+    assert!(epoch >= before && epoch > Epoch(1));
+    world.assert_nobody_keeps_old_shares(&key);
+    world.assert_in_use(&key, epoch.0, holders);
+
+    world.reshared_within(&key, 2, &[0, 1, 2], 500);
+    world.assert_nobody_keeps_old_shares(&key);
+    world.assert_in_use(&key, epoch.0 + 1, &[0, 1, 2]);
+    died
+}
+
+fn check_batches(trouble: Trouble, holders: &[usize], least: usize) {
+    for keeps in [true, false] {
+        let dies = |number: &usize| {
+            let number = *number;
+            survives(trouble, holders, Death::Batch { number, keeps })
+        };
+        let count = (1..MOST).take_while(dies).count();
+        assert!(
+            (least..MOST - 1).contains(&count),
+            "{count} batches were written"
+        );
+    }
+}
+
+#[test]
+fn a_run_survives_a_coordinator_that_dies_with_any_batch_of_writes() {
+    for holders in [&[3, 4, 5], &[1, 2, 3], &[0, 1, 2]] {
+        check_batches(|_| {}, holders, 2);
+    }
+}
+
+#[test]
+fn a_run_with_a_guilty_dealer_survives_a_coordinator_that_dies_with_any_batch_of_writes() {
+    let spoils: Trouble = |world| world.node(0).manners.spoils_round = Some(round::REVEAL);
+
+    check_batches(spoils, &[3, 4, 5], 3);
+}
+
+#[test]
+fn a_run_that_one_holder_hears_the_end_of_survives_a_coordinator_that_dies_with_any_batch() {
+    let falls: Trouble = |world| {
+        world.silence_at(4, is_activate);
+        world.silence_at(5, is_activate);
+    };
+
+    check_batches(falls, &[3, 4, 5], 1);
+}
+
+#[test]
+fn a_run_whose_answers_are_lost_survives_a_coordinator_that_dies_with_any_batch_of_writes() {
+    let loses: Trouble = |world| {
+        world.lose_answer(3, is_prove);
+        world.lose_answer(4, is_activate);
+        world.lose_answer(0, is_erase);
+    };
+
+    check_batches(loses, &[3, 4, 5], 2);
+}
+
+#[test]
+fn a_run_survives_a_coordinator_that_dies_before_any_request() {
+    let holders = [1, 2, 3];
+
+    let dies = |number: &usize| survives(|_| {}, &holders, Death::Request(*number));
+    let count = (0..MOST).take_while(dies).count();
+
+    assert!((30..MOST).contains(&count), "{count} requests were made");
 }
