@@ -42,12 +42,13 @@ const SOLANA: [&str; 3] = [
 /// Of what moves, one in so many may go to whoever makes the block.
 const FEE_SHARE: u64 = 10;
 
-/// The highest fee of a transaction that moves tokens alone, whose worth nobody here knows: a tenth of
-/// a coin of 18 decimals, in wei.
-const MOST_FOR_TOKENS_WEI: u64 = 100_000_000_000_000_000;
+/// The highest fees of all transactions of a command on EVM chains: a tenth of a coin of 18 decimals,
+/// in wei. What a transaction says that it moves counts for little by itself, because the fee is paid
+/// also where it fails.
+const MOST_WEI: u64 = 100_000_000_000_000_000;
 
 /// The same on Solana: a hundredth of a coin, in lamports.
-const MOST_FOR_TOKENS_LAMPORTS: u64 = 10_000_000;
+const MOST_LAMPORTS: u64 = 10_000_000;
 
 /// The chain of a Bitcoin network, as CAIP-2 names it; the testnet is the third.
 pub fn bitcoin_chain(network: Network) -> &'static str {
@@ -266,7 +267,7 @@ fn listed(pinned: &[Destination]) -> String {
 
 /// Checks that payloads, decoded for the key that is to be evacuated, move what it holds to the
 /// destinations of its creation and do nothing else. What goes to whoever makes the block is bounded
-/// too: one part in ten of the coins that move, and a fixed amount where tokens alone do.
+/// too: one part in ten of the coins where coins alone move, and a fixed amount for each command.
 ///
 /// # Errors
 ///
@@ -284,12 +285,13 @@ pub fn check_evacuation(
         .iter()
         .filter_map(|destination| Account::read(destination).ok())
         .collect();
+    let (mut wei, mut lamports) = (Fees::within(MOST_WEI), Fees::within(MOST_LAMPORTS));
     for (index, (payload, decoded)) in payloads.iter().zip(decoded).enumerate() {
         let judged = match &decoded.facts {
             Facts::Psbt(facts) => bitcoin(facts, payload, &accounts),
-            Facts::EvmTransaction(facts) => evm(facts, &accounts),
+            Facts::EvmTransaction(facts) => evm(facts, &accounts, &mut wei),
             Facts::SolanaMessage(facts) => match child_key(key, &payload.path) {
-                Ok(own) => solana_message(facts, &solana::address(&own), &accounts),
+                Ok(own) => solana_message(facts, &solana::address(&own), &accounts, &mut lamports),
                 Err(_) => Err(Fault::DoesMore("is for a child that the key does not have")),
             },
             Facts::Message(_)
@@ -354,7 +356,7 @@ fn bitcoin(facts: &PsbtFacts, payload: &Payload, accounts: &[Account]) -> Result
     Ok(())
 }
 
-fn evm(facts: &EvmTransactionFacts, accounts: &[Account]) -> Result<(), Fault> {
+fn evm(facts: &EvmTransactionFacts, accounts: &[Account], fees: &mut Fees) -> Result<(), Fault> {
     if facts.blind {
         return Err(Fault::DoesMore("calls what nobody can read"));
     }
@@ -382,10 +384,15 @@ fn evm(facts: &EvmTransactionFacts, accounts: &[Account]) -> Result<(), Fault> {
             return Err(Fault::DoesMore("moves what another account holds"));
         }
     }
-    check_amounts(&facts.transfers, facts.max_fee, MOST_FOR_TOKENS_WEI)
+    fees.take(&facts.transfers, facts.max_fee)
 }
 
-fn solana_message(facts: &SolanaFacts, own: &str, accounts: &[Account]) -> Result<(), Fault> {
+fn solana_message(
+    facts: &SolanaFacts,
+    own: &str,
+    accounts: &[Account],
+    fees: &mut Fees,
+) -> Result<(), Fault> {
     if facts.blind {
         return Err(Fault::DoesMore("calls what nobody can read"));
     }
@@ -426,36 +433,51 @@ fn solana_message(facts: &SolanaFacts, own: &str, accounts: &[Account]) -> Resul
     } else {
         Amount::ZERO
     };
-    check_amounts(&facts.transfers, max_fee, MOST_FOR_TOKENS_LAMPORTS)
+    fees.take(&facts.transfers, max_fee)
 }
 
-/// Something moves with every transfer, and most of it arrives.
-fn check_amounts(
-    transfers: &[Transfer],
-    max_fee: Amount,
-    most_for_tokens: u64,
-) -> Result<(), Fault> {
-    let moves_nothing = |transfer: &Transfer| transfer.amount == Amount::ZERO;
-    if transfers.is_empty() || transfers.iter().any(moves_nothing) {
-        return Err(Fault::DoesMore("moves nothing"));
-    }
-    let mut coins = Amount::ZERO;
-    for transfer in transfers {
-        if transfer.asset == Asset::Native {
-            coins = coins.checked_add(transfer.amount).unwrap_or(Amount::MAX);
+/// What the transactions of a command on one family of chains may pay together.
+struct Fees {
+    sum: Amount,
+    most: Amount,
+}
+
+impl Fees {
+    fn within(most: u64) -> Self {
+        Self {
+            sum: Amount::ZERO,
+            most: most.into(),
         }
     }
-    let has_tokens = transfers
-        .iter()
-        .any(|transfer| transfer.asset != Asset::Native);
-    let is_small = max_fee
-        .checked_mul(Amount::from(FEE_SHARE))
-        .is_some_and(|much| much <= coins);
-    if is_small || (has_tokens && max_fee <= Amount::from(most_for_tokens)) {
-        return Ok(());
+
+    /// Something moves with every transfer, most of it arrives, and what all may pay stays small.
+    fn take(&mut self, transfers: &[Transfer], max_fee: Amount) -> Result<(), Fault> {
+        let moves_nothing = |transfer: &Transfer| transfer.amount == Amount::ZERO;
+        if transfers.is_empty() || transfers.iter().any(moves_nothing) {
+            return Err(Fault::DoesMore("moves nothing"));
+        }
+        let mut coins = Amount::ZERO;
+        let mut has_tokens = false;
+        for transfer in transfers {
+            if transfer.asset == Asset::Native {
+                coins = coins.checked_add(transfer.amount).unwrap_or(Amount::MAX);
+            } else {
+                has_tokens = true;
+            }
+        }
+        let tenfold = max_fee.checked_mul(Amount::from(FEE_SHARE));
+        if !has_tokens && tenfold.is_none_or(|much| much > coins) {
+            return Err(Fault::DoesMore(
+                "may pay whoever makes the block more than a tenth of the coins that it moves",
+            ));
+        }
+        self.sum = self.sum.checked_add(max_fee).unwrap_or(Amount::MAX);
+        if self.sum > self.most {
+            return Err(Fault::DoesMore(
+                "may bring what the command pays to whoever makes the blocks above 0.1 coin (0.01 on \
+                 Solana; split the command, or lower its fees)",
+            ));
+        }
+        Ok(())
     }
-    Err(Fault::DoesMore(
-        "may pay whoever makes the block more than a tenth of the coins that it moves, or for tokens \
-         more than 0.1 coin (0.01 on Solana)",
-    ))
 }

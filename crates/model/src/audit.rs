@@ -375,6 +375,9 @@ pub struct KeyPrepared {
     pub statement: Digest,
 }
 
+/// The rule of a share that was released for a client, and not to evacuate a key.
+pub const RULE_OF_CLIENTS: &str = "role:client";
+
 /// Permission for signature shares to leave the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareReleased {

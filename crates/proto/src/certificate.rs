@@ -7,7 +7,7 @@ use quorate_model::{
     roster::PinnedRoster,
 };
 
-use crate::command;
+use crate::{admission, command};
 
 /// Reads the certificate of an epoch of a key and checks it under a pinned roster: what the command
 /// asked for is what all holders signed. An epoch later than the first needs the certificate of the
@@ -29,6 +29,15 @@ pub fn verify(
     let command = command::decode(&certificate.command.bytes)?;
     let Some(birth) = birth else {
         let record = certificate.verify_birth(pinned, &command)?;
+        // Whoever relies on the destinations of a key looks for the quorum that pinned them.
+        if let CommandBody::CreateKey(create) = &command.body
+            && !create.life.evacuation.is_empty()
+        {
+            // As every holder judged it, by the roster under which the key was made.
+            let made_under = pinned.at(&certificate.statement.roster);
+            let made_under = made_under.as_ref().unwrap_or(pinned);
+            admission::check_persons(made_under, &certificate.command, &command)?;
+        }
         return Ok((certificate, record));
     };
     let CommandBody::ReshareKey(reshare) = &command.body else {

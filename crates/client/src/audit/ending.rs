@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use quorate_model::{
     Digest, KeyId, KeyName, NodeId, UnixMillis,
-    audit::{Entry, KeyDestroyed, Record},
+    audit::{Entry, KeyDestroyed, RULE_OF_CLIENTS, Record, ShareReleased},
     command::{CommandBody, SignedCommand},
     destruction::{CONFIRM_WINDOW_MS, DestroyStep},
     roster::PinnedRoster,
@@ -62,7 +62,10 @@ impl Endings {
                 ends.check_alive(node, record, &changed.key)
             }
             Entry::KeyStateChanged(changed) => ends.check_alive(node, record, &changed.key),
-            Entry::ShareReleased(released) => ends.check_alive(node, record, &released.key),
+            Entry::ShareReleased(released) => {
+                ends.check_alive(node, record, &released.key)?;
+                ends.check_use(node, record, released)
+            }
             Entry::KeyPrepared(prepared) => ends.check_alive(node, record, &prepared.key),
             Entry::KeyActivated { key, .. } => ends.check_alive(node, record, key),
             Entry::DestructionAnnounced {
@@ -138,6 +141,26 @@ impl Ends {
             )),
             None => Ok(()),
         }
+    }
+
+    /// A node that has recorded that a key's time is over signs nothing more with it for a client. What
+    /// the admins have evacuated is recorded under another rule.
+    fn check_use(
+        &self,
+        node: &NodeId,
+        record: &Record,
+        released: &ShareReleased,
+    ) -> Result<(), String> {
+        let key = &released.key;
+        let for_client = released.judgment.rule == RULE_OF_CLIENTS;
+        if for_client && self.retired.contains(key) {
+            return Err(format!(
+                "node \"{node}\" signed for a client with key \"{key}\" in record {} after it \
+                 recorded that the key is retired: this proves its fault",
+                record.sequence
+            ));
+        }
+        Ok(())
     }
 
     fn check_tombstone(

@@ -263,6 +263,14 @@ fn coins_and_tokens_of_evm_chains_go_to_the_pinned_account_of_the_same_chain() {
     assert_eq!(judge(&key, &tokens, &here), Ok(()));
     let dear = evm_at(1_666_666_666_666, token, 0, &call("a9059cbb", &[LOWER]));
     assert_eq!(judge(&key, &dear, &here), Ok(()));
+    // Together they pay more, whatever each may.
+    let twice = [dear.clone(), dear];
+    let decoded = decode_all(&twice, &key.facts()).unwrap();
+    let refused = check_evacuation(&twice, &decoded, &key.facts(), &here).unwrap_err();
+    assert!(
+        matches!(refused, Astray::DoesMore { index: 1, .. }),
+        "{refused}"
+    );
     let from_itself = evm(token, 0, &call("23b872dd", &[&own, LOWER]));
     assert_eq!(judge(&key, &from_itself, &here), Ok(()));
 
@@ -342,6 +350,15 @@ fn with_lamports(message: &str, lamports: u64) -> Vec<u8> {
     message
 }
 
+/// The message with a price of compute units, which ends with the amount and no lookup tables.
+fn with_the_lamports_of_v0(lamports: u64) -> Vec<u8> {
+    let mut message = bytes(V0);
+    let tables = message.pop().unwrap();
+    *message.last_chunk_mut().unwrap() = lamports.to_le_bytes();
+    message.push(tables);
+    message
+}
+
 #[test]
 fn solana_transfers_go_to_the_pinned_account_on_whatever_cluster() {
     let to = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:cGfHiC6Kgg3FpFZvgwGcswsCRtp4aBP2fzuXRQPizuN";
@@ -365,6 +382,16 @@ fn solana_transfers_go_to_the_pinned_account_on_whatever_cluster() {
         let refused = judge_solana(&message, to).unwrap_err();
         assert!(refused.to_string().contains(says), "{refused}");
     }
+    // The fee is paid also where the transfer fails, so what is said to move allows no more of it.
+    let mut dear = with_the_lamports_of_v0(u64::MAX);
+    let price = 1_000_000_000_000_u64.to_le_bytes();
+    let at = dear
+        .windows(8)
+        .position(|window| *window == 5_000_u64.to_le_bytes());
+    let at = at.unwrap();
+    dear.splice(at..at.saturating_add(8), price);
+    let refused = judge_solana(&dear, to).unwrap_err();
+    assert!(refused.to_string().contains("0.01 on Solana"), "{refused}");
     // It says to whom a shared account credits what comes in.
     let account =
         "solana:5eykt4UsFv8P8NJdTREpY1vzqKqKvdp:uZ1N4C9dc71Euu4GLYt5UURpFtg1WWSwo3F4Rn46Fr3";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use quorate_model::{
     Digest, KeyName, KeyState, PrincipalId, Reason, Refusal, Signature,
-    audit::{Entry, KeyStateChanged},
+    audit::{Entry, KeyStateChanged, RULE_OF_CLIENTS},
     command::{CommandBody, SignedCommand},
     node_api::NodeReply,
     standing::{Effect, SetKeyState, StateChange, StateMark, StateReceipt},
@@ -64,7 +64,7 @@ impl Use {
     /// The rule by which it was allowed, for the audit record.
     pub(super) const fn rule(self) -> &'static str {
         match self {
-            Self::Client => "role:client",
+            Self::Client => RULE_OF_CLIENTS,
             Self::Evacuation => "quorum:admin",
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use quorate_client::{
     AwaitingCommand, Client, ClientError, KeyReference, RosterDifference,
     model::{
-        CommandId, Digest, KeyState, UnixMillis,
+        CommandId, Digest, KeyState, Refusal,
         command::{CommandBody, CreateKey, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
         evacuation::Evacuate,
@@ -63,7 +63,7 @@ impl Endorse {
         for id in &self.ids {
             let awaiting = client.awaiting(*id).await?;
             // What is shown is what is signed: it was decoded from the exact bytes.
-            show(&client, &awaiting).await?;
+            show(&client, &awaiting, kind).await?;
             self.check(&awaiting)?;
             all.push(awaiting);
         }
@@ -156,13 +156,18 @@ pub(in crate::command) fn digest(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
-async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliError> {
+async fn show(
+    client: &Client,
+    awaiting: &AwaitingCommand,
+    kind: EndorsementKind,
+) -> Result<(), CliError> {
     let command = awaiting.command();
     let mut table = Table::default();
     table.pair("command", command.id);
     table.pair("digest", awaiting.digest());
     if let CommandBody::CreateKey(create) = &command.body {
         show_creation(create, &mut table);
+        table.pair("expires", output::time(command.expires));
     } else if let CommandBody::SetKeyState(set) = &command.body {
         table.pair("change", format!("{} key {}", set.change, set.key));
         table.pair("key id", set.key_id);
@@ -175,7 +180,8 @@ async fn show(client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliErro
     } else if let CommandBody::ChangeRoster(_) = &command.body {
         show_roster(client, awaiting.signed(), &mut table).await?;
     } else if let CommandBody::Evacuate(evacuate) = &command.body {
-        show_evacuation(client, evacuate, command.expires, &mut table).await?;
+        show_evacuation(client, evacuate, kind, &mut table).await?;
+        table.pair("expires", output::time(command.expires));
     } else if let CommandBody::ReadmitNode(readmit) = &command.body {
         table.pair("change", format!("readmit node {}", readmit.node));
         table.pair("restoration", readmit.restore);
@@ -207,6 +213,20 @@ fn show_creation(create: &CreateKey, table: &mut Table) {
         format!("{threshold} of {} ({})", nodes.len(), names(nodes)),
     );
     table.pair("purpose", purposes_text(&create.purposes));
+    if create.accept_fragile {
+        table.pair(
+            "accepted",
+            "a shape that a few lost or bad nodes stop for ever",
+        );
+    }
+    for (what, period) in [
+        ("used for", create.life.cryptoperiod_s),
+        ("refreshed every", create.life.refresh_s),
+    ] {
+        if let Some(seconds) = period {
+            table.pair(what, format!("{seconds} s"));
+        }
+    }
     if let Some(before) = &create.life.replaces {
         table.pair("replaces", format!("{} ({})", before.key, before.key_id));
     }
@@ -224,14 +244,13 @@ fn show_creation(create: &CreateKey, table: &mut Table) {
 async fn show_evacuation(
     client: &Client,
     evacuate: &Evacuate,
-    expires: UnixMillis,
+    kind: EndorsementKind,
     table: &mut Table,
 ) -> Result<(), CliError> {
     let sign = &evacuate.sign;
     table.pair("change", format!("evacuate key {}", sign.key));
     table.pair("key id", sign.key_id);
     table.pair("reason", &evacuate.reason);
-    table.pair("expires", output::time(expires));
     let key = KeyReference {
         name: sign.key.clone(),
         id: Some(sign.key_id),
@@ -247,14 +266,14 @@ async fn show_evacuation(
         }
     };
     table.pair("state", key.state());
-    // Whoever rejects a command need not be able to read it.
     let facts = KeyFacts::of(key.record());
     let decoded = match decode_all(&sign.payloads, &facts) {
         Ok(decoded) => decoded,
-        Err(error) => {
+        Err(error) if kind == EndorsementKind::Reject => {
             table.pair("warning", format!("nodes will refuse it: {error}"));
             return Ok(());
         }
+        Err(error) => return Err(ClientError::Refused(Refusal::from(&error)).into()),
     };
     for (payload, decoded) in sign.payloads.iter().zip(&decoded) {
         table.pair("payload", payload.kind);

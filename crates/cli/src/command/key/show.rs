@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     context::Context,
-    error::CliError,
+    error::{CliError, chain},
     output::{self, Table},
 };
 
@@ -24,7 +24,11 @@ impl Show {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.connect_to_read().await?;
         let key = client.look_up(&self.name.clone().into()).await?;
-        let next = client.successor(&key).await?;
+        // What is wrong with another key does not hide this one.
+        let (next, unknown) = match client.successor(&key).await {
+            Ok(next) => (next, None),
+            Err(error) => (None, Some(chain(&error))),
+        };
         let record = key.record();
         let nodes: Vec<_> = record
             .participants
@@ -42,6 +46,9 @@ impl Show {
                 "since",
                 format!("sequence {}: {}", mark.sequence, mark.reason),
             );
+        }
+        if let Some(why) = &unknown {
+            table.pair("replaced by", format!("not known: {why}"));
         }
         let roster = client.roster();
         announcement_rows(&mut table, &key, &roster);

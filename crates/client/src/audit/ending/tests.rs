@@ -346,3 +346,30 @@ fn whatever_is_done_with_a_key_after_its_end_proves_a_fault() {
     }
     assert!(case.destroy(NOW, &order, None).is_err());
 }
+
+#[test]
+fn a_retired_key_that_signs_for_a_client_proves_a_fault_and_one_that_is_evacuated_does_not() {
+    let mut case = Case::new();
+    let order = case.order(DestroyStep::AtOnce);
+    let key = case.made.view.record.name.clone();
+    let share = |rule: &str| {
+        Entry::ShareReleased(ShareReleased {
+            judgment: Judgment {
+                rule: rule.to_owned(),
+                ..Case::judgment(&order)
+            },
+            expires: NOW,
+            key: key.clone(),
+            epoch: Epoch(1),
+            purpose: SharePurpose::Sign,
+            items: Vec::new(),
+        })
+    };
+    assert_eq!(case.record(NOW, share(RULE_OF_CLIENTS)), Ok(()));
+
+    case.retire();
+
+    let judged = case.record(NOW, share(RULE_OF_CLIENTS));
+    assert!(judged.unwrap_err().contains("signed for a client"));
+    assert_eq!(case.record(NOW, share("quorum:admin")), Ok(()));
+}

@@ -90,7 +90,9 @@ fn obstacle(
 ) -> Option<Obstacle> {
     let work_without = |left_out: &dyn Fn(&NodeId) -> bool| {
         let left = holders.iter().filter(|p| !left_out(&p.node));
-        subset(&left.cloned().collect::<Vec<_>>(), count, works).is_some()
+        // A search that was given up has found nothing out.
+        let left: Vec<Participant> = left.cloned().collect();
+        !matches!(search(&left, count, works), Search::Exhausted)
     };
     if work_without(&|node| refuses(node) || cheats(node)) {
         None
@@ -103,42 +105,89 @@ fn obstacle(
     }
 }
 
+/// How a search for holders that work together ended.
+enum Search {
+    Found(Vec<Participant>),
+    /// There are none.
+    Exhausted,
+    /// It took too long.
+    GivenUp,
+}
+
 /// The first so many, in order of preference, of whom every two work together.
 fn subset(
     ranked: &[Participant],
     count: usize,
     works: &impl Fn(&NodeId, &NodeId) -> bool,
 ) -> Option<Vec<Participant>> {
-    fn extend(
-        ranked: &[Participant],
-        count: usize,
-        works: &impl Fn(&NodeId, &NodeId) -> bool,
-        chosen: &mut Vec<Participant>,
-        steps: &mut usize,
-    ) -> bool {
-        if chosen.len() == count {
-            return true;
+    match search(ranked, count, works) {
+        Search::Found(chosen) => Some(chosen),
+        Search::Exhausted | Search::GivenUp => None,
+    }
+}
+
+/// Searches in order of preference, without those who work with too few of the others: one holder that
+/// bans half of them would send the search through all subsets of the rest.
+fn search(
+    ranked: &[Participant],
+    count: usize,
+    works: &impl Fn(&NodeId, &NodeId) -> bool,
+) -> Search {
+    let mut left = ranked.to_vec();
+    loop {
+        let before = left.len();
+        let works_with = |one: &Participant| {
+            let others = left.iter().filter(|other| other.node != one.node);
+            others.filter(|other| works(&one.node, &other.node)).count()
+        };
+        let kept: Vec<Participant> = left
+            .iter()
+            .filter(|one| works_with(one).saturating_add(1) >= count)
+            .cloned()
+            .collect();
+        left = kept;
+        if left.len() == before {
+            break;
         }
-        for (at, next) in ranked.iter().enumerate() {
-            // Who works with whom can be arranged so that a search never ends; then none is found.
-            *steps = steps.saturating_add(1);
-            let missing = count.saturating_sub(chosen.len());
-            if *steps > MAX_STEPS || ranked.len().saturating_sub(at) < missing {
-                return false;
-            }
-            if chosen.iter().all(|one| works(&one.node, &next.node)) {
-                chosen.push(next.clone());
-                let rest = ranked.get(at.saturating_add(1)..).unwrap_or_default();
-                if extend(rest, count, works, chosen, steps) {
-                    return true;
-                }
-                chosen.pop();
-            }
-        }
-        false
     }
     let mut chosen = Vec::with_capacity(count);
-    extend(ranked, count, works, &mut chosen, &mut 0).then_some(chosen)
+    let mut steps = 0;
+    if extend(&left, count, works, &mut chosen, &mut steps) {
+        Search::Found(chosen)
+    } else if steps > MAX_STEPS {
+        Search::GivenUp
+    } else {
+        Search::Exhausted
+    }
+}
+
+fn extend(
+    ranked: &[Participant],
+    count: usize,
+    works: &impl Fn(&NodeId, &NodeId) -> bool,
+    chosen: &mut Vec<Participant>,
+    steps: &mut usize,
+) -> bool {
+    if chosen.len() == count {
+        return true;
+    }
+    for (at, next) in ranked.iter().enumerate() {
+        // Who works with whom can be arranged so that a search never ends; then none is found.
+        *steps = steps.saturating_add(1);
+        let missing = count.saturating_sub(chosen.len());
+        if *steps > MAX_STEPS || ranked.len().saturating_sub(at) < missing {
+            return false;
+        }
+        if chosen.iter().all(|one| works(&one.node, &next.node)) {
+            chosen.push(next.clone());
+            let rest = ranked.get(at.saturating_add(1)..).unwrap_or_default();
+            if extend(rest, count, works, chosen, steps) {
+                return true;
+            }
+            chosen.pop();
+        }
+    }
+    false
 }
 
 /// The most steps of one search.
