@@ -333,6 +333,28 @@ fn a_node_that_is_away_is_missing_until_it_is_back_and_then_destroys_too() {
     audited(&cluster);
 }
 
+/// Whoever held the key before hears no more of where it stands, and says that nothing is left.
+#[test]
+fn a_key_that_went_to_other_nodes_is_destroyed_at_those_that_held_it_before_as_well() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0", "--nodes", "4"]);
+    let words = ["key", "create", "old", "--scheme", "bip340", "--purpose"];
+    let nodes = ["--threshold", "2", "--nodes", "node-a,node-b,node-c"];
+    cluster.json(&[&words[..], &["messages"], &nodes].concat());
+    let moved = ["key", "reshare", "old", "--threshold", "2", "--nodes"];
+    cluster.json(&[&moved[..], &["node-a,node-b,node-d"]].concat());
+    cluster.json(&[&["key", "deactivate", "old"][..], &REASON].concat());
+
+    let announced = destroy(&cluster, "old", &[]).json();
+    assert_eq!(announced["missing"], serde_json::json!([]), "{announced}");
+    let file = cluster.file("old.cert");
+    let done = destroy(&cluster, "old", &["--confirm", "--out", &file]).json();
+
+    assert_eq!(done["destruction"]["complete"], true, "{done}");
+    let verified = cluster.json(&["verify", "certificate", &file]);
+    assert_eq!(verified["destruction"]["receipts"], "4 of 4");
+    audited(&cluster);
+}
+
 #[test]
 fn a_confirmation_before_its_time_changes_nothing_and_says_when() {
     let cluster = Cluster::start(&["--lifecycle-delay", "3600"]);

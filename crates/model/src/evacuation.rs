@@ -111,7 +111,7 @@ pub(crate) fn not_retired(key: &crate::ids::KeyName, state: crate::key::KeyState
         Reason::KeyNotRetired,
         format!(
             "key \"{key}\" is {state}: only a key that is deactivated or reported as compromised is \
-             evacuated; sign without --evacuate, or deactivate it first"
+             evacuated; one in use moves what it holds as usual, and a suspended one when it is resumed"
         ),
     )
     .with("key", key)

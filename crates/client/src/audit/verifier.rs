@@ -1,6 +1,9 @@
 //! Verification of exported files, each by itself and then together.
 
-use std::{collections::BTreeMap, io::BufRead};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::BufRead,
+};
 
 use quorate_intent::{KeyFacts, decode_all};
 use quorate_model::{
@@ -81,6 +84,8 @@ pub struct Verifier {
     receipts: ReceiptChecker,
     pub(super) cross: CrossCheck,
     endings: Endings,
+    /// The keys of which nodes have heard that the epoch in use is one of others.
+    given_away: BTreeSet<(NodeId, KeyName)>,
     /// Signatures, until the certificates of their epochs are known.
     signed: Vec<SignedFile>,
 }
@@ -102,6 +107,7 @@ impl Verifier {
             receipts,
             cross: CrossCheck::default(),
             endings: Endings::default(),
+            given_away: BTreeSet::new(),
             signed: Vec::new(),
         }
     }
@@ -217,7 +223,9 @@ impl Verifier {
             self.roster = next;
         }
         let held = if let Entry::KeyDestroyed(destroyed) = &record.entry {
-            self.cross.birth(node, &destroyed.key).is_some()
+            // Whoever has given its share to others hears no more of where the key stands.
+            let at = (node.clone(), destroyed.key.clone());
+            self.cross.birth(node, &destroyed.key).is_some() && !self.given_away.contains(&at)
         } else {
             false
         };
@@ -244,6 +252,12 @@ impl Verifier {
                 .receipts
                 .iter()
                 .for_each(|receipt| self.cross.receipt(receipt, None));
+            let at = (node.clone(), key.clone());
+            if certified.index_of(node).is_some() {
+                self.given_away.remove(&at);
+            } else {
+                self.given_away.insert(at);
+            }
             self.cross.prove(certified);
         } else if let Entry::PeerBlamed {
             node: culprit,

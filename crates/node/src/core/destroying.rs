@@ -323,6 +323,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         if row.as_ref().and_then(KeyRow::origin).is_none() {
             return Ok(Ok(()));
         }
+        // Whoever has given its share to others hears no more of where the key stands: they judge it.
+        let has_left = row.as_ref().and_then(|row| {
+            let record = self.record_of(row, row.active()?).ok()?;
+            record.index_of(&self.me).is_none().then_some(())
+        });
+        if has_left.is_some() {
+            return Ok(Ok(()));
+        }
         let proven = row.is_some_and(|row| row.active().is_some());
         let stands = ledger::standing(&*state.index, key)?.standing.state(proven);
         Ok(if stands.is_retired() {
