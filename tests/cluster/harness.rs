@@ -3,10 +3,11 @@
 mod process;
 
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -69,6 +70,8 @@ pub(crate) struct Cluster {
     directory: tempfile::TempDir,
     home: PathBuf,
     coordinator: i64,
+    /// The processes of the nodes that were started again, by name.
+    started: Mutex<BTreeMap<String, i64>>,
 }
 
 impl Cluster {
@@ -97,6 +100,7 @@ impl Cluster {
             directory,
             home,
             coordinator,
+            started: Mutex::default(),
         }
     }
 
@@ -194,7 +198,11 @@ impl Cluster {
     fn connected(&self) -> Vec<(String, i64)> {
         let named = |node: &Value| {
             let pid = node["pid"].as_i64().filter(|pid| *pid > 0)?;
-            (node["connected"] == true).then(|| (node["name"].as_str().unwrap().to_owned(), pid))
+            let name = node["name"].as_str().unwrap().to_owned();
+            // Until a node that was started again has told its status, the process before it is shown.
+            let started = self.started.lock().unwrap().get(&name).copied();
+            let is_current = started.is_none_or(|started| started == pid);
+            (node["connected"] == true && is_current).then_some((name, pid))
         };
         self.nodes().iter().filter_map(named).collect()
     }
@@ -256,6 +264,8 @@ impl Cluster {
     pub(crate) fn start_node(&self, name: &str) -> Process {
         let mut process = Process::start(&mut self.node_command(name));
         process.ready();
+        let pid = process.id();
+        self.started.lock().unwrap().insert(name.to_owned(), pid);
         process
     }
 

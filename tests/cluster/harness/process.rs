@@ -142,6 +142,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> i64 {
+        self.child.id().into()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
