@@ -277,7 +277,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         if let Err(refusal) = judged {
             return Ok(Err(refusal));
         }
-        Ok(nonces.and_then(|nonces| self.permit_shares(&key, &admitted, request, nonces)))
+        Ok(match self.pinned_for(&admitted)? {
+            Ok(pinned) => nonces.and_then(|nonces| {
+                self.permit_shares(&key, (&admitted, pinned.as_deref()), request, nonces)
+            }),
+            Err(refusal) => Err(refusal),
+        })
     }
 
     /// Takes this node's ticket of every set out of memory, whatever else is wrong (P24).
@@ -317,7 +322,7 @@ impl<D: Disk + 'static> NodeCore<D> {
     fn permit_shares(
         &self,
         key: &Arc<LoadedKey>,
-        admitted: &Admitted,
+        (admitted, pinned): (&Admitted, Option<&[Destination]>),
         request: &ShareRequest,
         nonces: Vec<NoncePair>,
     ) -> Result<Permitted, Refusal> {
@@ -328,7 +333,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 format!("key \"{}\" signs in rounds, not with tickets", record.name),
             ));
         }
-        let items = self.key_and_messages(key, admitted, &request.key, request.epoch)?;
+        let asked = (&request.key, request.epoch);
+        let items = self.key_and_messages(key, admitted, asked, pinned)?;
         let exactly = usize::from(record.threshold);
         let tasks = self.tasks(key, items, &request.items, nonces, exactly)?;
         let purpose = Use::of(&admitted.command().body);
@@ -368,8 +374,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         key: &LoadedKey,
         admitted: &Admitted,
-        name: &KeyName,
-        epoch: Epoch,
+        (name, epoch): (&KeyName, Epoch),
+        pinned: Option<&[Destination]>,
     ) -> Result<Vec<SigningItem>, Refusal> {
         let body = &admitted.command().body;
         let sign = body.signs().ok_or_else(|| {
@@ -389,19 +395,25 @@ impl<D: Disk + 'static> NodeCore<D> {
         if epoch != record.epoch {
             return Err(epoch_changed(&record.name, record.epoch));
         }
-        let pinned = match Use::of(body) {
-            Use::Client => None,
-            Use::Evacuation => Some(self.destinations_of(name, sign.key_id)?),
-        };
-        let decoded = decoded(record, sign, pinned.as_deref())?;
+        let decoded = decoded(record, sign, pinned)?;
         Ok(decoded.into_iter().flat_map(|one| one.items).collect())
     }
 
-    /// Where a key may be evacuated to. Read anew each time, because it is seldom asked.
-    fn destinations_of(&self, name: &KeyName, key_id: KeyId) -> Result<Vec<Destination>, Refusal> {
-        let row = ledger::key(&*lock(&self.state).index, name);
-        let row = row.map_err(|error| Refusal::new(Reason::Invariant, error.to_string()))?;
-        row.map_or_else(|| Ok(Vec::new()), |row| destinations(&row, key_id))
+    /// Where the key of an evacuation may go; none for a client's signature, which may go anywhere. Read
+    /// anew each time, because it is seldom asked.
+    pub(super) fn pinned_for(
+        &self,
+        admitted: &Admitted,
+    ) -> Result<Result<Option<Vec<Destination>>, Refusal>, Fatal> {
+        let CommandBody::Evacuate(Evacuate { sign, .. }) = &admitted.command().body else {
+            return Ok(Ok(None));
+        };
+        let row = ledger::key(&*lock(&self.state).index, &sign.key)?;
+        Ok(row
+            .as_ref()
+            .ok_or_else(|| unknown(&sign.key))
+            .and_then(|row| destinations(row, sign.key_id))
+            .map(Some))
     }
 
     /// Pairs messages with their sets and nonces; every set is checked whole (P5, P24).
@@ -648,24 +660,43 @@ impl<D: Disk + 'static> NodeCore<D> {
 
     /// Judges whether the key of a row is the one that a command is for, and what it asks to have
     /// signed.
-    pub(super) fn judge_key(&self, admitted: &Admitted, row: &KeyRow) -> Result<(), Refusal> {
+    pub(super) fn judge_key(
+        &self,
+        admitted: &Admitted,
+        row: &KeyRow,
+    ) -> Result<Result<(), Refusal>, Fatal> {
         let Some(current) = row.current() else {
-            return Ok(());
+            return Ok(Ok(()));
         };
-        let record = self.record_of(row, current)?;
-        let (sign, pinned) = match &admitted.command().body {
-            CommandBody::Sign(sign) => (sign, None),
-            CommandBody::Evacuate(evacuate) => (
-                &evacuate.sign,
-                Some(destinations(row, evacuate.sign.key_id)?),
-            ),
-            CommandBody::SetKeyState(set) => return set.check_key(&record),
-            CommandBody::ReshareKey(reshare) => return reshare.check_key(&record),
-            CommandBody::DestroyKey(destroy) => return destroy.check_key(&record),
-            CommandBody::CreateKey(_) | _ => return Ok(()),
+        let record = match self.record_of(row, current) {
+            Ok(record) => record,
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        self.check_key_id(sign, &record)?;
-        decoded(&record, sign, pinned.as_deref()).map(drop)
+        Ok(match &admitted.command().body {
+            CommandBody::Sign(sign) => self.judge_payloads(sign, &record, None),
+            CommandBody::Evacuate(Evacuate { sign, .. }) => destinations(row, sign.key_id)
+                .and_then(|pinned| self.judge_payloads(sign, &record, Some(&pinned))),
+            CommandBody::SetKeyState(set) => set.check_key(&record),
+            CommandBody::ReshareKey(reshare) => match reshare.check_key(&record) {
+                Ok(()) if row.active().is_none() => {
+                    Err(not_active(&reshare.key, "its creation is not finished"))
+                }
+                Ok(()) => self.check_goes(reshare, &record)?,
+                Err(refusal) => Err(refusal),
+            },
+            CommandBody::DestroyKey(destroy) => destroy.check_key(&record),
+            CommandBody::CreateKey(_) | _ => Ok(()),
+        })
+    }
+
+    fn judge_payloads(
+        &self,
+        sign: &Sign,
+        record: &KeyRecord,
+        pinned: Option<&[Destination]>,
+    ) -> Result<(), Refusal> {
+        self.check_key_id(sign, record)?;
+        decoded(record, sign, pinned).map(drop)
     }
 }
 

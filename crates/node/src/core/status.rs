@@ -160,10 +160,11 @@ impl<D: Disk + 'static> NodeCore<D> {
                     judged.and_then(|_| self.check_replaced(create, before.as_deref()))
                 } else {
                     drop(state);
-                    judged.and_then(|row| match row {
-                        Some(row) => self.judge_key(&admitted, &row),
-                        None => Ok(()),
-                    })
+                    match judged {
+                        Ok(Some(row)) => self.judge_key(&admitted, &row)?,
+                        Ok(None) => Ok(()),
+                        Err(refusal) => Err(refusal),
+                    }
                 }
             }
             Err(refusal) => Err(refusal),

@@ -5,7 +5,7 @@
 //! possession. A node that holds the key believes only what it has in use itself.
 
 use quorate_model::{
-    CommandId, Digest, Epoch, KeyId, KeyState, Reason, Refusal,
+    CommandId, Digest, Epoch, KeyId, KeyRecord, KeyState, Reason, Refusal,
     certificate::{CommitCertificate, PossessionProof},
     command::{CommandBody, ReshareKey},
     node_api::ReshareFrom,
@@ -168,9 +168,15 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         resharing: &Resharing,
     ) -> Result<Result<(), Refusal>, Fatal> {
-        let Resharing {
-            command, source, ..
-        } = resharing;
+        self.check_goes(&resharing.command, &resharing.source)
+    }
+
+    /// The same of a command, by the record of the epoch that is to be dealt again.
+    pub(in crate::core) fn check_goes(
+        &self,
+        command: &ReshareKey,
+        source: &KeyRecord,
+    ) -> Result<Result<(), Refusal>, Fatal> {
         let state = lock(&self.state);
         let stands = ledger::standing(&*state.index, &command.key)?.standing;
         if stands.state(true) == KeyState::Active {

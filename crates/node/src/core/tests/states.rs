@@ -327,7 +327,10 @@ impl World {
             // Nobody can show a proof of a key that is not proven.
             evidence.proof = None;
         }
-        told(self.cluster.certify_from(&evidence, &self.solana, &run))
+        let validated = self.validate(&run.command);
+        let refused = told(self.cluster.certify_from(&evidence, &self.solana, &run));
+        assert_eq!(validated, refused);
+        refused
     }
 
     fn destroy(&mut self, order: &SignedCommand) -> Option<Reason> {

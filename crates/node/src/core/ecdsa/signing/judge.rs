@@ -9,6 +9,7 @@ use quorate_intent::SigningItem;
 use quorate_model::{
     Digest, PartyIndex, Reason, Refusal, UnixMillis,
     audit::Judgment,
+    evacuation::Destination,
     node_api::{AttemptId, SigningRequest},
     share::signed_message_hash,
 };
@@ -52,7 +53,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         };
         subject.command_id = Some(admitted.command().id);
         subject.endorsements = Some(admitted.endorsements());
-        let judged = self.judge_message(id, &key, &admitted, request);
+        let pinned = match self.pinned_for(&admitted)? {
+            Ok(pinned) => pinned,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let command = (&admitted, pinned.as_deref());
+        let judged = self.judge_message(id, &key, command, request);
         let (facts, item) = match judged {
             Ok(judged) => judged,
             Err(refusal) => return Ok(Err(refusal)),
@@ -78,11 +84,12 @@ impl<D: Disk + 'static> NodeCore<D> {
         &self,
         id: AttemptId,
         key: &Arc<LoadedKey>,
-        admitted: &Admitted,
+        (admitted, pinned): (&Admitted, Option<&[Destination]>),
         request: &SigningRequest,
     ) -> Result<(Facts, SigningItem), Refusal> {
         share_of(key)?;
-        let mut messages = self.key_and_messages(key, admitted, &request.key, request.epoch)?;
+        let asked = (&request.key, request.epoch);
+        let mut messages = self.key_and_messages(key, admitted, asked, pinned)?;
         let items = messages.len();
         let at = usize::try_from(request.item).unwrap_or(usize::MAX);
         if at >= items {
