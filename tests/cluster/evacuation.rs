@@ -124,6 +124,19 @@ fn destinations_are_checked_at_creation_and_kept_by_the_successor() {
     );
     create("hot", "ecdsa-secp256k1", &to).refused(1, "names no address");
 
+    let words = [
+        "sign",
+        "psbt",
+        "hot",
+        "--in",
+        "x",
+        "--out",
+        "y",
+        "--evacuate",
+    ];
+    cluster
+        .quorate(&[&words[..], &["--reason", "r", "--allow-high-fee"]].concat())
+        .refused(2, "cannot be used with");
     let made = create("payout", "ecdsa-secp256k1", &format!("ethereum:{SAFE}")).json();
     cluster.json(&["key", "rotate", "payout"]);
 

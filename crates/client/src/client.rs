@@ -152,7 +152,7 @@ impl Client {
     ) -> Result<Prepared, ClientError> {
         key.check_evacuates()?;
         let decoded = quorate_intent::decode_all(&payloads, &key.facts())
-            .map_err(|error| Refusal::from(&error))?;
+            .map_err(|error| without_high_fee(Refusal::from(&error)))?;
         let pinned = &key.life().evacuation;
         quorate_intent::check_evacuation(&payloads, &decoded, &key.facts(), pinned)
             .map_err(|error| Refusal::from(&error))?;
@@ -424,6 +424,15 @@ pub fn succeeded(view: &CommandView) -> Result<(), ClientError> {
         state: view.state,
         refusal: view.error.clone(),
     })
+}
+
+/// Elsewhere a high fee may be accepted; here it never is.
+fn without_high_fee(mut refusal: Refusal) -> Refusal {
+    if refusal.reason == Reason::FeeTooHigh {
+        "the fee is above 10 % of the inputs or 0.1 BTC, and an evacuation accepts no high fee: lower it"
+            .clone_into(&mut refusal.message);
+    }
+    refusal
 }
 
 fn expect_same(prepared: &Prepared, view: CommandView) -> Result<CommandView, ClientError> {

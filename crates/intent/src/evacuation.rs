@@ -204,6 +204,18 @@ impl From<&Unreachable> for Refusal {
     }
 }
 
+/// The destination that an output pays to, for people, who do not read scripts.
+pub fn pinned_output<'d>(
+    script: &ScriptPubkey,
+    pinned: &'d [Destination],
+) -> Option<&'d Destination> {
+    let pays = |destination: &&Destination| {
+        let account = Account::read(destination);
+        matches!(account, Ok(Account::Bitcoin(own)) if own == *script)
+    };
+    pinned.iter().find(pays)
+}
+
 /// Why a payload is not signed to evacuate a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -346,10 +358,10 @@ fn bitcoin(facts: &PsbtFacts, payload: &Payload, accounts: &[Account]) -> Result
         };
         if !accounts.iter().any(is_pinned) {
             let script = String::from(output.script.clone());
-            let address = output.script.address(Network::Bitcoin);
-            return Err(Fault::Elsewhere(match address {
-                Some(address) => format!("script {script} ({address} on the main network)"),
-                None => format!("script {script}"),
+            return Err(Fault::Elsewhere(if output.is_change {
+                format!("script {script} of the key itself, and not even change comes back to it")
+            } else {
+                format!("script {script}")
             }));
         }
     }

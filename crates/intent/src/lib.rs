@@ -31,7 +31,9 @@ pub use children::{
     solana_address, watch_only,
 };
 pub use decode::{Decoded, ItemTweak, KeyFacts, SigningItem, decode, decode_all, inspect};
-pub use evacuation::{Astray, Unreachable, bitcoin_chain, check_destinations, check_evacuation};
+pub use evacuation::{
+    Astray, Unreachable, bitcoin_chain, check_destinations, check_evacuation, pinned_output,
+};
 pub use evm::{
     address::{EvmAddress, InvalidEvmAddress},
     evm_address,

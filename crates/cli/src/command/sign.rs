@@ -94,10 +94,21 @@ async fn sign(
     payload: Payload,
     common: &Common,
 ) -> Result<Option<Signed>, CliError> {
-    sign_checked(context, key, payload, common, None, |_| Ok(())).await
+    sign_or_evacuate(context, key, payload, common, None).await
 }
 
-/// The same, after a look at the key; for a key that is evacuated with the reason.
+/// The same, for a key that is evacuated with the reason.
+async fn sign_or_evacuate(
+    context: &Context,
+    key: &KeyArg,
+    payload: Payload,
+    common: &Common,
+    evacuation: Option<&str>,
+) -> Result<Option<Signed>, CliError> {
+    sign_checked(context, key, payload, common, evacuation, |_| Ok(())).await
+}
+
+/// The same, after a look at the key.
 async fn sign_checked(
     context: &Context,
     key: &KeyArg,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Astray, KeyFacts, Network, ScriptPubkey, Unreachable, bitcoin_chain, check_destinations,
-    check_evacuation, decode, decode_all,
+    check_evacuation, decode, decode_all, pinned_output,
 };
 
 const CHECKED: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
@@ -168,6 +168,13 @@ fn every_output_of_a_bitcoin_transaction_is_pinned_and_nothing_comes_back() {
         "{refused}"
     );
     assert_eq!(Refusal::from(&refused).reason, Reason::DestinationNotPinned);
+    assert!(refused.to_string().contains("not even change"), "{refused}");
+    let pays_to = |script: bitcoin::ScriptBuf| {
+        let script = ScriptPubkey::new(script.into_bytes());
+        pinned_output(&script, &pinned).cloned()
+    };
+    assert_eq!(pays_to(stranger()), Some(to_stranger()));
+    assert_eq!(pays_to(key.script()), None);
     let data = bitcoin::ScriptBuf::from_hex("6a0161").unwrap();
     let elsewhere = pay(vec![output(stranger(), 99_000), output(data, 0)]);
     let refused = judge(&key, &elsewhere, &pinned).unwrap_err();

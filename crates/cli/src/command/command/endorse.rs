@@ -9,12 +9,12 @@ use quorate_client::{
         CommandId, Digest, KeyState, Refusal,
         command::{CommandBody, CreateKey, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
-        evacuation::Evacuate,
+        evacuation::{Destination, Evacuate},
         operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
     },
 };
-use quorate_intent::{KeyFacts, check_evacuation, decode_all};
+use quorate_intent::{Facts, KeyFacts, check_evacuation, decode_all, pinned_output};
 use serde_json::Value;
 
 use super::{print_view, view_json};
@@ -257,32 +257,30 @@ async fn show_evacuation(
     };
     let key = match client.look_up(&key).await {
         Ok(key) => key,
-        Err(error) => {
-            table.pair(
-                "warning",
-                format!("the key is not shown: {}", chain(&error)),
-            );
-            return Ok(());
-        }
+        Err(error) => return unseen(kind, error, table),
     };
     table.pair("state", key.state());
     let facts = KeyFacts::of(key.record());
     let decoded = match decode_all(&sign.payloads, &facts) {
         Ok(decoded) => decoded,
-        Err(error) if kind == EndorsementKind::Reject => {
-            table.pair("warning", format!("nodes will refuse it: {error}"));
-            return Ok(());
-        }
-        Err(error) => return Err(ClientError::Refused(Refusal::from(&error)).into()),
+        Err(error) => return unseen(kind, Refusal::from(&error).into(), table),
     };
+    let pinned = &key.life().evacuation;
     for (payload, decoded) in sign.payloads.iter().zip(&decoded) {
         table.pair("payload", payload.kind);
         if !payload.path.is_root() {
             table.pair("path", &payload.path);
         }
         decode::rows(table, "", &decode::inner(&decoded.facts)?);
+        let Facts::Psbt(psbt) = &decoded.facts else {
+            continue;
+        };
+        for (index, output) in psbt.outputs.iter().enumerate() {
+            let to = pinned_output(&output.script, pinned);
+            let to = to.map_or("none of the pinned destinations", Destination::as_str);
+            table.pair(&format!("output {index} pays to"), to);
+        }
     }
-    let pinned = &key.life().evacuation;
     for destination in pinned {
         table.pair("pinned", destination);
     }
@@ -295,6 +293,16 @@ async fn show_evacuation(
     if let Err(problem) = judged {
         table.pair("warning", format!("nodes will refuse it: {problem}"));
     }
+    Ok(())
+}
+
+/// Whoever rejects a command need not see what it does; whoever approves it must.
+fn unseen(kind: EndorsementKind, error: ClientError, table: &mut Table) -> Result<(), CliError> {
+    if kind != EndorsementKind::Reject {
+        return Err(error.into());
+    }
+    let why = format!("what it signs is not shown: {}", chain(&error));
+    table.pair("warning", why);
     Ok(())
 }
 
@@ -445,4 +453,26 @@ fn asked(kind: EndorsementKind, count: usize) -> Result<bool, CliError> {
             source,
         })?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::model::{KeyName, Reason};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_seen_is_rejected_and_never_approved() {
+        let hidden = || {
+            let key: KeyName = "hot".parse().unwrap();
+            let message = format!("there is no key \"{key}\"");
+            ClientError::from(Refusal::new(Reason::KeyUnknown, message))
+        };
+        let mut table = Table::default();
+
+        assert!(unseen(EndorsementKind::Approve, hidden(), &mut table).is_err());
+        assert!(unseen(EndorsementKind::Propose, hidden(), &mut table).is_err());
+        assert!(unseen(EndorsementKind::Reject, hidden(), &mut table).is_ok());
+        assert!(table.to_string().contains("is not shown"), "{table}");
+    }
 }

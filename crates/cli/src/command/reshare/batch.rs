@@ -69,14 +69,21 @@ impl Plan {
                 false,
             ),
             // New holders would not have heard where it stands, so it goes to nobody else.
-            Self::Replace { old, .. } if is_stopped(key.state()) => (
-                format!(
-                    "it is {}, and goes to nobody else: destroy it, or resume it first; until then \
-                     node \"{old}\" keeps its share",
-                    key.state()
-                ),
-                true,
-            ),
+            Self::Replace { old, .. } if is_stopped(key.state()) => {
+                let first = if key.state().is_retired() {
+                    "move what it holds, and destroy it"
+                } else {
+                    "resume it first"
+                };
+                let state = key.state();
+                (
+                    format!(
+                        "it is {state}, and goes to nobody else: {first}; until then node \
+                         \"{old}\" keeps its share"
+                    ),
+                    true,
+                )
+            }
             Self::Refresh | Self::Replace { .. } if key.certified().is_none() => {
                 let is_open = matches!(self, Self::Replace { .. });
                 ("it is not active yet".to_owned(), is_open)

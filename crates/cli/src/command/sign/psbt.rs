@@ -6,7 +6,7 @@ use clap::Args;
 use quorate_client::model::{DerivationPath, Payload};
 use serde_json::json;
 
-use super::{Common, Evacuation, sign_checked, signed_json, signed_table};
+use super::{Common, Evacuation, sign_or_evacuate, signed_json, signed_table};
 use crate::{
     args::KeyArg,
     context::Context,
@@ -27,7 +27,7 @@ pub(crate) struct Psbt {
     #[arg(long = "out", value_name = "FILE")]
     out: PathBuf,
     /// Accept a fee above 10 % of the inputs or 0.1 BTC
-    #[arg(long)]
+    #[arg(long, conflicts_with = "evacuate")]
     allow_high_fee: bool,
     #[command(flatten)]
     evacuation: Evacuation,
@@ -43,16 +43,8 @@ impl Psbt {
             ..Payload::psbt(psbt)
         };
         let reason = self.evacuation.reason();
-        let signed = sign_checked(
-            context,
-            &self.key,
-            payload,
-            &self.common,
-            reason,
-            |_| Ok(()),
-        )
-        .await?;
-        let Some(signed) = signed else {
+        let signed = sign_or_evacuate(context, &self.key, payload, &self.common, reason);
+        let Some(signed) = signed.await? else {
             return Ok(());
         };
         let psbts = signed.psbts();

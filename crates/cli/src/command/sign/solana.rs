@@ -10,7 +10,7 @@ use quorate_client::{
 use quorate_intent::{Undecodable, solana};
 use serde_json::json;
 
-use super::{Common, Evacuation, sign_checked, signed_json, signed_table};
+use super::{Common, Evacuation, sign_or_evacuate, signed_json, signed_table};
 use crate::{
     args::KeyArg,
     context::Context,
@@ -46,16 +46,8 @@ impl Solana {
         let (form, message) = TextForm::read(input::read(&self.input)?);
         let payload = Payload::solana_message(message.clone()).at(self.path.clone());
         let reason = self.evacuation.reason();
-        let signed = sign_checked(
-            context,
-            &self.key,
-            payload,
-            &self.common,
-            reason,
-            |_| Ok(()),
-        )
-        .await?;
-        let Some(signed) = signed else {
+        let signed = sign_or_evacuate(context, &self.key, payload, &self.common, reason);
+        let Some(signed) = signed.await? else {
             return Ok(());
         };
         let signature = signed.outcome().signatures.first();
