@@ -21,12 +21,15 @@ use super::{
 pub(super) struct Validation {
     handle: Handle,
     view: CommandView,
-    /// How many must agree.
-    needed: usize,
-    targets: BTreeSet<NodeId>,
+    /// How many must agree, and of which nodes.
+    groups: Vec<(usize, BTreeSet<NodeId>)>,
     answers: BTreeMap<NodeId, Result<(), Refusal>>,
     awaited: BTreeSet<NodeId>,
     deadline_ms: u64,
+}
+
+fn all_of(nodes: &[NodeId]) -> (usize, BTreeSet<NodeId>) {
+    (nodes.len(), nodes.iter().cloned().collect())
 }
 
 impl Core {
@@ -49,27 +52,27 @@ impl Core {
             return self.answer(handle, Ok(Arc::new(view)));
         }
         let everybody: BTreeSet<NodeId> = self.peers.ids().into_iter().collect();
-        let (needed, targets) = if let CommandBody::CreateKey(create) = body {
-            (create.nodes.len(), create.nodes.iter().cloned().collect())
-        } else if let Some(key) = body
+        let holders = body
             .key()
             .and_then(|name| self.keys.get(&self.pinned, name))
-        {
-            let holders = key
-                .record
-                .participants
-                .iter()
-                .map(|p| p.node.clone())
-                .collect();
-            (usize::from(key.record.threshold), holders)
-        } else {
-            ((everybody.len() / 2).saturating_add(1), everybody)
+            .map(|key| {
+                let holders = key.record.participants.iter().map(|p| p.node.clone());
+                (usize::from(key.record.threshold), holders.collect())
+            });
+        let groups = match (body, holders) {
+            (CommandBody::CreateKey(create), _) => vec![all_of(&create.nodes)],
+            // As many as sign deal, and everybody receives.
+            (CommandBody::ReshareKey(reshare), Some(holders)) => {
+                vec![holders, all_of(&reshare.nodes)]
+            }
+            (_, Some(holders)) => vec![holders],
+            (_, None) => vec![((everybody.len() / 2).saturating_add(1), everybody)],
         };
         let timeout_ms = self.config.limits.call_timeout_ms;
         let number = self.fresh_id();
         let mut awaited = BTreeSet::new();
         for node in self.peers.connected() {
-            if targets.contains(&node) {
+            if groups.iter().any(|(_, nodes)| nodes.contains(&node)) {
                 let request = NodeRequest::Validate {
                     command: command.signed.as_ref().clone(),
                 };
@@ -81,8 +84,7 @@ impl Core {
         let validation = Validation {
             handle,
             view: fresh_view(&command.command, command.digest),
-            needed,
-            targets,
+            groups,
             answers: BTreeMap::new(),
             awaited,
             deadline_ms: moment.ms().saturating_add(timeout_ms),
@@ -141,8 +143,7 @@ impl Core {
         let Validation {
             handle,
             mut view,
-            needed,
-            targets,
+            groups,
             answers,
             ..
         } = validation;
@@ -150,9 +151,12 @@ impl Core {
         if let Some(refusal) = most_common(refusals) {
             view.state = CommandState::Denied;
             view.error = Some(refusal);
-        } else if answers.len() < needed {
+        } else if let Some((needed, nodes)) = groups.iter().find(|(needed, nodes)| {
+            let agreed = nodes.iter().filter(|node| answers.contains_key(*node));
+            agreed.count() < *needed
+        }) {
             view.state = CommandState::Failed;
-            view.error = Some(self.no_quorum(needed, moment.ms(), |node| targets.contains(node)));
+            view.error = Some(self.no_quorum(*needed, moment.ms(), |node| nodes.contains(node)));
         } else {
             view.state = CommandState::Succeeded;
         }

@@ -10,7 +10,7 @@ use quorate_model::{
 };
 use quorate_proto::admission;
 
-/// A command that passed every check that needs no state. Only [`admit`] makes one.
+/// A command that passed every check that needs no state. Only this module makes one.
 #[derive(Debug)]
 pub(super) struct Admitted {
     command: Command,
@@ -54,6 +54,21 @@ pub(super) fn admit(
     now: UnixMillis,
 ) -> Result<Admitted, Refusal> {
     judged(pinned, admission::admit(pinned, signed)?, signed, now)
+}
+
+/// As [`admit`], whoever else must still speak for the command: for a node that is asked what it would
+/// do, and does nothing.
+///
+/// # Errors
+///
+/// The refusal that no further word changes.
+pub(super) fn admit_proposal(
+    pinned: &PinnedRoster,
+    signed: &SignedCommand,
+    now: UnixMillis,
+) -> Result<Admitted, Refusal> {
+    let command = admission::admit_proposal(pinned, signed)?;
+    judged(pinned, command, signed, now)
 }
 
 /// As [`admit`], by any roster that was in force since the command was made: for what others act by,

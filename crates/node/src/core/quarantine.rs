@@ -571,6 +571,17 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(admitted)
     }
 
+    /// As [`Self::admit`], for a command that is only asked about and may wait for more persons.
+    pub(super) fn admit_proposal(
+        &self,
+        signed: &SignedCommand,
+        now: UnixMillis,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = gate::admit_proposal(&self.pinned(), signed, now)?;
+        self.check_remembered(admitted.command())?;
+        Ok(admitted)
+    }
+
     /// A node that was restored has forgotten which commands it carried out, and which were rejected
     /// (P8). What was made before it was readmitted, and does more than stop something, is not carried
     /// out again.

@@ -134,7 +134,8 @@ impl<D: Disk + 'static> NodeCore<D> {
         }))))
     }
 
-    /// Runs everything of the gate that needs no signing set, and records nothing.
+    /// Runs everything of the gate that needs no signing set, and records nothing. More persons may have
+    /// to speak for the command before it is carried out.
     pub(super) fn validate(
         self: &Arc<Self>,
         context: &mut Context<'_>,
@@ -144,7 +145,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(now) => now,
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
-        let judged = match self.admit(command, now) {
+        let judged = match self.admit_proposal(command, now) {
             Ok(admitted) => {
                 let state = lock(&self.state);
                 let mut judged = Self::judge_command(&state, &admitted)?;

@@ -43,6 +43,31 @@ impl World {
 }
 
 #[test]
+fn validation_asks_those_who_deal_and_every_node_that_is_to_receive() {
+    let (mut world, key) = World::with_vault(5);
+    let command = world.reshare_command(&key, 2, &[0, 1, 3]);
+    let validated = |world: &mut World| {
+        let handle = world.validate(&command);
+        world.run();
+        world.view(handle).clone()
+    };
+
+    assert_eq!(validated(&mut world).state, CommandState::Succeeded);
+    world.disconnect(3);
+    let without = validated(&mut world);
+    assert_eq!(without.state, CommandState::Failed);
+    let refusal = without.error.as_ref().unwrap();
+    assert_eq!(refusal.reason, Reason::QuorumUnavailable);
+    assert_eq!(refusal.get("missing"), Some("node-d"));
+    world.connect(3);
+    world.pass(2_000);
+    world.node(3).manners.refuses_validation = Some(Refusal::new(Reason::KeyExists, "another"));
+    let refused = validated(&mut world);
+    assert_eq!(refused.state, CommandState::Denied);
+    assert_eq!(refused.error.as_ref().unwrap().reason, Reason::KeyExists);
+}
+
+#[test]
 fn a_resharing_to_a_node_in_quarantine_is_refused_at_once_and_works_after_its_return() {
     let (mut world, key) = World::with_restored(&[3]);
     let command = world.reshare_command(&key, 2, &[0, 1, 3]);
