@@ -17,7 +17,7 @@ use std::{
 };
 
 use quorate_model::{
-    Digest, KeyName, NodeId, PartyIndex, Reason, Refusal,
+    Digest, KeyName, KeyRecord, NodeId, PartyIndex, Reason, Refusal,
     command::{CommandBody, Sign, SignedCommand},
     identity::Signature,
     ids::{CommandId, UnixMillis},
@@ -331,6 +331,7 @@ impl Core {
             Some(key) if key.proof.is_some() => {
                 let messages = sign
                     .check_key(&key.record)
+                    .and_then(|()| self.check_listed(&key.record))
                     .and_then(|()| math::messages(&sign.payloads, &key.record, &key.public));
                 match messages {
                     Ok(messages) => {
@@ -360,6 +361,30 @@ impl Core {
                     .with("key", name),
             ),
         }
+    }
+
+    /// Refuses a key of whose holders fewer are in the roster than sign: no waiting brings them back.
+    fn check_listed(&self, record: &KeyRecord) -> Result<(), Refusal> {
+        let roster = self.pinned.roster();
+        let holders = record.participants.iter().map(|holder| &holder.node);
+        let (listed, gone): (Vec<_>, Vec<_>) =
+            holders.partition(|node| roster.node(node).is_some());
+        let needed = usize::from(record.threshold);
+        if listed.len() >= needed {
+            return Ok(());
+        }
+        let (name, left) = (&record.name, listed.len());
+        let gone: Vec<&str> = gone.into_iter().map(NodeId::as_str).collect();
+        let gone = gone.join(", ");
+        Err(Refusal::new(
+            Reason::NodeUnknown,
+            format!(
+                "{needed} holders of key \"{name}\" must sign, and the roster lists {left} of them, \
+                 without {gone}: add a removed one again first"
+            ),
+        )
+        .with("key", name)
+        .with("missing", gone))
     }
 
     /// Ends the command if too few nodes are left that could sign it. True: it is over.

@@ -180,6 +180,27 @@ fn a_removed_node_hears_of_it_and_is_asked_nothing_more() {
 }
 
 #[test]
+fn a_signature_that_too_few_holders_are_left_for_is_denied_at_once() {
+    let mut world = World::new(4);
+    let holders = world.ids().into_iter().take(3).collect();
+    world.key_on("vault", Scheme::Bip340, 2, holders);
+    for gone in [1, 2] {
+        let id = world.id(gone);
+        world.change_roster(remove(id));
+    }
+    let signed = world.signature("vault", &["a"]);
+
+    let handle = world.submit(&signed);
+    world.run();
+
+    let view = world.view(handle);
+    assert_eq!(view.state, CommandState::Denied);
+    let refusal = view.error.as_ref().unwrap();
+    assert_eq!(refusal.reason, Reason::NodeUnknown);
+    assert_eq!(refusal.get("missing"), Some("node-b, node-c"));
+}
+
+#[test]
 fn a_change_that_another_one_overtook_is_denied() {
     let mut world = World::new(3);
     let late = world.next_roster(add("node-y", 91));
