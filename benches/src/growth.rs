@@ -36,6 +36,10 @@ pub(crate) struct Options {
     /// How many nodes hold each key.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
+    /// How many signatures the node of the last size has made; its memory is told after each number,
+    /// and its start after the last.
+    #[arg(long, value_delimiter = ',')]
+    signatures: Vec<usize>,
     /// How often each start is measured; the median is shown.
     #[arg(long, default_value_t = 3)]
     starts: usize,
@@ -60,6 +64,17 @@ struct Figures {
     nodes: u16,
     cores: usize,
     sizes: Vec<Size>,
+    signed: Option<Signed>,
+}
+
+/// What a node costs that has made so many signatures, whose ids it remembers (P8).
+#[derive(Serialize)]
+struct Signed {
+    /// What the process that records them takes, in MiB, after each number of them.
+    memory: Vec<(usize, f64)>,
+    index_mib: f64,
+    /// The start after the last.
+    kept: Started,
 }
 
 /// What a node with so many keys costs.
@@ -115,6 +130,7 @@ fn measure(options: &Options, place: &Path, program: &Path) -> Result<()> {
         nodes: options.nodes,
         cores: std::thread::available_parallelism()?.get(),
         sizes: Vec::new(),
+        signed: None,
     };
     figures.print_head();
     for keys in sizes {
@@ -136,11 +152,35 @@ fn measure(options: &Options, place: &Path, program: &Path) -> Result<()> {
         size.print();
         figures.sizes.push(size);
     }
+    if !options.signatures.is_empty() {
+        figures.signed = Some(sign(options, &directory, program)?);
+    }
     if let Some(out) = &options.out {
         let json = serde_json::to_vec_pretty(&figures)?;
         std::fs::write(out, json).with_context(|| format!("write {}", out.display()))?;
     }
     Ok(())
+}
+
+/// Has the node record signatures.
+fn sign(options: &Options, directory: &Directory, program: &Path) -> Result<Signed> {
+    let mut parts = options.signatures.clone();
+    parts.sort_unstable();
+    let mut memory = Vec::new();
+    directory.sign(&parts, &mut |signatures| {
+        let mib = start::memory(std::process::id(), "VmRSS:").unwrap_or_default();
+        println!("{signatures} signatures: {mib:.1} MiB in this process");
+        memory.push((signatures, mib));
+    })?;
+    let index_mib = directory.mib("index")?;
+    println!("  on disk        index {index_mib:.1} MiB");
+    let kept = start::measure(directory, program, options.starts, &|| Ok(()))?;
+    kept.print("index kept   ");
+    Ok(Signed {
+        memory,
+        index_mib,
+        kept,
+    })
 }
 
 impl Figures {

@@ -212,6 +212,11 @@ impl Parents {
 
     /// The last record of a birth, for the place of the first node's record of its share. Of the
     /// other nodes, whose journals do not exist, the same places are named.
+    /// The policy that records name.
+    pub(super) fn policy(&self) -> Digest {
+        self.pinned.roster().policy_hash
+    }
+
     pub(super) fn activate(
         &self,
         birth: Birth,

@@ -10,8 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use ed25519_dalek::SigningKey;
+use quorate_client::fresh_id;
 use quorate_model::{
     Digest, Epoch, IdentityKey, KeyName, NodeId, Scheme, UnixMillis,
+    audit::{Entry, ItemRecord, Judgment, SharePurpose, ShareReleased},
     roster::{CoordinatorCard, Principal, Role, Roster, SignedRoster},
 };
 use quorate_node::{
@@ -37,6 +39,12 @@ const BATCH: usize = 1_024;
 /// How long after one another keys are created, by the node's clock, in milliseconds: about as fast
 /// as a cluster creates them one by one. Checkpoints and what is remembered of commands follow it.
 const EVERY_MS: u64 = 20;
+
+/// How long after one another signatures are made, in milliseconds.
+const SIGN_EVERY_MS: u64 = 2;
+
+/// How long the command of a signature lives, in milliseconds.
+const LIFETIME_MS: u64 = 5 * 60 * 1000;
 
 /// How many keys are made durable at a time: what waits for the disk is in memory until then.
 const COMMIT_EVERY: usize = 64;
@@ -131,16 +139,70 @@ impl Directory {
             return Ok(());
         }
         eprintln!("creating {missing} keys");
+        let reading = readings(EVERY_MS, missing);
+        let (core, vault) = self.open(reading(0))?;
+        let mut made = 0;
+        while made < missing {
+            let count = BATCH.min(missing.saturating_sub(made));
+            let names = (0..count)
+                .map(|at| self.keys.saturating_add(made).saturating_add(at))
+                .map(name)
+                .collect::<Result<Vec<KeyName>>>()?;
+            let births = self.bear(&names, reading(made).wall)?;
+            self.store(&vault, &births)?;
+            for (at, birth) in births.into_iter().enumerate() {
+                self.record(&core, reading(made.saturating_add(at)), birth, at)?;
+            }
+            made = made.saturating_add(count);
+        }
+        self.keys = keys;
+        close(core, reading(missing))
+    }
+
+    /// Records that shares of so many signatures left, as fast as a busy cluster signs, and tells how
+    /// much memory this process takes after each part of them.
+    pub(super) fn sign(&self, parts: &[usize], told: &mut dyn FnMut(usize)) -> Result<()> {
+        let all = parts.last().copied().unwrap_or_default();
+        let reading = readings(SIGN_EVERY_MS, all);
+        let (core, _vault) = self.open(reading(0))?;
+        let key = name(0)?;
+        let policy = self.parents.policy();
+        told(0);
+        for at in 1..=all {
+            let now = reading(at);
+            let released = ShareReleased {
+                judgment: Judgment {
+                    command: random(),
+                    command_id: fresh_id(),
+                    endorsements: random(),
+                    policy,
+                    rule: "role:client".to_owned(),
+                },
+                expires: now.wall.plus(LIFETIME_MS),
+                key: key.clone(),
+                epoch: Epoch(1),
+                purpose: SharePurpose::Sign,
+                items: vec![ItemRecord {
+                    message: random(),
+                    signing_set: random(),
+                }],
+            };
+            let recorded = core.begin(now, vec![Entry::ShareReleased(released)])?;
+            if at.is_multiple_of(COMMIT_EVERY) {
+                core.journal().commit(&recorded)?;
+            }
+            core.tick(now)?;
+            if parts.contains(&at) {
+                told(at);
+            }
+        }
+        close(core, reading(all))
+    }
+
+    /// Opens the node as its program does.
+    fn open(&self, reading: Reading) -> Result<(Arc<NodeCore<LazyDisk>>, Vault<LazyDisk>)> {
         let disk = LazyDisk(Arc::new(RealDisk::open(self.path())?));
         let kek = Arc::new(self.kek(&disk.0)?);
-        let first_ms = now_ms().saturating_sub(EVERY_MS.saturating_mul(missing as u64));
-        let reading = |at: usize| {
-            let monotonic_ms = EVERY_MS.saturating_mul(at as u64);
-            Reading {
-                wall: UnixMillis(first_ms.saturating_add(monotonic_ms)),
-                monotonic_ms,
-            }
-        };
         let index = self.path().join("index");
         let open_index = move |hedge: &HedgeSecret| {
             let (index, image, _) = SledIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
@@ -153,7 +215,7 @@ impl Directory {
         let setting = Setting {
             kek: kek.clone(),
             open_index: Box::new(open_index),
-            reading: reading(0),
+            reading,
             confirm_clock: true,
             shares: Box::new(TrueShares),
             engine: DKLS23,
@@ -162,27 +224,7 @@ impl Directory {
         };
         let core = host::open_on(disk.clone(), self.node.clone(), setting, &mut OsRng)?.core;
         let (vault, _) = Vault::open(disk, self.node.clone(), kek)?;
-        let mut made = 0;
-        while made < missing {
-            let count = BATCH.min(missing.saturating_sub(made));
-            let names = (0..count)
-                .map(|at| self.keys.saturating_add(made).saturating_add(at))
-                .map(|number| Ok(format!("treasury-{number:06}").parse()?))
-                .collect::<Result<Vec<KeyName>>>()?;
-            let births = self.bear(&names, reading(made).wall)?;
-            self.store(&vault, &births)?;
-            for (at, birth) in births.into_iter().enumerate() {
-                self.record(&core, reading(made.saturating_add(at)), birth, at)?;
-            }
-            made = made.saturating_add(count);
-        }
-        let last = core.checkpoint_now(reading(missing))?;
-        core.journal().commit(&last)?;
-        core.tick(reading(missing))?;
-        self.keys = keys;
-        drop(core);
-        sync_all();
-        Ok(())
+        Ok((core, vault))
     }
 
     /// Makes keys on all cores.
@@ -244,6 +286,38 @@ impl Directory {
         core.tick(reading)?;
         Ok(())
     }
+}
+
+/// Moments at this distance, the last of them now.
+fn readings(every_ms: u64, count: usize) -> impl Fn(usize) -> Reading {
+    let first_ms = now_ms().saturating_sub(every_ms.saturating_mul(count as u64));
+    move |at| {
+        let monotonic_ms = every_ms.saturating_mul(at as u64);
+        Reading {
+            wall: UnixMillis(first_ms.saturating_add(monotonic_ms)),
+            monotonic_ms,
+        }
+    }
+}
+
+fn name(number: usize) -> Result<KeyName> {
+    Ok(format!("treasury-{number:06}").parse()?)
+}
+
+fn random() -> Digest {
+    let mut bytes = [0; 32];
+    OsRng.fill_bytes(&mut bytes);
+    Digest::new(bytes)
+}
+
+/// Ends as a node does that drains, with everything on the disk.
+fn close(core: Arc<NodeCore<LazyDisk>>, reading: Reading) -> Result<()> {
+    let last = core.checkpoint_now(reading)?;
+    core.journal().commit(&last)?;
+    core.tick(reading)?;
+    drop(core);
+    sync_all();
+    Ok(())
 }
 
 fn write_key_file(path: &Path) -> Result<()> {

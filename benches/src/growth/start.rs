@@ -161,7 +161,7 @@ fn watch(process: &mut Child, begun: Instant) -> Result<Started> {
     })
 }
 
-fn memory(pid: u32, what: &str) -> Option<f64> {
+pub(super) fn memory(pid: u32, what: &str) -> Option<f64> {
     let kib = crate::cluster::memory_kib(pid, what)?;
     Some(f64::from(u32::try_from(kib).ok()?) / 1024.0)
 }
