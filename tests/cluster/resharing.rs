@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Process, program, run, wait_for};
@@ -240,7 +241,7 @@ fn keys_whose_time_is_over_do_not_stop_a_batch() {
         "{refreshed:?}"
     );
     let replaced = cluster.quorate(&["node", "replace", "node-c", "node-d"]);
-    replaced.refused(1, "still have a share");
+    replaced.refused(1, "still have their shares");
     assert!(
         replaced.stdout.contains("goes to nobody else"),
         "{replaced:?}"
@@ -253,13 +254,16 @@ fn keys_whose_time_is_over_do_not_stop_a_batch() {
 fn a_resharing_waits_for_the_second_admin() {
     let cluster = Cluster::start(&["--second-admin", "--nodes", "4"]);
     create(&cluster, "notes", "bip340", "messages");
-    let id = "6f0f6c0e-3a53-4f0c-8f65-0d1a4be2a9a1";
     let words = ["key", "reshare", "notes", "--threshold", "2", "--nodes"];
-    let propose = [&words[..], &["node-b,node-c,node-d", "--command-id", id]].concat();
+    let propose = [&words[..], &["node-b,node-c,node-d"]].concat();
+    let asked = cluster.json(&[&propose[..], &["--validate-only"]].concat());
+    assert_eq!(asked["approvals_needed"], 1);
 
-    let proposed = cluster.quorate(&propose);
+    let proposed = cluster.quorate(&[&propose[..], &["-o", "json"]].concat());
 
     proposed.refused(4, "quorate command approve");
+    let shown: Value = serde_json::from_str(&proposed.stdout).unwrap();
+    let id = shown["command_id"].as_str().unwrap();
     let waiting = cluster.wait_for_state(id, "AWAITING_ENDORSEMENT");
     assert_eq!(cluster.json(&["key", "show", "notes"])["epoch"], 1);
     let digest = waiting["digest"].as_str().unwrap();
@@ -269,7 +273,74 @@ fn a_resharing_waits_for_the_second_admin() {
     assert!(approved.stderr.contains("node-d"), "{}", approved.stderr);
     cluster.wait_for_state(id, "SUCCEEDED");
     assert_eq!(cluster.json(&["key", "show", "notes"])["epoch"], 2);
+    // The id that was printed repeats the command, although nobody gave one.
+    let again = cluster.json(&[&propose[..], &["--command-id", id]].concat());
+    assert_eq!(
+        (&again["epoch"], &again["command_id"]),
+        (&json!(2), &json!(id))
+    );
     cluster.json(&["sign", "message", "notes", "--text", "pay"]);
+}
+
+/// More commands wait than one admin may have under way; they are approved together, and an
+/// interrupted run proposes nothing twice.
+#[test]
+fn a_replacement_of_forty_keys_waits_for_the_second_admin_and_goes_on() {
+    let cluster = Cluster::start(&["--second-admin", "--nodes", "4"]);
+    reshare_approved(&cluster, "demo-taproot", "node-a,node-b,node-d");
+    let names: Vec<String> = (0..40).map(|number| format!("user-{number}")).collect();
+    for name in &names {
+        let words = ["key", "create", name, "--scheme", "bip340", "--nodes"];
+        let nodes = ["node-a,node-b,node-c", "--purpose", "messages"];
+        cluster.json(&[&words[..], &nodes].concat());
+    }
+    let words = ["node", "replace", "node-c", "node-d", "-o", "json"];
+    let propose = || {
+        let proposed = cluster.quorate(&words);
+        proposed.refused(4, "must approve them");
+        let shown: Value = serde_json::from_str(&proposed.stdout).unwrap();
+        assert_eq!(shown["failed"], json!([]));
+        (shown["waiting"].clone(), proposed.stdout)
+    };
+    let (first, _) = propose();
+    assert_eq!(first.as_array().unwrap().len(), 40);
+    let (again, proposed) = propose();
+    assert_eq!(again, first);
+    let file = cluster.file("proposed.json");
+    std::fs::write(&file, proposed).unwrap();
+    let approve = [
+        "command",
+        "approve",
+        "--identity",
+        "admin-2",
+        "--from",
+        &file,
+    ];
+    cluster.quorate(&approve).refused(2, "no terminal");
+    cluster
+        .quorate(&["command", "approve", "--yes", "--from", "/dev/null"])
+        .refused(2, "is not what");
+
+    let approved = cluster.quorate(&[&approve[..], &["--yes"]].concat());
+
+    assert_eq!(approved.code, 0, "{approved:?}");
+    for name in &names {
+        let shown = cluster.json(&["key", "show", name]);
+        assert_eq!(shown["nodes"], json!(["node-a", "node-b", "node-d"]));
+        assert_eq!(shown["epoch"], 2);
+    }
+    let done = cluster.quorate(&words);
+    assert_eq!(done.code, 0, "{done:?}");
+}
+
+/// Reshares a key by two admins.
+fn reshare_approved(cluster: &Cluster, name: &str, nodes: &str) {
+    let words = ["key", "reshare", name, "--threshold", "2", "-o", "json"];
+    let proposed = cluster.quorate(&[&words[..], &["--nodes", nodes]].concat());
+    let shown: Value = serde_json::from_str(&proposed.stdout).unwrap();
+    let [id, digest] = ["command_id", "digest"].map(|field| shown[field].as_str().unwrap());
+    let words = ["command", "approve", id, "--identity", "admin-2", "--yes"];
+    cluster.json(&[&words[..], &["--digest", digest]].concat());
 }
 
 /// Kills one process of the cluster as soon as a resharing has come so far.
@@ -409,6 +480,22 @@ fn a_filter_refreshes_the_keys_that_it_names_and_no_others() {
     );
     let none = cluster.quorate(&["key", "refresh", "--filter", "nobody-*"]);
     assert_ne!(none.code, 0, "{none:?}");
+    // The same for another threshold; what has it already is left alone.
+    let words = ["key", "reshare", "--filter", "user-*", "--threshold", "3"];
+    let to_all = ["--nodes", "node-a,node-b,node-c", "--accept-fragile"];
+    let words = [&words[..], &to_all].concat();
+    cluster.json(&words);
+    let shown = |name| cluster.json(&["key", "show", name])["threshold"].clone();
+    assert_eq!(
+        ["user-1", "user-2", "treasury"].map(shown),
+        [json!(3), json!(3), json!(2)]
+    );
+    let again = cluster.json(&words);
+    assert_eq!(again["skipped"].as_array().unwrap().len(), 2);
+    let named = ["--key-id", "00"];
+    cluster
+        .quorate(&[&words[..2], &["user-1", "user-2"], &named, &words[4..]].concat())
+        .refused(2, "--key-id");
 }
 
 /// Whoever is interrupted runs the same command again, and what has moved stays where it is.
@@ -424,7 +511,11 @@ fn a_replacement_that_was_interrupted_goes_on_where_it_ended() {
     let words = ["node", "replace", "node-c", "node-d", "--parallel", "1"];
     let mut running = cluster.watch(&words);
     let _moved = running.stderr.first(|line| line.contains("3/"));
-    running.kill();
+    running.signal(Signal::INT);
+    let interrupted = running.end();
+    // It tells how far it came before it ends.
+    interrupted.refused(1, "run the command again");
+    assert!(interrupted.stdout.contains("not tried"), "{interrupted:?}");
     let before = epochs(&cluster);
     let moved = names.iter().filter(|name| before[*name] > 1).count();
     assert!((2..12).contains(&moved), "{before:?}");

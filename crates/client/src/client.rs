@@ -371,12 +371,13 @@ impl Client {
         self.0.transport.command(id).await
     }
 
-    /// The times of a command that the coordinator knows; none if it knows no such command.
+    /// The times of a command that the coordinator knows; none if it knows no such command. Whoever
+    /// makes a command with them has [`Prepared::check_times`] look at it.
     ///
     /// # Errors
     ///
     /// [`VerificationError::CommandTimes`] when a command with these times would live for longer
-    /// than the default lifetime, or is not made yet.
+    /// than any lives by default, or is not made yet.
     pub async fn command_times(&self, id: CommandId) -> Result<Option<CommandTimes>, ClientError> {
         match self.command(id).await {
             Ok(view) => {

@@ -14,10 +14,14 @@ use crate::{
     error::ClientError,
     identity::Identity,
     profile::{self, make_private_directory},
+    verify::VerificationError,
 };
 
 /// How long a command is carried out after it was made, unless the caller says otherwise.
 const LIFETIME_MS: u64 = 10 * 60 * 1000;
+
+/// The same of a command that more persons must approve, who may be asleep.
+const APPROVAL_LIFETIME_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// By how much the clocks of two machines may differ, in milliseconds.
 pub(crate) const CLOCK_TOLERANCE_MS: u64 = 2 * 60 * 1000;
@@ -31,26 +35,41 @@ pub struct CommandTimes {
     pub expires: UnixMillis,
 }
 
+/// How long a command lives unless the caller says otherwise.
+fn lifetime_ms(body: &CommandBody, roster: &PinnedRoster) -> u64 {
+    match body.persons_needed(roster.roster()) {
+        0 | 1 => LIFETIME_MS,
+        _ => APPROVAL_LIFETIME_MS,
+    }
+}
+
 impl CommandTimes {
-    /// From now on for the default lifetime.
+    /// From now on for the default lifetime of a command that needs nobody's approval.
     pub fn from_now() -> Self {
+        Self::from_now_for(LIFETIME_MS)
+    }
+
+    fn from_now_for(lifetime_ms: u64) -> Self {
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let created = UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         Self {
             created,
-            expires: created.plus(LIFETIME_MS),
+            expires: created.plus(lifetime_ms),
         }
     }
 
-    /// Whether a client could have made them by now of its own accord. Others would keep what is
-    /// signed with them alive for longer than anybody asked.
+    /// Whether a client could have made them by now of its own accord, for some command.
     pub(crate) fn are_ordinary(&self) -> bool {
+        self.fit(APPROVAL_LIFETIME_MS)
+    }
+
+    fn fit(&self, lifetime_ms: u64) -> bool {
         let latest = Self::from_now().created.plus(CLOCK_TOLERANCE_MS);
         self.created <= latest
             && self.created < self.expires
-            && self.expires.since(self.created) <= LIFETIME_MS
+            && self.expires.since(self.created) <= lifetime_ms
     }
 }
 
@@ -80,7 +99,9 @@ impl Prepared {
         body: CommandBody,
         options: &CommandOptions,
     ) -> Self {
-        let times = options.times.unwrap_or_else(CommandTimes::from_now);
+        let times = options
+            .times
+            .unwrap_or_else(|| CommandTimes::from_now_for(lifetime_ms(&body, roster)));
         let command = Command {
             cluster: roster.cluster(),
             roster: roster.hash(),
@@ -114,6 +135,19 @@ impl Prepared {
             created: self.command.created,
             expires: self.command.expires,
         }
+    }
+
+    /// Checks times that a coordinator told: others would keep what is signed with them alive for
+    /// longer than anybody asked.
+    ///
+    /// # Errors
+    ///
+    /// [`VerificationError::CommandTimes`] when this client would not have chosen them.
+    pub fn check_times(&self, roster: &PinnedRoster) -> Result<(), VerificationError> {
+        if self.times().fit(lifetime_ms(&self.command.body, roster)) {
+            return Ok(());
+        }
+        Err(VerificationError::CommandTimes(self.id()))
     }
 
     /// What is asked for.

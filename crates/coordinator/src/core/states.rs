@@ -26,12 +26,18 @@ use super::{
     signing::most_common,
 };
 
-/// The most changes under way, and the most commands that wait for the words of others.
+/// The most changes under way.
 const MAX_OPS: usize = 256;
 
-/// The most changes of one admin that are under way, and the most that wait for the words of others,
-/// so that none can keep the others' out.
+/// The most changes of one admin that are under way, so that none can keep the others' out.
 const MAX_OF_ONE: usize = 32;
+
+/// The most commands that wait for the words of others. Thousands of keys are reshared by as many
+/// commands, which are approved together.
+const MAX_WAITING: usize = 16_384;
+
+/// The most of those of one admin.
+const MAX_WAITING_OF_ONE: usize = 8_192;
 
 /// The most bytes of all commands that wait for the words of others. One command of an admin waits
 /// whatever those of the others take: they are to keep nobody out.
@@ -158,7 +164,8 @@ impl States {
     /// later are few and small.
     fn check_waiting(&self, signed: &SignedCommand) -> Result<(), Refusal> {
         let own = of_one(self.awaiting.values(), signed);
-        if self.awaiting.len() >= MAX_OPS || own >= MAX_OF_ONE {
+        let is_full = own > 0 && self.awaiting.len() >= MAX_WAITING;
+        if is_full || own >= MAX_WAITING_OF_ONE {
             return Err(Refusal::new(
                 Reason::Overloaded,
                 "too many commands wait for endorsements: have some approved or rejected first",

@@ -9,13 +9,17 @@ use quorate_client::{
 };
 
 use crate::{
-    args::{KeyArg, Submission},
-    command::reshare,
+    args::Submission,
+    command::reshare::{
+        self,
+        batch::{Batch, Parallel, Plan},
+        selection::Selection,
+    },
     context::Context,
     error::CliError,
 };
 
-/// Move a key to other nodes, or have another number of them sign.
+/// Move keys to other nodes, or have another number of them sign.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Public key and addresses stay, and signing goes on meanwhile. As many of \
@@ -25,11 +29,12 @@ left it.
 
 Examples:
   quorate key reshare treasury --threshold 3 --nodes node-a,node-b,node-c,node-d,node-e
-  quorate key reshare hot --threshold 2 --nodes node-a,node-b,node-d"
+  quorate key reshare hot --threshold 2 --nodes node-a,node-b,node-d
+  quorate key reshare --filter 'user-*' --threshold 2 --nodes node-a,node-b,node-d"
 )]
 pub(crate) struct Reshare {
     #[command(flatten)]
-    key: KeyArg,
+    selection: Selection,
     /// How many nodes sign afterwards
     #[arg(long, value_name = "COUNT")]
     threshold: NonZeroU16,
@@ -43,6 +48,8 @@ pub(crate) struct Reshare {
     #[arg(long, value_name = "NUMBER")]
     first_epoch: Option<u32>,
     #[command(flatten)]
+    parallel: Parallel,
+    #[command(flatten)]
     submission: Submission,
 }
 
@@ -54,10 +61,28 @@ impl Reshare {
             accept_fragile: self.accept_fragile,
             first_epoch: self.first_epoch.map(Epoch),
         };
-        committee.check_shape(&self.key.name)?;
+        self.selection.check()?;
         let client = context.connect(Role::Admin).await?;
         reshare::check_nodes(&client.roster(), &self.nodes)?;
-        let key = client.look_up(&self.key.reference()).await?;
-        reshare::one(context, &client, &self.submission, &key, &committee).await
+        if let Some(key) = self.selection.one() {
+            committee.check_shape(&key.name)?;
+            let key = client.look_up(&key).await?;
+            return reshare::one(context, &client, &self.submission, &key, &committee).await;
+        }
+        self.submission.check_many()?;
+        if self.first_epoch.is_some() {
+            let says = "--first-epoch is for one key: name only one".to_owned();
+            return Err(CliError::Usage(says));
+        }
+        let keys = self.selection.keys(&client).await?;
+        for key in &keys {
+            committee.check_shape(&key.name)?;
+        }
+        let batch = Batch {
+            plan: Plan::Move(committee),
+            keys,
+            are_named: self.selection.is_by_name(),
+        };
+        batch.run(context, &client, self.parallel).await
     }
 }

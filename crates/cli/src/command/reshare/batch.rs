@@ -6,24 +6,29 @@ mod ended;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, VecDeque},
+    fs, io,
+    path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
 use clap::Args;
 use quorate_client::{
-    Client, ClientError, CommandOptions, Committee, KeyReference, ListedKey, Prepared,
+    Client, ClientError, CommandOptions, CommandTimes, Committee, KeyReference, ListedKey,
+    Prepared,
     model::{
-        KeyName, KeyState, NodeId, Reason,
+        KeyName, KeyRecord, KeyState, NodeId, Reason,
+        command::CommandBody,
         operation::{CommandState, CommandView},
     },
 };
 use tokio::task::{JoinSet, LocalSet};
 
 use self::ended::{Ended, Skip, summary, summary_json, verdict};
-use super::{NO_CURE, reshared_json};
+use super::{NO_CURE, asks_for, reshared_json};
 use crate::{
     bar::Bar,
+    command,
     context::Context,
     error::{CliError, chain},
     output,
@@ -47,6 +52,8 @@ pub(crate) struct Parallel {
 pub(crate) enum Plan {
     /// New shares for the holders that it has.
     Refresh,
+    /// The same holders for every key.
+    Move(Committee),
     /// One node in the place of another.
     Replace {
         /// Who holds a share.
@@ -64,11 +71,19 @@ impl Plan {
             Self::Replace { old, .. } if record.index_of(old).is_none() => {
                 (format!("it has no share at node \"{old}\" any more"), false)
             }
-            Self::Refresh | Self::Replace { .. } if key.state().is_destroyed() => (
+            Self::Move(committee) if is_held_by(record, committee) => {
+                let why = "the nodes hold it with this threshold already";
+                (why.to_owned(), false)
+            }
+            Self::Refresh | Self::Move(_) | Self::Replace { .. } if key.state().is_destroyed() => (
                 "it is destroyed: nobody has a share of it".to_owned(),
                 false,
             ),
             // New holders would not have heard where it stands, so it goes to nobody else.
+            Self::Move(_) if is_stopped(key.state()) => {
+                let state = key.state();
+                (format!("it is {state}, and goes to nobody else"), true)
+            }
             Self::Replace { old, .. } if is_stopped(key.state()) => {
                 let first = if key.state().is_retired() {
                     "move what it holds, and destroy it"
@@ -84,14 +99,15 @@ impl Plan {
                     true,
                 )
             }
-            Self::Refresh | Self::Replace { .. } if key.certified().is_none() => {
-                let is_open = matches!(self, Self::Replace { .. });
+            Self::Refresh | Self::Move(_) | Self::Replace { .. } if key.certified().is_none() => {
+                let is_open = !matches!(self, Self::Refresh);
                 ("it is not active yet".to_owned(), is_open)
             }
             Self::Refresh if key.state() == KeyState::Compromised && !is_named => {
                 (format!("it is COMPROMISED: {NO_CURE}"), false)
             }
             Self::Refresh => return Ok(Committee::of(record)),
+            Self::Move(committee) => return Ok(committee.clone()),
             Self::Replace { old, new } => match Committee::replacing(record, old, new) {
                 Ok(committee) => return Ok(committee),
                 Err(refusal) => (refusal.message, true),
@@ -99,6 +115,12 @@ impl Plan {
         };
         Err(Skip { why, is_open })
     }
+}
+
+/// Whether a key has the holders and the threshold that it is to have.
+fn is_held_by(record: &KeyRecord, committee: &Committee) -> bool {
+    let holders = record.participants.iter().map(|holder| &holder.node);
+    record.threshold == committee.threshold && holders.eq(&committee.nodes)
 }
 
 const fn is_stopped(state: KeyState) -> bool {
@@ -125,6 +147,8 @@ struct Work {
     client: Client,
     plan: Plan,
     are_named: bool,
+    /// Where commands are kept that wait for approvals.
+    kept: PathBuf,
 }
 
 impl Batch {
@@ -135,13 +159,16 @@ impl Batch {
         client: &Client,
         parallel: Parallel,
     ) -> Result<(), CliError> {
+        let untried = self.keys.iter();
+        let untried = untried.map(|key| (key.name.clone(), Ended::Untried));
         let work = Rc::new(Work {
             bar: RefCell::new(Bar::start(self.keys.len())),
+            ended: RefCell::new(untried.collect()),
             queue: RefCell::new(self.keys.into()),
-            ended: RefCell::default(),
             client: client.clone(),
             plan: self.plan,
             are_named: self.are_named,
+            kept: context.home()?.join("commands"),
         });
         let local = LocalSet::new();
         let mut workers = JoinSet::new();
@@ -149,8 +176,20 @@ impl Batch {
             let work = Rc::clone(&work);
             workers.spawn_local_on(async move { work.run().await }, &local);
         }
-        local.run_until(workers.join_all()).await;
+        let is_interrupted = local
+            .run_until(async move {
+                tokio::select! {
+                    _ = workers.join_all() => false,
+                    signal = tokio::signal::ctrl_c() => signal.is_ok(),
+                }
+            })
+            .await;
         work.bar.borrow().finish();
+        if is_interrupted {
+            output::progress(
+                "interrupted: the cluster finishes what was begun; run the command again for the rest",
+            );
+        }
         let ended = work.ended.take();
         output::print(context.format(), &summary_json(&ended), &summary(&ended))?;
         verdict(&ended)
@@ -164,11 +203,20 @@ impl Work {
             let Some(key) = next else {
                 return;
             };
-            let ended = match self.change(&key).await {
+            self.ended
+                .borrow_mut()
+                .insert(key.name.clone(), Ended::UnderWay);
+            let mut ended = self.change(&key).await;
+            // Most often by what an interrupted run of this very command had begun: where that did
+            // what is asked for, the key is left alone.
+            if matches!(&ended, Err(error) if error.reason() == Some(Reason::EpochChanged)) {
+                ended = self.change(&key).await;
+            }
+            let ended = match ended {
                 Ok(ended) => ended,
                 Err(error) => {
                     if matches!(error, ClientError::Unreachable(_)) {
-                        self.give_up();
+                        self.queue.borrow_mut().clear();
                     }
                     let reason = error.reason();
                     let told = chain(&error);
@@ -181,13 +229,6 @@ impl Work {
         }
     }
 
-    /// Leaves the rest alone.
-    fn give_up(&self) {
-        let rest = self.queue.take();
-        let mut ended = self.ended.borrow_mut();
-        ended.extend(rest.into_iter().map(|key| (key.name, Ended::Untried)));
-    }
-
     async fn change(&self, key: &KeyReference) -> Result<Ended, ClientError> {
         let client = &self.client;
         let listed = client.look_up(key).await?;
@@ -195,8 +236,15 @@ impl Work {
             Ok(committee) => committee,
             Err(skip) => return Ok(Ended::Skipped(skip)),
         };
-        let prepared = client.prepare_reshare(&listed, committee, &CommandOptions::default())?;
-        let view = self.carry_out(&prepared).await?;
+        let prepared = self.prepare(&listed, committee)?;
+        let view = match self.carry_out(&prepared).await {
+            // What somebody forbade, or let lapse, is not asked for again under the same id.
+            Err(error) if error.reason().is_some_and(Reason::is_final) => {
+                forget(&self.kept_at(&listed))?;
+                return Err(error);
+            }
+            carried => carried?,
+        };
         if view.state == CommandState::AwaitingEndorsement {
             return Ok(Ended::Waiting {
                 id: prepared.id(),
@@ -208,6 +256,35 @@ impl Work {
             value: reshared_json(&view, &reshared),
             missing: reshared.missing().to_vec(),
         })
+    }
+
+    /// Makes the command, or takes the one that an earlier run made and that waits for approvals: what
+    /// was approved meanwhile counts, and nothing is proposed twice.
+    fn prepare(&self, key: &ListedKey, committee: Committee) -> Result<Prepared, ClientError> {
+        let client = &self.client;
+        let path = self.kept_at(key);
+        let now = CommandTimes::from_now().created;
+        let earlier = Prepared::read(&path)?.filter(|earlier| {
+            let from = match &earlier.command().body {
+                CommandBody::ReshareKey(reshare) => Some(reshare.source_epoch),
+                _ => None,
+            };
+            from == Some(key.record().epoch)
+                && earlier.times().expires > now
+                && asks_for(earlier, key, &committee)
+        });
+        if let Some(earlier) = earlier {
+            return Ok(earlier);
+        }
+        let prepared = client.prepare_reshare(key, committee, &CommandOptions::default())?;
+        if command::waits(client, &prepared) {
+            prepared.write(&path)?;
+        }
+        Ok(prepared)
+    }
+
+    fn kept_at(&self, key: &ListedKey) -> PathBuf {
+        self.kept.join(format!("{}.reshare", key.record().id()))
     }
 
     /// Follows a command until it has succeeded or waits for others. The same command is sent again
@@ -232,6 +309,16 @@ impl Work {
             quorate_client::succeeded(&view)?;
         }
         Ok(view)
+    }
+}
+
+fn forget(path: &Path) -> Result<(), ClientError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ClientError::System {
+            action: "remove the kept command",
+            source,
+        }),
+        _ => Ok(()),
     }
 }
 

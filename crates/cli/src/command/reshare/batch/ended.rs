@@ -29,7 +29,9 @@ pub(super) enum Ended {
         told: String,
         reason: Option<Reason>,
     },
-    /// No coordinator can be reached, so that nothing more was tried.
+    /// It was begun, and not followed to its end.
+    UnderWay,
+    /// No coordinator can be reached, or the command was interrupted, so that nothing more was tried.
     Untried,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Skip {
 
 impl Ended {
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Untried)
+        matches!(self, Self::Failed { .. } | Self::UnderWay | Self::Untried)
     }
 
     pub(super) fn told(&self) -> String {
@@ -59,6 +61,7 @@ impl Ended {
                 told,
                 reason: Some(reason),
             } => format!("failed: {told} ({reason})"),
+            Self::UnderWay => "begun, and not followed to its end".to_owned(),
             Self::Untried => "not tried".to_owned(),
         }
     }
@@ -69,6 +72,7 @@ impl Ended {
             Self::Waiting { .. } => "waiting",
             Self::Skipped(_) => "skipped",
             Self::Failed { .. } => "failed",
+            Self::UnderWay => "under-way",
             Self::Untried => "untried",
         }
     }
@@ -84,13 +88,20 @@ impl Ended {
                 let reason = reason.map(Reason::as_str);
                 json!({ "key": key, "reason": reason, "message": told })
             }
-            Self::Untried => json!({ "key": key }),
+            Self::UnderWay | Self::Untried => json!({ "key": key }),
         }
     }
 }
 
 /// What all kinds of ends are called, in the order in which they are told.
-const KINDS: [&str; 5] = ["done", "waiting", "skipped", "failed", "untried"];
+const KINDS: [&str; 6] = [
+    "done",
+    "waiting",
+    "skipped",
+    "failed",
+    "under-way",
+    "untried",
+];
 
 fn count(ended: &BTreeMap<KeyName, Ended>, kind: &str) -> usize {
     ended.values().filter(|one| one.kind() == kind).count()
@@ -138,7 +149,11 @@ pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> 
         .values()
         .filter_map(|one| match one {
             Ended::Waiting { id, digest } => Some((id.to_string(), digest.to_string())),
-            Ended::Done { .. } | Ended::Skipped(_) | Ended::Failed { .. } | Ended::Untried => None,
+            Ended::Done { .. }
+            | Ended::Skipped(_)
+            | Ended::Failed { .. }
+            | Ended::UnderWay
+            | Ended::Untried => None,
         })
         .collect();
     if !waiting.is_empty() {
@@ -164,7 +179,7 @@ pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> 
     if open > 0 {
         return Err(CliError::Incomplete {
             message: format!(
-                "{open} of {} keys were skipped and still have a share at the node",
+                "{open} of {} keys were skipped and still have their shares where they were",
                 ended.len()
             ),
             code: ExitClass::Other.code(),
@@ -247,5 +262,6 @@ mod tests {
         assert_eq!(code(vec![done(), waiting()]), Some(4));
         assert_eq!(code(vec![waiting(), failed()]), Some(1));
         assert_eq!(code(vec![done(), Ended::Untried]), Some(1));
+        assert_eq!(code(vec![done(), Ended::UnderWay]), Some(1));
     }
 }
