@@ -111,6 +111,15 @@ fn announced_twice_and_withdrawn(cluster: &Cluster) {
     assert_eq!(shown["announced_by"], json!(["admin"]));
     let again = destroy(cluster, "old", &[]);
     assert!(again.stderr.contains("announced already"), "{again:?}");
+    let repeated = again.json();
+    let id = repeated["command_id"].as_str().unwrap();
+    let repeated = destroy(cluster, "old", &["--command-id", id]);
+    let own = repeated.json()["digest"].as_str().unwrap().to_owned();
+    let mut warnings = repeated.stderr.lines();
+    assert!(
+        !warnings.any(|line| line.starts_with("warning") && line.contains(&own)),
+        "{repeated:?}"
+    );
     let second = again.json()["digest"].as_str().unwrap().to_owned();
     destroy(cluster, "old", &["--cancel"]).refused(1, "is announced 2 times");
     destroy(cluster, "old", &["--cancel", "--announcement", &second]).json();

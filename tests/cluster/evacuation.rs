@@ -48,6 +48,13 @@ fn a_compromised_key_moves_what_it_holds_to_the_pinned_account_and_nowhere_else(
     cluster
         .quorate(&[&create[..], &pinning].concat())
         .refused(4, "quorate command approve");
+    // A repeat by another admin approves nothing, because it shows nothing.
+    let repeat = [&create[..], &pinning, &["--identity", "admin-2"]].concat();
+    cluster
+        .quorate(&repeat)
+        .refused(2, "was proposed by another admin");
+    let waiting = cluster.json(&["command", "show", id]);
+    assert_eq!(waiting["state"], "AWAITING_ENDORSEMENT");
     let created = approve(&cluster, id);
     assert_eq!(created.code, 0, "{}", created.stderr);
     for shown in ["create key payout", &pinned, "nobody changes them later"] {
@@ -55,6 +62,14 @@ fn a_compromised_key_moves_what_it_holds_to_the_pinned_account_and_nowhere_else(
     }
     let made = cluster.json(&[&create[..], &pinning].concat());
     assert_eq!(made["life"]["evacuation_destinations"], json!([pinned]));
+    // Whoever has the certificate sees them, without the cluster.
+    let directory = cluster.file("certificates");
+    cluster.json(&["key", "certificates", "payout", "--out", &directory]);
+    let certificate = format!("{directory}/payout-creation.cert");
+    let verified = cluster.json(&["verify", "certificate", &certificate]);
+    assert_eq!(verified["life"]["evacuation_destinations"], json!([pinned]));
+    let verified = cluster.quorate(&["verify", "certificate", &certificate]);
+    assert!(verified.stdout.contains(&pinned), "{verified:?}");
     let [safe, thief] =
         [("safe", SAFE), ("thief", THIEF)].map(|(name, to)| transfer(&cluster, name, to));
     evacuate(&cluster, &safe, &[]).refused(3, "KEY_NOT_RETIRED");
@@ -68,14 +83,26 @@ fn a_compromised_key_moves_what_it_holds_to_the_pinned_account_and_nowhere_else(
         "--command-id",
         id,
     ];
-    cluster
-        .quorate(&compromise)
-        .refused(4, "quorate command approve");
-    assert_eq!(approve(&cluster, id).code, 0);
+    let proposed = cluster.quorate(&compromise);
+    proposed.refused(4, "quorate command approve");
+    let approved = approve(&cluster, id);
+    assert_eq!(approved.code, 0, "{}", approved.stderr);
+    // Both are told what becomes of what the key holds.
+    for told in [&proposed.stderr, &approved.stderr] {
+        assert!(told.contains("pinned destinations alone"), "{told}");
+        assert!(told.contains(&pinned), "{told}");
+    }
+    let address = ["key", "address", "payout", "--chain", "ethereum"];
+    let refused = cluster.quorate(&address);
+    refused.refused(3, "KEY_COMPROMISED");
+    assert!(refused.stderr.contains("add --retired"), "{refused:?}");
+    let retired = cluster.quorate(&[&address[..], &["--retired"]].concat());
+    assert!(retired.stdout.starts_with("0x"), "{retired:?}");
+    assert!(retired.stderr.contains("pay nothing to it"), "{retired:?}");
 
-    cluster
-        .quorate(&["sign", "evm-tx", "payout", "--in", &safe])
-        .refused(3, "KEY_COMPROMISED");
+    let as_before = cluster.quorate(&["sign", "evm-tx", "payout", "--in", &safe]);
+    as_before.refused(3, "KEY_COMPROMISED");
+    assert!(as_before.stderr.contains("--evacuate"), "{as_before:?}");
     evacuate(&cluster, &thief, &[]).refused(3, "DESTINATION_NOT_PINNED");
     evacuate(&cluster, &safe, &["--identity", "client"]).refused(3, "ROLE_MISSING");
     let proposed = evacuate(&cluster, &safe, &[]);

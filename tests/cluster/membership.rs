@@ -379,6 +379,27 @@ fn a_roster_waits_for_the_second_admin_who_sees_what_it_changes() {
     let rejected = cluster.quorate(&[&words[..], &digest].concat());
     assert!(rejected.stdout.contains("DENIED"), "{rejected:?}");
     assert_eq!(cluster.json(&["cluster", "show"])["content"]["version"], 2);
+
+    // Whatever the proposer was told, whoever approves looks at the keys that are there by then.
+    let words = ["node", "remove", "node-c", "--force", "-o", "json"];
+    let removed = cluster.quorate(&words);
+    removed.refused(4, "quorate command approve");
+    let id = serde_json::from_str::<Value>(&removed.stdout).unwrap()["command_id"].clone();
+    let id = id.as_str().unwrap();
+    let waiting = cluster.wait_for_state(id, "AWAITING_ENDORSEMENT");
+    let approve = ["command", "approve", id, "--identity", "admin-2", "--yes"];
+    let digest = ["--digest", waiting["digest"].as_str().unwrap()];
+    let approve = [&approve[..], &digest].concat();
+    let refused = cluster.quorate(&approve);
+    refused.refused(3, "NODE_HOLDS_SHARES");
+    assert!(
+        refused.stderr.contains("demo-taproot at node-c"),
+        "{refused:?}"
+    );
+    cluster.wait_for_state(id, "AWAITING_ENDORSEMENT");
+    let approved = cluster.quorate(&[&approve[..], &["--force"]].concat());
+    assert_eq!(approved.code, 0, "{approved:?}");
+    cluster.wait_for_state(id, "SUCCEEDED");
 }
 
 fn all_act_but(cluster: &Cluster, missing: &str) {

@@ -91,7 +91,13 @@ fn a_key_becomes_due_is_rotated_and_retired() {
     cluster
         .quorate(&["key", "rotate", "hot"])
         .refused(2, "\"hot-2\" takes its place");
-    let third = cluster.quorate(&["key", "rotate", "hot", "--name", "other"]);
+    let words = ["key", "rotate", "hot", "--name", "other"];
+    let without = ["--without", "cryptoperiod,refresh-every"];
+    let third = cluster.quorate(&[&words[..], &without].concat());
+    let life = &cluster.json(&["key", "show", "other"])["life"];
+    for planned in ["planned_end_ms", "refresh_due_ms"] {
+        assert_eq!(life[planned], Value::Null, "{planned}");
+    }
     assert!(third.stderr.contains("key destroy hot"), "{third:?}");
     cluster.json(&["node", "drain", "node-c"]);
     cluster

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use quorate_client::{Client, ClientError, CommandOptions, Prepared};
 use quorate_model::{
     Reason, Refusal,
+    command::Endorsement,
     ids::CommandId,
     operation::{CommandState, CommandView},
 };
@@ -48,7 +49,12 @@ async fn prepare(
     make: impl Fn(&CommandOptions) -> Result<Prepared, ClientError>,
 ) -> Result<Prepared, CliError> {
     let Some(id) = submission.command_id else {
-        return Ok(make(&CommandOptions::default())?);
+        let prepared = make(&CommandOptions::default())?;
+        // Whoever repeats it under the id that is printed means these bytes.
+        if waits(client, &prepared) && !submission.validate_only {
+            prepared.write(&kept_at(context, prepared.id())?)?;
+        }
+        return Ok(prepared);
     };
     let kept = kept_at(context, id)?;
     if let Some(earlier) = Prepared::read(&kept)? {
@@ -68,8 +74,64 @@ async fn prepare(
         command_id: Some(id),
         times,
     })?;
+    if times.is_some() {
+        prepared
+            .check_times(&client.roster())
+            .map_err(ClientError::from)?;
+    }
     prepared.write(&kept)?;
     Ok(prepared)
+}
+
+/// Whether more persons than its proposer must speak for a command.
+fn waits(client: &Client, prepared: &Prepared) -> bool {
+    let body = &prepared.command().body;
+    body.persons_needed(client.roster().roster()) > 1
+}
+
+/// Hands a command over. A repeat is a look at what became of it, and no approval: what another admin
+/// proposed is shown to whoever approves it.
+async fn submit(
+    client: &Client,
+    submission: &Submission,
+    prepared: &Prepared,
+) -> Result<CommandView, CliError> {
+    if let Some(id) = submission.command_id.filter(|_| waits(client, prepared)) {
+        match client.command(id).await {
+            Ok(view) => check_repeat(&view, prepared)?,
+            Err(error) if error.reason() == Some(Reason::CommandUnknown) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(client.submit(prepared).await?)
+}
+
+/// Refuses to approve what was not shown, and says that approvals of an attempt are gone with it.
+fn check_repeat(view: &CommandView, prepared: &Prepared) -> Result<(), CliError> {
+    let id = view.id;
+    if let Some(awaiting) = view.awaiting.as_ref() {
+        let own = &prepared.signed().endorsements;
+        let has_spoken = |word: &Endorsement| {
+            let mut words = awaiting.endorsements.iter();
+            words.any(|known| known.principal == word.principal)
+        };
+        if own.iter().any(has_spoken) {
+            return Ok(());
+        }
+        return Err(CliError::Usage(format!(
+            "command {id} was proposed by another admin and waits for approvals: look at it with \
+             quorate command approve {id}"
+        )));
+    }
+    if matches!(view.state, CommandState::Failed | CommandState::Denied) {
+        let why = view.error.as_ref();
+        let why = why.map_or("no reason is known", |refusal| refusal.message.as_str());
+        output::progress(&format!(
+            "the last attempt came to nothing ({why}): where it is tried again, it takes the \
+             approvals of the others once more"
+        ));
+    }
+    Ok(())
 }
 
 /// Where the bytes of a command under this id are kept.
@@ -108,12 +170,25 @@ fn check_awaited(context: &Context, view: &CommandView, who: &str) -> Result<(),
     Err(ClientError::Waiting(view.id).into())
 }
 
-/// Asks every node whether it would carry a command out.
+/// Asks the nodes whether they would carry a command out, approved by as many as it takes.
 async fn validate(context: &Context, client: &Client, prepared: &Prepared) -> Result<(), CliError> {
     client.validate(prepared).await?;
     let mut table = Table::default();
     table.pair("command", prepared.id());
-    table.pair("valid", "every node would carry it out");
-    let value = json!({ "command_id": prepared.id().to_string(), "valid": true });
+    table.pair(
+        "valid",
+        "as many nodes as it takes would carry it out, and none refuses it",
+    );
+    let roster = client.roster();
+    let persons = prepared.command().body.persons_needed(roster.roster());
+    let approvals = persons.saturating_sub(1);
+    if approvals > 0 {
+        table.pair("approvals", format!("it takes {approvals} more"));
+    }
+    let value = json!({
+        "command_id": prepared.id().to_string(),
+        "valid": true,
+        "approvals_needed": approvals,
+    });
     output::print(context.format(), &value, &table)
 }

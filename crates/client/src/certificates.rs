@@ -2,9 +2,10 @@
 //! verifies them offline, whatever has become of the cluster.
 
 use quorate_model::{
-    KeyRecord,
+    KeyRecord, UnixMillis,
     certificate::{CommitCertificate, KeyEvidence},
     destruction::{DestructionCertificate, DestructionCount},
+    life::KeyLife,
     roster::PinnedRoster,
     wire,
 };
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     destruction::verify_destruction,
-    key::ListedKey,
+    key::{ListedKey, Plan},
     verify::{VerificationError, certificate, possession},
 };
 
@@ -63,6 +64,10 @@ pub enum Proven {
         record: KeyRecord,
         /// Whether every share has been proven too.
         possession: bool,
+        /// What its creation planned for it: its periods, and where it may be evacuated to.
+        life: KeyLife,
+        /// When its creation was commanded, as the admin gave it.
+        created: UnixMillis,
     },
     /// How far the end of a key has come.
     Destruction {
@@ -143,7 +148,8 @@ impl Certificate {
         match self {
             Self::Key(evidence) => {
                 let birth = evidence.birth.as_deref();
-                let (_, record) = certificate(&evidence.certificate, birth, roster)?;
+                let (certified, record) = certificate(&evidence.certificate, birth, roster)?;
+                let plan = Plan::read(&certified, birth)?;
                 match &evidence.proof {
                     Some(proof) => {
                         possession(proof, &record, roster)?;
@@ -160,6 +166,8 @@ impl Certificate {
                 Ok(Proven::Key {
                     record,
                     possession: evidence.proof.is_some(),
+                    life: plan.life,
+                    created: plan.created,
                 })
             }
             Self::Destruction(certificate) => {

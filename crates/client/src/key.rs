@@ -146,15 +146,18 @@ struct Checked {
 
 /// What the commands in the certificates of a key say of its life.
 #[derive(Debug)]
-struct Plan {
-    life: KeyLife,
-    created: UnixMillis,
+pub(crate) struct Plan {
+    pub(crate) life: KeyLife,
+    pub(crate) created: UnixMillis,
     dealt: UnixMillis,
 }
 
 impl Plan {
     /// Reads the command of the epoch, and that of the birth where it is another.
-    fn read(certified: &CommitCertificate, birth: Option<&[u8]>) -> Result<Self, Refusal> {
+    pub(crate) fn read(
+        certified: &CommitCertificate,
+        birth: Option<&[u8]>,
+    ) -> Result<Self, Refusal> {
         let made = quorate_proto::command::decode(&certified.command.bytes)?;
         let dealt = made.created;
         let creation = match birth {

@@ -5,7 +5,7 @@ mod certificates;
 pub(super) mod create;
 mod descriptor;
 pub(super) mod destroy;
-mod life;
+pub(super) mod life;
 mod list;
 mod refresh;
 mod reshare;
@@ -43,7 +43,7 @@ pub(crate) enum Key {
     States(states::States),
     /// Give the holders of keys new shares; takes the lifecycle quorum
     Refresh(refresh::Refresh),
-    /// Move a key to other nodes or another threshold; takes the lifecycle quorum
+    /// Move keys to other nodes or another threshold; takes the lifecycle quorum
     Reshare(reshare::Reshare),
     /// Make the key that takes the place of another
     Rotate(rotate::Rotate),

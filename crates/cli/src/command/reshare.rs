@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod glob;
+pub(crate) mod selection;
 
 use quorate_client::{
     Client, ClientError, Committee, ListedKey, Prepared, Reshared,
@@ -92,7 +93,8 @@ pub(crate) async fn one(
     if submission.validate_only {
         return command::validate(context, client, &prepared).await;
     }
-    let view = client.submit(&prepared).await.map_err(explained)?;
+    let view = command::submit(client, submission, &prepared).await;
+    let view = view.map_err(told)?;
     if submission.no_wait {
         return print_view(context, &view);
     }
@@ -123,27 +125,36 @@ fn kept(
         return Ok(None);
     };
     let earlier = Prepared::read(&command::kept_at(context, id)?)?;
-    Ok(earlier.filter(|earlier| {
-        matches!(
-            &earlier.command().body,
-            CommandBody::ReshareKey(reshare) if reshare.key_id == key.record().id()
-                && reshare.threshold == committee.threshold
-                && reshare.nodes == committee.nodes
-                && reshare.accept_fragile == committee.accept_fragile
-                && committee.first_epoch.is_none_or(|first| reshare.first_epoch == first)
-        )
-    }))
+    Ok(earlier.filter(|earlier| asks_for(earlier, key, committee)))
+}
+
+/// Whether a command takes a key to a committee, from whatever epoch.
+fn asks_for(prepared: &Prepared, key: &ListedKey, committee: &Committee) -> bool {
+    matches!(
+        &prepared.command().body,
+        CommandBody::ReshareKey(reshare) if reshare.key_id == key.record().id()
+            && reshare.threshold == committee.threshold
+            && reshare.nodes == committee.nodes
+            && reshare.accept_fragile == committee.accept_fragile
+            && committee.first_epoch.is_none_or(|first| reshare.first_epoch == first)
+    )
 }
 
 /// Says what to do about an error where that is not plain.
 pub(crate) fn explained(error: ClientError) -> CliError {
-    if error.reason() == Some(Reason::EpochChanged) {
+    told(error.into())
+}
+
+fn told(error: CliError) -> CliError {
+    if let CliError::Client(client) = &error
+        && client.reason() == Some(Reason::EpochChanged)
+    {
         output::progress(
             "another change of the key went first: look at it with `quorate key show`, and run \
              the command again",
         );
     }
-    error.into()
+    error
 }
 
 /// What a resharing came to, for programs.

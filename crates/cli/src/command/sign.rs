@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{KeyArg, Submission},
-    command::{self, command::print_view},
+    command::{self, command::print_view, key::life::way_out},
     context::Context,
     error::CliError,
     input,
@@ -121,14 +121,11 @@ async fn sign_checked(
     let client = context.connect(role).await?;
     let key = client.key(&key.reference()).await?;
     check(&key)?;
-    let mut submission = common.submission.clone();
-    if evacuation.is_some() {
-        // The signature comes after the approvals, to whoever asks again under the same id.
-        submission
-            .command_id
-            .get_or_insert_with(quorate_client::fresh_id);
+    if evacuation.is_none() && key.check_evacuates().is_ok() {
+        let told = way_out(key.life(), &key.record().name);
+        output::progress(&format!("note: its time is over; {told}"));
     }
-    let prepared = command::prepare(context, &client, &submission, |options| {
+    let prepared = command::prepare(context, &client, &common.submission, |options| {
         let payloads = vec![payload.clone()];
         match evacuation {
             None => client.prepare_sign(&key, payloads, options),
@@ -140,7 +137,7 @@ async fn sign_checked(
         command::validate(context, &client, &prepared).await?;
         return Ok(None);
     }
-    let view = client.submit(&prepared).await?;
+    let view = command::submit(&client, &common.submission, &prepared).await?;
     if common.submission.no_wait {
         print_view(context, &view)?;
         return Ok(None);

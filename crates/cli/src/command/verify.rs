@@ -9,7 +9,10 @@ use quorate_client::{
 };
 use serde_json::{Value, json};
 
-use super::key::destroy::{count_json, count_rows, method_rows, receipts_json, verdict};
+use super::key::{
+    destroy::{count_json, count_rows, method_rows, receipts_json, verdict},
+    life::{planned_json, planned_rows},
+};
 use crate::{
     args::RosterArg,
     context::Context,
@@ -131,8 +134,14 @@ impl OfCertificate {
         let mut table = Table::default();
         table.pair("certificate", "valid");
         match &proven {
-            Proven::Key { record, possession } => {
+            Proven::Key {
+                record,
+                possession,
+                life,
+                created,
+            } => {
                 key_rows(&mut table, record);
+                planned_rows(&mut table, life, *created);
                 let proof = if *possession {
                     "every share is proven"
                 } else {
@@ -215,13 +224,24 @@ pub(super) fn proven_json(proven: &Proven) -> Value {
             "public_key": hex::encode(&record.group_key),
         })
     };
-    let (mut value, name, rest) = match proven {
-        Proven::Key { record, possession } => (of(record), "possession", json!(possession)),
-        Proven::Destruction { record, count } => (of(record), "destruction", count_json(count)),
+    let (mut value, more) = match proven {
+        Proven::Key {
+            record,
+            possession,
+            life,
+            created,
+        } => {
+            let life = planned_json(life, *created);
+            let possession = json!(possession);
+            (of(record), vec![("possession", possession), ("life", life)])
+        }
+        Proven::Destruction { record, count } => {
+            (of(record), vec![("destruction", count_json(count))])
+        }
         _ => return Value::Null,
     };
     if let Some(object) = value.as_object_mut() {
-        object.insert(name.to_owned(), rest);
+        object.extend(more.into_iter().map(|(name, part)| (name.to_owned(), part)));
     }
     value
 }

@@ -1,20 +1,25 @@
 //! `quorate command approve` and `quorate command reject`.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::{
+    io::{self, BufRead as _, IsTerminal as _},
+    path::PathBuf,
+};
 
 use clap::Args;
 use quorate_client::{
     AwaitingCommand, Client, ClientError, KeyReference, RosterDifference,
     model::{
-        CommandId, Digest, KeyState, Refusal,
+        CommandId, Digest, KeyState, Reason, Refusal,
         command::{CommandBody, CreateKey, EndorsementKind, ReshareKey, SignedCommand},
         destruction::{DestroyKey, DestroyStep},
         evacuation::{Destination, Evacuate},
         operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
+        standing::SetKeyState,
     },
 };
 use quorate_intent::{Facts, KeyFacts, check_evacuation, decode_all, pinned_output};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{print_view, view_json};
@@ -24,13 +29,15 @@ use crate::{
         decode,
         key::{
             destroy::{next_steps, time_from},
+            life::{way_out, without_checksum},
             purposes_text,
         },
         reshare::{NO_CURE, changes, fragility, names},
         roster::{Holding, difference_table},
     },
     context::Context,
-    error::{CliError, chain},
+    error::{CliError, chain, refuse},
+    input,
     output::{self, Table},
 };
 
@@ -39,17 +46,44 @@ use crate::{
 #[command(after_help = "Examples:
   quorate command approve 2f1c7e0a-5b0e-4c39-9c59-0c1f4b7a9d11
   quorate command approve ID1 ID2 ID3
+  quorate node replace node-c node-d -o json > proposed.json
+  quorate command approve --from proposed.json
   quorate command approve ID1 ID2 --yes --digest HEX1,HEX2")]
 pub(crate) struct Endorse {
     /// Ids of the commands
-    #[arg(value_parser = command_id, required = true, value_name = "ID")]
+    #[arg(value_parser = command_id, required_unless_present = "from", value_name = "ID")]
     ids: Vec<CommandId>,
+    /// Take ids and digests from what `-o json` of `key refresh`, `key reshare` or `node replace` says
+    /// is waiting, - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "digest"])]
+    from: Option<PathBuf>,
     /// Do not ask: the digests say what is meant, one for each command
-    #[arg(long, requires = "digest")]
+    #[arg(long)]
     yes: bool,
     /// Insist on the commands with these digests, as whoever proposed them tells it
     #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = digest)]
     digest: Vec<Digest>,
+    /// Approve the removal of nodes although keys have shares there
+    #[arg(long)]
+    force: bool,
+}
+
+/// What a batch proposed, as far as it is looked at.
+#[derive(Deserialize)]
+struct Proposed {
+    waiting: Vec<ProposedCommand>,
+}
+
+#[derive(Deserialize)]
+struct ProposedCommand {
+    command_id: String,
+    digest: Digest,
+}
+
+/// The commands that are meant, and their digests where they are insisted on.
+struct Meant {
+    ids: Vec<CommandId>,
+    digests: Vec<Digest>,
 }
 
 impl Endorse {
@@ -58,13 +92,23 @@ impl Endorse {
         context: &Context,
         kind: EndorsementKind,
     ) -> Result<(), CliError> {
+        let meant = self.meant()?;
+        if self.yes && meant.digests.is_empty() {
+            return Err(CliError::Usage(
+                "--yes without --digest or --from: say which commands are meant".to_owned(),
+            ));
+        }
         let client = context.connect(Role::Admin).await?;
         let mut all = Vec::new();
-        for id in &self.ids {
+        for id in &meant.ids {
             let awaiting = client.awaiting(*id).await?;
             // What is shown is what is signed: it was decoded from the exact bytes.
-            show(&client, &awaiting, kind).await?;
-            self.check(&awaiting)?;
+            let shown = Shown {
+                kind,
+                force: self.force,
+            };
+            shown.show(&client, &awaiting).await?;
+            meant.check(&awaiting)?;
             all.push(awaiting);
         }
         if !self.yes && !asked(kind, all.len())? {
@@ -109,10 +153,43 @@ impl Endorse {
         Ok(())
     }
 
+    fn meant(&self) -> Result<Meant, CliError> {
+        let Some(file) = &self.from else {
+            return Ok(Meant {
+                ids: self.ids.clone(),
+                digests: self.digest.clone(),
+            });
+        };
+        let wrong = |what: String| {
+            CliError::Usage(format!(
+                "{} is not what `-o json` of a batch prints: {what}",
+                file.display()
+            ))
+        };
+        let proposed: Proposed = serde_json::from_slice(&input::read(file)?)
+            .map_err(|error| wrong(error.to_string()))?;
+        if proposed.waiting.is_empty() {
+            return Err(CliError::Usage(format!(
+                "nothing in {} waits for approval",
+                file.display()
+            )));
+        }
+        let ids = proposed
+            .waiting
+            .iter()
+            .map(|one| command_id(&one.command_id));
+        Ok(Meant {
+            ids: ids.collect::<Result<_, _>>().map_err(wrong)?,
+            digests: proposed.waiting.iter().map(|one| one.digest).collect(),
+        })
+    }
+}
+
+impl Meant {
     /// Refuses a command that was not meant.
     fn check(&self, awaiting: &AwaitingCommand) -> Result<(), CliError> {
         let digest = awaiting.digest();
-        if self.digest.is_empty() || self.digest.contains(&digest) {
+        if self.digests.is_empty() || self.digests.contains(&digest) {
             return Ok(());
         }
         Err(CliError::Unverified(format!(
@@ -156,11 +233,37 @@ pub(in crate::command) fn digest(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
+/// How commands are shown.
+struct Shown {
+    kind: EndorsementKind,
+    /// Whether nodes may go that hold shares.
+    force: bool,
+}
+
+impl Shown {
+    async fn show(&self, client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliError> {
+        let lost = show(client, awaiting, self.kind).await?;
+        if lost.is_empty() || self.force || self.kind == EndorsementKind::Reject {
+            return Ok(());
+        }
+        Err(refuse(
+            Reason::NodeHoldsShares,
+            format!(
+                "keys have shares at nodes that the roster removes: {}; have them moved with \
+                 `quorate node replace`, or approve with --force what is told above",
+                lost.join(", ")
+            ),
+        ))
+    }
+}
+
+/// Shows a command, and answers with the keys that lose shares by it.
 async fn show(
     client: &Client,
     awaiting: &AwaitingCommand,
     kind: EndorsementKind,
-) -> Result<(), CliError> {
+) -> Result<Vec<String>, CliError> {
+    let mut lost = Vec::new();
     let command = awaiting.command();
     let mut table = Table::default();
     table.pair("command", command.id);
@@ -169,16 +272,13 @@ async fn show(
         show_creation(create, &mut table);
         table.pair("expires", output::time(command.expires));
     } else if let CommandBody::SetKeyState(set) = &command.body {
-        table.pair("change", format!("{} key {}", set.change, set.key));
-        table.pair("key id", set.key_id);
-        table.pair("sequence", set.sequence);
-        table.pair("reason", &set.reason);
+        show_state(client, set, &mut table).await;
     } else if let CommandBody::ReshareKey(reshare) = &command.body {
         show_reshare(client, reshare, &mut table).await?;
     } else if let CommandBody::DestroyKey(destroy) = &command.body {
         show_destroy(client, destroy, &mut table).await?;
     } else if let CommandBody::ChangeRoster(_) = &command.body {
-        show_roster(client, awaiting.signed(), &mut table).await?;
+        lost = show_roster(client, awaiting.signed(), &mut table).await?;
     } else if let CommandBody::Evacuate(evacuate) = &command.body {
         show_evacuation(client, evacuate, kind, &mut table).await?;
         table.pair("expires", output::time(command.expires));
@@ -200,7 +300,32 @@ async fn show(
         .collect();
     table.pair("endorsed by", words.join(", "));
     eprintln!("{table}");
-    Ok(())
+    Ok(lost)
+}
+
+/// What becomes of the state of a key, and of what it holds. A key that is not shown can be stopped
+/// all the same.
+async fn show_state(client: &Client, set: &SetKeyState, table: &mut Table) {
+    table.pair("change", format!("{} key {}", set.change, set.key));
+    table.pair("key id", set.key_id);
+    table.pair("sequence", set.sequence);
+    table.pair("reason", &set.reason);
+    let reference = KeyReference {
+        name: set.key.clone(),
+        id: Some(set.key_id),
+    };
+    match client.look_up(&reference).await {
+        Ok(key) => {
+            table.pair("state", key.state());
+            if set.change.retires() {
+                table.pair("warning", way_out(key.life(), &set.key));
+            }
+        }
+        Err(error) => table.pair(
+            "warning",
+            format!("the key is not shown: {}", chain(&error)),
+        ),
+    }
 }
 
 /// The key that is to be made. It waits for approval where it names destinations.
@@ -232,6 +357,9 @@ fn show_creation(create: &CreateKey, table: &mut Table) {
     }
     for destination in &create.life.evacuation {
         table.pair("evacuated to", destination);
+    }
+    for account in without_checksum(&create.life) {
+        table.pair("warning", account);
     }
     table.pair(
         "warning",
@@ -398,12 +526,13 @@ async fn show_destroy(
     Ok(())
 }
 
-/// What the roster changes of the one in force, and what becomes of keys with it.
+/// What the roster changes of the one in force, and what becomes of keys with it. The answer is which
+/// keys have shares at nodes that go.
 async fn show_roster(
     client: &Client,
     signed: &SignedCommand,
     table: &mut Table,
-) -> Result<(), ClientError> {
+) -> Result<Vec<String>, ClientError> {
     let pinned = client.roster();
     let next = quorate_client::roster_of(signed)?;
     table.append(difference_table(pinned.roster(), &next));
@@ -419,15 +548,17 @@ async fn show_roster(
     }
     let removed = RosterDifference::between(pinned.roster(), &next).removed;
     if removed.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let keys = client.list_keys().await?;
+    let mut lost = Vec::new();
     for node in &removed {
         for holding in Holding::at(&keys, node, &next) {
             table.pair("warning", holding.consequence());
+            lost.push(format!("{} at {node}", holding.key));
         }
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// Asks whoever sits at the terminal.
@@ -457,7 +588,7 @@ fn asked(kind: EndorsementKind, count: usize) -> Result<bool, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_client::model::{KeyName, Reason};
+    use quorate_client::model::KeyName;
 
     use super::*;
 

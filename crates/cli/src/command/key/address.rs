@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use quorate_client::{
-    CertifiedKey, ClientError,
+    CertifiedKey,
     model::{DerivationPath, KeyName, NodeId, Reason, Refusal, Scheme},
 };
 use quorate_intent::{AddressKind, AddressType, Network, address_of_kind, address_type};
@@ -36,6 +36,9 @@ pub(crate) struct Address {
     /// Have as many holders as sign state the address, each under its signature
     #[arg(long)]
     attested: bool,
+    /// Also of a key whose time is over, to find what it still holds: no holder states it any more
+    #[arg(long, conflicts_with = "attested")]
+    retired: bool,
 }
 
 /// Chains that keys have addresses on.
@@ -79,7 +82,15 @@ impl Address {
         }
         let client = context.connect_to_read().await?;
         let key = client.key(&self.key.reference()).await?;
-        key.check_receives().map_err(ClientError::from)?;
+        if let Err(refusal) = key.check_receives() {
+            if !self.retired {
+                output::progress(
+                    "to find what the key still holds, add --retired; give the address to nobody",
+                );
+                return Err(refusal.into());
+            }
+            output::progress(&format!("warning: pay nothing to it: {}", refusal.message));
+        }
         let kind = self.kind(&key)?;
         let mut value = Map::new();
         let mut add = |field: &str, shown: Value| value.insert(field.to_owned(), shown);

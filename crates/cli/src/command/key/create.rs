@@ -108,6 +108,9 @@ pub(super) async fn carry_out(
     if create.accept_fragile {
         warn_of_fragility(create);
     }
+    for account in life::without_checksum(&create.life) {
+        output::progress(&format!("note: {account}"));
+    }
     let prepared = command::prepare(context, client, submission, |options| {
         client.prepare_create_key(create, options)
     })
@@ -117,7 +120,7 @@ pub(super) async fn carry_out(
         return Ok(false);
     }
     let start = Instant::now();
-    let view = client.submit(&prepared).await?;
+    let view = command::submit(client, submission, &prepared).await?;
     if submission.no_wait {
         print_view(context, &view)?;
         return Ok(false);

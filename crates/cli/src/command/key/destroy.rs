@@ -97,7 +97,6 @@ impl Destroy {
             if let Some(taken) = taken.map_err(ClientError::from)? {
                 return self.tell_again(context, &key, &taken);
             }
-            warn_of_announcements(&key, action, &client.roster());
         }
         let prepared = match kept {
             Some(prepared) => prepared,
@@ -108,10 +107,11 @@ impl Destroy {
                 .await?
             }
         };
+        warn_of_announcements(&key, action, &client.roster(), prepared.digest());
         if self.submission.validate_only {
             return command::validate(context, &client, &prepared).await;
         }
-        let view = client.submit(&prepared).await?;
+        let view = command::submit(&client, &self.submission, &prepared).await?;
         if self.submission.no_wait {
             return print_view(context, &view);
         }
@@ -281,13 +281,18 @@ fn end(done: &DestructionProgress) -> Result<(), CliError> {
 }
 
 /// Says that an announcement is not the only one, which makes the next step harder to name.
-fn warn_of_announcements(key: &ListedKey, action: DestroyAction, roster: &PinnedRoster) {
+fn warn_of_announcements(
+    key: &ListedKey,
+    action: DestroyAction,
+    roster: &PinnedRoster,
+    own: Digest,
+) {
     if action != DestroyAction::Announce {
         return;
     }
     let now = CommandTimes::from_now().created;
     for known in key.announcements() {
-        if !known.has_lapsed(now) {
+        if !known.has_lapsed(now) && known.digest != own {
             output::progress(&format!(
                 "warning: the destruction of key \"{}\" is announced already ({}, {}), to be \
                  confirmed from {}: with two, --confirm and --cancel need --announcement",

@@ -6,7 +6,7 @@ use clap::Args;
 use quorate_client::{
     ListedKey,
     model::{
-        UnixMillis,
+        KeyName, UnixMillis,
         address::Network,
         evacuation::Destination,
         life::{KeyLife, MAX_PERIOD_S},
@@ -138,17 +138,83 @@ pub(super) fn describe(table: &mut Table, key: &ListedKey, next: Option<&ListedK
     if let Some(at) = life.planned_end(key.created()) {
         table.pair("rotate by", day(at));
     }
+    links(table, life);
+    if let Some(next) = next {
+        let (record, state) = (next.record(), next.state());
+        let known = format!("{} ({}), {state}", record.name, record.id());
+        table.pair("replaced by", known);
+    }
+}
+
+fn links(table: &mut Table, life: &KeyLife) {
     if let Some(before) = &life.replaces {
         table.pair("replaces", format!("{} ({})", before.key, before.key_id));
     }
     for destination in &life.evacuation {
         table.pair("evacuated to", destination);
     }
-    if let Some(next) = next {
-        let (record, state) = (next.record(), next.state());
-        let known = format!("{} ({}), {state}", record.name, record.id());
-        table.pair("replaced by", known);
+}
+
+/// What the command of a creation planned, for people.
+pub(in crate::command) fn planned_rows(table: &mut Table, life: &KeyLife, created: UnixMillis) {
+    table.pair("created", day(created));
+    if let Some(seconds) = life.refresh_s {
+        table.pair("refreshed every", format!("{seconds} s"));
     }
+    if let Some(at) = life.planned_end(created) {
+        table.pair("rotate by", day(at));
+    }
+    links(table, life);
+}
+
+/// The same for programs.
+pub(in crate::command) fn planned_json(life: &KeyLife, created: UnixMillis) -> Value {
+    json!({
+        "created_ms": created.0,
+        "refresh_s": life.refresh_s,
+        "planned_end_ms": life.planned_end(created).map(|at| at.0),
+        "replaces": predecessor_json(life),
+        "evacuation_destinations": destinations_json(life),
+    })
+}
+
+fn predecessor_json(life: &KeyLife) -> Value {
+    let before = life.replaces.as_ref();
+    before.map_or(
+        Value::Null,
+        |before| json!({ "name": before.key, "id": before.key_id }),
+    )
+}
+
+fn destinations_json(life: &KeyLife) -> Vec<&str> {
+    life.evacuation.iter().map(Destination::as_str).collect()
+}
+
+/// The destinations in which a slip of the pen is another account, which nobody may own.
+pub(in crate::command) fn without_checksum(life: &KeyLife) -> impl Iterator<Item = String> + '_ {
+    let of_solana = life.evacuation.iter();
+    let of_solana = of_solana.filter(|to| to.parts().0 == "solana");
+    of_solana.map(|to| {
+        format!(
+            "addresses of Solana have no checksum, and nobody changes this one later: compare every \
+             character of {to} with what its owner says"
+        )
+    })
+}
+
+/// What becomes of what a key holds once its time is over.
+pub(in crate::command) fn way_out(life: &KeyLife, name: &KeyName) -> String {
+    if life.evacuation.is_empty() {
+        return format!(
+            "key \"{name}\" names no destinations: from then on nobody moves what it still holds, \
+             and nothing undoes it"
+        );
+    }
+    let to = destinations_json(life).join(", ");
+    format!(
+        "from then on what key \"{name}\" still holds goes to its pinned destinations alone, with \
+         quorate sign ... --evacuate: {to}"
+    )
 }
 
 /// The same for programs.
@@ -161,15 +227,8 @@ pub(super) fn describe_json(key: &ListedKey, next: Option<&ListedKey>) -> Value 
         "dealt_ms": key.dealt().0,
         "refresh_due_ms": life.next_refresh(key.dealt()).map(|at| at.0),
         "planned_end_ms": life.planned_end(key.created()).map(|at| at.0),
-        "replaces": life.replaces.as_ref().map(|before| json!({
-            "name": before.key,
-            "id": before.key_id,
-        })),
-        "evacuation_destinations": life
-            .evacuation
-            .iter()
-            .map(Destination::as_str)
-            .collect::<Vec<_>>(),
+        "replaces": predecessor_json(life),
+        "evacuation_destinations": destinations_json(life),
         "replaced_by": next.map(|next| json!({
             "name": next.record().name,
             "id": next.record().id(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use quorate_client::{
     ListedKey,
     model::{
@@ -48,8 +48,22 @@ pub(crate) struct Rotate {
     /// What is planned for the new key; what is not said is as for the old one
     #[command(flatten)]
     periods: Periods,
+    /// What the new key does not take over of the old one, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    without: Vec<Left>,
     #[command(flatten)]
     submission: Submission,
+}
+
+/// What a new key takes over of the old one unless it is told not to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Left {
+    /// The planned end.
+    Cryptoperiod,
+    /// How often its shares are dealt again.
+    RefreshEvery,
+    /// Where it may be evacuated to.
+    EvacuateTo,
 }
 
 impl Rotate {
@@ -98,6 +112,7 @@ impl Rotate {
     fn command(&self, old: &ListedKey, name: KeyName) -> CreateKey {
         let record = old.record();
         let said = self.periods.life();
+        let takes = |what: Left| !self.without.contains(&what);
         CreateKey {
             key: name,
             scheme: record.scheme,
@@ -115,9 +130,14 @@ impl Rotate {
                     key: record.name.clone(),
                     key_id: record.id(),
                 }),
-                cryptoperiod_s: said.cryptoperiod_s.or(old.life().cryptoperiod_s),
-                refresh_s: said.refresh_s.or(old.life().refresh_s),
-                evacuation: if said.evacuation.is_empty() {
+                cryptoperiod_s: said.cryptoperiod_s.or(old
+                    .life()
+                    .cryptoperiod_s
+                    .filter(|_| takes(Left::Cryptoperiod))),
+                refresh_s: said
+                    .refresh_s
+                    .or(old.life().refresh_s.filter(|_| takes(Left::RefreshEvery))),
+                evacuation: if said.evacuation.is_empty() && takes(Left::EvacuateTo) {
                     old.life().evacuation.clone()
                 } else {
                     said.evacuation

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     args::{KeyArg, Submission},
-    command::{self, command::print_view},
+    command::{self, command::print_view, key::life::way_out},
     context::Context,
     error::CliError,
     output::{self, Table},
@@ -42,10 +42,14 @@ impl ChangeState {
                 .await?
             }
         };
+        if change.retires() {
+            let told = way_out(key.life(), &key.record().name);
+            output::progress(&format!("note: {told}"));
+        }
         if self.submission.validate_only {
             return command::validate(context, &client, &prepared).await;
         }
-        let view = client.submit(&prepared).await?;
+        let view = command::submit(&client, &self.submission, &prepared).await?;
         if self.submission.no_wait {
             return print_view(context, &view);
         }
