@@ -22,6 +22,7 @@ mod identities;
 mod membership;
 mod newcomer;
 mod operations;
+mod placement;
 mod psbt;
 mod resharing;
 mod restarts;

@@ -337,6 +337,10 @@ fn a_drained_node_receives_nothing_until_it_is_drained_no_more() {
     let words = ["key", "create", "more", "--scheme", "bip340", "--nodes"];
     let more = cluster.quorate(&[&words[..], &["node-b,node-c,node-d"]].concat());
     more.refused(3, "NODE_DRAINED");
+    // Where nobody names nodes, it is none of them.
+    let more = cluster.create_key("more", "bip340", "messages");
+    assert_eq!(more["nodes"], json!(["node-a", "node-b", "node-c"]));
+    assert_eq!(holders(&cluster, "more"), more["nodes"]);
     // What it holds it signs with.
     cluster.kill_node("node-a");
     signs(&cluster, "notes");
