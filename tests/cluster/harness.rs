@@ -188,6 +188,20 @@ impl Cluster {
         std::fs::read_to_string(self.file(&format!("logs/{name}.log"))).unwrap()
     }
 
+    /// The files of a key's shares in a node's vault.
+    pub(crate) fn vault_files(&self, node: &str, key: &str) -> Vec<String> {
+        let vault = self.directory().join("nodes").join(node).join("vault");
+        let mut found = Vec::new();
+        for fan in std::fs::read_dir(vault).unwrap() {
+            for file in std::fs::read_dir(fan.unwrap().path()).unwrap() {
+                let name = file.unwrap().file_name().into_string().unwrap();
+                found.extend(name.starts_with(&format!("{key}.")).then_some(name));
+            }
+        }
+        found.sort();
+        found
+    }
+
     /// The nodes as `node list` shows them.
     pub(crate) fn nodes(&self) -> Vec<Value> {
         self.json(&["node", "list"]).as_array().unwrap().clone()
@@ -219,6 +233,11 @@ impl Cluster {
             let node = connected.into_iter().find(|(node, _)| node == name);
             node.map(|(_, pid)| pid)
         })
+    }
+
+    /// The process id of the coordinator that `dev` has started.
+    pub(crate) const fn coordinator_pid(&self) -> i64 {
+        self.coordinator
     }
 
     /// Kills the coordinator that `dev` has started the hard way.

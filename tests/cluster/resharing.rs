@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Process, program, run, wait_for};
+use crate::harness::{Cluster, Process, kill, program, run, wait_for, wait_until_gone};
 
 /// How often a process is killed in the middle of a resharing. `QUORATE_KILL_CYCLES` says another
 /// number.
@@ -35,20 +35,6 @@ fn reshare(cluster: &Cluster, name: &str, threshold: &str, nodes: &str) -> Value
 
 fn xpub(cluster: &Cluster, name: &str) -> Value {
     cluster.json(&["key", "xpub", name])["xpub"].clone()
-}
-
-/// The files of a key's shares in a node's vault.
-fn vault_files(cluster: &Cluster, node: &str, key: &str) -> Vec<String> {
-    let vault = cluster.directory().join("nodes").join(node).join("vault");
-    let mut found = Vec::new();
-    for fan in std::fs::read_dir(vault).unwrap() {
-        for file in std::fs::read_dir(fan.unwrap().path()).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            found.extend(name.starts_with(&format!("{key}.")).then_some(name));
-        }
-    }
-    found.sort();
-    found
 }
 
 fn exported(cluster: &Cluster) -> Vec<String> {
@@ -122,7 +108,7 @@ fn a_key_of_every_scheme_goes_to_other_committees_and_back_and_signs_in_between(
                 })
                 .flatten()
                 .collect();
-            assert_eq!(vault_files(&cluster, node, name), expected);
+            assert_eq!(cluster.vault_files(node, name), expected);
         }
     }
     audited(&cluster);
@@ -138,12 +124,13 @@ fn a_node_that_was_away_gives_its_old_share_up_when_it_is_back() {
     let moved = reshare(&cluster, "notes", "2", "node-b,node-c,node-d");
 
     assert_eq!(moved["missing"], json!(["node-a"]));
-    assert_eq!(vault_files(&cluster, "node-a", "notes"), ["notes.1"]);
+    assert_eq!(cluster.vault_files("node-a", "notes"), ["notes.1"]);
     // A coordinator that knows nothing of it does the same.
     let _coordinator = cluster.restart_coordinator_with("");
     let _node = cluster.start_node("node-a");
     wait_for("a node without its old share", || {
-        vault_files(&cluster, "node-a", "notes")
+        cluster
+            .vault_files("node-a", "notes")
             .is_empty()
             .then_some(())
     });
@@ -343,85 +330,152 @@ fn reshare_approved(cluster: &Cluster, name: &str, nodes: &str) {
     cluster.json(&[&words[..], &["--digest", digest]].concat());
 }
 
-/// Kills one process of the cluster as soon as a resharing has come so far.
-fn kill_at(
-    cluster: &Cluster,
-    victim: &str,
-    coordinator: Option<&mut Process>,
-    percent: u32,
-    arguments: &[&str],
-) {
+/// What a process has to do with a resharing.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// It holds a share and gives it up. One of two such nodes deals.
+    Leaves,
+    /// It deals, and receives.
+    Stays,
+    /// It only receives.
+    Comes,
+    Coordinator,
+}
+
+/// What is asked for, and who dies in it.
+const KILLS: [(&str, Part); 6] = [
+    ("reshare", Part::Leaves),
+    ("reshare", Part::Coordinator),
+    ("refresh", Part::Stays),
+    ("reshare", Part::Comes),
+    ("refresh", Part::Coordinator),
+    ("reshare", Part::Stays),
+];
+
+/// How far it has come by then.
+const PERCENTS: [u32; 5] = [10, 50, 70, 80, 90];
+
+/// The committees that a key goes back and forth between. One node is in both.
+const COMMITTEES: [[&str; 3]; 2] = [
+    ["node-a", "node-b", "node-c"],
+    ["node-c", "node-d", "node-e"],
+];
+
+fn members(cluster: &Cluster, key: &str) -> Vec<String> {
+    serde_json::from_value(cluster.json(&["key", "show", key])["nodes"].clone()).unwrap()
+}
+
+/// The node that has this part in a resharing; none is the coordinator.
+fn victim(part: Part, before: &[String], after: &[String], turn: usize) -> Option<String> {
+    let choice: Vec<&String> = match part {
+        Part::Coordinator => return None,
+        Part::Leaves => before.iter().filter(|one| !after.contains(one)).collect(),
+        Part::Stays => before.iter().filter(|one| after.contains(one)).collect(),
+        Part::Comes => after.iter().filter(|one| !before.contains(one)).collect(),
+    };
+    Some(choice[turn % choice.len()].clone())
+}
+
+/// Kills a process as soon as a command has come so far, and says whether the command was not over
+/// by then.
+fn kill_at(cluster: &Cluster, victim: i64, percent: u32, arguments: &[&str]) -> bool {
     let mut running = cluster.watch(arguments);
     let far = |line: &str| {
         let number = line.trim().split('%').next().unwrap_or_default();
         number.parse::<u32>().is_ok_and(|done| done >= percent)
     };
-    let _reached = running.stderr.first(far);
-    match (victim, coordinator) {
-        ("coordinator", Some(coordinator)) => coordinator.kill(),
-        ("coordinator", None) => cluster.kill_coordinator(),
-        (node, _) => cluster.kill_node(node),
+    let reached = running.stderr.first(far).is_some();
+    kill(victim);
+    wait_until_gone(victim);
+    if !reached {
+        assert_eq!(running.end().code, 0, "{arguments:?}");
+        return false;
     }
-    // It may succeed, fail, or find nobody to answer: what counts is what is left.
+    // It may still succeed, fail, or find nobody to answer: what counts is what is left.
+    let met = running.code() != Some(0);
     running.kill();
+    met
 }
 
+/// Waits until the holders of a key have one share of it with all that belongs to it, and nobody else
+/// has any.
+fn only_holders_have_shares(cluster: &Cluster, key: &str, files: usize) {
+    let holders = members(cluster, key);
+    for node in ["node-a", "node-b", "node-c", "node-d", "node-e"] {
+        let expected = if holders.iter().any(|holder| holder == node) {
+            files
+        } else {
+            0
+        };
+        wait_for(&format!("{expected} files of {key} at {node}"), || {
+            (cluster.vault_files(node, key).len() == expected).then_some(())
+        });
+    }
+}
+
+/// Every part in a run dies in a run of each scheme within 12 cycles, and at every step within 60.
 #[test]
 fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
     let cycles = std::env::var("QUORATE_KILL_CYCLES")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(KILL_CYCLES);
-    let cluster = Cluster::start(&["--nodes", "4"]);
+    let cluster = Cluster::start(&["--nodes", "5"]);
     create(&cluster, "notes", "bip340", "messages");
     create(&cluster, "account", "ecdsa-secp256k1", "messages");
+    cluster.kill_coordinator();
+    let mut coordinator = cluster.start_coordinator();
+    cluster.wait_for_connected(5);
     let mut nodes: Vec<Process> = Vec::new();
-    let mut coordinator: Option<Process> = None;
-    let committees = ["node-a,node-b,node-c", "node-b,node-c,node-d"];
+    let mut met = 0;
     for cycle in 0..cycles {
-        let victims = [
-            "node-b",
-            "coordinator",
-            "node-c",
-            "node-a",
-            "coordinator",
-            "node-d",
-        ];
-        let victim = victims[cycle % victims.len()];
-        let percent = [10, 50, 70, 80, 90][cycle % 5];
-        let (key, kind) = [("notes", "message"), ("account", "evm-message")][cycle % 7 / 5];
-        let committee = committees[cycle % 2];
-        let words = ["key", "reshare", key, "--threshold", "2"];
-        let command = if cycle % 3 == 2 {
-            vec!["key", "refresh", key]
-        } else {
-            [&words[..], &["--nodes", committee]].concat()
+        let (key, kind) = [("notes", "message"), ("account", "evm-message")][cycle % 2];
+        let (verb, part) = KILLS[cycle / 2 % KILLS.len()];
+        let before = members(&cluster, key);
+        let after: Vec<String> = match verb {
+            "refresh" => before.clone(),
+            _ => {
+                let is_first = before.iter().any(|node| node == COMMITTEES[0][0]);
+                COMMITTEES[usize::from(is_first)].map(str::to_owned).into()
+            }
+        };
+        let committee = after.join(",");
+        let mut command = vec!["key", verb, key];
+        if verb == "reshare" {
+            command.extend(["--threshold", "2", "--nodes", &committee]);
+        }
+        let dies = victim(part, &before, &after, cycle + cycle / 12);
+        let pid = match &dies {
+            Some(node) => cluster.node_pid(node),
+            None => coordinator.id(),
         };
 
-        kill_at(&cluster, victim, coordinator.as_mut(), percent, &command);
+        let is_met = kill_at(&cluster, pid, PERCENTS[cycle % PERCENTS.len()], &command);
 
-        if victim == "coordinator" {
-            coordinator = Some(cluster.start_coordinator());
-        } else {
-            nodes.push(cluster.start_node(victim));
+        met += usize::from(is_met);
+        match &dies {
+            Some(node) => {
+                assert!(before.contains(node) || after.contains(node));
+                nodes.push(cluster.start_node(node));
+            }
+            None => coordinator = cluster.start_coordinator(),
         }
-        cluster.wait_for_connected(4);
+        cluster.wait_for_connected(5);
         wait_for("a signature", || {
             let signed = cluster.quorate(&["sign", kind, key, "--text", "pay"]);
             (signed.code == 0).then_some(())
         });
-        let refreshed = wait_for("a resharing", || {
+        let reshared = wait_for("a resharing", || {
             let done = cluster.quorate(&[&command[..], &["-o", "json"]].concat());
             (done.code == 0).then(|| done.json())
         });
-        assert_eq!(refreshed["missing"], json!([]), "cycle {cycle}");
+        assert_eq!(reshared["missing"], json!([]), "cycle {cycle}");
+        assert_eq!(members(&cluster, key), after, "cycle {cycle}");
     }
-    for node in ["node-a", "node-b", "node-c", "node-d"] {
-        let left = vault_files(&cluster, node, "notes");
-        assert!(left.len() <= 1, "{node} keeps {left:?}");
-        let left = vault_files(&cluster, node, "account");
-        assert!(left.len() <= 2, "{node} keeps {left:?}");
-    }
+    eprintln!("{met} of {cycles} kills met a command that was not over");
+    assert!(met * 2 > cycles, "{met} of {cycles} kills met a command");
+    only_holders_have_shares(&cluster, "notes", 1);
+    only_holders_have_shares(&cluster, "account", 2);
     audited(&cluster);
 }
 

@@ -161,9 +161,15 @@ impl Process {
         }
     }
 
+    /// How the process has ended, if it has.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(status.code().unwrap_or(-1))
+    }
+
     /// Kills the process the hard way.
     pub(crate) fn kill(&mut self) {
-        self.signal(Signal::KILL);
+        self.child.kill().unwrap();
         self.end();
     }
 }
