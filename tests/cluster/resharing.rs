@@ -204,12 +204,13 @@ fn what_cannot_be_reshared_says_why_and_changes_nothing() {
 #[test]
 fn keys_whose_time_is_over_do_not_stop_a_batch() {
     let cluster = Cluster::start(&["--nodes", "4", "--lifecycle-delay", "0"]);
-    for name in ["notes", "old", "gone"] {
+    for name in ["notes", "old", "gone", "stolen"] {
         create(&cluster, name, "bip340", "messages");
     }
     for name in ["old", "gone"] {
         cluster.json(&["key", "deactivate", name, "--reason", "its time is over"]);
     }
+    cluster.json(&["key", "compromise", "stolen", "--reason", "a drill"]);
     let words = [
         "key",
         "destroy",
@@ -227,6 +228,25 @@ fn keys_whose_time_is_over_do_not_stop_a_batch() {
         refreshed.stdout.contains("it is destroyed"),
         "{refreshed:?}"
     );
+    let no_cure = "a refresh does not undo a theft";
+    assert!(refreshed.stdout.contains(no_cure), "{refreshed:?}");
+    let after = epochs(&cluster);
+    assert_eq!((after["notes"], after["stolen"]), (2, 1));
+    // Whoever names it gets it, and hears what it is not.
+    let named = cluster.quorate(&["key", "refresh", "notes", "stolen"]);
+    assert_eq!(named.code, 0, "{named:?}");
+    assert!(named.stdout.contains(no_cure), "{named:?}");
+    let named = cluster.json(&["key", "refresh", "notes", "stolen"]);
+    let warnings: Vec<&Value> = named["done"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["warning"].is_string())
+        .map(|one| &one["key"])
+        .collect();
+    assert_eq!(warnings, ["stolen"], "{named}");
+    let after = epochs(&cluster);
+    assert_eq!((after["notes"], after["stolen"]), (4, 3));
     let replaced = cluster.quorate(&["node", "replace", "node-c", "node-d"]);
     replaced.refused(1, "still have their shares");
     assert!(

@@ -252,9 +252,15 @@ impl Work {
             });
         }
         let reshared = client.reshared(&listed, &prepared, &view).await?;
+        let warning = (listed.state() == KeyState::Compromised).then_some(NO_CURE);
+        let mut value = reshared_json(&view, &reshared);
+        if let (Some(warning), Some(fields)) = (warning, value.as_object_mut()) {
+            fields.insert("warning".to_owned(), warning.into());
+        }
         Ok(Ended::Done {
-            value: reshared_json(&view, &reshared),
+            value,
             missing: reshared.missing().to_vec(),
+            warning,
         })
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Ended {
     Done {
         value: Value,
         missing: Vec<NodeId>,
+        /// What the change does not do for this key.
+        warning: Option<&'static str>,
     },
     Waiting {
         id: CommandId,
@@ -50,9 +52,14 @@ impl Ended {
 
     pub(super) fn told(&self) -> String {
         match self {
-            Self::Done { value, .. } => {
+            Self::Done { value, warning, .. } => {
                 let epoch = value.get("epoch").and_then(Value::as_u64);
-                format!("epoch {}", epoch.unwrap_or_default())
+                let warning = warning.map(|text| format!("; warning: {text}"));
+                format!(
+                    "epoch {}{}",
+                    epoch.unwrap_or_default(),
+                    warning.unwrap_or_default()
+                )
             }
             Self::Waiting { id, .. } => format!("command {id} waits for another admin"),
             Self::Skipped(skip) => format!("skipped: {}", skip.why),
@@ -64,6 +71,11 @@ impl Ended {
             Self::UnderWay => "begun, and not followed to its end".to_owned(),
             Self::Untried => "not tried".to_owned(),
         }
+    }
+
+    /// Whether the count says all there is to say.
+    const fn is_plain(&self) -> bool {
+        matches!(self, Self::Done { warning: None, .. })
     }
 
     const fn kind(&self) -> &'static str {
@@ -118,7 +130,7 @@ pub(super) fn summary_json(ended: &BTreeMap<KeyName, Ended>) -> Value {
 
 pub(super) fn summary(ended: &BTreeMap<KeyName, Ended>) -> Table {
     let mut table = Table::default();
-    for (key, one) in ended.iter().filter(|(_, one)| one.kind() != "done") {
+    for (key, one) in ended.iter().filter(|(_, one)| !one.is_plain()) {
         table.row([key.as_str(), &one.told()]);
     }
     for kind in KINDS {
@@ -206,6 +218,7 @@ mod tests {
         Ended::Done {
             value: json!({ "key": "one", "epoch": 2 }),
             missing: vec!["node-c".parse().unwrap()],
+            warning: None,
         }
     }
 
@@ -247,6 +260,22 @@ mod tests {
         assert_eq!(value["failed"][0]["reason"], "QUORUM_UNAVAILABLE");
         assert_eq!(value["skipped"][0]["key"], "two");
         assert_eq!(value["waiting"], json!([]));
+    }
+
+    #[test]
+    fn a_summary_lists_what_was_done_where_that_is_no_cure() {
+        let warned = Ended::Done {
+            value: json!({ "key": "stolen", "epoch": 2 }),
+            missing: Vec::new(),
+            warning: Some("it is no cure"),
+        };
+        let ended = BTreeMap::from([(name("one"), done()), (name("stolen"), warned)]);
+
+        let table = summary(&ended).to_string();
+
+        assert!(table.contains("epoch 2; warning: it is no cure"), "{table}");
+        assert!(!table.lines().any(|line| line.starts_with("one")));
+        assert!(verdict(&ended).is_ok());
     }
 
     #[test]
