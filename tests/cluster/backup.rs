@@ -222,14 +222,59 @@ fn a_restored_node_never_signs_with_a_share_that_was_refreshed_since() {
     backups.wait_for_readmission("node-a");
     cluster.kill_node("node-b");
     cluster.wait_for_connected(2);
-    let alone = cluster.quorate(&["sign", "message", "notes", "--text", "stale"]);
+    let own = "node node-a cannot use its share of key \"notes\"";
+    let told = wait_for("the word of the restored node itself", || {
+        // Before it has heard of the epoch in use, it is not asked, or says that there is another.
+        let alone = cluster.quorate(&["sign", "message", "notes", "--text", "stale"]);
+        assert_ne!(alone.code, 0, "{alone:?}");
+        alone.stderr.contains(own).then_some(alone)
+    });
 
-    assert_ne!(alone.code, 0, "{alone:?}");
-    let told = ["EPOCH_CHANGED", "SHARE_UNAVAILABLE", "QUORUM_UNAVAILABLE"];
-    assert!(
-        told.iter().any(|reason| alone.stderr.contains(reason)),
-        "{alone:?}"
-    );
+    told.refused(1, "SHARE_UNAVAILABLE");
+    assert!(refusals(&cluster, "node-a", "SHARE_UNAVAILABLE") > 0);
+}
+
+/// It carries out no order from before its return, and does not use what it still has either. Another
+/// order takes it from it.
+#[test]
+fn a_restored_node_never_uses_a_key_that_was_destroyed_since() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    cluster.create_key("notes", "bip340", "messages");
+    let _coordinator = cluster.restart_coordinator_with("[limits]\nquorum_wait_ms = 500");
+    let backups = Backups::of(&cluster);
+    let (backup, dir) = (cluster.file("a.backup"), backups.node_dir("node-a"));
+    done(backups.back_up("node-a", &backup));
+    let change =
+        |words: &[&str]| cluster.json(&[&["key"], words, &["--reason", "a drill"]].concat());
+    change(&["deactivate", "notes"]);
+    let ended = change(&["destroy", "notes", "--force"]);
+    assert_eq!(ended["destruction"]["complete"], true, "{ended}");
+    cluster.kill_node("node-a");
+    fs::remove_dir_all(&dir).unwrap();
+
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let _back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+    backups.wait_for_readmission("node-a");
+
+    // Nobody takes it for destroyed while the node has its share again.
+    wait_for("a destruction that is partial again", || {
+        let shown = cluster.quorate(&["key", "show", "notes"]);
+        let told = "node-a has shares and has not said so";
+        shown.stdout.contains(told).then_some(())
+    });
+    assert_eq!(cluster.vault_files("node-a", "notes"), ["notes.1"]);
+    let before = refusals(&cluster, "node-a", "KEY_DESTROYED");
+    let sign = ["sign", "message", "notes", "--text", "stale"];
+    cluster.quorate(&sign).refused(3, "KEY_DESTROYED");
+    // Whatever the coordinator and the others say, it says so as well.
+    assert!(refusals(&cluster, "node-a", "KEY_DESTROYED") > before);
+
+    change(&["destroy", "notes"]);
+    let ended = change(&["destroy", "notes", "--confirm"]);
+    assert_eq!(ended["destruction"]["complete"], true, "{ended}");
+    assert_eq!(cluster.vault_files("node-a", "notes"), [""; 0]);
+    assert_eq!(audit(&cluster, "node-a")["key-destroyed"], 1);
 }
 
 #[test]
@@ -269,6 +314,15 @@ fn audit(cluster: &Cluster, node: &str) -> Value {
     done(cluster.quorate(&["audit", "export", "--node", node, "--out", &log]));
     let verified = cluster.json(&["audit", "verify", &log]);
     verified["files"][0]["kinds"].clone()
+}
+
+/// How often a node has recorded this reason for a refusal.
+fn refusals(cluster: &Cluster, node: &str, reason: &str) -> usize {
+    let log = cluster.file(&format!("{node}.refusals"));
+    done(cluster.quorate(&["audit", "export", "--node", node, "--out", &log, "--force"]));
+    // Records stand in the file in hex.
+    let log = fs::read_to_string(log).unwrap();
+    log.matches(&hex::encode(reason)).count()
 }
 
 /// What a drill says of each key, with its exit code.
