@@ -14,9 +14,12 @@ use quorate_node::{
     sealing::{KekSource, KeyFile, open_kek},
     vault::{Vault, VaultError},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Done, Process, kill, wait_for, wait_until_gone};
+use crate::harness::{
+    Cluster, Done, Process, is_alive, kill, program, run, signal, wait_for, wait_until_gone,
+};
 
 const REASON: [&str; 2] = ["--reason", "a drill"];
 
@@ -440,6 +443,61 @@ fn share_exists(cluster: &Cluster, node: &str, key: &str) -> bool {
 /// number.
 const KILL_CYCLES: usize = 6;
 
+const STEPS: [(&str, &[&str]); 3] = [
+    ("announce", &[]),
+    ("confirm", &["--confirm"]),
+    ("at-once", &["--force"]),
+];
+
+const HOLDERS: [&str; 3] = ["node-a", "node-b", "node-c"];
+
+/// Waits until a step is under way that only these nodes have not answered.
+fn wait_for_step(cluster: &Cluster, id: &str, awaited: &[&str]) {
+    wait_for(&format!("a step that awaits {awaited:?}"), || {
+        let shown = cluster.quorate(&["command", "show", id, "-o", "json"]);
+        let shown = (shown.code == 0).then(|| shown.json())?;
+        let is_so = shown["state"] == "RUNNING" && shown["progress"]["awaited"] == json!(awaited);
+        is_so.then_some(())
+    });
+}
+
+/// Ends a key whose destruction was cut short at some step, however far it has come.
+fn finish(cluster: &Cluster, key: &str, step: &str, more: &[&str]) {
+    let digest;
+    let mut last = more.to_vec();
+    if step == "announce" {
+        // An announcement erases nothing, whoever heard of it.
+        assert_eq!(cluster.json(&["key", "show", key])["state"], "DEACTIVATED");
+        assert!(HOLDERS.iter().all(|node| share_exists(cluster, node, key)));
+        let again = destroy(cluster, key, &[]).json();
+        assert_eq!(again["missing"], json!([]), "{again}");
+        digest = again["digest"].as_str().unwrap().to_owned();
+        last = vec!["--confirm", "--announcement", &digest];
+    }
+    let ended = wait_for("the end of the key", || {
+        let done = destroy(cluster, key, &last);
+        (done.code == 0).then(|| done.json())
+    });
+    assert_eq!(ended["destruction"]["complete"], true, "{ended}");
+    let shown = cluster.json(&["key", "show", key]);
+    assert_eq!(shown["state"], "DESTROYED");
+    let kind = match shown["scheme"].as_str() {
+        Some("ecdsa-secp256k1") => "evm-message",
+        _ => "message",
+    };
+    cluster
+        .quorate(&["sign", kind, key, "--text", "pay"])
+        .refused(3, "KEY_DESTROYED");
+    for node in HOLDERS {
+        for (path, _) in files(&node_directory(cluster, node).join("vault")) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(!name.starts_with(&format!("{key}.")), "{path:?} is left");
+        }
+    }
+}
+
+/// One holder hears of the step and does not act, so that the step is not over; it dies, or the
+/// coordinator does.
 #[test]
 fn a_process_killed_in_the_middle_of_a_destruction_finishes_it() {
     let cycles = std::env::var("QUORATE_KILL_CYCLES")
@@ -448,52 +506,159 @@ fn a_process_killed_in_the_middle_of_a_destruction_finishes_it() {
         .unwrap_or(KILL_CYCLES);
     let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
     cluster.create_key("stays", "bip340", "messages");
+    let mut coordinator = cluster.restart_coordinator_with("[limits]\nquorum_wait_ms = 60000\n");
     let mut nodes: Vec<Process> = Vec::new();
-    let mut coordinator: Option<Process> = None;
     for cycle in 0..cycles {
         let key = format!("old-{cycle}");
-        retired(&cluster, &key, "bip340");
-        let victim = ["node-b", "coordinator", "node-c"][cycle % 3];
-        let pid = (victim != "coordinator").then(|| cluster.node_pid(victim));
-        let words = ["key", "destroy", &key, "--force"];
-        let mut running = cluster.begin(&[&words[..], &REASON].concat());
-        if cycle % 2 == 0 {
-            // In the middle of it: the first node has erased its share.
-            wait_for("the first erasure", || {
-                let mut holders = ["node-a", "node-b", "node-c"].into_iter();
-                let all = holders.all(|node| share_exists(&cluster, node, &key));
-                (!all).then_some(())
-            });
+        let (step, more) = STEPS[cycle % STEPS.len()];
+        let holder_dies = cycle / STEPS.len() % 2 == 0;
+        let is_ecdsa = (cycle + cycle / 6) % 2 == 1;
+        let scheme = ["bip340", "ecdsa-secp256k1"][usize::from(is_ecdsa)];
+        retired(&cluster, &key, scheme);
+        if step == "confirm" {
+            destroy(&cluster, &key, &[]).json();
         }
-        match (pid, coordinator.as_mut()) {
-            (Some(pid), _) => {
-                kill(pid);
-                wait_until_gone(pid);
-            }
-            (None, Some(process)) => process.kill(),
-            (None, None) => cluster.kill_coordinator(),
+        let held = HOLDERS[cycle % HOLDERS.len()];
+        let pid = cluster.node_pid(held);
+        signal(pid, Signal::STOP);
+
+        let id = format!("0e6c5c2f-7f64-4a1e-9d1c-52a0f3b8{cycle:04x}");
+        let words = ["key", "destroy", &key, "--command-id", &id];
+        let mut running = cluster.begin(&[&words[..], &REASON, more].concat());
+        wait_for_step(&cluster, &id, &[held]);
+        for node in HOLDERS {
+            let is_erased = step != "announce" && node != held;
+            assert_eq!(share_exists(&cluster, node, &key), !is_erased, "{node}");
+        }
+        if holder_dies {
+            kill(pid);
+            wait_until_gone(pid);
+            nodes.push(cluster.start_node(held));
+        } else {
+            coordinator.kill();
+            signal(pid, Signal::CONT);
+            coordinator = cluster.start_coordinator();
         }
         running.kill();
 
-        if pid.is_some() {
-            nodes.push(cluster.start_node(victim));
-        } else {
-            coordinator = Some(cluster.start_coordinator());
-        }
         cluster.wait_for_connected(3);
-        wait_for("the end of the key", || {
-            let done = destroy(&cluster, &key, &["--force"]);
-            let shown = cluster.json(&["key", "show", &key]);
-            (done.code == 0 || shown["state"] == "DESTROYED").then_some(())
-        });
+        finish(&cluster, &key, step, more);
         let signed = cluster.quorate(&["sign", "message", "stays", "--text", "still"]);
         assert_eq!(signed.code, 0, "{}", signed.stderr);
     }
-    for node in ["node-a", "node-b", "node-c"] {
-        for (path, _) in files(&node_directory(&cluster, node).join("vault")) {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            assert!(!name.starts_with("old-"), "{path:?} is left");
+    audited(&cluster);
+}
+
+/// The first holder dies while it erases: as soon as a share of any node is gone.
+#[test]
+fn a_holder_killed_while_shares_go_finishes_it_when_it_is_back() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    let mut nodes: Vec<Process> = Vec::new();
+    for (step, more) in &STEPS[1..] {
+        let key = format!("old-{step}");
+        retired(&cluster, &key, "ecdsa-secp256k1");
+        if *step == "confirm" {
+            destroy(&cluster, &key, &[]).json();
         }
+        let pid = cluster.node_pid("node-b");
+        let words = ["key", "destroy", &key];
+        let mut running = cluster.begin(&[&words[..], &REASON, more].concat());
+        wait_for("the first erasure", || {
+            let mut holders = HOLDERS.into_iter();
+            let all = holders.all(|node| share_exists(&cluster, node, &key));
+            (!all).then_some(())
+        });
+        kill(pid);
+        wait_until_gone(pid);
+        running.kill();
+        nodes.push(cluster.start_node("node-b"));
+        cluster.wait_for_connected(3);
+        finish(&cluster, &key, step, more);
     }
     audited(&cluster);
+}
+
+/// What is kept of a key proves its whole life to whoever has nothing else.
+#[test]
+fn a_reshared_key_leaves_three_certificates_that_verify_offline() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0", "--nodes", "4"]);
+    let words = ["key", "create", "old", "--scheme", "bip340", "--purpose"];
+    let nodes = ["--threshold", "2", "--nodes", "node-a,node-b,node-c"];
+    let created = cluster.json(&[&words[..], &["messages"], &nodes].concat());
+    let moved = ["key", "reshare", "old", "--threshold", "2", "--nodes"];
+    cluster.json(&[&moved[..], &["node-b,node-c,node-d"]].concat());
+    cluster.json(&[&["key", "deactivate", "old"][..], &REASON].concat());
+    destroy(&cluster, "old", &["--force"]).json();
+    let directory = cluster.file("certificates");
+    cluster.json(&["key", "certificates", "old", "--out", &directory]);
+    let mut pids = cluster.node_pids();
+    pids.push(cluster.coordinator_pid());
+    let home = cluster.home().to_owned();
+
+    let (_, kept) = cluster.stop();
+
+    assert!(!pids.iter().any(|pid| is_alive(*pid)));
+    let verify = |kind: &str| {
+        let file = kept.path().join(format!("certificates/old-{kind}.cert"));
+        let mut command = program("quorate");
+        command.args(["verify", "certificate", "-o", "json"]);
+        let verified = run(command.arg(file).env("QUORATE_HOME", &home)).json();
+        assert_eq!(verified["key_id"], created["id"], "{kind}");
+        assert_eq!(verified["public_key"], created["public_key"], "{kind}");
+        verified
+    };
+    let creation = verify("creation");
+    assert_eq!(creation["epoch"], 1);
+    assert_eq!(creation["nodes"], json!(["node-a", "node-b", "node-c"]));
+    let epoch = verify("epoch-2");
+    assert_eq!(epoch["epoch"], 2);
+    assert_eq!(epoch["nodes"], json!(["node-b", "node-c", "node-d"]));
+    let destruction = verify("destruction");
+    assert_eq!(destruction["destruction"]["complete"], true);
+    assert_eq!(destruction["destruction"]["receipts"], "4 of 4");
+    let found = std::fs::read_dir(kept.path().join("certificates")).unwrap();
+    assert_eq!(found.count(), 3);
+}
+
+/// The share of a machine that is gone may lie on its disk for ever, and nobody says otherwise.
+#[test]
+fn a_retired_key_of_a_dead_machine_stays_partial_and_says_why() {
+    let cluster = Cluster::start(&["--lifecycle-delay", "0"]);
+    retired(&cluster, "old", "bip340");
+    cluster.kill_node("node-c");
+    std::fs::remove_dir_all(node_directory(&cluster, "node-c")).unwrap();
+    cluster.wait_for_connected(2);
+    destroy(&cluster, "old", &[]).json();
+    let file = cluster.file("partial.cert");
+    let partial = |done: &Done| {
+        done.refused(5, "partial: 2 of 3 holders");
+        assert!(done.stderr.contains("node-c"), "{done:?}");
+        let told: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(told["destruction"]["complete"], false);
+        assert_eq!(told["missing"][0]["node"], "node-c");
+    };
+
+    partial(&destroy(&cluster, "old", &["--confirm", "--out", &file]));
+
+    let removed = cluster.quorate(&["node", "remove", "node-c", "--force"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    let _coordinator = {
+        cluster.kill_coordinator();
+        cluster.start_coordinator()
+    };
+    cluster.wait_for_connected(2);
+    std::fs::remove_file(&file).unwrap();
+    partial(&destroy(&cluster, "old", &["--confirm", "--out", &file]));
+    let verified = cluster.json(&["verify", "certificate", &file]);
+    assert_eq!(
+        verified["destruction"]["missing_holders"],
+        json!(["node-c"])
+    );
+    let shown = cluster.json(&["key", "show", "old"]);
+    assert_eq!(shown["state"], "DEACTIVATED");
+    let shown = cluster.quorate(&["key", "show", "old"]);
+    assert!(
+        shown.stdout.contains("node-c has shares and has not"),
+        "{shown:?}"
+    );
 }
