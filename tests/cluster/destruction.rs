@@ -489,10 +489,7 @@ fn finish(cluster: &Cluster, key: &str, step: &str, more: &[&str]) {
         .quorate(&["sign", kind, key, "--text", "pay"])
         .refused(3, "KEY_DESTROYED");
     for node in HOLDERS {
-        for (path, _) in files(&node_directory(cluster, node).join("vault")) {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            assert!(!name.starts_with(&format!("{key}.")), "{path:?} is left");
-        }
+        assert_eq!(cluster.vault_files(node, key), [""; 0], "{node}");
     }
 }
 
@@ -511,7 +508,7 @@ fn a_process_killed_in_the_middle_of_a_destruction_finishes_it() {
     for cycle in 0..cycles {
         let key = format!("old-{cycle}");
         let (step, more) = STEPS[cycle % STEPS.len()];
-        let holder_dies = cycle / STEPS.len() % 2 == 0;
+        let holder_dies = (cycle / STEPS.len()).is_multiple_of(2);
         let is_ecdsa = (cycle + cycle / 6) % 2 == 1;
         let scheme = ["bip340", "ecdsa-secp256k1"][usize::from(is_ecdsa)];
         retired(&cluster, &key, scheme);

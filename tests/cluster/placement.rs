@@ -29,7 +29,7 @@ impl Ceremony {
         for name in ["nodes", "home", "cards"] {
             std::fs::create_dir(ceremony.file(name)).unwrap();
         }
-        protect(&ceremony.file("home"), 0o700);
+        protect(ceremony.file("home"), 0o700);
         ceremony.secret("home/passphrase", "a drill\n");
         ceremony
     }
@@ -40,7 +40,7 @@ impl Ceremony {
 
     fn secret(&self, name: &str, text: &str) {
         std::fs::write(self.file(name), text).unwrap();
-        protect(&self.file(name), 0o600);
+        protect(self.file(name), 0o600);
     }
 
     /// Has a host make its identity, and keeps the card that it shows.

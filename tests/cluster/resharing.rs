@@ -452,12 +452,11 @@ fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
         let (key, kind) = [("notes", "message"), ("account", "evm-message")][cycle % 2];
         let (verb, part) = KILLS[cycle / 2 % KILLS.len()];
         let before = members(&cluster, key);
-        let after: Vec<String> = match verb {
-            "refresh" => before.clone(),
-            _ => {
-                let is_first = before.iter().any(|node| node == COMMITTEES[0][0]);
-                COMMITTEES[usize::from(is_first)].map(str::to_owned).into()
-            }
+        let after = if verb == "refresh" {
+            before.clone()
+        } else {
+            let is_first = before.iter().any(|node| node == COMMITTEES[0][0]);
+            COMMITTEES[usize::from(is_first)].map(str::to_owned).into()
         };
         let committee = after.join(",");
         let mut command = vec!["key", verb, key];
