@@ -1,5 +1,7 @@
 //! The end of keys: announced, waited for, confirmed, and nothing left (P34, P11).
 
+mod opened;
+
 use quorate_model::{
     Refusal,
     audit::BackupMade,
@@ -91,10 +93,14 @@ impl Cluster {
     /// A key that is deactivated everywhere.
     fn retired(&mut self, name: &str) -> quorate_model::certificate::CommitCertificate {
         let certificate = self.create(name, Scheme::Bip340, 2);
+        self.retire(name);
+        certificate
+    }
+
+    fn retire(&mut self, name: &str) {
         for at in 0..self.cores.len() {
             self.change(at, name, 1, Deactivate).unwrap();
         }
-        certificate
     }
 
     /// An announcement that every node has heard, after their delays.
