@@ -1,5 +1,6 @@
 //! The end of keys: announced, waited for, confirmed, and nothing left (P34, P11).
 
+mod epochs;
 mod opened;
 
 use quorate_model::{

@@ -197,7 +197,23 @@ impl Cluster {
         (everybody, receivers): (&[usize], usize),
     ) -> Result<Vec<Prepared>, Refusal> {
         let attempt = self.attempt();
-        let mut replies: Vec<CeremonyReply> = Vec::new();
+        let mut replies = self.begin_all(attempt, command, epoch, source, everybody)?;
+        while !replies.iter().all(|reply| reply.prepared.is_some()) {
+            replies = self.advance_all(attempt, &replies, (everybody, receivers))?;
+        }
+        Ok(replies.into_iter().filter_map(|r| r.prepared).collect())
+    }
+
+    /// What everybody says first in a ceremony.
+    pub(crate) fn begin_all(
+        &mut self,
+        attempt: [u8; 16],
+        command: &SignedCommand,
+        epoch: Epoch,
+        source: Option<&ReshareFrom>,
+        everybody: &[usize],
+    ) -> Result<Vec<CeremonyReply>, Refusal> {
+        let mut replies = Vec::new();
         for at in everybody {
             let request = NodeRequest::BeginCeremony {
                 attempt,
@@ -207,37 +223,42 @@ impl Cluster {
             };
             replies.push(ceremony(self.ask(*at, request)?));
         }
-        loop {
-            let now = replies[0].round;
-            let asked = if now == round::SHARE {
-                receivers
-            } else {
-                everybody.len()
+        Ok(replies)
+    }
+
+    /// One round of a ceremony.
+    pub(crate) fn advance_all(
+        &mut self,
+        attempt: [u8; 16],
+        replies: &[CeremonyReply],
+        (everybody, receivers): (&[usize], usize),
+    ) -> Result<Vec<CeremonyReply>, Refusal> {
+        let now = replies[0].round;
+        let asked = if now == round::SHARE {
+            receivers
+        } else {
+            everybody.len()
+        };
+        let mut next = Vec::new();
+        for (place, at) in everybody.iter().enumerate().take(asked) {
+            let request = NodeRequest::AdvanceCeremony {
+                attempt,
+                round: now,
+                envelopes: inbox(replies, index(place + 1)),
             };
-            let mut next = Vec::new();
-            for (place, at) in everybody.iter().enumerate().take(asked) {
-                let request = NodeRequest::AdvanceCeremony {
-                    attempt,
-                    round: now,
-                    envelopes: inbox(&replies, index(place + 1)),
-                };
-                next.push(ceremony(self.ask(*at, request)?));
-            }
-            replies = next;
-            if replies.iter().all(|reply| reply.prepared.is_some()) {
-                return Ok(replies.into_iter().filter_map(|r| r.prepared).collect());
-            }
+            next.push(ceremony(self.ask(*at, request)?));
         }
+        Ok(next)
     }
 
     /// An attempt that no other one is named like.
-    fn attempt(&mut self) -> [u8; 16] {
+    pub(crate) fn attempt(&mut self) -> [u8; 16] {
         self.next_id += 1;
         self.next_id.to_le_bytes()
     }
 
     /// Sets up the pairings that a key which signs in rounds is proven with.
-    fn pair_all(&mut self, certificate: &CommitCertificate, holders: &[usize]) {
+    pub(crate) fn pair_all(&mut self, certificate: &CommitCertificate, holders: &[usize]) {
         if certificate.statement.scheme == Scheme::EcdsaSecp256k1 {
             let placed: Vec<_> = (0..).zip(holders).map(|(place, at)| (*at, place)).collect();
             let attempt = self.attempt();
