@@ -1,6 +1,7 @@
 //! The end of keys: announced, waited for, confirmed, and nothing left (P34, P11).
 
 mod epochs;
+mod killed;
 mod opened;
 
 use quorate_model::{
