@@ -8,7 +8,7 @@ use quorate_model::{
         DestroyStep::{Announce, AtOnce},
         DestructionReceipt,
     },
-    life::KeyLife,
+    life::{KeyLife, Predecessor},
     standing::StateChange::{self, Compromise, Deactivate, Resume, Suspend},
 };
 
@@ -30,7 +30,7 @@ const HOLDERS: [usize; 3] = [0, 1, 2];
 const OTHERS: [usize; 3] = [0, 1, 3];
 
 /// The rows of the table, with what each is asked by.
-const ROWS: [(&str, &[Asked]); 12] = [
+const ROWS: [(&str, &[Asked]); 13] = [
     ("sign", &[Asked::Sign, Asked::SignInRounds]),
     ("state an address", &[Asked::Address]),
     ("suspend", &[Asked::Change(Suspend)]),
@@ -56,6 +56,13 @@ const ROWS: [(&str, &[Asked]); 12] = [
     ),
     ("evacuate", &[Asked::Evacuate]),
     ("cancel an announcement", &[Asked::Cancel]),
+    ("make another key in its place", &[Asked::Replace]),
+];
+
+/// What a cell says beside "yes" where a command is taken, by row.
+const PERMITTED: [(&str, &str); 2] = [
+    ("announce, confirm or force the end", "the receipt again"),
+    ("evacuate", "to pinned destinations"),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +81,7 @@ enum Asked {
     Force,
     Evacuate,
     Cancel,
+    Replace,
 }
 
 /// A state, the column that it has in the table, and a way into it.
@@ -137,7 +145,7 @@ fn each_state_allows_what_the_table_says() {
 
                 let refused = world.ask(*one);
 
-                assert_eq!(refused, reason_in(cell), "{what}");
+                assert_eq!(refused, reason_in(row, cell).unwrap(), "{what}");
             }
         }
     }
@@ -148,6 +156,28 @@ fn the_table_has_no_row_that_is_not_tested() {
     let rows: Vec<_> = rows().map(|cells| cells[0]).collect();
 
     assert_eq!(rows, ROWS.map(|(row, _)| row));
+}
+
+#[test]
+fn a_cell_permits_only_in_the_words_for_it() {
+    let (end, way_out) = (PERMITTED[0].0, PERMITTED[1].0);
+    assert_eq!(reason_in("sign", "yes"), Ok(None));
+    assert_eq!(reason_in(end, "the receipt again"), Ok(None));
+    let named = Ok(Some(Reason::KeyDestroyed));
+    assert_eq!(reason_in("sign", "`KEY_DESTROYED`"), named);
+
+    for (row, cell) in [
+        ("sign", "no"),
+        ("sign", ""),
+        ("sign", "Yes"),
+        ("sign", "KEY_DESTROYED"),
+        ("sign", "`KEY_GONE`"),
+        ("sign", "the receipt again"),
+        (way_out, "the receipt again"),
+        (end, "to pinned destinations"),
+    ] {
+        assert!(reason_in(row, cell).is_err(), "{row}: {cell}");
+    }
 }
 
 fn rows() -> impl Iterator<Item = Vec<&'static str>> {
@@ -163,10 +193,19 @@ fn cell(row: &str, column: usize) -> &'static str {
     rows().find(|cells| cells[0] == row).unwrap()[column]
 }
 
-fn reason_in(cell: &str) -> Option<Reason> {
-    let named = cell.strip_prefix('`')?.strip_suffix('`')?;
-    let known = Reason::ALL.iter().find(|reason| reason.as_str() == named);
-    Some(*known.unwrap())
+/// The refusal that a cell names, or none where it permits.
+fn reason_in(row: &str, cell: &str) -> Result<Option<Reason>, String> {
+    if cell == "yes" || PERMITTED.contains(&(row, cell)) {
+        return Ok(None);
+    }
+    let named = cell.strip_prefix('`').and_then(|c| c.strip_suffix('`'));
+    let known = Reason::ALL
+        .iter()
+        .find(|reason| named == Some(reason.as_str()));
+    match known {
+        Some(reason) => Ok(Some(*reason)),
+        None => Err(format!("the cell \"{cell}\" of \"{row}\" says nothing")),
+    }
 }
 
 impl World {
@@ -276,6 +315,7 @@ impl World {
                     .step_of_one("hot", cancel(Digest::new([7; 32])));
                 self.destroy(&keep)
             }
+            Asked::Replace => self.replace(),
         }
     }
 
@@ -331,6 +371,38 @@ impl World {
         let refused = told(self.cluster.certify_from(&evidence, &self.solana, &run));
         assert_eq!(validated, refused);
         refused
+    }
+
+    fn replace(&mut self) -> Option<Reason> {
+        // The nodes know the old key in every state: another one of its name is none.
+        let id = self.cluster.created["hot"];
+        let mistaken = self.successor("mistaken", KeyId([9; 32]));
+        assert_eq!(mistaken, Some(Reason::KeyIdMismatch));
+        self.successor("next", id)
+    }
+
+    fn successor(&mut self, name: &str, replaced: KeyId) -> Option<Reason> {
+        let record = &self.solana.certificate.statement;
+        let command = self.cluster.creation(CreateKey {
+            key: name.parse().unwrap(),
+            scheme: record.scheme,
+            threshold: 2,
+            nodes: HOLDERS.map(node_id).to_vec(),
+            purposes: Purposes::new(vec![KeyPurpose::Transactions, KeyPurpose::Messages]).unwrap(),
+            accept_fragile: true,
+            life: KeyLife {
+                replaces: Some(Predecessor {
+                    key: record.key.clone(),
+                    key_id: replaced,
+                }),
+                ..KeyLife::default()
+            },
+        });
+        let validated = self.validate(&command);
+        let parties = (&HOLDERS[..], HOLDERS.len());
+        let prepared = told(self.cluster.rounds(&command, Epoch(1), None, parties));
+        assert_eq!(validated, prepared);
+        prepared
     }
 
     fn destroy(&mut self, order: &SignedCommand) -> Option<Reason> {
