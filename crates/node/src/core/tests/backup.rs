@@ -26,7 +26,7 @@ use crate::{
         Restored, Usable, read_identities, restore, write,
     },
     core::Reading,
-    disk::{Disk as _, RealDisk},
+    disk::{Disk as _, MemoryDisk, RealDisk},
     journal::{Journal, JournalConfig, JournalLimits},
 };
 
@@ -262,6 +262,86 @@ fn records_that_come_while_the_backup_is_made_are_not_in_it() {
     );
     let journal = read_journal(&place, &place.target());
     assert_eq!(journal.len() as u64, made.header.sequence);
+}
+
+/// Notes the size of each piece that is written, and flips a bit of the source when the first one
+/// comes.
+struct Streamed<'a> {
+    sealed: Vec<u8>,
+    largest: usize,
+    disk: &'a MemoryDisk,
+    path: &'a str,
+}
+
+impl Write for Streamed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.sealed.is_empty() {
+            self.disk.flip(self.path, MARK_AT, 1).unwrap();
+        }
+        self.largest = self.largest.max(bytes.len());
+        self.sealed.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a bit of a file of the journal is flipped.
+const MARK_AT: usize = 100;
+
+/// What is read last is read after the first piece has left the node, and no piece grows with the
+/// whole.
+#[test]
+fn a_backup_leaves_the_node_while_it_is_read() {
+    const PIECE: usize = 128 * 1024;
+    let limits = JournalLimits {
+        segment_bytes: 256 * 1024,
+        ..JournalLimits::default()
+    };
+    let cluster = Cluster::with_journals(2, limits);
+    let core = &cluster.cores[0];
+    let long = "a".repeat(60_000);
+    for _ in 0..40 {
+        let boot = Entry::Boot {
+            version: long.clone(),
+            node: node_id(0),
+        };
+        let appended = core.begin(cluster.reading(), vec![boot]).unwrap();
+        core.journal().commit(&appended).unwrap();
+    }
+    let mut files = cluster.disks[0].list("journal").unwrap();
+    files.sort();
+    assert!(files.len() > 4, "{files:?}");
+    let last = format!("journal/{}", files.last().unwrap());
+    let place = Place {
+        cluster,
+        keeper: Identity::generate(),
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let before = place.cluster.disks[0].read(&last, 0, 2 * MARK_AT).unwrap();
+    let mut out = Streamed {
+        sealed: Vec::new(),
+        largest: 0,
+        disk: &place.cluster.disks[0],
+        path: &last,
+    };
+
+    let core = &place.cluster.cores[0];
+    let to = place.recipients();
+    write(core, place.reading(), &to, &mut out, &mut OsRng).unwrap();
+
+    let Streamed {
+        sealed, largest, ..
+    } = out;
+    assert!(sealed.len() > 8 * PIECE, "{}", sealed.len());
+    assert!(largest <= PIECE, "{largest} of {}", sealed.len());
+    let after = place.cluster.disks[0].read(&last, 0, 2 * MARK_AT).unwrap();
+    assert_ne!(before, after);
+    let plain = place.open(&sealed);
+    let holds = |bytes: &[u8]| plain.windows(bytes.len()).any(|window| window == bytes);
+    assert!(holds(&after) && !holds(&before));
 }
 
 fn read_journal(place: &Place, dir: &Path) -> Vec<Record> {
@@ -638,7 +718,7 @@ fn an_erased_share_leaves_no_file_when_no_copy_needs_it() {
     let vault = &place.cluster.cores[0].vault;
     let share = (KEY.parse().unwrap(), Epoch(1));
     let erased = std::collections::BTreeSet::from([share.clone()]);
-    let [file, _] = crate::vault::Vault::<crate::disk::MemoryDisk>::files_of(&share);
+    let [file, _] = crate::vault::Vault::<MemoryDisk>::files_of(&share);
 
     let first = vault.begin_copy().unwrap();
     let second = vault.begin_copy().unwrap();
