@@ -608,6 +608,69 @@ fn a_replacement_that_was_interrupted_goes_on_where_it_ended() {
     assert_eq!(epochs(&cluster), after);
 }
 
+/// P41: what a coordinator holds back, a host brings. A holder that was away hears at its console that
+/// a later epoch is in use, and then that the key is to be destroyed.
+#[test]
+fn certificates_are_brought_to_a_stopped_node_at_its_own_console() {
+    let cluster = Cluster::start(&["--nodes", "4", "--lifecycle-delay", "0"]);
+    create(&cluster, "demo", "bip340", "messages");
+    reshare(&cluster, "demo", "2", "node-a,node-b,node-c");
+    let directory = cluster.file("certificates");
+    let certificates = || {
+        cluster.json(&["key", "certificates", "demo", "--out", &directory]);
+    };
+    certificates();
+    let import = |file: &str| {
+        let config = cluster.node_config("node-c");
+        let mut command = program("quorate-node");
+        run(command
+            .args(["import-certificate", "--config"])
+            .arg(config)
+            .arg(format!("{directory}/{file}")))
+    };
+    import("demo-epoch-2.cert").refused(1, "stop it first");
+    cluster.kill_node("node-c");
+    reshare(&cluster, "demo", "2", "node-a,node-b,node-d");
+    certificates();
+    let held = vault_files(&cluster, "node-c", "demo");
+    assert_eq!(held.len(), 1);
+
+    let moved = import("demo-epoch-3.cert");
+
+    assert_eq!(moved.code, 0, "{moved:?}");
+    assert!(moved.stdout.contains("epoch 3"), "{moved:?}");
+    assert_eq!(import("demo-epoch-3.cert").code, 0, "and again");
+    let old = import("demo-epoch-2.cert");
+    assert_eq!(old.code, 1, "{old:?}");
+    import("demo-creation.cert").refused(1, "without the proof");
+    import("../roster.json").refused(1, "no certificate");
+
+    cluster.json(&["key", "deactivate", "demo", "--reason", "over"]);
+    let end = |more: &[&str]| {
+        let words = ["key", "destroy", "demo", "--reason", "over"];
+        cluster.quorate(&[&words[..], more].concat())
+    };
+    assert_eq!(end(&[]).code, 0);
+    let out = format!("{directory}/demo-destruction.cert");
+    end(&["--confirm", "--out", &out]).refused(5, "partial");
+    let ended = import("demo-destruction.cert");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("confirm the destruction of demo: acted by")
+    );
+    assert_eq!(
+        vault_files(&cluster, "node-c", "demo"),
+        Vec::<String>::new()
+    );
+    let _node = cluster.start_node("node-c");
+    cluster.wait_for_connected(4);
+    wait_for("the whole destruction", || {
+        (end(&["--confirm"]).code == 0).then_some(())
+    });
+}
+
 /// The certificate of a later epoch is verified offline, with that of the key's birth in it.
 #[test]
 fn the_certificate_of_an_epoch_is_verified_without_the_cluster() {

@@ -3,56 +3,17 @@
 
 use quorate_model::{
     KeyRecord, UnixMillis,
-    certificate::{CommitCertificate, KeyEvidence},
-    destruction::{DestructionCertificate, DestructionCount},
+    certificate::{Certificate, KeyEvidence},
+    destruction::DestructionCount,
     life::KeyLife,
     roster::PinnedRoster,
-    wire,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
     destruction::verify_destruction,
     key::{ListedKey, Plan},
     verify::{VerificationError, certificate, possession},
 };
-
-/// What a file of a certificate begins with; the digit is the form of what follows.
-const MAGIC: &[u8] = b"quorate certificate 1\n";
-
-/// The same without the form.
-const KIND: &[u8] = b"quorate certificate ";
-
-/// The largest file that is read, in bytes: three certificates, orders and receipts.
-pub const MAX_CERTIFICATE_FILE: usize = 8 << 20;
-
-/// A certificate that may be written to a file and handed around.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Certificate {
-    /// Of a key in one epoch; of its birth where no other certificate is beside it.
-    Key(KeyEvidence),
-    /// Of its end.
-    Destruction(DestructionCertificate),
-}
-
-/// Why a file is not read as a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CertificateFileError {
-    /// Something else.
-    #[error("the file is no certificate: expected what `quorate key certificates` writes")]
-    Other,
-    /// A form that this version does not know.
-    #[error("the certificate is of a newer form than this version reads: upgrade it")]
-    Newer,
-    /// Cut off, or changed.
-    #[error("the certificate is damaged: fetch it again")]
-    Damaged,
-    /// Larger than any.
-    #[error("the file has {0} bytes, a certificate has at most {MAX_CERTIFICATE_FILE}")]
-    TooLarge(usize),
-}
 
 /// What a certificate proves.
 #[derive(Clone, Debug)]
@@ -78,143 +39,74 @@ pub enum Proven {
     },
 }
 
-impl Certificate {
-    /// All certificates of a key that a coordinator shows, verified: of its birth, of its epoch where
-    /// that is a later one, and of its end.
-    ///
-    /// # Errors
-    ///
-    /// When the certificate of its end does not hold.
-    pub fn of(
-        key: &ListedKey,
-        roster: &PinnedRoster,
-    ) -> Result<Vec<(String, Self)>, VerificationError> {
-        let evidence = key.evidence();
-        let mut all = Vec::new();
-        let epoch = match &evidence.birth {
-            Some(birth) => {
-                let birth = KeyEvidence {
-                    certificate: birth.clone(),
-                    proof: None,
-                    birth: None,
-                };
-                all.push(("creation".to_owned(), Self::Key(birth)));
-                format!("epoch-{}", key.record().epoch)
-            }
-            None => "creation".to_owned(),
-        };
-        all.push((epoch, Self::Key(evidence.clone())));
-        if let Some((end, _)) = key.destruction_certificate(roster)? {
-            all.push(("destruction".to_owned(), Self::Destruction(end)));
+/// All certificates of a key that a coordinator shows, verified: of its birth, of its epoch where
+/// that is a later one, and of its end.
+///
+/// # Errors
+///
+/// When the certificate of its end does not hold.
+pub fn certificates_of(
+    key: &ListedKey,
+    roster: &PinnedRoster,
+) -> Result<Vec<(String, Certificate)>, VerificationError> {
+    let evidence = key.evidence();
+    let mut all = Vec::new();
+    let epoch = match &evidence.birth {
+        Some(birth) => {
+            let birth = KeyEvidence {
+                certificate: birth.clone(),
+                proof: None,
+                birth: None,
+            };
+            all.push(("creation".to_owned(), Certificate::Key(birth)));
+            format!("epoch-{}", key.record().epoch)
         }
-        Ok(all)
+        None => "creation".to_owned(),
+    };
+    all.push((epoch, Certificate::Key(evidence.clone())));
+    if let Some((end, _)) = key.destruction_certificate(roster)? {
+        all.push(("destruction".to_owned(), Certificate::Destruction(end)));
     }
-
-    /// The bytes of its file.
-    ///
-    /// # Errors
-    ///
-    /// [`CertificateFileError::Damaged`] when it cannot be encoded.
-    pub fn to_file(&self) -> Result<Vec<u8>, CertificateFileError> {
-        let body = wire::encode(self).map_err(|_| CertificateFileError::Damaged)?;
-        Ok([MAGIC, body.as_slice()].concat())
-    }
-
-    /// Reads a file, without verifying what it says.
-    ///
-    /// # Errors
-    ///
-    /// [`CertificateFileError`] when it is none.
-    pub fn from_file(bytes: &[u8]) -> Result<Self, CertificateFileError> {
-        if bytes.len() > MAX_CERTIFICATE_FILE {
-            return Err(CertificateFileError::TooLarge(bytes.len()));
-        }
-        let Some(body) = bytes.strip_prefix(MAGIC) else {
-            return Err(if bytes.starts_with(KIND) {
-                CertificateFileError::Newer
-            } else {
-                CertificateFileError::Other
-            });
-        };
-        wire::decode(body).map_err(|_| CertificateFileError::Damaged)
-    }
-
-    /// Verifies the certificate with nothing but the roster.
-    ///
-    /// # Errors
-    ///
-    /// [`VerificationError`] when any part of it does not hold.
-    pub fn verify(&self, roster: &PinnedRoster) -> Result<Proven, VerificationError> {
-        match self {
-            Self::Key(evidence) => {
-                let birth = evidence.birth.as_deref();
-                let (certified, record) = certificate(&evidence.certificate, birth, roster)?;
-                let plan = Plan::read(&certified, birth)?;
-                match &evidence.proof {
-                    Some(proof) => {
-                        possession(proof, &record, roster)?;
-                    }
-                    // A later epoch counts for nothing before it is proven (decision 0019).
-                    None if birth.is_some() => {
-                        return Err(VerificationError::UnprovenEpoch {
-                            key: record.name,
-                            epoch: record.epoch,
-                        });
-                    }
-                    None => {}
-                }
-                Ok(Proven::Key {
-                    record,
-                    possession: evidence.proof.is_some(),
-                    life: plan.life,
-                    created: plan.created,
-                })
-            }
-            Self::Destruction(certificate) => {
-                let (record, count) = verify_destruction(certificate, roster)?;
-                Ok(Proven::Destruction { record, count })
-            }
-        }
-    }
-
-    /// The hash of the certificate of the key's epoch, where it can be read.
-    pub fn hash(&self) -> Option<quorate_model::Digest> {
-        let evidence = match self {
-            Self::Key(evidence) => evidence,
-            Self::Destruction(certificate) => &certificate.evidence,
-        };
-        let parsed = CommitCertificate::from_bytes(&evidence.certificate).ok()?;
-        Some(parsed.hash())
-    }
+    Ok(all)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_certificate_is_told_from_a_damaged_and_a_newer_one() {
-        let evidence = KeyEvidence {
-            certificate: vec![1, 2, 3],
-            proof: None,
-            birth: None,
-        };
-        let file = Certificate::Key(evidence.clone()).to_file().unwrap();
-        let cut = file.get(..file.len() - 1).unwrap();
-        let longer = [file.as_slice(), &[0]].concat();
-
-        assert_eq!(
-            Certificate::from_file(&file),
-            Ok(Certificate::Key(evidence))
-        );
-        for (bytes, expected) in [
-            (cut, CertificateFileError::Damaged),
-            (longer.as_slice(), CertificateFileError::Damaged),
-            (b"quorate certificate 2\nabc", CertificateFileError::Newer),
-            (b"-----BEGIN", CertificateFileError::Other),
-            (b"", CertificateFileError::Other),
-        ] {
-            assert_eq!(Certificate::from_file(bytes), Err(expected));
+/// Verifies the certificate with nothing but the roster.
+///
+/// # Errors
+///
+/// [`VerificationError`] when any part of it does not hold.
+pub fn verify_certificate(
+    of: &Certificate,
+    roster: &PinnedRoster,
+) -> Result<Proven, VerificationError> {
+    match of {
+        Certificate::Key(evidence) => {
+            let birth = evidence.birth.as_deref();
+            let (certified, record) = certificate(&evidence.certificate, birth, roster)?;
+            let plan = Plan::read(&certified, birth)?;
+            match &evidence.proof {
+                Some(proof) => {
+                    possession(proof, &record, roster)?;
+                }
+                // A later epoch counts for nothing before it is proven (decision 0019).
+                None if birth.is_some() => {
+                    return Err(VerificationError::UnprovenEpoch {
+                        key: record.name,
+                        epoch: record.epoch,
+                    });
+                }
+                None => {}
+            }
+            Ok(Proven::Key {
+                record,
+                possession: evidence.proof.is_some(),
+                life: plan.life,
+                created: plan.created,
+            })
+        }
+        Certificate::Destruction(certificate) => {
+            let (record, count) = verify_destruction(certificate, roster)?;
+            Ok(Proven::Destruction { record, count })
         }
     }
 }

@@ -49,7 +49,7 @@ mod transport;
 mod verify;
 
 pub use address::AttestedAddress;
-pub use certificates::{Certificate, CertificateFileError, MAX_CERTIFICATE_FILE, Proven};
+pub use certificates::{Proven, certificates_of, verify_certificate};
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared, fresh_id};
 pub use destruction::{

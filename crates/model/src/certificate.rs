@@ -1,8 +1,10 @@
 //! Certificates: why a public key is trusted (P19, P20).
 
 mod epoch_change;
+mod file;
 
 pub use epoch_change::EpochChange;
+pub use file::{Certificate, CertificateFileError, MAX_CERTIFICATE_FILE};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,9 +7,10 @@
 
 use std::{io::Write, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use quorate_model::{
     CoordinatorId, Refusal,
+    certificate::{Certificate, CommitCertificate, KeyEvidence, MAX_CERTIFICATE_FILE},
     command::{CommandBody, SignedCommand},
     node_api::{NodeReply, NodeRequest},
     roster::{Roster, RosterReceipt, SignedRoster, Successor},
@@ -90,9 +91,9 @@ pub fn import_states(
     source: &KekSource,
     states: &Standing,
 ) -> Result<Vec<Imported<StateReceipt>>> {
-    let commands = states.marks().map(|mark| &mark.command);
-    let ask = |command: SignedCommand| NodeRequest::SetKeyState { command };
-    import(dir, source, commands, ask, |reply| {
+    let commands = states.marks().map(|mark| mark.command.clone());
+    let asks = commands.map(|command| (what(&command), NodeRequest::SetKeyState { command }));
+    import(dir, source, asks.collect(), |reply| {
         if let NodeReply::StateSet(receipt) = reply {
             Some(receipt)
         } else {
@@ -101,15 +102,83 @@ pub fn import_states(
     })
 }
 
+/// Reads a certificate that `quorate key certificates` or `key destroy --out` wrote.
+pub fn read_certificate(file: &Path) -> Result<Certificate> {
+    let read = || format!("read {}", file.display());
+    let size = std::fs::metadata(file).with_context(read)?.len();
+    ensure!(
+        size <= MAX_CERTIFICATE_FILE as u64,
+        "{} is too large for a certificate",
+        file.display()
+    );
+    let bytes = std::fs::read(file).with_context(read)?;
+    Certificate::from_file(&bytes).with_context(read)
+}
+
+/// Has a node that is not running act by a certificate: move up to the epoch that it proves, or carry
+/// out the orders that it holds. What the node does not have to believe it refuses as from a
+/// coordinator, and its own delays hold.
+pub fn import_certificate(
+    dir: &Path,
+    source: &KekSource,
+    certificate: &Certificate,
+) -> Result<Vec<Imported<String>>> {
+    let asks = match certificate {
+        Certificate::Key(evidence) => vec![epoch_of(evidence)?],
+        Certificate::Destruction(end) => {
+            let orders = end.orders.iter();
+            orders
+                .map(|order| {
+                    (
+                        what(order),
+                        NodeRequest::DestroyKey {
+                            command: order.clone(),
+                        },
+                    )
+                })
+                .collect()
+        }
+        _ => bail!("this version knows no such certificate: upgrade it"),
+    };
+    import(dir, source, asks, said)
+}
+
+/// The epoch that a certificate proves, in a few words, and how a node is brought it.
+fn epoch_of(evidence: &KeyEvidence) -> Result<(String, NodeRequest)> {
+    let certificate = CommitCertificate::from_bytes(&evidence.certificate)?;
+    let proof = evidence.proof.clone().context(
+        "the certificate comes without the proof of its shares, and nothing follows from it",
+    )?;
+    let (key, epoch) = (certificate.statement.key, certificate.statement.epoch);
+    let told = format!("epoch {epoch} of key \"{key}\"");
+    let request = NodeRequest::ActivateKey {
+        key,
+        epoch,
+        certificate: evidence.certificate.clone(),
+        proof,
+    };
+    Ok((told, request))
+}
+
+/// What a node that acts by a certificate says.
+fn said(reply: NodeReply) -> Option<String> {
+    match reply {
+        NodeReply::Activated(receipt) => Some(format!("in use here (record {})", receipt.sequence)),
+        NodeReply::Destruction(receipt) => Some(format!("acted by (record {})", receipt.record)),
+        _ => None,
+    }
+}
+
 /// Has a node that is not running follow the rosters of a file.
 pub fn import_rosters(
     dir: &Path,
     source: &KekSource,
     rosters: &SignedRoster,
 ) -> Result<Vec<Imported<RosterReceipt>>> {
-    let commands = rosters.successors.iter().map(|Successor(command)| command);
-    let ask = |command: SignedCommand| NodeRequest::ChangeRoster { command };
-    import(dir, source, commands, ask, |reply| {
+    let successors = rosters.successors.iter().cloned();
+    let asks = successors
+        .map(|Successor(command)| (what(&command), NodeRequest::ChangeRoster { command }));
+    import(dir, source, asks.collect(), |reply| {
         if let NodeReply::RosterChanged(receipt) = reply {
             Some(receipt)
         } else {
@@ -118,11 +187,11 @@ pub fn import_rosters(
     })
 }
 
-fn import<'a, Receipt>(
+/// Hands requests to a node, each with a few words about what it brings.
+fn import<Receipt>(
     dir: &Path,
     source: &KekSource,
-    commands: impl Iterator<Item = &'a SignedCommand>,
-    ask: impl Fn(SignedCommand) -> NodeRequest,
+    asks: Vec<(String, NodeRequest)>,
     receipt_of: impl Fn(NodeReply) -> Option<Receipt>,
 ) -> Result<Vec<Imported<Receipt>>> {
     let clock = MachineClock::start();
@@ -137,13 +206,13 @@ fn import<'a, Receipt>(
     report.log();
     let caller: CoordinatorId = "console".parse().context("name the console")?;
     let mut imported = Vec::new();
-    for command in commands {
+    for (what, request) in asks {
         let mut context = Context {
             caller: &caller,
             reading: clock.read(),
             rng: &mut OsRng,
         };
-        let outcome = core.handle(&mut context, ask(command.clone()))?;
+        let outcome = core.handle(&mut context, request)?;
         let reply = match outcome {
             Outcome::Ready(reply) => reply,
             Outcome::Pending(pending) => {
@@ -155,10 +224,7 @@ fn import<'a, Receipt>(
             Ok(reply) => Ok(receipt_of(reply).context("the node answered with something else")?),
             Err(refusal) => Err(refusal),
         };
-        imported.push(Imported {
-            what: what(command),
-            receipt,
-        });
+        imported.push(Imported { what, receipt });
     }
     let last = core.checkpoint_now(clock.read())?;
     core.journal().commit(&last)?;
@@ -171,6 +237,13 @@ fn what(signed: &SignedCommand) -> String {
     match quorate_proto::command::decode(&signed.bytes).map(|command| command.body) {
         Ok(CommandBody::SetKeyState(set)) => {
             format!("{} {} at sequence {}", set.change, set.key, set.sequence)
+        }
+        Ok(CommandBody::DestroyKey(destroy)) => {
+            format!(
+                "{} the destruction of {}",
+                destroy.step.as_str(),
+                destroy.key
+            )
         }
         Ok(CommandBody::ChangeRoster(change)) => match Roster::parse(&change.roster) {
             Ok(roster) => format!("roster {} ({})", roster.version, change.hash().short()),

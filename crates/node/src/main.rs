@@ -53,6 +53,9 @@ enum What {
     /// Brings a stopped node the rosters of a file of `quorate cluster export`, where no coordinator
     /// does.
     ImportRosters(Import),
+    /// Brings a stopped node a certificate from a file of `quorate key certificates` or `quorate key
+    /// destroy --out`, where no coordinator does: of an epoch, or of a destruction with its orders.
+    ImportCertificate(Import),
     /// Makes a backup of a node, running or not, sealed to keys of age.
     Backup(Backup),
     /// Makes the directory of a node again from a backup of it.
@@ -253,6 +256,7 @@ fn act(arguments: Arguments) -> Result<()> {
         What::Run(run) => self::run(run),
         What::ImportStates(import) => import_states(&import),
         What::ImportRosters(import) => import_rosters(&import),
+        What::ImportCertificate(import) => import_certificate(&import),
         What::Backup(backup) => self::backup(&backup),
         What::Restore(restore) => self::restore(&restore),
         What::Rehearse(rehearse) => self::rehearse(&rehearse),
@@ -313,6 +317,13 @@ fn import_rosters(import: &Import) -> Result<()> {
             receipt.record
         )
     })
+}
+
+fn import_certificate(import: &Import) -> Result<()> {
+    let certificate = console::read_certificate(&import.file)?;
+    let (dir, source) = import.place()?;
+    let imported = console::import_certificate(&dir, &source, &certificate)?;
+    tell(imported, String::clone)
 }
 
 /// Says what became of each command that was brought.

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_client::{
-    Certificate, CertifiedKey, ClientError, KeyReference, Proven,
-    model::{DerivationPath, KeyId, KeyName, KeyRecord, Payload, PayloadKind, Scheme},
+    CertifiedKey, ClientError, KeyReference, Proven,
+    model::{
+        DerivationPath, KeyId, KeyName, KeyRecord, Payload, PayloadKind, Scheme,
+        certificate::Certificate,
+    },
 };
 use serde_json::{Value, json};
 
@@ -128,8 +131,7 @@ impl OfCertificate {
             |what: String| CliError::Unverified(format!("{}: {what}", self.file.display()));
         let certificate = Certificate::from_file(&input::read(&self.file)?)
             .map_err(|error| unverified(error.to_string()))?;
-        let proven = certificate
-            .verify(&roster)
+        let proven = quorate_client::verify_certificate(&certificate, &roster)
             .map_err(|error| unverified(chain(&error)))?;
         let mut table = Table::default();
         table.pair("certificate", "valid");

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::Certificate;
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,7 +23,8 @@ use crate::{
 pub(crate) struct Certificates {
     #[command(flatten)]
     key: KeyArg,
-    /// Write each to a file of this directory, for `quorate verify certificate`
+    /// Write each to a file of this directory, for `quorate verify certificate` and
+    /// `quorate-node import-certificate`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -34,12 +34,12 @@ impl Certificates {
         let client = context.connect_to_read().await?;
         let key = client.look_up(&self.key.reference()).await?;
         let roster = client.roster();
-        let all = Certificate::of(&key, &roster).map_err(|error| CliError::Client(error.into()))?;
+        let all = quorate_client::certificates_of(&key, &roster)
+            .map_err(|error| CliError::Client(error.into()))?;
         let mut table = Table::with_header(&["CERTIFICATE", "HASH", "SAYS", "FILE"]);
         let mut values: Vec<Value> = Vec::new();
         for (kind, certificate) in &all {
-            let proven = certificate
-                .verify(&roster)
+            let proven = quorate_client::verify_certificate(certificate, &roster)
                 .map_err(|error| CliError::Client(error.into()))?;
             let file = match &self.out {
                 Some(directory) => {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use quorate_client::{
-    Certificate, Client, ClientError, CommandTimes, DestroyAction, DestructionProgress, ExitClass,
-    ListedKey, Prepared, TakenStep,
+    Client, ClientError, CommandTimes, DestroyAction, DestructionProgress, ExitClass, ListedKey,
+    Prepared, TakenStep,
     model::{
         CommandId, Digest, KeyName, NodeId, PrincipalId, Refusal, UnixMillis,
+        certificate::Certificate,
         command::CommandBody,
         destruction::{DestructionCount, DestructionReceipt, ErasureMethod, Said},
         operation::{CommandState, CommandView},
