@@ -120,10 +120,10 @@ impl Cluster {
         run(&mut self.command(arguments))
     }
 
-    /// Runs `quorate … -o json`, which must succeed.
+    /// Runs `quorate … -o json`, which must succeed, however long it takes on a loaded machine.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let mut arguments = arguments.to_vec();
-        arguments.extend(["-o", "json"]);
+        arguments.extend(["-o", "json", "--timeout", "2m"]);
         self.quorate(&arguments).json()
     }
 

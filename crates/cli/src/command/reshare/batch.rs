@@ -271,13 +271,11 @@ impl Work {
         let path = self.kept_at(key);
         let now = CommandTimes::from_now().created;
         let earlier = Prepared::read(&path)?.filter(|earlier| {
-            let from = match &earlier.command().body {
-                CommandBody::ReshareKey(reshare) => Some(reshare.source_epoch),
-                _ => None,
-            };
-            from == Some(key.record().epoch)
-                && earlier.times().expires > now
-                && asks_for(earlier, key, &committee)
+            let is_of_epoch = matches!(
+                &earlier.command().body,
+                CommandBody::ReshareKey(reshare) if reshare.source_epoch == key.record().epoch
+            );
+            is_of_epoch && earlier.times().expires > now && asks_for(earlier, key, &committee)
         });
         if let Some(earlier) = earlier {
             return Ok(earlier);
