@@ -485,7 +485,9 @@ fn a_process_killed_at_any_step_leaves_a_key_that_signs_and_can_be_reshared() {
             (signed.code == 0).then_some(())
         });
         let reshared = wait_for("a resharing", || {
-            let done = cluster.quorate(&[&command[..], &["-o", "json"]].concat());
+            // One that the command gives up too early is made again, and again.
+            let patient = ["-o", "json", "--timeout", "2m"];
+            let done = cluster.quorate(&[&command[..], &patient].concat());
             (done.code == 0).then(|| done.json())
         });
         assert_eq!(reshared["missing"], json!([]), "cycle {cycle}");
