@@ -212,6 +212,8 @@ impl CoordinatorConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use quorate_model::roster::RosterError;
 
     use super::*;
@@ -231,6 +233,27 @@ mod tests {
         let path = dir.path().join("coordinator.toml");
         std::fs::write(&path, text).unwrap();
         CoordinatorConfig::read(&path)
+    }
+
+    #[test]
+    fn the_limits_are_documented_with_their_defaults() {
+        let page = include_str!("../../../docs/operations/configuration.md");
+        let documented: BTreeMap<String, u64> = page
+            .lines()
+            .skip_while(|line| !line.starts_with("| option in `[limits]`"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(|row| {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                let name = cells[1].trim_matches('`').to_owned();
+                (name, cells[3].parse().unwrap())
+            })
+            .collect();
+
+        let limits = serde_json::to_value(Limits::default()).unwrap();
+        let limits: BTreeMap<String, u64> = serde_json::from_value(limits).unwrap();
+
+        assert_eq!(documented, limits);
     }
 
     #[test]

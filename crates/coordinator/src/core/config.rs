@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Signing commands that are carried out or wait at a time; more are refused.
     pub max_pending: usize,
-    /// Key creations that are carried out at a time.
+    /// Key creations and resharings that are carried out at a time.
     pub max_ceremonies: usize,
-    /// Key creations that wait for their turn; more are refused.
+    /// Key creations and resharings that wait for their turn; more are refused.
     pub max_waiting_ceremonies: usize,
     /// Outcomes kept in memory after they are durable.
     pub max_recent: usize,
@@ -23,7 +23,7 @@ pub struct Limits {
     pub quorum_wait_ms: u64,
     /// How long a signing command may take in all, in milliseconds.
     pub sign_deadline_ms: u64,
-    /// How long a key creation may take in all, in milliseconds.
+    /// How long a key creation or a resharing may take in all, once it has its turn, in milliseconds.
     pub ceremony_deadline_ms: u64,
     /// How long the end of a resharing waits until old shares are erased, in milliseconds. Those of
     /// nodes that are away are erased later.
