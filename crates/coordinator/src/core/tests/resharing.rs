@@ -6,6 +6,7 @@ mod blame;
 mod coordinators;
 mod erasing;
 mod honest;
+mod limits;
 mod listings;
 mod numbers;
 mod quarantined;
