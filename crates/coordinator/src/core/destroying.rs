@@ -303,6 +303,12 @@ impl Destroying {
         }
     }
 
+    /// Whether a node has said that it has destroyed a key.
+    pub(super) fn is_gone_at(&self, key: &KeyId, node: &NodeId) -> bool {
+        let known = self.known.get(key);
+        known.is_some_and(|known| known.tombstone_of(node).is_some())
+    }
+
     /// What is known of the end of a key.
     pub(super) fn of(&self, key: &KeyId) -> Destruction {
         let Some(known) = self.known.get(key) else {

@@ -221,8 +221,19 @@ impl Core {
                 self.erasing.unvouched.remove(&name);
                 continue;
             };
-            // A holder that is away gives its word when it is back (P29).
             let holders = key.record.participants.iter().map(|holder| &holder.node);
+            // A holder that has destroyed the key never gives its word, and the order that it
+            // followed takes old shares as well (P34).
+            let id = key.record.id();
+            if holders
+                .clone()
+                .any(|node| self.destroying.is_gone_at(&id, node))
+            {
+                self.erasing.unvouched.remove(&name);
+                self.erasing.gathering.remove(&name);
+                continue;
+            }
+            // A holder that is away gives its word when it is back (P29).
             let all = holders.clone().all(|node| self.peers.is_connected(node));
             if !all || self.erasing.gathering.contains_key(&name) {
                 continue;
@@ -318,11 +329,13 @@ impl Core {
                 }
                 // It may be of an erasure that another one has followed.
                 Ok(_) => self.postpone(moment, node, name),
-                // Of a key that is destroyed there is nothing left to erase.
-                Err(refusal)
-                    if matches!(refusal.reason, Reason::KeyUnknown | Reason::KeyDestroyed) =>
-                {
+                Err(refusal) if refusal.reason == Reason::KeyUnknown => {
                     self.forget_erasure(node, name);
+                }
+                // Of a key that is destroyed there is nothing left to erase.
+                Err(refusal) if refusal.reason == Reason::KeyDestroyed => {
+                    self.forget_erasure(node, name);
+                    self.has_nothing_left(moment, name, node);
                 }
                 Err(refusal) => {
                     self.postpone(moment, node, name);

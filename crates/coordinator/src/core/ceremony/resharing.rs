@@ -453,6 +453,21 @@ impl Core {
         }
     }
 
+    /// A node has destroyed the key: it has no shares of it whose end would be waited for.
+    pub(in crate::core) fn has_nothing_left(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        node: &NodeId,
+    ) {
+        if let Some(op) = self.ceremonies.ops.get_mut(name)
+            && let Stage::Ending(ending) = &mut op.stage
+            && ending.awaited.remove(node)
+        {
+            self.end_resharing_if_over(moment, name);
+        }
+    }
+
     pub(super) fn end_resharing_if_over(&mut self, moment: &mut Moment<'_>, name: &KeyName) {
         let Some(op) = self.ceremonies.ops.get(name) else {
             return;

@@ -13,7 +13,7 @@ use super::{super::Notice, world::World};
 
 use DestroyStep::{Announce, AtOnce};
 
-fn outcome(world: &World, handle: u64) -> DestructionOutcome {
+pub(super) fn outcome(world: &World, handle: u64) -> DestructionOutcome {
     let view = world.view(handle);
     assert_eq!(view.state, CommandState::Succeeded, "{:?}", view.error);
     match &view.outcome {
@@ -32,7 +32,7 @@ fn retired(nodes: usize) -> (World, KeyName) {
 }
 
 /// Has a command carried out by the word of both admins.
-fn approve_and_run(world: &mut World, command: &SignedCommand) -> u64 {
+pub(super) fn approve_and_run(world: &mut World, command: &SignedCommand) -> u64 {
     let handle = world.submit(command);
     world.run();
     let view = world.view(handle).clone();
@@ -46,13 +46,13 @@ fn approve_and_run(world: &mut World, command: &SignedCommand) -> u64 {
     handle
 }
 
-fn step(world: &mut World, key: &KeyName, step: DestroyStep) -> (SignedCommand, u64) {
+pub(super) fn step(world: &mut World, key: &KeyName, step: DestroyStep) -> (SignedCommand, u64) {
     let command = world.end_step(key, step);
     let handle = approve_and_run(world, &command);
     (command, handle)
 }
 
-fn confirm(announcement: &SignedCommand) -> DestroyStep {
+pub(super) fn confirm(announcement: &SignedCommand) -> DestroyStep {
     DestroyStep::Confirm {
         announcement: announcement.digest(),
     }

@@ -217,6 +217,7 @@ impl FakeNode {
         if self.manners.quarantine.is_some() && !is_harmless(request) {
             return Err(Refusal::new(Reason::NodeQuarantined, "in quarantine"));
         }
+        self.judge_end(request)?;
         match request.clone() {
             NodeRequest::Status { nonce } => Ok(self.status(nonce)),
             NodeRequest::ListKeys { after, limit } => Ok(self.list(after.as_ref(), limit)),

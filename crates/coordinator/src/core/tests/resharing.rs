@@ -4,6 +4,7 @@
 mod approvals;
 mod blame;
 mod coordinators;
+mod destroyed;
 mod erasing;
 mod honest;
 mod limits;

@@ -2,12 +2,17 @@
 
 use quorate_model::{
     Digest, Epoch, KeyId, KeyName, KeyState, Reason, Refusal, Signature, UnixMillis,
+    certificate::CommitCertificate,
     command::{CommandBody, SignedCommand},
     destruction::{DestroyKey, DestroyStep, Destruction, DestructionReceipt, ErasureMethod, Said},
-    node_api::NodeReply,
+    node_api::{NodeReply, NodeRequest},
 };
 
 use super::FakeNode;
+
+pub(super) fn destroyed() -> Refusal {
+    Refusal::new(Reason::KeyDestroyed, "the key is destroyed")
+}
 
 impl FakeNode {
     /// Takes every step that comes in its order.
@@ -51,7 +56,40 @@ impl FakeNode {
             !receipt.is_destroyed() && Some(earlier.command) != destroy.step.announcement()
         });
         known.receipts.push(receipt.clone());
+        if receipt.is_destroyed() {
+            self.erase_all(&destroy.key);
+        }
         Ok(NodeReply::Destruction(receipt))
+    }
+
+    fn erase_all(&mut self, key: &KeyName) {
+        self.reshares.remove(key);
+        self.spare.remove(key);
+        if let Some(held) = self.keys.get_mut(key) {
+            held.share = None;
+        }
+    }
+
+    /// Refuses whatever would bring a destroyed key back.
+    pub(super) fn judge_end(&self, request: &NodeRequest) -> Result<(), Refusal> {
+        let key = match request {
+            NodeRequest::BeginCeremony { command, .. } => {
+                match quorate_proto::command::decode(&command.bytes)?.body {
+                    CommandBody::ReshareKey(reshare) => reshare.key,
+                    CommandBody::CreateKey(create) => create.key,
+                    _ => return Ok(()),
+                }
+            }
+            NodeRequest::ProveKey { certificate, .. } => {
+                CommitCertificate::from_bytes(certificate)?.statement.key
+            }
+            NodeRequest::ActivateKey { key, .. } => key.clone(),
+            _ => return Ok(()),
+        };
+        if self.has_destroyed(&key) {
+            return Err(destroyed());
+        }
+        Ok(())
     }
 
     fn word(&self, destroy: &DestroyKey, signed: &SignedCommand, said: Said) -> DestructionReceipt {

@@ -9,7 +9,7 @@ use quorate_model::{
 };
 use quorate_protocol::{frost::PublicKeys, possession};
 
-use super::{FakeNode, Held};
+use super::{FakeNode, Held, ending::destroyed};
 
 pub(super) fn epoch_changed() -> Refusal {
     Refusal::new(Reason::EpochChanged, "another epoch is in use")
@@ -37,6 +37,13 @@ impl FakeNode {
     /// Whether the node has a share of the epoch in use.
     pub(in crate::core::tests) fn holds(&self, key: &KeyName) -> bool {
         self.keys.get(key).is_some_and(|held| held.share.is_some())
+    }
+
+    /// Whether the node has any share of the key, of whatever epoch.
+    pub(in crate::core::tests) fn has_shares(&self, key: &KeyName) -> bool {
+        let spare = self.spare.get(key).into_iter().flatten();
+        let mut all = spare.chain(self.keys.get(key));
+        all.any(|held| held.share.is_some())
     }
 
     /// Whether the node keeps shares of lower epochs than the one in use.
@@ -183,6 +190,9 @@ impl FakeNode {
     fn erase_one(&mut self, erasure: &EraseCertificate) -> Result<EraseReceipt, Refusal> {
         if let Some(refusal) = &self.manners.refuses_erasures {
             return Err(refusal.clone());
+        }
+        if self.has_destroyed(&erasure.key) {
+            return Err(destroyed());
         }
         let Some(held) = self.keys.get(&erasure.key) else {
             return Err(Refusal::new(Reason::KeyUnknown, "no such key"));
