@@ -4,6 +4,8 @@
 //! that shows each node what the cheat wants it to see. It cheats a bounded number of times, so
 //! that what honest nodes promise afterwards can be checked.
 
+mod puppets;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -14,23 +16,20 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quorate_model::{
-    Digest, Reason, Refusal,
-    certificate::participants_of,
+    Digest, NodeId, Reason, Refusal,
     command::CommandBody,
-    node_api::{AttemptId, CeremonyReply, NodeReply, NodeRequest, SignedItem, SigningReply},
-    session::SessionBinding,
+    node_api::{CeremonyReply, NodeReply, NodeRequest, SignedItem, SigningReply},
 };
 use quorate_node::core::{MakeShares, TrueShares};
 use quorate_protocol::{
-    dkg::{self, Advance, HelloState, Machine, Setup, protocol_name, round},
+    ceremony::round,
     ecdsa::{engine::Engine, signing, stand_in::Spoiling},
-    envelope::Envelope,
+    envelope::{Envelope, ProtocolId},
     frost::{NoncePair, ShareBytes, SignError, SigningKeyShare, SigningSet, Tweak},
 };
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
 
-use crate::people::People;
+use crate::{machine::Machine, people::People};
+use puppets::Puppets;
 
 /// What the cheat does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +145,11 @@ pub(crate) struct Cheat {
     pub(crate) node: usize,
     /// Whom it cheats, where it cheats one node.
     victim: usize,
+    /// The victim's index in the ceremony that began last.
+    victim_index: Option<u64>,
     trick: Trick,
+    /// It cheats in no ceremony but a resharing.
+    only_reshares: bool,
     left: Left,
     key: SigningKey,
     seed: u64,
@@ -165,7 +168,9 @@ impl Cheat {
         Self {
             node,
             victim: (node + 1) % people.nodes.len(),
+            victim_index: None,
             trick,
+            only_reshares: false,
             left: Left::new(times),
             key: people.nodes[node].clone(),
             seed,
@@ -173,6 +178,14 @@ impl Cheat {
             shown: BTreeMap::new(),
             kept: BTreeMap::new(),
             puppets: None,
+        }
+    }
+
+    /// The same, that is honest where a key is born.
+    pub(crate) fn only_in_reshares(self, only_reshares: bool) -> Self {
+        Self {
+            only_reshares,
+            ..self
         }
     }
 
@@ -231,21 +244,30 @@ impl Cheat {
     pub(crate) fn plays(
         &mut self,
         people: &People,
+        machine: &Machine,
         request: &NodeRequest,
     ) -> Option<Result<NodeReply, Refusal>> {
+        if let NodeRequest::BeginCeremony { command, .. } = request {
+            let victim = people.node_id(self.victim);
+            self.victim_index = index_of(&victim, &command.bytes);
+        }
         if self.trick != Trick::SplitView {
             return None;
         }
         match request {
-            NodeRequest::BeginCeremony { attempt, .. } => {
+            NodeRequest::BeginCeremony {
+                attempt, source, ..
+            } => {
                 let repeated = self.puppets.as_ref().is_some_and(|p| p.attempt == *attempt);
-                if !repeated && (self.left.is_over() || !self.left.take()) {
-                    return None;
-                }
                 if !repeated {
+                    let honest = self.only_reshares && source.is_none();
+                    if honest || self.left.is_over() {
+                        return None;
+                    }
                     self.seed = self.seed.wrapping_add(1);
-                    let begun = Puppets::begin(people, self.node, self.seed, &self.key, request);
-                    self.puppets = Some(begun?);
+                    let begun = Puppets::begin(people, machine, self.seed, &self.key, request)?;
+                    self.left.take();
+                    self.puppets = Some(begun);
                 }
                 self.puppets.as_ref().and_then(|p| p.repeat(0))
             }
@@ -296,7 +318,10 @@ impl Cheat {
         let at = match self.trick {
             Trick::FalseReveal => (round::REVEAL, None),
             Trick::FalseEcho => (round::COMMIT_ECHO, None),
-            Trick::FalseSubShare => (round::SHARE, Some(self.victim)),
+            Trick::FalseSubShare => match self.victim_index {
+                Some(victim) => (round::SHARE, Some(victim)),
+                None => return NodeReply::Ceremony(reply),
+            },
             Trick::FalsePrepared => {
                 self.false_prepared(&mut reply);
                 return NodeReply::Ceremony(reply);
@@ -310,9 +335,8 @@ impl Cheat {
             }
         };
         if reply.round == at.0 && reply.aborted.is_none() {
-            let recipient = at.1.map(|node| u64::try_from(node + 1).unwrap_or(0));
             for bytes in &mut reply.envelopes {
-                self.spoil(bytes, recipient);
+                self.spoil(bytes, at.1);
             }
         }
         NodeReply::Ceremony(reply)
@@ -327,8 +351,9 @@ impl Cheat {
         let Ok(envelope) = Envelope::from_bytes(bytes) else {
             return;
         };
+        let honest = self.only_reshares && envelope.header.protocol != ProtocolId::Reshare;
         let to = envelope.header.recipient.map(|to| u64::from(to.number()));
-        if to != recipient || !self.left.take() {
+        if honest || to != recipient || !self.left.take() {
             return;
         }
         let mut body = envelope.body.clone();
@@ -344,6 +369,7 @@ impl Cheat {
 
     fn false_prepared(&self, reply: &mut CeremonyReply) {
         if let Some(prepared) = &mut reply.prepared
+            && (!self.only_reshares || prepared.statement.source.is_some())
             && self.left.take()
         {
             prepared.statement.transcript = Digest::new([7; 32]);
@@ -352,143 +378,13 @@ impl Cheat {
     }
 }
 
-/// Two runs of one party that say the same hello and different things after it.
-struct Puppets {
-    attempt: AttemptId,
-    machines: Option<(Machine, Machine)>,
-    rngs: (ChaCha20Rng, ChaCha20Rng),
-    said: BTreeMap<u8, CeremonyReply>,
-}
-
-impl Puppets {
-    fn begin(
-        people: &People,
-        node: usize,
-        seed: u64,
-        key: &SigningKey,
-        request: &NodeRequest,
-    ) -> Option<Self> {
-        let NodeRequest::BeginCeremony {
-            attempt,
-            command,
-            epoch,
-            ..
-        } = request
-        else {
-            return None;
-        };
-        let decoded = quorate_proto::command::decode(&command.bytes).ok()?;
-        let CommandBody::CreateKey(create) = decoded.body else {
-            return None;
-        };
-        let participants = participants_of(&create.nodes);
-        let me = participants
-            .iter()
-            .find(|p| p.node == people.node_id(node))?
-            .index;
-        let setup = Setup {
-            me,
-            roster_key_of: participants
-                .iter()
-                .filter_map(|p| {
-                    let at = people.node_at(&p.node)?;
-                    Some((p.index, people.nodes[at].verifying_key()))
-                })
-                .collect(),
-            threshold: create.threshold,
-            count: u16::try_from(participants.len()).ok()?,
-            scheme: create.scheme,
-            binding: SessionBinding {
-                protocol: protocol_name(create.scheme)?.to_owned(),
-                cluster: people.pinned.cluster(),
-                roster: people.pinned.hash(),
-                key: create.key.clone(),
-                source: None,
-                target_epoch: *epoch,
-                threshold: create.threshold,
-                participants,
-                command: command.digest(),
-                payload_index: 0,
-            },
-        };
-        let state = HelloState {
-            journal_sequence: 1,
-            journal_head: Digest::ZERO,
-            boot_id: [0; 16],
-            policy: Digest::ZERO,
-        };
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let mut same = rng.clone();
-        let (first, hello) = dkg::start(setup.clone(), state.clone(), key, &mut rng).ok()?;
-        let (second, _) = dkg::start(setup, state, key, &mut same).ok()?;
-        // Whoever says two things does not stop at hearing that others heard two things.
-        #[cfg(debug_assertions)]
-        let (first, second) = (
-            first.without_comparing_echoes(),
-            second.without_comparing_echoes(),
-        );
-        let reply = CeremonyReply {
-            round: round::HELLO,
-            envelopes: vec![hello.to_bytes().ok()?],
-            prepared: None,
-            aborted: None,
-        };
-        Some(Self {
-            attempt: *attempt,
-            machines: Some((first, second)),
-            rngs: (rng, ChaCha20Rng::seed_from_u64(seed ^ u64::MAX)),
-            said: BTreeMap::from([(0, reply)]),
-        })
-    }
-
-    fn repeat(&self, round: u8) -> Option<Result<NodeReply, Refusal>> {
-        let reply = self.said.get(&round)?;
-        Some(Ok(NodeReply::Ceremony(reply.clone())))
-    }
-
-    fn advance(
-        &mut self,
-        round: u8,
-        envelopes: &[Vec<u8>],
-        key: &SigningKey,
-        shown: &mut BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<NodeReply, Refusal> {
-        if let Some(reply) = self.repeat(round + 1) {
-            return reply;
-        }
-        let over = || Refusal::new(Reason::SessionUnknown, "the ceremony is not known here");
-        let (first, second) = self.machines.take().ok_or_else(over)?;
-        let other: Vec<_> = envelopes
-            .iter()
-            .map(|bytes| shown.get(bytes).unwrap_or(bytes).clone())
-            .collect();
-        let one = first.advance(envelopes, key, &mut self.rngs.0);
-        let two = second.advance(&other, key, &mut self.rngs.1);
-        let (
-            Advance::Running {
-                machine: first,
-                outgoing,
-            },
-            Advance::Running {
-                machine: second,
-                outgoing: others,
-            },
-        ) = (one, two)
-        else {
-            return Err(over());
-        };
-        let bytes = |envelope: &Envelope| envelope.to_bytes().unwrap_or_default();
-        for (one, two) in outgoing.iter().zip(&others) {
-            shown.insert(bytes(one), bytes(two));
-        }
-        let reply = CeremonyReply {
-            round: first.round(),
-            envelopes: outgoing.iter().map(bytes).collect(),
-            prepared: None,
-            aborted: None,
-        };
-        self.machines = Some((first, second));
-        self.said.insert(round + 1, reply.clone());
-        Ok(NodeReply::Ceremony(reply))
-    }
+/// The index of a node in the ceremony that a command asks for, if it receives.
+fn index_of(node: &NodeId, command: &[u8]) -> Option<u64> {
+    let nodes = match quorate_proto::command::decode(command).ok()?.body {
+        CommandBody::CreateKey(create) => create.nodes,
+        CommandBody::ReshareKey(reshare) => reshare.nodes,
+        _ => return None,
+    };
+    let at = nodes.iter().position(|one| one == node)?;
+    u64::try_from(at + 1).ok()
 }

@@ -383,25 +383,35 @@ impl Machine {
 
     /// Whether the machine's share of a key would be there after a loss of power (I1).
     pub(crate) fn holds(&self, record: &KeyRecord) -> bool {
-        let disk = self.disk.disk.fork();
-        disk.crash(Survival::Nothing);
-        let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
         let share = || {
-            let (vault, _) = Vault::open(disk, self.id.clone(), kek).ok()?;
-            let stored = vault.load(&record.name, record.epoch).ok()?;
-            let secret = Zeroizing::new(<[u8; 32]>::try_from(stored.secret.as_slice()).ok()?);
+            let share = self.share_after(Survival::Nothing, record)?;
             let me = record.index_of(&self.id)?;
             SigningKeyShare::new(
                 record.scheme.proven_by(),
                 me,
                 record.threshold,
-                &SigningShare::from_bytes(*secret),
+                &share,
                 &record.group_key,
                 record.verifying_share(me)?,
             )
             .ok()
         };
         share().is_some()
+    }
+
+    /// The machine's share of a key, for who has broken into it.
+    pub(crate) fn share(&self, record: &KeyRecord) -> Option<SigningShare> {
+        self.share_after(Survival::Everything, record)
+    }
+
+    fn share_after(&self, survival: Survival, record: &KeyRecord) -> Option<SigningShare> {
+        let disk = self.disk.disk.fork();
+        disk.crash(survival);
+        let kek: Arc<dyn Kek> = Arc::<LocalKek>::clone(&self.kek);
+        let (vault, _) = Vault::open(disk, self.id.clone(), kek).ok()?;
+        let stored = vault.load(&record.name, record.epoch).ok()?;
+        let secret = Zeroizing::new(<[u8; 32]>::try_from(stored.secret.as_slice()).ok()?);
+        Some(SigningShare::from_bytes(*secret))
     }
 
     /// Takes a checkpoint if one is due; false when this run is over.

@@ -6,6 +6,8 @@ mod happenings;
 mod moving;
 pub(crate) mod plan;
 mod restoring;
+#[cfg(test)]
+mod switching;
 
 use std::collections::BTreeMap;
 

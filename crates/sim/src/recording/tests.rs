@@ -71,6 +71,7 @@ fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
         scheme,
         mutation: None,
         cheat: None,
+        only_reshares: false,
         twice: false,
         reshares: 0,
         ending: None,

@@ -491,7 +491,7 @@ impl World {
         if is_cheat
             && self.machines[node].boot().is_some()
             && let Some(cheat) = &mut self.cheat
-            && let Some(reply) = cheat.plays(&self.people, &request)
+            && let Some(reply) = cheat.plays(&self.people, &self.machines[node], &request)
         {
             return Answer::Said(reply);
         }

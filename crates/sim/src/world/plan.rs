@@ -34,6 +34,8 @@ pub(crate) struct Shape {
     pub(crate) mutation: Option<Mutation>,
     /// What node 0 does, and how often.
     pub(crate) cheat: Option<(Trick, u32)>,
+    /// It does so in no ceremony but a resharing.
+    pub(crate) only_reshares: bool,
     /// One name is given to two keys of disjoint committees, by a coordinator with two faces.
     pub(crate) twice: bool,
     /// The key is suspended and resumed in between.
@@ -80,6 +82,7 @@ impl Shape {
             scheme,
             mutation: None,
             cheat,
+            only_reshares: false,
             twice,
             states: signatures.is_multiple_of(2) && !twice,
             reshares: if twice { 0 } else { below(rng, 4) },
@@ -151,6 +154,33 @@ impl World {
         Self::build(seed, rng, Faults::NONE, &shape)
     }
 
+    /// A calm run of 2-of-3 that is reshared again and again, in which node 0 plays one trick so many
+    /// times, in resharings only.
+    pub fn cheated_in_reshares(
+        seed: u64,
+        trick: Trick,
+        times: u32,
+        mutation: Option<Mutation>,
+    ) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let shape = Shape {
+            nodes: 3,
+            threshold: 2,
+            coordinators: 1,
+            mutation,
+            cheat: Some((trick, times)),
+            only_reshares: true,
+            twice: false,
+            states: false,
+            reshares: 4,
+            ending: None,
+            restoring: None,
+            moving: None,
+            ..Shape::draw(&mut rng)
+        };
+        Self::build(seed, rng, Faults::NONE, &shape)
+    }
+
     pub(crate) fn build(seed: u64, mut rng: ChaCha8Rng, faults: Faults, shape: &Shape) -> Self {
         let later = shape.moving.map_or(0, Moving::newcomers);
         let people = People::draw(&mut rng, shape.nodes, later);
@@ -172,7 +202,8 @@ impl World {
             .collect();
         let cheat = shape
             .cheat
-            .map(|(trick, times)| Cheat::new(&people, 0, trick, times, seed));
+            .map(|(trick, times)| Cheat::new(&people, 0, trick, times, seed))
+            .map(|cheat| cheat.only_in_reshares(shape.only_reshares));
         if let Some(cheat) = &cheat {
             machines[cheat.node].cheats(cheat.shares(), cheat.engine());
         }

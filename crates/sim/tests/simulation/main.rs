@@ -155,6 +155,51 @@ fn two_packages_for_two_audiences_are_proven_and_the_next_creation_works() {
     check_trick(Trick::SplitView, true);
 }
 
+/// What comes of a trick that a dealer plays once, in a resharing: no honest node is blamed, the
+/// dealer is proven guilty, every signature is made, and the key is reshared.
+fn check_trick_in_reshares(trick: Trick, proven: bool) {
+    let reports: Vec<Report> = (0..5)
+        .map(|seed| {
+            let report = World::cheated_in_reshares(seed, trick, 1, None).run();
+            report.unwrap_or_else(|violation| panic!("{trick:?}: {violation}"))
+        })
+        .collect();
+
+    for (seed, report) in reports.iter().enumerate() {
+        assert_eq!(report.keys, 1, "{trick:?} in seed {seed}");
+        assert!(report.reshares > 0, "{trick:?} in seed {seed}");
+        assert_eq!(report.proven > 0, proven, "{trick:?} in seed {seed}");
+    }
+}
+
+#[test]
+fn a_dealer_that_lies_in_a_resharing_is_found_and_the_old_epoch_signs() {
+    check_trick_in_reshares(Trick::FalseSubShare, true);
+    check_trick_in_reshares(Trick::FalseReveal, true);
+}
+
+#[test]
+fn a_dealer_that_splits_the_views_of_a_resharing_is_found_and_the_old_epoch_signs() {
+    check_trick_in_reshares(Trick::SplitView, true);
+    check_trick_in_reshares(Trick::FalseEcho, true);
+}
+
+#[test]
+fn a_false_prepared_of_a_resharing_makes_no_certificate_and_the_next_attempt_works() {
+    check_trick_in_reshares(Trick::FalsePrepared, false);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn nodes_that_do_not_compare_echoes_in_a_resharing_are_found() {
+    let skips = Some(Mutation::SkipsEcho);
+    let found = (0..20)
+        .map(|seed| World::cheated_in_reshares(seed, Trick::SplitView, 3, skips))
+        .find_map(|world| world.run().err());
+
+    assert_eq!(found.map(|violation| violation.invariant), Some("P15"));
+}
+
 /// What comes of three tricks in signatures in rounds: every signature all the same.
 fn check_trick_in_rounds(trick: Trick) -> (usize, usize) {
     let reports: Vec<_> = (0..5)
