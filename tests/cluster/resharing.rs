@@ -634,7 +634,7 @@ fn certificates_are_brought_to_a_stopped_node_at_its_own_console() {
     cluster.kill_node("node-c");
     reshare(&cluster, "demo", "2", "node-a,node-b,node-d");
     certificates();
-    let held = vault_files(&cluster, "node-c", "demo");
+    let held = cluster.vault_files("node-c", "demo");
     assert_eq!(held.len(), 1);
 
     let moved = import("demo-epoch-3.cert");
@@ -662,10 +662,7 @@ fn certificates_are_brought_to_a_stopped_node_at_its_own_console() {
             .stdout
             .contains("confirm the destruction of demo: acted by")
     );
-    assert_eq!(
-        vault_files(&cluster, "node-c", "demo"),
-        Vec::<String>::new()
-    );
+    assert_eq!(cluster.vault_files("node-c", "demo"), Vec::<String>::new());
     let _node = cluster.start_node("node-c");
     cluster.wait_for_connected(4);
     wait_for("the whole destruction", || {

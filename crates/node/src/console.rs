@@ -7,7 +7,7 @@
 
 use std::{io::Write, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use quorate_model::{
     CoordinatorId, Refusal,
     certificate::{Certificate, CommitCertificate, KeyEvidence, MAX_CERTIFICATE_FILE},
@@ -138,7 +138,6 @@ pub fn import_certificate(
                 })
                 .collect()
         }
-        _ => bail!("this version knows no such certificate: upgrade it"),
     };
     import(dir, source, asks, said)
 }
@@ -162,11 +161,13 @@ fn epoch_of(evidence: &KeyEvidence) -> Result<(String, NodeRequest)> {
 
 /// What a node that acts by a certificate says.
 fn said(reply: NodeReply) -> Option<String> {
-    match reply {
-        NodeReply::Activated(receipt) => Some(format!("in use here (record {})", receipt.sequence)),
-        NodeReply::Destruction(receipt) => Some(format!("acted by (record {})", receipt.record)),
-        _ => None,
+    if let NodeReply::Activated(receipt) = &reply {
+        return Some(format!("in use here (record {})", receipt.sequence));
     }
+    let NodeReply::Destruction(receipt) = reply else {
+        return None;
+    };
+    Some(format!("acted by (record {})", receipt.record))
 }
 
 /// Has a node that is not running follow the rosters of a file.

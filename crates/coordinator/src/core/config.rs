@@ -13,6 +13,8 @@ pub struct Limits {
     pub max_ceremonies: usize,
     /// Key creations and resharings that wait for their turn; more are refused.
     pub max_waiting_ceremonies: usize,
+    /// Commands of one admin that wait for the words of others.
+    pub max_waiting_approvals: usize,
     /// Outcomes kept in memory after they are durable.
     pub max_recent: usize,
     /// Share requests per call.
@@ -62,6 +64,7 @@ impl Default for Limits {
             max_pending: 4_096,
             max_ceremonies: 8,
             max_waiting_ceremonies: 256,
+            max_waiting_approvals: 8_192,
             max_recent: 8_192,
             max_batch: 64,
             calls_in_flight: 2,

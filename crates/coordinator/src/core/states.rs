@@ -32,12 +32,9 @@ const MAX_OPS: usize = 256;
 /// The most changes of one admin that are under way, so that none can keep the others' out.
 const MAX_OF_ONE: usize = 32;
 
-/// The most commands that wait for the words of others. Thousands of keys are reshared by as many
-/// commands, which are approved together.
+/// The most commands that wait for the words of others, of all admins. Thousands of keys are reshared
+/// by as many commands, which are approved together.
 const MAX_WAITING: usize = 16_384;
-
-/// The most of those of one admin.
-const MAX_WAITING_OF_ONE: usize = 8_192;
 
 /// The most bytes of all commands that wait for the words of others. One command of an admin waits
 /// whatever those of the others take: they are to keep nobody out.
@@ -162,10 +159,10 @@ impl States {
 
     /// Checks that a further command of whoever proposes it can wait. The endorsements that come to it
     /// later are few and small.
-    fn check_waiting(&self, signed: &SignedCommand) -> Result<(), Refusal> {
+    fn check_waiting(&self, signed: &SignedCommand, most_of_one: usize) -> Result<(), Refusal> {
         let own = of_one(self.awaiting.values(), signed);
         let is_full = own > 0 && self.awaiting.len() >= MAX_WAITING;
-        if is_full || own >= MAX_WAITING_OF_ONE {
+        if is_full || own >= most_of_one {
             return Err(Refusal::new(
                 Reason::Overloaded,
                 "too many commands wait for endorsements: have some approved or rejected first",
@@ -303,7 +300,8 @@ impl Core {
         if command.command.expires <= now {
             return self.end(id, CommandState::Expired, None, Some(admission::expired()));
         }
-        if let Err(refusal) = self.states.check_waiting(&command.signed) {
+        let most = self.config.limits.max_waiting_approvals;
+        if let Err(refusal) = self.states.check_waiting(&command.signed, most) {
             return self.end(id, CommandState::Failed, None, Some(refusal));
         }
         self.commands.awaits(id, &command.signed);

@@ -16,7 +16,6 @@ pub const MAX_CERTIFICATE_FILE: usize = 8 << 20;
 
 /// A certificate that may be written to a file and handed around.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Certificate {
     /// Of a key in one epoch; of its birth where no other certificate is beside it.
     Key(KeyEvidence),

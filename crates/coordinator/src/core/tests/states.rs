@@ -11,7 +11,7 @@ use quorate_model::{
 };
 
 use super::{
-    super::Notice,
+    super::{Limits, Notice},
     world::{World, signing_key},
 };
 
@@ -300,9 +300,14 @@ fn a_change_of_another_key_of_the_name_is_denied() {
 
 #[test]
 fn commands_that_wait_keep_no_suspension_from_its_holders() {
-    let (mut world, key) = with_key();
+    let limits = Limits {
+        max_waiting_approvals: 8,
+        ..Limits::default()
+    };
+    let mut world = World::with_limits(3, limits);
+    let key = world.key("vault", Scheme::Bip340, 2);
     let mut last = None;
-    for _ in 0..40 {
+    for _ in 0..9 {
         let command = world.state_change(&key, 2, Resume);
         last = Some(world.submit(&command));
         world.run();

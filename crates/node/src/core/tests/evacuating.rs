@@ -107,7 +107,9 @@ impl Cluster {
                 command: command.clone(),
             },
         ));
-        assert_eq!(signed, validated);
+        // Whoever asks what would come of it hears of everything but the words that are missing.
+        let told = signed.filter(|reason| *reason != Reason::EndorsementsMissing);
+        assert_eq!(told, validated);
         signed
     }
 

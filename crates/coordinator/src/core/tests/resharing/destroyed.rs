@@ -94,8 +94,8 @@ fn an_end_in_the_middle_of_the_switch_leaves_nothing_to_wait_for() {
     world.pass(500);
 
     // The last holder has switched before it heard of the end.
-    let reshared = world.reshare_outcome(reshares);
-    assert_eq!(reshared.missing, []);
+    let switched = world.reshare_outcome(reshares);
+    assert_eq!(switched.missing, []);
     assert_eq!(outcome(&world, destroys).receipts.len(), 3);
     assert_gone_for_good(&mut world, &key);
 }
@@ -121,8 +121,8 @@ fn an_end_while_old_shares_are_erased_takes_them_too() {
     world.pass(1_000);
 
     assert_eq!(outcome(&world, destroys).receipts.len(), 3);
-    let reshared = world.reshare_outcome(reshares);
-    assert_eq!((reshared.erased, reshared.missing), (vec![], vec![]));
+    let switched = world.reshare_outcome(reshares);
+    assert_eq!((switched.erased, switched.missing), (vec![], vec![]));
     assert_gone_for_good(&mut world, &key);
 }
 

@@ -117,7 +117,11 @@ impl Scene {
         let listed = self.cluster.listed(VICTIM, "notes");
         assert_eq!(listed.state, KeyState::Deactivated, "{what}");
         if let Some(heard) = &self.heard {
-            assert_eq!(&listed.destruction.receipts, &[heard.clone()], "{what}");
+            assert_eq!(
+                &listed.destruction.receipts,
+                std::slice::from_ref(heard),
+                "{what}"
+            );
         }
         let (disk, now) = (
             self.cluster.disks[VICTIM].clone(),
@@ -169,7 +173,11 @@ fn dies_at_every_step(scheme: Scheme, death: Death) {
             after += 1;
             scene.cluster.must_be_bare(VICTIM, &thief, &what);
             let listed = scene.cluster.listed(VICTIM, "notes").destruction;
-            assert_eq!(listed.receipts, [undisturbed.clone()], "{what}");
+            assert_eq!(
+                &listed.receipts,
+                std::slice::from_ref(&undisturbed),
+                "{what}"
+            );
         } else {
             before += 1;
             let opened = thief.opens(VICTIM, &scene.cluster.disks[VICTIM], &notes);
