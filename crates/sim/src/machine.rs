@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use quorate_coordinator::core::Now;
 use quorate_model::{
     CoordinatorId, Digest, Epoch, KeyName, KeyRecord, NodeId, Refusal, UnixMillis,
-    audit::{BackupMade, Record, verify_chain},
+    audit::{BackupMade, ChainPosition, Record, verify_chain},
     backup::{BackupHeader, BackupId, RestoreId},
     identity::IdentityKey,
     node_api::{NodeReply, NodeRequest},
@@ -90,6 +90,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// The last record of its journal that is durable, while it runs.
+    pub(crate) fn durable(&self) -> Option<ChainPosition> {
+        let core = self.running.as_ref()?;
+        Some(core.journal().durable().position())
+    }
+
     /// Sets a machine up: identity made, roster pinned, not started.
     pub(crate) fn new(
         people: &People,

@@ -138,10 +138,12 @@ impl Start<'_> {
         Some(participants.iter().find(|p| p.node == *me)?.index)
     }
 
-    fn state() -> HelloState {
+    /// Where the node stands in truth: it lies about other things.
+    fn state(&self) -> HelloState {
+        let head = self.machine.durable();
         HelloState {
-            journal_sequence: 1,
-            journal_head: Digest::ZERO,
+            journal_sequence: head.map_or(0, |head| head.sequence),
+            journal_head: head.map_or(Digest::ZERO, |head| head.hash),
             boot_id: [0; 16],
             policy: Digest::ZERO,
         }
@@ -170,8 +172,8 @@ impl Start<'_> {
             },
         };
         let mut same = rng.clone();
-        let (first, hello) = dkg::start(setup.clone(), Self::state(), self.key, rng).ok()?;
-        let (second, _) = dkg::start(setup, Self::state(), self.key, &mut same).ok()?;
+        let (first, hello) = dkg::start(setup.clone(), self.state(), self.key, rng).ok()?;
+        let (second, _) = dkg::start(setup, self.state(), self.key, &mut same).ok()?;
         Some((Pair::Birth(first, second), hello))
     }
 
@@ -225,9 +227,9 @@ impl Start<'_> {
         let share = self.machine.share(&record)?;
         let share = Some(&share);
         let mut same = rng.clone();
-        let state = Self::state();
+        let state = self.state();
         let (first, hello) = reshare::start(setup.clone(), share, state, self.key, rng).ok()?;
-        let state = Self::state();
+        let state = self.state();
         let (second, _) = reshare::start(setup, share, state, self.key, &mut same).ok()?;
         Some((Pair::Reshare(first, second), hello))
     }

@@ -62,10 +62,11 @@ impl Reshare {
             first_epoch: self.first_epoch.map(Epoch),
         };
         self.selection.check()?;
+        self.selection
+            .check_each(|name| committee.check_shape(name))?;
         let client = context.connect(Role::Admin).await?;
         reshare::check_nodes(&client.roster(), &self.nodes)?;
         if let Some(key) = self.selection.one() {
-            committee.check_shape(&key.name)?;
             let key = client.look_up(&key).await?;
             return reshare::one(context, &client, &self.submission, &key, &committee).await;
         }

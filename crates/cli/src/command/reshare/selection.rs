@@ -47,6 +47,11 @@ impl Selection {
         Ok(())
     }
 
+    /// Checks what does not need the cluster of each key that is named.
+    pub(crate) fn check_each<E>(&self, check: impl Fn(&KeyName) -> Result<(), E>) -> Result<(), E> {
+        self.names.iter().try_for_each(check)
+    }
+
     /// The key, where one is named.
     pub(crate) fn one(&self) -> Option<KeyReference> {
         let [name] = self.names.as_slice() else {

@@ -146,6 +146,11 @@ impl Scene {
     }
 }
 
+/// What a receipt says. Where the log stood before it depends on how often the node was started.
+fn told(receipt: &DestructionReceipt) -> (Digest, Said, u64) {
+    (receipt.command, receipt.said.clone(), receipt.record)
+}
+
 /// Stops a node at every operation that changes its disk, from the announcement to the receipt. It
 /// has the key as before or it has none, and whoever asks again gets the receipt.
 fn dies_at_every_step(scheme: Scheme, death: Death) {
@@ -173,11 +178,8 @@ fn dies_at_every_step(scheme: Scheme, death: Death) {
             after += 1;
             scene.cluster.must_be_bare(VICTIM, &thief, &what);
             let listed = scene.cluster.listed(VICTIM, "notes").destruction;
-            assert_eq!(
-                &listed.receipts,
-                std::slice::from_ref(&undisturbed),
-                "{what}"
-            );
+            let said: Vec<_> = listed.receipts.iter().map(told).collect();
+            assert_eq!(said, [told(&undisturbed)], "{what}");
         } else {
             before += 1;
             let opened = thief.opens(VICTIM, &scene.cluster.disks[VICTIM], &notes);
@@ -190,7 +192,7 @@ fn dies_at_every_step(scheme: Scheme, death: Death) {
         let receipt = scene.cluster.destroy(VICTIM, &scene.order).expect(&what);
 
         if recorded {
-            assert_eq!(receipt, undisturbed, "{what}");
+            assert_eq!(told(&receipt), told(&undisturbed), "{what}");
         }
         assert!(
             matches!(&receipt.said, Said::Destroyed { epochs, .. }
