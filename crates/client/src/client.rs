@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use quorate_model::{
     CommandId, DerivationPath, NodeId, Payload, Reason, Refusal,
     address::{AddressKind, AddressQuery},
-    command::{CommandBody, CreateKey, Sign},
+    command::{CommandBody, CreateKey, EndorsementKind, Sign, SignedCommand},
     evacuation::Evacuate,
     ids::KeyId,
     node_api::AuditPage,
@@ -197,9 +197,23 @@ impl Client {
         Ok(view)
     }
 
-    /// Asks every node whether it would carry a command out, and does nothing.
+    /// Asks the nodes that it takes whether they would carry a command out, and does nothing. What is
+    /// sent is a question under this principal's name and no proposal, so that nobody who keeps it has
+    /// the command carried out.
     pub async fn validate(&self, prepared: &Prepared) -> Result<(), ClientError> {
-        let view = self.0.transport.validate(prepared.signed()).await?;
+        let role = prepared.command().body.role();
+        let mut question = SignedCommand {
+            bytes: prepared.signed().bytes.clone(),
+            endorsements: Vec::new(),
+        };
+        let word = self.identity().endorse(
+            &question,
+            &self.roster().cluster(),
+            EndorsementKind::Ask,
+            role,
+        );
+        question.endorsements.push(word);
+        let view = self.0.transport.validate(&question).await?;
         match view.error {
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),

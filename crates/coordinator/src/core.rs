@@ -52,7 +52,7 @@ mod upkeep;
 mod uses;
 mod validation;
 
-pub use admission::{Admitted, admit};
+pub use admission::{Admitted, admit, admit_question};
 pub use config::{CoreConfig, Limits};
 pub use event::{
     Action, BatchId, CallFailure, CallId, Event, Handle, Notice, Now, StoreItem, StoredCommand,

@@ -370,6 +370,9 @@ pub enum EndorsementKind {
     Approve,
     /// Forbids it, for good.
     Reject,
+    /// Asks what would come of it. Whoever has such a word carries nothing out by it, and it counts for
+    /// nobody: a question that a coordinator keeps is worth nothing to it.
+    Ask,
 }
 
 impl EndorsementKind {
@@ -379,6 +382,15 @@ impl EndorsementKind {
             Self::Propose => "propose",
             Self::Approve => "approve",
             Self::Reject => "reject",
+            Self::Ask => "ask",
+        }
+    }
+
+    /// Whether who says it is for the command.
+    pub const fn is_for_it(self) -> bool {
+        match self {
+            Self::Propose | Self::Approve => true,
+            Self::Reject | Self::Ask => false,
         }
     }
 }
@@ -569,12 +581,19 @@ impl SignedCommand {
             .any(|e| e.kind == EndorsementKind::Propose && e.role == role)
     }
 
+    /// Whether somebody asks in this role what would come of the command.
+    pub fn asked_in(&self, role: Role) -> bool {
+        self.endorsements
+            .iter()
+            .any(|e| e.kind == EndorsementKind::Ask && e.role == role)
+    }
+
     /// The distinct persons who propose or approve the command in this role (P6). Only of a command
     /// whose endorsements hold.
     pub fn persons_for<'a>(&self, role: Role, roster: &'a Roster) -> BTreeSet<&'a str> {
         self.endorsements
             .iter()
-            .filter(|e| e.kind != EndorsementKind::Reject && e.role == role)
+            .filter(|e| e.kind.is_for_it() && e.role == role)
             .filter_map(|e| roster.principal(&e.principal))
             .map(|principal| principal.person.as_str())
             .collect()

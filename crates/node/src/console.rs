@@ -12,6 +12,7 @@ use quorate_model::{
     CoordinatorId, Refusal,
     certificate::{Certificate, CommitCertificate, KeyEvidence, MAX_CERTIFICATE_FILE},
     command::{CommandBody, SignedCommand},
+    destruction::DestroyStep,
     node_api::{NodeReply, NodeRequest},
     roster::{Roster, RosterReceipt, SignedRoster, Successor},
     standing::{MAX_STANDING_BYTES, Standing, StateReceipt},
@@ -126,7 +127,10 @@ pub fn import_certificate(
     let asks = match certificate {
         Certificate::Key(evidence) => vec![epoch_of(evidence)?],
         Certificate::Destruction(end) => {
-            let orders = end.orders.iter();
+            let mut orders: Vec<&SignedCommand> = end.orders.iter().collect();
+            // What an order confirms was announced before it.
+            orders.sort_by_key(|order| !announces(order));
+            let orders = orders.into_iter();
             orders
                 .map(|order| {
                     (
@@ -140,6 +144,16 @@ pub fn import_certificate(
         }
     };
     import(dir, source, asks, said)
+}
+
+fn announces(order: &SignedCommand) -> bool {
+    let command = quorate_proto::command::decode(&order.bytes);
+    command.is_ok_and(|command| {
+        matches!(
+            command.body,
+            CommandBody::DestroyKey(destroy) if destroy.step == DestroyStep::Announce
+        )
+    })
 }
 
 /// The epoch that a certificate proves, in a few words, and how a node is brought it.

@@ -9,7 +9,7 @@ use quorate_model::{
         Command, CommandBody, EndorsementError, MAX_COMMAND_BYTES, MAX_CREATED_AHEAD_MS,
         MAX_LIFETIME_MS, ShapeError, SignedCommand,
     },
-    roster::{Followed, PinnedRoster},
+    roster::{Followed, PinnedRoster, Role},
 };
 
 use crate::command;
@@ -65,12 +65,31 @@ pub fn admit_noting_when(
 ///
 /// The refusal that every node gives.
 pub fn admit_proposal(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
+    admit_spoken(pinned, signed, &SignedCommand::proposed_in)
+}
+
+/// The same for a command that is only asked about, and carried out by nobody.
+///
+/// # Errors
+///
+/// The refusal that every node gives.
+pub fn admit_question(pinned: &PinnedRoster, signed: &SignedCommand) -> Result<Command, Refusal> {
+    let is_spoken =
+        |signed: &SignedCommand, role| signed.asked_in(role) || signed.proposed_in(role);
+    admit_spoken(pinned, signed, &is_spoken)
+}
+
+fn admit_spoken(
+    pinned: &PinnedRoster,
+    signed: &SignedCommand,
+    is_spoken: &dyn Fn(&SignedCommand, Role) -> bool,
+) -> Result<Command, Refusal> {
     check_size(signed)?;
     check_endorsements(pinned, signed)?;
     let command = command::decode(&signed.bytes)?;
     check_place(pinned, &command)?;
     let role = command.body.role();
-    if !signed.proposed_in(role) && !signed.is_forbidden(&command.body) {
+    if !is_spoken(signed, role) && !signed.is_forbidden(&command.body) {
         return Err(Refusal::new(
             Reason::RoleMissing,
             format!(

@@ -124,6 +124,7 @@ fn endorsement() -> impl Strategy<Value = Endorsement> {
         EndorsementKind::Propose,
         EndorsementKind::Approve,
         EndorsementKind::Reject,
+        EndorsementKind::Ask,
     ];
     let roles = vec![Role::Admin, Role::Client];
     (

@@ -54,7 +54,7 @@ enums! {
     v1::KeyStateChange => StateChange { Suspend, Resume, Deactivate, Compromise }, _;
     v1::BitcoinNetwork => Network { Bitcoin, Testnet, Signet, Regtest };
     v1::AddressType => AddressType { P2tr, P2wpkh, P2shP2wpkh, P2pkh };
-    v1::EndorsementKind => EndorsementKind { Propose, Approve, Reject }, _;
+    v1::EndorsementKind => EndorsementKind { Propose, Approve, Reject, Ask }, _;
     v1::Role => Role { Admin, Client }, _;
     v1::PayloadKind => PayloadKind {
         Message, Psbt, Digest, EvmTransaction, EvmMessage, EvmTypedData, SolanaMessage

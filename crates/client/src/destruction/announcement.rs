@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    CommandId, Digest, NodeId, PrincipalId, Reason, Refusal, UnixMillis, command::EndorsementKind,
-    destruction::Said, roster::PinnedRoster,
+    CommandId, Digest, NodeId, PrincipalId, Reason, Refusal, UnixMillis, destruction::Said,
+    roster::PinnedRoster,
 };
 
 use super::Order;
@@ -90,7 +90,7 @@ impl ListedKey {
         let signed = self.destruction().order(digest)?;
         let order = Order::read(signed)?;
         let endorsed = signed.endorsements.iter();
-        let endorsed = endorsed.filter(|word| word.kind != EndorsementKind::Reject);
+        let endorsed = endorsed.filter(|word| word.kind.is_for_it());
         Some(Announcement {
             id: order.id,
             digest: *digest,

@@ -42,10 +42,24 @@ impl Admitted {
 /// The refusal that every node would give as well.
 pub fn admit(pinned: &PinnedRoster, signed: SignedCommand) -> Result<Admitted, Refusal> {
     let command = admission::admit_proposal(pinned, &signed)?;
-    Ok(Admitted {
+    Ok(admitted(pinned, signed, command))
+}
+
+/// The same of a command that is only asked about. It is never carried out: no node takes it.
+///
+/// # Errors
+///
+/// The refusal that every node would give as well.
+pub fn admit_question(pinned: &PinnedRoster, signed: SignedCommand) -> Result<Admitted, Refusal> {
+    let command = admission::admit_question(pinned, &signed)?;
+    Ok(admitted(pinned, signed, command))
+}
+
+fn admitted(pinned: &PinnedRoster, signed: SignedCommand, command: Command) -> Admitted {
+    Admitted {
         missing: admission::check_persons(pinned, &signed, &command).err(),
         digest: signed.digest(),
         signed: Arc::new(signed),
         command: Arc::new(command),
-    })
+    }
 }

@@ -328,10 +328,9 @@ impl Core {
                 .filter(|peer| peer.connected)
                 .all(|peer| peer.synced);
         match key {
-            Some(key) if key.proof.is_some() => {
+            Some(key) if key.proof.is_some() && self.check_listed(&key.record).is_ok() => {
                 let messages = sign
                     .check_key(&key.record)
-                    .and_then(|()| self.check_listed(&key.record))
                     .and_then(|()| math::messages(&sign.payloads, &key.record, &key.public));
                 match messages {
                     Ok(messages) => {
@@ -347,6 +346,12 @@ impl Core {
                 }
             }
             _ if !everybody_listed || !self.has_sought(moment, id, name) => Resolved::Later,
+            Some(key)
+                if key.proof.is_some()
+                    && let Err(refusal) = self.check_listed(&key.record) =>
+            {
+                Resolved::Refused(CommandState::Failed, refusal)
+            }
             Some(_) => Resolved::Refused(
                 CommandState::Failed,
                 Refusal::new(

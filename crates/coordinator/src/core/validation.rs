@@ -57,7 +57,13 @@ impl Core {
             .and_then(|name| self.keys.get(&self.pinned, name))
             .map(|key| {
                 let holders = key.record.participants.iter().map(|p| p.node.clone());
-                (usize::from(key.record.threshold), holders.collect())
+                // A change of state binds once so many act by it.
+                let needed = if matches!(body, CommandBody::SetKeyState(_)) {
+                    key.record.blocking()
+                } else {
+                    usize::from(key.record.threshold)
+                };
+                (needed, holders.collect())
             });
         let groups = match (body, holders) {
             (CommandBody::CreateKey(create), _) => vec![all_of(&create.nodes)],

@@ -17,7 +17,11 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Api, invalid, page, refuse};
-use crate::{core::admit, runtime::is_last, store::Place};
+use crate::{
+    core::{admit, admit_question},
+    runtime::is_last,
+    store::Place,
+};
 
 /// How long a call without a deadline waits for the end of its command.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -67,7 +71,13 @@ impl CommandService for Api {
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let signed = SignedCommand::try_from(request).map_err(refuse)?;
-        let command = admit(&self.engine().pinned(), signed).map_err(refuse)?;
+        let pinned = self.engine().pinned();
+        let command = if validate_only {
+            admit_question(&pinned, signed)
+        } else {
+            admit(&pinned, signed)
+        }
+        .map_err(refuse)?;
         let id = command.command().id;
         tracing::debug!(request_id = %id, peer = %caller, "command submitted");
         let mut waiting = self

@@ -62,12 +62,12 @@ pub(super) fn admit(
 /// # Errors
 ///
 /// The refusal that no further word changes.
-pub(super) fn admit_proposal(
+pub(super) fn admit_question(
     pinned: &PinnedRoster,
     signed: &SignedCommand,
     now: UnixMillis,
 ) -> Result<Admitted, Refusal> {
-    let command = admission::admit_proposal(pinned, signed)?;
+    let command = admission::admit_question(pinned, signed)?;
     judged(pinned, command, signed, now)
 }
 

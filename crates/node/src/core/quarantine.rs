@@ -571,13 +571,13 @@ impl<D: Disk + 'static> NodeCore<D> {
         Ok(admitted)
     }
 
-    /// As [`Self::admit`], for a command that is only asked about and may wait for more persons.
-    pub(super) fn admit_proposal(
+    /// As [`Self::admit`], for a command that is only asked about, by whoever wants to know.
+    pub(super) fn admit_question(
         &self,
         signed: &SignedCommand,
         now: UnixMillis,
     ) -> Result<Admitted, Refusal> {
-        let admitted = gate::admit_proposal(&self.pinned(), signed, now)?;
+        let admitted = gate::admit_question(&self.pinned(), signed, now)?;
         self.check_remembered(admitted.command())?;
         Ok(admitted)
     }

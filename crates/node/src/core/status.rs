@@ -145,7 +145,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Ok(now) => now,
             Err(refusal) => return Ok(Outcome::Ready(Err(refusal))),
         };
-        let judged = match self.admit_proposal(command, now) {
+        let judged = match self.admit_question(command, now) {
             Ok(admitted) => {
                 let state = lock(&self.state);
                 let mut judged = Self::judge_command(&state, &admitted)?;

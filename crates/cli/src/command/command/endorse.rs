@@ -15,7 +15,7 @@ use quorate_client::{
         evacuation::{Destination, Evacuate},
         operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
-        standing::SetKeyState,
+        standing::{SetKeyState, StateChange},
     },
 };
 use quorate_intent::{Facts, KeyFacts, check_evacuation, decode_all, pinned_output};
@@ -109,6 +109,12 @@ impl Endorse {
             };
             shown.show(&client, &awaiting).await?;
             meant.check(&awaiting)?;
+            let is_resharing = matches!(awaiting.command().body, CommandBody::ReshareKey(_));
+            if self.from.is_some() && !is_resharing {
+                return Err(CliError::Usage(format!(
+                    "command {id} is no resharing: approve it by itself"
+                )));
+            }
             all.push(awaiting);
         }
         if !self.yes && !asked(kind, all.len())? {
@@ -270,9 +276,8 @@ async fn show(
     table.pair("digest", awaiting.digest());
     if let CommandBody::CreateKey(create) = &command.body {
         show_creation(create, &mut table);
-        table.pair("expires", output::time(command.expires));
     } else if let CommandBody::SetKeyState(set) = &command.body {
-        show_state(client, set, &mut table).await;
+        show_state(client, set, kind, &mut table).await?;
     } else if let CommandBody::ReshareKey(reshare) = &command.body {
         show_reshare(client, reshare, &mut table).await?;
     } else if let CommandBody::DestroyKey(destroy) = &command.body {
@@ -281,7 +286,6 @@ async fn show(
         lost = show_roster(client, awaiting.signed(), &mut table).await?;
     } else if let CommandBody::Evacuate(evacuate) = &command.body {
         show_evacuation(client, evacuate, kind, &mut table).await?;
-        table.pair("expires", output::time(command.expires));
     } else if let CommandBody::ReadmitNode(readmit) = &command.body {
         table.pair("change", format!("readmit node {}", readmit.node));
         table.pair("restoration", readmit.restore);
@@ -299,13 +303,24 @@ async fn show(
         .map(|word| format!("{} ({})", word.principal, word.kind.as_str()))
         .collect();
     table.pair("endorsed by", words.join(", "));
+    let expires = if command.body.expires() {
+        output::time(command.expires)
+    } else {
+        "never".to_owned()
+    };
+    table.pair("expires", expires);
     eprintln!("{table}");
     Ok(lost)
 }
 
 /// What becomes of the state of a key, and of what it holds. A key that is not shown can be stopped
-/// all the same.
-async fn show_state(client: &Client, set: &SetKeyState, table: &mut Table) {
+/// from signing all the same, and no more.
+async fn show_state(
+    client: &Client,
+    set: &SetKeyState,
+    kind: EndorsementKind,
+    table: &mut Table,
+) -> Result<(), CliError> {
     table.pair("change", format!("{} key {}", set.change, set.key));
     table.pair("key id", set.key_id);
     table.pair("sequence", set.sequence);
@@ -321,11 +336,20 @@ async fn show_state(client: &Client, set: &SetKeyState, table: &mut Table) {
                 table.pair("warning", way_out(key.life(), &set.key));
             }
         }
-        Err(error) => table.pair(
-            "warning",
-            format!("the key is not shown: {}", chain(&error)),
-        ),
+        Err(error) if stops_at_once(set.change) => {
+            table.pair(
+                "warning",
+                format!("the key is not shown: {}", chain(&error)),
+            );
+        }
+        Err(error) => return unseen(kind, error, table),
     }
+    Ok(())
+}
+
+/// Whether a change keeps a thief from signing, which waits for nothing.
+const fn stops_at_once(change: StateChange) -> bool {
+    matches!(change, StateChange::Suspend | StateChange::Compromise)
 }
 
 /// The key that is to be made. It waits for approval where it names destinations.
@@ -429,7 +453,7 @@ fn unseen(kind: EndorsementKind, error: ClientError, table: &mut Table) -> Resul
     if kind != EndorsementKind::Reject {
         return Err(error.into());
     }
-    let why = format!("what it signs is not shown: {}", chain(&error));
+    let why = format!("what it is about is not shown: {}", chain(&error));
     table.pair("warning", why);
     Ok(())
 }

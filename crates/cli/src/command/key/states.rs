@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quorate_client::{
-    model::{command::EndorsementKind, standing::StateMark, wire},
+    model::{standing::StateMark, wire},
     profile,
 };
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn speakers(mark: &StateMark) -> Vec<String> {
     mark.command
         .endorsements
         .iter()
-        .filter(|word| word.kind != EndorsementKind::Reject)
+        .filter(|word| word.kind.is_for_it())
         .map(|word| word.principal.to_string())
         .collect()
 }

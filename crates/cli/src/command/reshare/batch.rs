@@ -209,7 +209,9 @@ impl Work {
             let mut ended = self.change(&key).await;
             // Most often by what an interrupted run of this very command had begun: where that did
             // what is asked for, the key is left alone.
-            if matches!(&ended, Err(error) if error.reason() == Some(Reason::EpochChanged)) {
+            let overtaken =
+                matches!(&ended, Err(error) if error.reason() == Some(Reason::EpochChanged));
+            if overtaken && self.plan != Plan::Refresh {
                 ended = self.change(&key).await;
             }
             let ended = match ended {
@@ -270,12 +272,18 @@ impl Work {
         let client = &self.client;
         let path = self.kept_at(key);
         let now = CommandTimes::from_now().created;
-        let earlier = Prepared::read(&path)?.filter(|earlier| {
+        let me = &client.identity().card().id;
+        // One that cannot be read is as good as none.
+        let earlier = Prepared::read(&path).ok().flatten().filter(|earlier| {
+            let mut words = earlier.signed().endorsements.iter();
             let is_of_epoch = matches!(
                 &earlier.command().body,
                 CommandBody::ReshareKey(reshare) if reshare.source_epoch == key.record().epoch
             );
-            is_of_epoch && earlier.times().expires > now && asks_for(earlier, key, &committee)
+            is_of_epoch
+                && earlier.times().expires > now
+                && asks_for(earlier, key, &committee)
+                && words.any(|word| word.principal == *me)
         });
         if let Some(earlier) = earlier {
             return Ok(earlier);

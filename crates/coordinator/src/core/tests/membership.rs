@@ -180,7 +180,7 @@ fn a_removed_node_hears_of_it_and_is_asked_nothing_more() {
 }
 
 #[test]
-fn a_signature_that_too_few_holders_are_left_for_is_denied_at_once() {
+fn a_signature_that_too_few_holders_are_left_for_fails_once_all_nodes_were_heard() {
     let mut world = World::new(4);
     let holders = world.ids().into_iter().take(3).collect();
     world.key_on("vault", Scheme::Bip340, 2, holders);
@@ -191,10 +191,10 @@ fn a_signature_that_too_few_holders_are_left_for_is_denied_at_once() {
     let signed = world.signature("vault", &["a"]);
 
     let handle = world.submit(&signed);
-    world.run();
+    world.pass(2_000);
 
     let view = world.view(handle);
-    assert_eq!(view.state, CommandState::Denied);
+    assert_eq!(view.state, CommandState::Failed);
     let refusal = view.error.as_ref().unwrap();
     assert_eq!(refusal.reason, Reason::NodeUnknown);
     assert_eq!(refusal.get("missing"), Some("node-b, node-c"));

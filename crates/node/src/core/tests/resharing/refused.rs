@@ -89,9 +89,33 @@ fn a_key_is_not_reshared_by_one_admin_alone() {
                 "{at}"
             );
             // Whoever asks what would come of it hears of everything but the words that are missing.
-            let command = command.clone();
-            let validate = NodeRequest::Validate { command };
+            let validate = NodeRequest::Validate {
+                command: command.clone(),
+            };
             assert_eq!(cluster.ask(at, validate), Ok(NodeReply::Done), "{at}");
+            // A question is answered alike, and counts for nobody beside the word of another.
+            let mut question = command.clone();
+            let admin = cluster.admin.clone();
+            question.endorsements.clear();
+            cluster.word(&mut question, EndorsementKind::Ask, "the-admin", &admin);
+            let validate = NodeRequest::Validate {
+                command: question.clone(),
+            };
+            assert_eq!(cluster.ask(at, validate), Ok(NodeReply::Done), "{at}");
+            let second = cluster.second_admin.clone();
+            let propose = EndorsementKind::Propose;
+            cluster.word(&mut question, propose, "the-second-admin", &second);
+            let begin = NodeRequest::BeginCeremony {
+                attempt: [1; 16],
+                command: question,
+                epoch: good.epoch,
+                source: Some(ReshareFrom {
+                    evidence: held.evidence(),
+                    dealers: vec![node_id(0), node_id(1)],
+                }),
+            };
+            let refused = reason(cluster.ask(at, begin));
+            assert_eq!(refused, Reason::EndorsementsMissing, "{at}");
         }
     }
     cluster.certify(&held, &good).unwrap();
