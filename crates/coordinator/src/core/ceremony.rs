@@ -490,6 +490,12 @@ impl Core {
             return self.set_ask(name, node, AskState::Repeat { at_ms });
         }
         let reason = refusal.reason;
+        // Who lists a certificate and refuses it is not looked at without a pause, nor for ever.
+        if let Stage::Activating { .. } = &op.stage
+            && reason == Reason::KeyExists
+        {
+            return self.again(moment, name, refusal);
+        }
         let again = matches!(op.aim, Aim::Reshare(_)) && reason == Reason::EpochChanged;
         if again || reason == Reason::KeyExists {
             return self.look(moment, name, node);
