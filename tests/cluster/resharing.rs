@@ -645,7 +645,8 @@ fn certificates_are_brought_to_a_stopped_node_at_its_own_console() {
     let old = import("demo-epoch-2.cert");
     assert_eq!(old.code, 1, "{old:?}");
     import("demo-creation.cert").refused(1, "without the proof");
-    import("../roster.json").refused(1, "no certificate");
+    std::fs::write(format!("{directory}/garbage.cert"), b"garbage").unwrap();
+    import("garbage.cert").refused(1, "no certificate");
 
     cluster.json(&["key", "deactivate", "demo", "--reason", "over"]);
     let end = |more: &[&str]| {
