@@ -424,12 +424,9 @@ impl Core {
         let Some(op) = self.ceremonies.ops.get_mut(name) else {
             return;
         };
-        let stage = std::mem::replace(
-            &mut op.stage,
-            Stage::Waiting {
-                not_before_ms: moment.now.ms(),
-            },
-        );
+        // What goes on with no stage of its own begins again after a while, and never at once.
+        let not_before_ms = moment.now.ms().saturating_add(AGAIN_MS);
+        let stage = std::mem::replace(&mut op.stage, Stage::Waiting { not_before_ms });
         match stage {
             Stage::Rounds { attempt, .. } => self.round_done(moment, name, attempt, replies),
             Stage::Pairing { key, attempt } => {
@@ -541,10 +538,11 @@ impl Core {
         };
         op.tries = op.tries.saturating_add(1);
         op.number = number;
-        op.asks.clear();
         if op.tries >= MAX_TRIES {
+            // Who has answered the last attempt may have the key in use.
             return self.fail_creation(moment, name, CommandState::Failed, why);
         }
+        op.asks.clear();
         let mut wait = AGAIN_MS.saturating_mul(u64::from(op.tries));
         // Another coordinator is at it. Whoever comes back first finds the nodes free.
         if why.reason == Reason::SessionLimit {

@@ -11,7 +11,7 @@ use quorate_model::{
 };
 use quorate_protocol::frost::SigningSet;
 
-use super::Stage;
+use super::{Aim, Stage};
 use crate::core::{
     Core, Moment,
     keys::Certified,
@@ -293,10 +293,23 @@ impl Core {
             receipts.insert(node, receipt);
         }
         self.remember_key(moment, key);
-        if key.birth.is_some() {
+        let aim = self.ceremonies.ops.get(name).map(|op| &op.aim);
+        if let Some(Aim::Reshare(_)) = aim {
             return self.begin_ending(moment, name, key, receipts);
         }
-        self.note_activation(&key.record, moment.now.wall);
+        if key.birth.is_none() {
+            self.note_activation(&key.record, moment.now.wall);
+        }
+        self.end_creation(moment, name, key);
+    }
+
+    /// The key of a creation is there.
+    pub(super) fn end_creation(
+        &mut self,
+        moment: &mut Moment<'_>,
+        name: &KeyName,
+        key: &Certified,
+    ) {
         let Some(op) = self.ceremonies.ops.remove(name) else {
             return;
         };

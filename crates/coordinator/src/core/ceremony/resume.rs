@@ -84,10 +84,13 @@ impl Core {
             Some(key) if key.record.command == digest => {
                 let key = Arc::new(key);
                 self.remember_key(moment, &key);
-                if key.proof.is_some() {
-                    self.activate(moment, name, &key);
-                } else {
-                    self.prove_again(name, key);
+                match (&key.birth, &key.proof) {
+                    // What was reshared since was in use before.
+                    (Some(_), Some(_)) => self.end_creation(moment, name, &key),
+                    // Nobody who is honest lists an epoch of a resharing before it is proven.
+                    (Some(_), None) => self.again(moment, name, taken(name)),
+                    (None, Some(_)) => self.activate(moment, name, &key),
+                    (None, None) => self.prove_again(name, key),
                 }
             }
             Some(key) => {

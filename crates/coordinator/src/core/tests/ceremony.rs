@@ -198,6 +198,24 @@ fn a_creation_that_failed_works_when_it_is_submitted_again() {
 }
 
 #[test]
+fn a_node_that_refuses_what_it_certified_is_asked_with_pauses_and_not_for_ever() {
+    let mut world = World::new(3);
+    let another = Refusal::new(Reason::KeyExists, "another key has the name");
+    world.node(1).manners.refuses_activation = Some(another);
+
+    let handle = create(&mut world, "vault");
+    world.pass(30_000);
+
+    let view = world.view(handle);
+    assert_eq!(view.state, CommandState::Failed);
+    assert_eq!(view.error.as_ref().unwrap().reason, Reason::KeyExists);
+    let asked = world.count(1, |request| {
+        matches!(request, NodeRequest::ActivateKey { .. })
+    });
+    assert!((2..=24).contains(&asked), "asked {asked} times");
+}
+
+#[test]
 fn a_run_that_aborts_without_blame_is_tried_again_from_zero() {
     let mut world = World::new(3);
     world.node(1).manners.aborts_at = Some(3);

@@ -87,6 +87,8 @@ pub(super) struct Manners {
     pub(super) lost_share: bool,
     /// Refuses to erase.
     pub(super) refuses_erasures: Option<Refusal>,
+    /// Refuses to put a key in use.
+    pub(super) refuses_activation: Option<Refusal>,
     /// Refuses to hear of epochs of these keys.
     pub(super) stuck: BTreeSet<KeyName>,
     /// Lists these keys so, whatever it holds.
@@ -264,7 +266,10 @@ impl FakeNode {
                 certificate,
                 proof,
                 ..
-            } => self.activate(&key, &certificate, proof),
+            } => match &self.manners.refuses_activation {
+                Some(refusal) => Err(refusal.clone()),
+                None => self.activate(&key, &certificate, proof),
+            },
             NodeRequest::EraseEpochs { erasures } => Ok(self.erase(&erasures)),
             NodeRequest::RecordEvidence { evidence } => {
                 self.evidence.push(evidence);

@@ -1,7 +1,10 @@
 //! A coordinator that starts again in the middle of a run.
 
 use quorate_model::{
-    Epoch, KeyName, command::SignedCommand, node_api::NodeRequest, operation::CommandState,
+    Epoch, KeyName, Scheme,
+    command::SignedCommand,
+    node_api::NodeRequest,
+    operation::{CommandOutcome, CommandState},
 };
 use quorate_protocol::reshare::round;
 
@@ -29,6 +32,40 @@ fn restart(world: &mut World, keeps_store: bool) {
     }
     let stored = world.store.clone();
     world.restart_coordinator(stored);
+}
+
+#[test]
+fn a_creation_whose_key_was_reshared_since_has_worked() {
+    let mut world = World::new(3);
+    let signed = world.creation("vault", Scheme::Bip340, 2);
+    world.hand_in(&signed);
+    world.pass(50);
+    let key: KeyName = "vault".parse().unwrap();
+    world.reshared(&key, 2, &[0, 1, 2]);
+    let outcome = CommandOutcome::KeyCreated {
+        key,
+        epoch: Epoch(2),
+    };
+
+    // The coordinator has lost its store, and begins before nodes list what they hold.
+    let asked_before = asked_for_births(&world);
+    for node in 0..3 {
+        world.silence(node);
+    }
+    restart(&mut world, false);
+    let repeated = world.hand_in(&signed);
+    for node in 0..3 {
+        world.connect(node);
+    }
+    world.pass(5_000);
+    assert_eq!(world.view(repeated).outcome.as_ref(), Some(&outcome));
+    assert_eq!(asked_for_births(&world), asked_before + 3);
+}
+
+fn asked_for_births(world: &World) -> usize {
+    let is_birth =
+        |request: &NodeRequest| matches!(request, NodeRequest::BeginCeremony { source: None, .. });
+    (0..3).map(|node| world.count(node, is_birth)).sum()
 }
 
 #[test]
