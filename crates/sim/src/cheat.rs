@@ -260,8 +260,7 @@ impl Cheat {
             } => {
                 let repeated = self.puppets.as_ref().is_some_and(|p| p.attempt == *attempt);
                 if !repeated {
-                    // What comes of both in one run is left to runs that are made for it.
-                    let honest = self.only_reshares == source.is_none();
+                    let honest = self.only_reshares && source.is_none();
                     if honest || self.left.is_over() {
                         return None;
                     }
