@@ -257,6 +257,8 @@ pub enum Entry {
         /// The command.
         command: SignedCommand,
     },
+    /// A peer stands before where it has stood, or runs twice: an incident (P35).
+    PeerRolledBack(PeerRolledBack),
 }
 
 /// The end of a key at one node.
@@ -320,6 +322,7 @@ impl Entry {
             Self::Readmitted { .. } => "readmitted",
             Self::ReadmissionOrdered { .. } => "readmission-ordered",
             Self::RosterFollowed { .. } => "roster-followed",
+            Self::PeerRolledBack(_) => "peer-rolled-back",
         }
     }
 }
@@ -417,6 +420,30 @@ pub struct PairBanned {
     pub session: Digest,
     /// The round whose message failed.
     pub round: u8,
+}
+
+/// A peer whose journal does not go on from where it was: its disk was put back, or it runs twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRolledBack {
+    /// The peer.
+    pub node: NodeId,
+    /// The session in which it was found.
+    pub session: Digest,
+    /// Where the peer had proven to stand.
+    pub before: JournalPoint,
+    /// Where it proves to stand in this session.
+    pub shown: JournalPoint,
+}
+
+/// The end of a journal, as its node says in a hello.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalPoint {
+    /// The last durable record.
+    pub sequence: u64,
+    /// The hash of that record.
+    pub head: Digest,
+    /// The run of the process.
+    pub boot: [u8; 16],
 }
 
 /// A signature that did not hold.

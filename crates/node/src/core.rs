@@ -56,6 +56,7 @@ pub mod ledger;
 mod loaded;
 pub(crate) mod membership;
 mod quarantine;
+mod rollback;
 mod rounds;
 mod signing;
 mod standing;
@@ -73,6 +74,7 @@ use clock::NodeClock;
 use ecdsa::Ecdsa;
 use loaded::LoadedKeys;
 use quarantine::Quarantined;
+use rollback::Seen;
 use tickets::TicketPools;
 
 /// The environment failed in a way that must stop the process (P37): nothing that the node says
@@ -249,6 +251,7 @@ pub struct NodeCore<D: Disk> {
     state: Mutex<State>,
     tickets: Mutex<TicketPools<NoncePair>>,
     sessions: Mutex<ceremony::Sessions>,
+    seen: Mutex<Seen>,
     ecdsa: Ecdsa,
     loaded: LoadedKeys,
     /// Breaks P15 on purpose; see [`NodeCore::leave_echoes_out`].
@@ -311,6 +314,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             }),
             tickets: Mutex::new(TicketPools::default()),
             sessions: Mutex::new(BTreeMap::new()),
+            seen: Mutex::new(Seen::default()),
             ecdsa: Ecdsa::new(parts.engine, parts.max_signatures),
             loaded: LoadedKeys::default(),
             #[cfg(debug_assertions)]

@@ -15,6 +15,7 @@ use std::{
 
 use quorate_model::{
     CoordinatorId, Reason, Refusal, UnixMillis,
+    audit::PeerRolledBack,
     node_api::{NodeReply, NodeRequest},
 };
 use rand_core::OsRng;
@@ -159,6 +160,28 @@ impl<D: Disk + 'static> Shell<D> {
         }
     }
 
+    /// Tells the operator of peers that went back in time, as often as it is recorded.
+    fn tell_rollbacks(&self) {
+        for PeerRolledBack {
+            node,
+            before,
+            shown,
+            ..
+        } in self.core.take_rollbacks()
+        {
+            tracing::warn!(
+                peer = %node,
+                before = before.sequence,
+                before_head = before.head.short(),
+                shown = shown.sequence,
+                shown_head = shown.head.short(),
+                "a peer went back in time or runs twice"
+            );
+            metrics::counter!("quorate_node_peer_rollbacks_total", "peer" => node.to_string())
+                .increment(1);
+        }
+    }
+
     fn judge(&self, caller: &CoordinatorId, request: NodeRequest) -> Result<Outcome, Fatal> {
         let mut rng = OsRng;
         let mut context = Context {
@@ -195,6 +218,7 @@ impl<D: Disk + 'static> Shell<D> {
             }
         };
         self.tell(&reply);
+        self.tell_rollbacks();
         let outcome = reply
             .as_ref()
             .err()

@@ -41,7 +41,7 @@ pub(crate) mod source;
 pub(crate) mod terms;
 
 pub use machine::{Advance, Machine, Output};
-pub use messages::{Hello, HelloState};
+pub use messages::{Hello, HelloState, Proven};
 pub use outcome::{Outcome, Sharing};
 pub use rejected::Rejected;
 

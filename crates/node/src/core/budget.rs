@@ -35,6 +35,12 @@ pub(crate) const STATEMENTS: Rate = Rate {
     per_second: 128,
 };
 
+/// Incidents of one peer that went back in time: a hostile one can make any number.
+pub(crate) const ROLLBACKS: Rate = Rate {
+    burst: 64,
+    per_second: 1,
+};
+
 /// Suspensions of keys that are suspended: one admin alone can make any number.
 pub(crate) const SUSPENSIONS: Rate = Rate {
     burst: 64,

@@ -36,6 +36,7 @@ use super::{
     Context, Fatal, NodeCore, Outcome, Subject,
     gate::Admitted,
     lock,
+    rollback::Begun,
     rounds::{Asked, IDLE_MS, Run, encode_all, told, unknown_session},
 };
 use crate::disk::Disk;
@@ -65,6 +66,7 @@ pub(super) struct Session {
     command: Digest,
     /// The digest of everything that was asked.
     request: Digest,
+    begun: Begun,
     touched_ms: u64,
     /// Whether anything came after the hello.
     advanced: bool,
@@ -148,6 +150,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             Err(refusal) => return self.refused(context, subject, refusal),
         };
         let roster = self.pinned().hash();
+        let begun = lock(&self.seen).begun();
         let (machine, hello) = match self.start(context, &admitted, &aim, epoch)? {
             Ok(started) => started,
             Err(refusal) => return self.refused(context, subject, refusal),
@@ -161,7 +164,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             asked,
             &admitted,
             (aim, epoch, roster),
-            (machine, hello),
+            (machine, hello, begun),
         )))
     }
 
@@ -295,7 +298,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         (attempt, request): (AttemptId, Digest),
         admitted: &Admitted,
         (aim, epoch, roster): (Arc<Aim>, Epoch, Digest),
-        (machine, hello): (Machine, Envelope),
+        (machine, hello, begun): (Machine, Envelope, Begun),
     ) -> Result<NodeReply, Refusal> {
         let now_ms = context.reading.monotonic_ms;
         let mut sessions = lock(&self.sessions);
@@ -350,6 +353,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 roster,
                 command: admitted.digest(),
                 request,
+                begun,
                 touched_ms: now_ms,
                 advanced: false,
                 work: Arc::new(Mutex::new(Run::new(machine, reply.clone()))),
@@ -379,6 +383,7 @@ impl<D: Disk + 'static> NodeCore<D> {
             epoch: session.epoch,
             roster: session.roster,
             command: session.command,
+            begun: session.begun,
             judgment: session.judgment.clone(),
         };
         drop(sessions);
@@ -402,9 +407,14 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         match machine.advance(envelopes, &self.identity, context.rng) {
             Step::Running(machine, outgoing) => {
+                let proven = machine.proven();
                 let reply = says(machine.round(), &outgoing);
                 working.answer(turn, Some(machine), reply.clone());
                 drop(working);
+                if let Some(proven) = &proven {
+                    let node_at = |index| facts.aim.node_at(index);
+                    self.note_rollbacks(context, proven, node_at, facts.begun)?;
+                }
                 self.goes_on(context, attempt);
                 Ok(Outcome::Ready(reply.map(NodeReply::Ceremony)))
             }
@@ -466,6 +476,7 @@ struct Facts {
     epoch: Epoch,
     roster: Digest,
     command: Digest,
+    begun: Begun,
     judgment: Judgment,
 }
 

@@ -355,6 +355,8 @@ impl<D: Disk + 'static> NodeCore<D> {
                 };
                 let appended = self.record(&mut state, time, vec![entry])?;
                 drop(state);
+                // Its journal goes on from its backup.
+                lock(&self.seen).forget(&about);
                 let core = Arc::clone(self);
                 Ok(Pending::act(appended, move |_, _| {
                     let page = core.heads_page(about, quarantine, after)?;

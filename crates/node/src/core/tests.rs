@@ -20,6 +20,7 @@ mod harness;
 mod membership;
 mod quarantine;
 mod resharing;
+mod rollback;
 mod signing;
 mod standing;
 mod states;

@@ -14,7 +14,7 @@ use super::{
     commits::AwaitCommits,
     echoes::{AwaitCommitEchoes, AwaitRevealEchoes, Dealt},
     hellos::AwaitHellos,
-    messages::HelloState,
+    messages::{HelloState, Proven},
     outcome::Outcome,
     party::{Draft, Party},
     rejected::Rejected,
@@ -229,6 +229,15 @@ impl<O> Machine<O> {
     /// Where the nodes stand by their hellos, once everybody has said hello (P35).
     pub fn states(&self) -> &BTreeMap<PartyIndex, HelloState> {
         &self.party.states
+    }
+
+    /// The same, once it is proven.
+    pub fn proven(&self) -> Option<Proven> {
+        let session = self.session()?;
+        (self.round() > round::COMMIT_ECHO).then(|| Proven {
+            session,
+            states: self.party.states.clone(),
+        })
     }
 
     /// Takes the envelopes of the awaited round: the broadcast of everybody who speaks in it, this

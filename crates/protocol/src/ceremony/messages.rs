@@ -1,5 +1,7 @@
 //! The bodies of the rounds, and how they are read: within a size limit, whole, or not at all.
 
+use std::collections::BTreeMap;
+
 use quorate_model::{
     Digest, Nonce32, PartyIndex, Tag, Tagged,
     wire::{self, WireError},
@@ -35,6 +37,16 @@ pub struct HelloState {
     pub boot_id: [u8; 16],
     /// The policy in force.
     pub policy: Digest,
+}
+
+/// Where the parties stand, once each has signed a message of the session about a view that holds
+/// its hello: it was alive after this party drew its nonce, and stands by that hello (P35).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// The session, whose id holds this party's nonce.
+    pub session: Digest,
+    /// What everybody said in its hello.
+    pub states: BTreeMap<PartyIndex, HelloState>,
 }
 
 /// A commitment to a package.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     abort::{Abort, Fault},
     ceremony::{
-        HelloState,
+        HelloState, Proven,
         terms::{agreed, view},
     },
     envelope::{Envelope, ProtocolId, SignedHeader},
@@ -206,6 +206,15 @@ impl Machine {
     /// Where the nodes stand by their hellos, once everybody has said hello (P35).
     pub fn states(&self) -> &BTreeMap<PartyIndex, HelloState> {
         &self.session.states
+    }
+
+    /// The same, once it is proven.
+    pub fn proven(&self) -> Option<Proven> {
+        let session = self.session()?;
+        (self.round() > round::COMMIT).then(|| Proven {
+            session,
+            states: self.session.states.clone(),
+        })
     }
 
     fn awaited(&self) -> Awaited {

@@ -50,6 +50,8 @@ pub(super) struct Chain {
     pub(super) roster: Option<Digest>,
     /// The restoration that is not over.
     quarantine: Option<RestoreId>,
+    /// Whether it was ever restored.
+    pub(super) was_restored: bool,
     /// The last restoration that is over, and from when on the node remembers.
     readmitted: Option<(RestoreId, UnixMillis)>,
 }
@@ -137,7 +139,10 @@ impl Chain {
                 self.check_end(node, facts.pinned, record.time, end)?;
                 self.destroyed.insert(end.key.clone());
             }
-            Entry::Restored { restore, .. } => self.quarantine = Some(*restore),
+            Entry::Restored { restore, .. } => {
+                self.quarantine = Some(*restore);
+                self.was_restored = true;
+            }
             Entry::Readmitted { restore, .. } => {
                 self.quarantine = None;
                 self.readmitted = Some((*restore, record.time));

@@ -25,6 +25,7 @@ impl Invariants {
     /// Watches the next durable record in the chain of a machine.
     pub(crate) fn chained(&mut self, machine: usize, pinned: &PinnedRoster, record: &Record) {
         self.comes_back(machine, &record.entry);
+        self.is_not_framed(&record.entry);
         let (guilty, made, floors) = (&self.guilty, &self.made, &self.floors);
         let floor = |restore: RestoreId, key: &KeyName| floors.get(&restore)?.get(key).copied();
         let facts = Seen {
@@ -36,6 +37,20 @@ impl Invariants {
         let chain = self.chains.entry(machine).or_default();
         if let Err((invariant, detail)) = chain.take(&facts, record) {
             self.breaks(invariant, detail);
+        }
+    }
+
+    /// Nobody stands before where it has stood but who was restored (P35).
+    fn is_not_framed(&mut self, entry: &Entry) {
+        let Entry::PeerRolledBack(incident) = entry else {
+            return;
+        };
+        let peer = Some(&incident.node);
+        let mut chains = self.chains.values();
+        let was_restored = chains.any(|chain| chain.node.as_ref() == peer && chain.was_restored);
+        if self.is_honest(&incident.node) && !was_restored {
+            let detail = format!("{} is said to have gone back in time", incident.node);
+            self.breaks("P35", detail);
         }
     }
 
@@ -193,5 +208,77 @@ impl Invariants {
             self.breaks("P34", detail);
         }
         self.gone.insert((node.clone(), receipt.key.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_model::{
+        UnixMillis,
+        audit::{JournalPoint, PeerRolledBack},
+        backup::BackupId,
+    };
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::people::People;
+
+    /// What the chains of two machines tell.
+    struct Told {
+        people: People,
+        invariants: Invariants,
+    }
+
+    impl Told {
+        fn new(guilty: &[usize]) -> Self {
+            let people = People::draw(&mut ChaCha8Rng::seed_from_u64(1), 3, 0);
+            let guilty = guilty.iter().map(|at| people.node_id(*at)).collect();
+            let mut invariants = Invariants::new(guilty);
+            for at in [0, 1] {
+                invariants.reread(at, &people.node_id(at));
+            }
+            Self { people, invariants }
+        }
+
+        fn tell(&mut self, machine: usize, entry: Entry) -> Option<&'static str> {
+            let record = Record {
+                sequence: 1,
+                previous: Digest::ZERO,
+                time: UnixMillis(1),
+                boot: [0; 16],
+                entry,
+            };
+            let pinned = &self.people.pinned;
+            self.invariants.chained(machine, pinned, &record);
+            self.invariants.broken().map(|(invariant, _)| invariant)
+        }
+
+        /// The first machine says that the second went back.
+        fn accuses(&mut self) -> Option<&'static str> {
+            let point = |sequence| JournalPoint {
+                sequence,
+                head: Digest::ZERO,
+                boot: [0; 16],
+            };
+            let incident = PeerRolledBack {
+                node: self.people.node_id(1),
+                session: Digest::ZERO,
+                before: point(2),
+                shown: point(1),
+            };
+            self.tell(0, Entry::PeerRolledBack(incident))
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_framed_is_found() {
+        assert_eq!(Told::new(&[]).accuses(), Some("P35"));
+        assert_eq!(Told::new(&[1]).accuses(), None, "it lies about itself");
+
+        let mut told = Told::new(&[]);
+        let (backup, restore) = (BackupId([2; 16]), RestoreId([1; 16]));
+        assert_eq!(told.tell(1, Entry::Restored { backup, restore }), None);
+        assert_eq!(told.accuses(), None, "it was restored");
     }
 }

@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use quorate_protocol::{
     Abort,
-    ceremony::{Advance, Rejected, Sharing},
+    ceremony::{Advance, Proven, Rejected, Sharing},
     dkg::{self, DkgOutput},
     envelope::Envelope,
     reshare::{self, ReshareOutput},
@@ -36,6 +36,14 @@ impl Machine {
         match self {
             Self::Birth(machine) => machine.round(),
             Self::Reshare(machine) => machine.round(),
+        }
+    }
+
+    /// Where the nodes stand, once that is proven (P35).
+    pub(super) fn proven(&self) -> Option<Proven> {
+        match self {
+            Self::Birth(machine) => machine.proven(),
+            Self::Reshare(machine) => machine.proven(),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
         ledger::{self, KeyRow},
         loaded::{LoadedKey, epoch_changed},
         lock,
+        rollback::Begun,
         rounds::{Asked, IDLE_MS, Run, Turn, encode_all, told, unknown_session},
     },
     disk::Disk,
@@ -56,6 +57,7 @@ impl Session {
 struct Facts {
     key: Arc<LoadedKey>,
     participants: Vec<Participant>,
+    begun: Begun,
 }
 
 impl Facts {
@@ -137,7 +139,12 @@ impl<D: Disk + 'static> NodeCore<D> {
             ))));
         }
         drop(state);
-        let facts = Facts { key, participants };
+        let begun = lock(&self.seen).begun();
+        let facts = Facts {
+            key,
+            participants,
+            begun,
+        };
         let reply = self.open_pairing(context, attempt, request, facts);
         Ok(Outcome::Ready(reply.map(NodeReply::Pairing)))
     }
@@ -251,6 +258,7 @@ impl<D: Disk + 'static> NodeCore<D> {
         }
         match machine.advance(envelopes, &self.identity, context.rng) {
             Advance::Running { machine, outgoing } => {
+                let proven = machine.proven();
                 let reply = encode_all(&outgoing).map(|envelopes| PairingReply {
                     round: machine.round(),
                     envelopes,
@@ -258,6 +266,11 @@ impl<D: Disk + 'static> NodeCore<D> {
                     aborted: None,
                 });
                 running.answer(turn, Some(machine), reply.clone());
+                drop(running);
+                if let Some(proven) = &proven {
+                    let node_at = |index| facts.node_at(index);
+                    self.note_rollbacks(context, proven, node_at, facts.begun)?;
+                }
                 Ok(Outcome::Ready(reply.map(NodeReply::Pairing)))
             }
             Advance::Refused { machine, rejected } => {

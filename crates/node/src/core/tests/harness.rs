@@ -56,6 +56,8 @@ pub(crate) struct Cluster {
     pub(crate) rng: ChaCha20Rng,
     pub(crate) monotonic_ms: u64,
     pub(crate) next_id: u128,
+    /// How often nodes were started.
+    pub(crate) boots: u8,
     /// The key whose creation was commanded last under a name.
     pub(crate) created: BTreeMap<String, KeyId>,
 }
@@ -107,7 +109,8 @@ impl Cluster {
                 let kek = open_kek(&disk, &node_id(at), &unseals(PASSPHRASE)).unwrap();
                 Vault::create(&disk, &node_id(at), &kek, &mut rng).unwrap();
                 Journal::create(&disk).unwrap();
-                core(at, key, (disk, &pinned), limits, engine_of(at))
+                let boot = u8::try_from(at).unwrap();
+                core((at, boot), key, (disk, &pinned), limits, engine_of(at))
             })
             .collect();
         Self {
@@ -123,6 +126,7 @@ impl Cluster {
             rng,
             monotonic_ms: 0,
             next_id: 1,
+            boots: u8::try_from(count).unwrap(),
             created: BTreeMap::new(),
         }
     }
@@ -135,7 +139,9 @@ impl Cluster {
     pub(crate) fn start_on(&mut self, at: usize, disk: MemoryDisk) {
         self.disks[at] = disk.clone();
         let limits = JournalLimits::default();
-        let core = core(at, &self.keys[at], (disk, &self.pinned), limits, STAND_IN);
+        self.boots = self.boots.wrapping_add(1);
+        let (key, disk) = (&self.keys[at], (disk, &self.pinned));
+        let core = core((at, self.boots), key, disk, limits, STAND_IN);
         core.finish_erasures(&mut OsRng).unwrap();
         let entry = Entry::Boot {
             version: "test".to_owned(),
@@ -564,13 +570,13 @@ fn disk(at: usize, key: &SigningKey, signed: &SignedRoster, rng: &mut ChaCha20Rn
 }
 
 fn core(
-    at: usize,
+    (at, boot): (usize, u8),
     key: &SigningKey,
     (disk, pinned): (MemoryDisk, &PinnedRoster),
     limits: JournalLimits,
     engine: &'static dyn Engine,
 ) -> Arc<NodeCore<MemoryDisk>> {
-    let boot = [u8::try_from(at).unwrap(); 16];
+    let boot = [boot; 16];
     let kek = open_kek(&disk, &node_id(at), &unseals(PASSPHRASE)).unwrap();
     let (vault, _) = Vault::open(disk.clone(), node_id(at), Arc::new(kek)).unwrap();
     let config = JournalConfig {

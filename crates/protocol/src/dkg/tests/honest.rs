@@ -5,7 +5,7 @@ use rand_core::SeedableRng as _;
 
 use super::harness::{Cluster, party};
 use crate::{
-    dkg::DkgOutput,
+    dkg::{DkgOutput, round},
     frost::{
         Hedge, NoncePair, PublicKeys, SigningKeyShare, SigningSet, Tweak, aggregate, sign_share,
     },
@@ -156,6 +156,20 @@ fn everybody_learns_where_the_others_stand() {
         .map(|state| state.journal_sequence)
         .collect();
     assert_eq!(sequences, [1, 2, 3]);
+}
+
+#[test]
+fn where_the_others_stand_is_proven_only_once_all_have_echoed() {
+    let mut cluster = Cluster::small(5);
+    for _ in 0..3 {
+        let machine = &cluster.machines[&party(1)];
+        assert_eq!(machine.proven(), None);
+        cluster.step();
+    }
+
+    let machine = &cluster.machines[&party(1)];
+    assert_eq!(machine.round(), round::REVEAL);
+    assert_eq!(&machine.proven().unwrap().states, machine.states());
 }
 
 #[test]

@@ -439,6 +439,18 @@ fn everybody_learns_where_the_others_stand() {
 }
 
 #[test]
+fn where_the_others_stand_is_proven_only_once_all_have_committed() {
+    let mut cluster = Holders::stand_in().pair(&SIGNERS, 1);
+    for _ in 0..2 {
+        assert_eq!(cluster.machines[&party(1)].proven(), None);
+        cluster.step();
+    }
+
+    let machine = &cluster.machines[&party(1)];
+    assert_eq!(&machine.proven().unwrap().states, machine.states());
+}
+
+#[test]
 fn the_round_that_releases_a_signature_is_known_before() {
     let mut cluster = Holders::stand_in().sign(&SIGNERS, [1; 32], None, 1);
     for releases in [false, false, true, false] {
