@@ -7,6 +7,7 @@ use quorate_model::{
     Digest, Epoch, KeyName, NodeId, UnixMillis,
     audit::{Entry, KeyDestroyed, PairBanned, Record, SharePurpose},
     backup::RestoreId,
+    certificate::CommitCertificate,
     destruction::DestroyStep,
     roster::{PinnedRoster, Role},
     standing::Standing,
@@ -42,6 +43,10 @@ pub(super) struct Chain {
     pub(super) destroyed: BTreeSet<KeyName>,
     /// The epoch of each key that is in use.
     in_use: BTreeMap<KeyName, Epoch>,
+    /// The epochs that it has certificates of, and whether it holds a share of them.
+    certified: BTreeMap<(KeyName, Epoch), bool>,
+    /// The keys of which others hold the epoch in use: it hears no more where they stand.
+    moved_away: BTreeSet<KeyName>,
     /// Where each key stands.
     standings: BTreeMap<KeyName, Standing>,
     announced: BTreeMap<Digest, Heard>,
@@ -108,12 +113,26 @@ impl Chain {
                 standing.take(changed.mark.clone());
             }
             Entry::KeyPrepared(prepared) => self.check_lives(node, &prepared.key, "prepares")?,
-            Entry::KeyCertified { key, .. } => self.check_lives(node, key, "takes up")?,
+            Entry::KeyCertified {
+                key,
+                epoch,
+                certificate,
+            } => {
+                self.check_lives(node, key, "takes up")?;
+                let holds = CommitCertificate::from_bytes(certificate)
+                    .is_ok_and(|c| c.signatures.iter().any(|holder| holder.node == *node));
+                self.certified.insert((key.clone(), *epoch), holds);
+            }
             Entry::KeyActivated { key, epoch, .. } => {
                 self.check_lives(node, key, "uses")?;
                 let before = self.in_use.insert(key.clone(), *epoch);
                 if before.is_some_and(|before| before > *epoch) {
                     return Err(("P30", format!("{node} goes back to epoch {epoch}")));
+                }
+                if self.certified.get(&(key.clone(), *epoch)) == Some(&false) {
+                    self.moved_away.insert(key.clone());
+                } else {
+                    self.moved_away.remove(key);
                 }
             }
             Entry::ShareReleased(released) => {
@@ -278,7 +297,8 @@ impl Chain {
         let persons = end.command.persons_for(Role::Admin, roster).len();
         let all = roster.persons(Role::Admin).len();
         let retired = |standing: &Standing| standing.state(true).is_retired();
-        let knows = self.in_use.contains_key(&end.key);
+        // Who holds nothing of a key goes by the word of the quorum.
+        let knows = self.in_use.contains_key(&end.key) && !self.moved_away.contains(&end.key);
         if knows && !self.standings.get(&end.key).is_some_and(retired) {
             return fails("its time is not over");
         }
