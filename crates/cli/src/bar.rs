@@ -1,7 +1,7 @@
 //! How far a long run is: a bar with an estimate on a terminal, a line for each step elsewhere.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::{Duration, Instant},
 };
 
@@ -34,18 +34,26 @@ impl Bar {
 
     /// One step is over, in one way or another.
     pub(crate) fn step(&mut self, told: &str, is_good: bool) {
+        self.count(is_good);
+        if self.on_terminal {
+            // Where nobody looks, nothing is lost.
+            let _ = self.draw(&mut io::stderr().lock(), self.start.elapsed());
+        } else {
+            output::progress(&format!("{}/{} {told}", self.over, self.total));
+        }
+    }
+
+    fn count(&mut self, is_good: bool) {
         self.over = self.over.saturating_add(1);
         if !is_good {
             self.failed = self.failed.saturating_add(1);
         }
-        if self.on_terminal {
-            let line = self.line(self.start.elapsed());
-            let mut err = io::stderr().lock();
-            // Where nobody looks, nothing is lost.
-            let _ = write!(err, "\r{line}\u{1b}[K").and_then(|()| err.flush());
-        } else {
-            output::progress(&format!("{}/{} {told}", self.over, self.total));
-        }
+    }
+
+    /// Writes the line over the one before.
+    fn draw(&self, out: &mut impl io::Write, elapsed: Duration) -> io::Result<()> {
+        write!(out, "\r{}\u{1b}[K", self.line(elapsed))?;
+        out.flush()
     }
 
     /// Leaves the line.
@@ -132,5 +140,27 @@ mod tests {
 
             assert_eq!(bar.line(Duration::from_secs(seconds)), expected);
         }
+    }
+
+    #[test]
+    fn the_bar_is_drawn_over_itself() {
+        let mut bar = Bar::start(2);
+        let mut drawn = Vec::new();
+
+        for is_good in [true, false] {
+            bar.count(is_good);
+            bar.draw(&mut drawn, Duration::from_secs(3)).unwrap();
+        }
+
+        let drawn = String::from_utf8(drawn).unwrap();
+        let lines: Vec<_> = drawn.split('\r').collect();
+        assert_eq!(
+            lines,
+            [
+                "",
+                "[############------------] 1/2  50%, about 3 s left\u{1b}[K",
+                "[########################] 2/2 100%, 1 failed\u{1b}[K",
+            ]
+        );
     }
 }

@@ -170,20 +170,11 @@ impl Batch {
             are_named: self.are_named,
             kept: context.home()?.join("commands"),
         });
-        let local = LocalSet::new();
-        let mut workers = JoinSet::new();
-        for _ in 0..parallel.parallel {
+        let worker = || {
             let work = Rc::clone(&work);
-            workers.spawn_local_on(async move { work.run().await }, &local);
-        }
-        let is_interrupted = local
-            .run_until(async move {
-                tokio::select! {
-                    _ = workers.join_all() => false,
-                    signal = tokio::signal::ctrl_c() => signal.is_ok(),
-                }
-            })
-            .await;
+            async move { work.run().await }
+        };
+        let is_interrupted = work_through(parallel.parallel.into(), worker).await;
         work.bar.borrow().finish();
         if is_interrupted {
             output::progress(
@@ -194,6 +185,26 @@ impl Batch {
         output::print(context.format(), &summary_json(&ended), &summary(&ended))?;
         verdict(&ended)
     }
+}
+
+/// Lets so many workers run at a time, until all have ended or the caller is interrupted; says
+/// whether it was.
+async fn work_through<W: Future<Output = ()> + 'static>(
+    at_a_time: usize,
+    worker: impl Fn() -> W,
+) -> bool {
+    let local = LocalSet::new();
+    let mut workers = JoinSet::new();
+    for _ in 0..at_a_time {
+        workers.spawn_local_on(worker(), &local);
+    }
+    let ended = async move {
+        tokio::select! {
+            _ = workers.join_all() => false,
+            signal = tokio::signal::ctrl_c() => signal.is_ok(),
+        }
+    };
+    local.run_until(ended).await
 }
 
 impl Work {
@@ -347,4 +358,38 @@ fn is_busy(error: &ClientError) -> bool {
         error.reason(),
         Some(Reason::SessionLimit | Reason::Overloaded)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_works_on_so_many_keys_at_a_time_and_on_all_in_the_end() {
+        for at_a_time in [1, 3, 64] {
+            let queue = Rc::new(RefCell::new((0..200).collect::<VecDeque<usize>>()));
+            let under_way = Rc::new(Cell::new(0_usize));
+            let most = Rc::new(Cell::new(0_usize));
+            let worker = || {
+                let (queue, under_way) = (Rc::clone(&queue), Rc::clone(&under_way));
+                let most = Rc::clone(&most);
+                async move {
+                    while queue.borrow_mut().pop_front().is_some() {
+                        under_way.set(under_way.get() + 1);
+                        most.set(most.get().max(under_way.get()));
+                        tokio::task::yield_now().await;
+                        under_way.set(under_way.get() - 1);
+                    }
+                }
+            };
+
+            let is_interrupted = work_through(at_a_time, worker).await;
+
+            assert!(!is_interrupted);
+            assert!(queue.borrow().is_empty());
+            assert_eq!(most.get(), at_a_time);
+        }
+    }
 }
