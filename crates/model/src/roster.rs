@@ -526,6 +526,11 @@ impl SignedRoster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        command::CommandBody,
+        destruction::{DestroyKey, DestroyStep},
+        ids::KeyId,
+    };
 
     fn key(seed: u8) -> SigningKey {
         SigningKey::from_bytes(&[seed; 32])
@@ -583,6 +588,40 @@ mod tests {
 
         assert_eq!(pinned.roster(), &roster());
         assert_eq!(pinned.cluster(), signed.hash());
+    }
+
+    #[test]
+    fn a_key_is_destroyed_at_once_by_every_admin_and_else_by_the_lifecycle_quorum() {
+        let admin = |id: &str, person: &str, seed: u8| Principal {
+            id: id.parse().unwrap(),
+            person: person.to_owned(),
+            roles: vec![Role::Admin],
+            identity_key: IdentityKey::of(&key(seed)),
+            tls_key_hash: Digest::new([seed; 32]),
+        };
+        let mut roster = roster();
+        roster.principals.extend([
+            admin("bob", "bob", 13),
+            // Two keys of one person.
+            admin("bob-phone", "bob", 14),
+            admin("eve", "eve", 15),
+        ]);
+        roster.lifecycle_quorum = 2;
+        let announcement = Digest::ZERO;
+        for (step, expected) in [
+            (DestroyStep::Announce, 2),
+            (DestroyStep::Confirm { announcement }, 2),
+            (DestroyStep::Cancel { announcement }, 1),
+            (DestroyStep::AtOnce, 3),
+        ] {
+            let body = CommandBody::DestroyKey(DestroyKey {
+                key: "vault".parse().unwrap(),
+                key_id: KeyId([0; 32]),
+                step,
+                reason: "over".to_owned(),
+            });
+            assert_eq!(body.persons_needed(&roster), expected, "{step:?}");
+        }
     }
 
     #[test]

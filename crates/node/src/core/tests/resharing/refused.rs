@@ -59,6 +59,34 @@ fn what_is_to_be_reshared_must_be_the_epoch_in_use() {
     cluster.certify(&new, &run).unwrap();
 }
 
+#[test]
+fn a_committee_that_no_key_can_have_is_refused_and_nothing_is_done() {
+    let mut cluster = Cluster::new(4);
+    let held = cluster.born("notes", Scheme::Bip340, 2, &[0, 1, 2]);
+    let good = cluster.run(&held, 2, &[0, 1, 3]);
+    let source = ReshareFrom {
+        evidence: held.evidence(),
+        dealers: good.dealers.iter().map(|at| node_id(*at)).collect(),
+    };
+    for (threshold, nodes, expected) in [
+        (4, &[0, 1, 3][..], Reason::ShapeInvalid),
+        (1, &[0, 1, 3], Reason::ShapeInvalid),
+        (0, &[0, 1, 3], Reason::ShapeInvalid),
+        (2, &[0], Reason::ShapeInvalid),
+        (2, &[0, 1, 1], Reason::ShapeInvalid),
+        (2, &[0, 1, 9], Reason::NodeUnknown),
+    ] {
+        let command = cluster.reshare_command(&held, threshold, nodes);
+        // A holder that deals, and a node that knows nothing of the key.
+        for at in [0, 3] {
+            let attempt = cluster.attempt();
+            let begun = cluster.begin_all(attempt, &command, Epoch(2), Some(&source), &[at]);
+            assert_eq!(reason(begun), expected, "{threshold} of {nodes:?} at {at}");
+        }
+    }
+    assert!(cluster.certify(&held, &good).is_ok());
+}
+
 /// P11: neither a holder nor a node that has never heard of the key goes by the word of one person.
 #[test]
 fn a_key_is_not_reshared_by_one_admin_alone() {
