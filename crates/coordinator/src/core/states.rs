@@ -554,7 +554,12 @@ impl Core {
         }
         let (state, refusal) = match most_common(op.refusals.values()) {
             Some(refusal) if hopeless => (CommandState::Denied, refusal),
-            _ => (CommandState::Failed, unbound(&op, &missing)),
+            _ => {
+                // Whoever connects later is told, also where nobody has heard of it so far.
+                let command = Arc::clone(&op.command.signed);
+                self.states.learn(op.set.key_id, &op.set, &command);
+                (CommandState::Failed, unbound(&op, &missing))
+            }
         };
         self.end(id, state, None, Some(refusal));
     }

@@ -110,6 +110,32 @@ fn where_too_few_hear_of_it_that_is_said_and_the_same_command_goes_on() {
 }
 
 #[test]
+fn what_no_holder_heard_is_told_to_whoever_connects() {
+    let (mut world, key) = with_key();
+    for node in 0..3 {
+        world.disconnect(node);
+    }
+    let handle = suspend(&mut world, &key);
+    world.pass(10_000);
+    let view = world.view(handle);
+    assert_eq!(view.state, CommandState::Failed);
+    let refusal = view.error.as_ref().unwrap();
+    assert_eq!(refusal.reason, Reason::QuorumUnavailable);
+    assert_eq!(refusal.get("missing"), Some("node-a, node-b, node-c"));
+
+    for node in 0..3 {
+        world.connect(node);
+    }
+    world.pass(50);
+
+    for node in 0..3 {
+        let standing = &world.node(node).standings[&key];
+        assert_eq!(standing.state(true), KeyState::Suspended);
+    }
+    assert_eq!(state(&mut world, &key), KeyState::Suspended);
+}
+
+#[test]
 fn a_command_waits_for_the_words_of_as_many_as_it_takes() {
     let (mut world, key) = with_key();
     suspend(&mut world, &key);
