@@ -649,7 +649,7 @@ impl Core {
         };
         let late = op.deadline_ms <= moment.ms();
         let asked = !op.receipts.is_empty() || !op.refusals.is_empty();
-        let nodes: Vec<NodeId> = self.peers.ids();
+        let nodes: Vec<NodeId> = self.peers.members();
         let waits = !op.awaited.is_empty() || op.put_off.is_waiting(&connected, moment.ms());
         let over = late || (asked && !waits);
         if !over {

@@ -240,6 +240,15 @@ pub enum Notice {
         /// The nodes.
         nodes: Vec<NodeId>,
     },
+    /// A node refuses its word for one that was restored.
+    HeadsRefused {
+        /// The restored node.
+        node: NodeId,
+        /// Who refuses.
+        witness: NodeId,
+        /// Why.
+        why: String,
+    },
     /// A ceremony begins again.
     CeremonyAgain {
         /// The key.

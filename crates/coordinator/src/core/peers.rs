@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ed25519_dalek::VerifyingKey;
 use quorate_model::{
-    Digest, KeyName, NodeId, PartyIndex, Scheme, Signature,
+    Digest, KeyName, NodeId, PartyIndex, Refusal, Scheme, Signature,
+    backup::RestoreId,
     bytes::Nonce32,
     identity::{BadSignature, verify_with},
     ids::{CommandId, KeyId},
@@ -146,6 +147,14 @@ pub(super) struct PeerRoster {
     pub(super) is_leaving: bool,
 }
 
+/// Why a node does not give its word for a restored one.
+pub(super) struct HeadsRefused {
+    pub(super) restore: RestoreId,
+    pub(super) refusal: Refusal,
+    /// When it is asked again.
+    pub(super) again_ms: u64,
+}
+
 /// One node of the roster.
 pub(super) struct Peer {
     pub(super) id: NodeId,
@@ -176,6 +185,8 @@ pub(super) struct Peer {
     pub(super) roster: PeerRoster,
     /// Those whose word is on its way to this node, which was restored.
     pub(super) readmitting: BTreeSet<NodeId>,
+    /// Nodes that refuse their word for the restoration it is in quarantine for.
+    pub(super) heads_refused: BTreeMap<NodeId, HeadsRefused>,
 }
 
 impl Peer {
@@ -203,6 +214,7 @@ impl Peer {
             confirming: None,
             roster: PeerRoster::default(),
             readmitting: BTreeSet::new(),
+            heads_refused: BTreeMap::new(),
         }
     }
 
@@ -232,6 +244,12 @@ impl Peer {
         self.status
             .as_ref()
             .is_some_and(|status| status.quarantine.is_some())
+    }
+
+    /// The restoration that it is in quarantine for.
+    pub(super) fn restore(&self) -> Option<RestoreId> {
+        let quarantine = self.status.as_ref()?.quarantine.as_ref()?;
+        Some(quarantine.restore)
     }
 
     /// After what delay a call for shares counts as stalled.

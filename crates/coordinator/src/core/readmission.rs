@@ -18,7 +18,10 @@ use quorate_model::{
     quarantine::{HeadsAttestation, ReadmitNode},
 };
 
-use super::{Action, Admitted, CallFailure, Core, Moment, Purpose};
+use super::{Action, Admitted, CallFailure, Core, Moment, Notice, Purpose, peers::HeadsRefused};
+
+/// After how long a node that refused its word for good is asked again, in milliseconds.
+const REFUSED_AGAIN_MS: u64 = 60_000;
 
 /// The most readmissions that are under way by the word of admins.
 const MAX_OPS: usize = 32;
@@ -138,6 +141,21 @@ impl Core {
                 self.readmit(moment, &node);
                 continue;
             }
+            let refused = op.missing.iter().find_map(|witness| {
+                let peer = self.peers.get(&node)?;
+                let refused = peer.heads_refused.get(witness)?;
+                (Some(refused.restore) == peer.restore()).then_some((witness, &refused.refusal))
+            });
+            if let Some((witness, refusal)) = refused {
+                let refusal = Refusal::new(
+                    refusal.reason,
+                    format!("node {node} was not readmitted: node {witness} refuses: {refusal}"),
+                )
+                .with("node", &node)
+                .with("missing", witness);
+                self.end_readmission(&node, Err(refusal));
+                continue;
+            }
             let missing: Vec<&str> = op.missing.iter().map(NodeId::as_str).collect();
             let missing = if missing.is_empty() {
                 node.to_string()
@@ -186,7 +204,7 @@ impl Core {
         let without = self.readmissions.without(restored);
         let needed: Vec<NodeId> = self
             .peers
-            .ids()
+            .members()
             .into_iter()
             .filter(|node| node != restored && !without.contains(node))
             .collect();
@@ -197,6 +215,11 @@ impl Core {
             let Some(peer) = self.peers.get_mut(restored) else {
                 return;
             };
+            let restore = peer.restore();
+            let refused = peer.heads_refused.get(&witness);
+            if refused.is_some_and(|r| Some(r.restore) == restore && r.again_ms > moment.ms()) {
+                continue;
+            }
             if peer.readmitting.insert(witness.clone()) {
                 self.ask_heads(moment, restored, &witness, None);
             }
@@ -238,8 +261,13 @@ impl Core {
         after: Option<&KeyName>,
         result: Result<NodeReply, CallFailure>,
     ) {
-        let Ok(NodeReply::Heads(page)) = result else {
-            return self.heads_end(restored, witness);
+        let page = match result {
+            Ok(NodeReply::Heads(page)) => page,
+            Err(CallFailure::Refused(refusal)) if refusal.reason == Reason::BackupRestoredTwice => {
+                self.heads_end(restored, witness);
+                return self.heads_refused(moment, restored, witness, refusal);
+            }
+            Ok(_) | Err(_) => return self.heads_end(restored, witness),
         };
         let last = page.heads.last().map(|head| head.key.clone());
         // Every page makes progress, or nobody would come to an end.
@@ -249,6 +277,35 @@ impl Core {
         }
         let next = last.filter(|_| !page.is_last);
         self.bring(moment, restored, Some(witness), vec![page], next);
+    }
+
+    /// A node refuses its word for good: it is asked again after a long while only, because it records
+    /// each refusal.
+    fn heads_refused(
+        &mut self,
+        moment: &Moment<'_>,
+        restored: &NodeId,
+        witness: &NodeId,
+        refusal: Refusal,
+    ) {
+        let Some(peer) = self.peers.get_mut(restored) else {
+            return;
+        };
+        let Some(restore) = peer.restore() else {
+            return;
+        };
+        let notice = Notice::HeadsRefused {
+            node: restored.clone(),
+            witness: witness.clone(),
+            why: refusal.to_string(),
+        };
+        let refused = HeadsRefused {
+            restore,
+            refusal,
+            again_ms: moment.ms().saturating_add(REFUSED_AGAIN_MS),
+        };
+        peer.heads_refused.insert(witness.clone(), refused);
+        self.out.push(Action::Notice(notice));
     }
 
     fn bring(

@@ -51,7 +51,11 @@ impl Core {
             view.error = Some(refusal);
             return self.answer(handle, Ok(Arc::new(view)));
         }
-        let everybody: BTreeSet<NodeId> = self.peers.ids().into_iter().collect();
+        let mut everybody: BTreeSet<NodeId> = self.peers.members().into_iter().collect();
+        if let CommandBody::ReadmitNode(readmit) = body {
+            // In quarantine it answers no such question.
+            everybody.remove(&readmit.node);
+        }
         let holders = body
             .key()
             .and_then(|name| self.keys.get(&self.pinned, name))

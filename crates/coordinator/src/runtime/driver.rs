@@ -307,6 +307,9 @@ fn tell(notice: Notice) {
             metrics::counter!("quorate_pairing_renewals_total").increment(1);
             tracing::warn!(%key, ?nodes, "pairings are set up afresh");
         }
+        Notice::HeadsRefused { node, witness, why } => {
+            tracing::warn!(%node, %witness, reason = why, "a restored node is not readmitted");
+        }
         Notice::CeremonyAgain { key, why } => {
             tracing::warn!(key = %key, reason = why, "ceremony begins again");
         }

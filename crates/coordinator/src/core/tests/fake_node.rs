@@ -87,6 +87,8 @@ pub(super) struct Manners {
     pub(super) lost_share: bool,
     /// Refuses to erase.
     pub(super) refuses_erasures: Option<Refusal>,
+    /// Refuses its word for restored nodes.
+    pub(super) refuses_heads: Option<Refusal>,
     /// Refuses to put a key in use.
     pub(super) refuses_activation: Option<Refusal>,
     /// Refuses to hear of epochs of these keys.
@@ -297,7 +299,10 @@ impl FakeNode {
                 let commands = self.pinned.since(&since).into_iter().cloned().collect();
                 Ok(NodeReply::Rosters(commands))
             }
-            NodeRequest::AttestHeads { status, after } => Ok(self.attest_heads(&status, after)),
+            NodeRequest::AttestHeads { status, after } => match &self.manners.refuses_heads {
+                Some(refusal) => Err(refusal.clone()),
+                None => Ok(self.attest_heads(&status, after)),
+            },
             NodeRequest::Readmit {
                 attestations,
                 command,

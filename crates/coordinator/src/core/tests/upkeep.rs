@@ -10,7 +10,7 @@ use quorate_model::{
     quarantine::{Quarantine, ReadmitNode},
 };
 
-use super::{super::Notice, world::World};
+use super::{super::Notice, membership::remove, world::World};
 
 fn is_status(request: &NodeRequest) -> bool {
     matches!(request, NodeRequest::Status { .. })
@@ -131,14 +131,35 @@ fn a_node_that_doubts_its_clock_is_given_the_word_of_its_peers() {
     assert!(world.core.nodes()[1].clock_confirmed);
 }
 
-#[test]
-fn a_restored_node_is_brought_the_word_of_all_others_in_order_once_all_are_there() {
-    let mut world = World::new(3);
-    world.node(1).manners.quarantine = Some(Quarantine {
+/// Of a node that was restored.
+fn quarantine() -> Quarantine {
+    Quarantine {
         backup: BackupId([1; 16]),
         restore: RestoreId([2; 16]),
         nonce: Nonce32([3; 32]),
-    });
+    }
+}
+
+#[test]
+fn a_node_that_was_removed_and_still_runs_holds_no_readmission_up() {
+    let mut world = World::new(4);
+    let removed = world.id(3);
+    world.change_roster(remove(removed.clone()));
+    assert!(world.core.nodes().iter().all(|node| node.id != removed));
+    world.node(1).manners.quarantine = Some(quarantine());
+
+    world.pass(5_000);
+
+    assert!(world.node(1).manners.quarantine.is_none());
+    let told = &world.node(1).told;
+    assert!(!told.is_empty());
+    assert!(told.iter().all(|page| page.node != removed));
+}
+
+#[test]
+fn a_restored_node_is_brought_the_word_of_all_others_in_order_once_all_are_there() {
+    let mut world = World::new(3);
+    world.node(1).manners.quarantine = Some(quarantine());
     world.disconnect(2);
     world.pass(2_500);
     assert!(world.core.nodes()[1].quarantine.is_some());
@@ -159,17 +180,12 @@ fn a_restored_node_is_brought_the_word_of_all_others_in_order_once_all_are_there
 
 /// A node in quarantine, another one that is lost, and the word of the admins to go on without that.
 fn readmission(world: &mut World) -> u64 {
-    let restore = RestoreId([2; 16]);
-    world.node(1).manners.quarantine = Some(Quarantine {
-        backup: BackupId([1; 16]),
-        restore,
-        nonce: Nonce32([3; 32]),
-    });
+    world.node(1).manners.quarantine = Some(quarantine());
     world.disconnect(2);
     world.pass(2_500);
     let body = CommandBody::ReadmitNode(ReadmitNode {
         node: world.id(1),
-        restore,
+        restore: quarantine().restore,
         without: vec![world.id(2)],
         reason: "a drill".to_owned(),
     });
@@ -193,6 +209,29 @@ fn the_admin_quorum_takes_a_restored_node_back_without_one_that_is_lost() {
     let first = world.id(0);
     assert!(world.node(1).told.iter().all(|page| page.node == first));
     assert!(world.core.is_idle());
+}
+
+#[test]
+fn who_refuses_its_word_for_a_second_restoration_is_named_and_seldom_asked() {
+    let mut world = World::new(3);
+    let twice = Refusal::new(Reason::BackupRestoredTwice, "the backup was restored twice");
+    world.node(0).manners.refuses_heads = Some(twice);
+    let done = readmission(&mut world);
+    world.pass(20_000);
+
+    let view = world.view(done);
+    assert_eq!(view.state, CommandState::Denied);
+    let error = view.error.as_ref().unwrap();
+    assert_eq!(error.reason, Reason::BackupRestoredTwice);
+    assert_eq!(error.get("missing"), Some("node-a"));
+    assert!(error.message.contains("restored twice"), "{error}");
+    let is_heads = |request: &NodeRequest| matches!(request, NodeRequest::AttestHeads { .. });
+    assert_eq!(world.count(0, is_heads), 1);
+    let is_told = |notice: &Notice| matches!(notice, Notice::HeadsRefused { .. });
+    assert!(world.notices.iter().any(is_told));
+    world.connect(2);
+    world.pass(60_000);
+    assert_eq!(world.count(0, is_heads), 2);
 }
 
 #[test]
