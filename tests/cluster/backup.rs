@@ -204,6 +204,66 @@ fn two_disks_that_are_lost_together_come_back_by_the_word_of_the_admins() {
     assert_eq!(signed["signers"], serde_json::json!(["node-a", "node-b"]));
 }
 
+/// P35: the admin quorum of two, at two keyboards. Until the second one has spoken, nothing changes.
+#[test]
+fn a_readmission_waits_for_the_second_admin_who_sees_whose_word_is_left_out() {
+    let cluster = Cluster::start(&["--second-admin"]);
+    cluster.create_key("notes", "bip340", "messages");
+    let backups = Backups::of(&cluster);
+    let (backup, dir) = (cluster.file("a.backup"), backups.node_dir("node-a"));
+    done(backups.back_up("node-a", &backup));
+    for node in ["node-a", "node-b"] {
+        cluster.kill_node(node);
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    done(backups.restore("node-a", &backup, &dir, &backups.identity));
+    let _back = cluster.start_node("node-a");
+    let shown = || {
+        let nodes = cluster.nodes();
+        nodes.into_iter().find(|node| node["id"] == "node-a")
+    };
+    wait_for("a node in quarantine", || {
+        let node = shown()?;
+        (node["quarantined"] == true && node["restore_id"].is_string()).then_some(())
+    });
+    let words = ["node", "readmit", "node-a", "--without", "node-b"];
+    let reason = ["--reason", "the site burned down", "-o", "json"];
+
+    let proposed = cluster.quorate(&[&words[..], &reason].concat());
+
+    proposed.refused(4, "quorate command approve");
+    let told: Value = serde_json::from_str(&proposed.stdout).unwrap();
+    let id = told["command_id"].as_str().unwrap();
+    let waiting = cluster.wait_for_state(id, "AWAITING_ENDORSEMENT");
+    let speak = |who: &str| {
+        let digest = waiting["digest"].as_str().unwrap();
+        let words = ["command", "approve", id, "--identity", who, "--yes"];
+        cluster.quorate(&[&words[..], &["--digest", digest]].concat())
+    };
+    speak("admin").refused(3, "endorses twice");
+    assert_eq!(shown().unwrap()["quarantined"], true);
+    assert_eq!(audit(&cluster, "node-a").get("readmission-ordered"), None);
+
+    let approved = speak("admin-2");
+
+    assert_eq!(approved.code, 0, "{approved:?}");
+    for [name, value] in [
+        ["change", "readmit node node-a"],
+        ["without", "node-b"],
+        ["reason", "the site burned down"],
+        ["warning", "is not heard"],
+    ] {
+        let mut rows = approved.stderr.lines();
+        let is_told = rows.any(|row| row.starts_with(name) && row.contains(value));
+        assert!(is_told, "{name} {value}: {}", approved.stderr);
+    }
+    cluster.wait_for_state(id, "SUCCEEDED");
+    backups.wait_for_readmission("node-a");
+    assert_eq!(audit(&cluster, "node-a")["readmission-ordered"], 1);
+    let signed = cluster.json(&["sign", "message", "notes", "--text", "again"]);
+    assert_eq!(signed["signers"], serde_json::json!(["node-a", "node-c"]));
+}
+
 #[test]
 fn a_restored_node_never_signs_with_a_share_that_was_refreshed_since() {
     let cluster = Cluster::start(&[]);
