@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, wait_for};
 
-const DIGEST: [u8; 32] = [0xab; 32];
+pub(crate) const DIGEST: [u8; 32] = [0xab; 32];
 
 fn create(cluster: &Cluster) -> Value {
     cluster.create_key("hot", "ecdsa-secp256k1", "digests")
@@ -22,7 +22,7 @@ fn sign(cluster: &Cluster) -> Value {
 }
 
 /// The key that a signature over the digest is of, as libsecp256k1 recovers it.
-fn recovered(signed: &Value) -> String {
+pub(crate) fn recovered(signed: &Value) -> String {
     let bytes = hex::decode(signed["signature"].as_str().unwrap()).unwrap();
     let (compact, id) = bytes.split_at(64);
     let id = RecoveryId::try_from(i32::from(id[0])).unwrap();

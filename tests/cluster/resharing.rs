@@ -1,6 +1,8 @@
 //! Keys whose shares go to other committees, over real processes: signatures in between, nodes that
 //! are away, and processes that are killed in the middle.
 
+mod disjoint;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;

@@ -67,6 +67,40 @@ fn a_key_goes_from_committee_to_committee_and_back_and_signs_in_every_epoch() {
     }
 }
 
+/// No committee has a node of the one before it, and its nodes make pairings of their own.
+#[test]
+fn an_ecdsa_key_goes_to_committees_without_any_holder_before_and_signs_in_every_epoch() {
+    let mut cluster = Cluster::new(6);
+    let born = cluster.born("hot", Scheme::EcdsaSecp256k1, 2, &[0, 1]);
+    let mut held = born.clone();
+    for (threshold, nodes) in [(2, vec![3, 2]), (2, vec![0, 4]), (3, vec![2, 5, 3])] {
+        let before = held;
+        let run = cluster.run(&before, threshold, &nodes);
+        held = cluster.prove_run(&before, &run);
+        cluster.sign_by(&before, &before.holders).unwrap();
+        for at in &nodes {
+            cluster.activate_at(*at, &held).unwrap();
+        }
+        let statement = &held.certificate.statement;
+        assert_eq!(statement.group_key, born.certificate.statement.group_key);
+        assert_eq!(statement.chain_code, born.certificate.statement.chain_code);
+
+        let erase = cluster.vouch(&held);
+        for at in before.holders.clone() {
+            cluster.activate_at(at, &held).unwrap();
+            cluster.erase_at(at, &erase).unwrap();
+            assert!(!cluster.has_share(at, &before));
+            assert!(!cluster.has_share(at, &held));
+        }
+        assert_eq!(
+            reason(cluster.sign_by(&before, &before.holders)),
+            Reason::EpochChanged
+        );
+        cluster.sign_by(&held, &nodes).unwrap();
+    }
+    assert_eq!(held.epoch(), Epoch(4));
+}
+
 #[test]
 fn a_resharing_puts_no_key_in_use_and_a_newcomer_knows_of_no_use_before_its_own() {
     let mut cluster = Cluster::new(4);
