@@ -1,6 +1,8 @@
 //! The end of keys over real processes: announced, confirmed, told by certificates, and nothing left
 //! on the disks.
 
+mod forced;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
