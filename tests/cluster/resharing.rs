@@ -2,6 +2,7 @@
 //! are away, and processes that are killed in the middle.
 
 mod disjoint;
+mod selection;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -539,40 +540,6 @@ fn epochs(cluster: &Cluster) -> std::collections::BTreeMap<String, u64> {
         (name, key["epoch"].as_u64().unwrap())
     })
     .collect()
-}
-
-#[test]
-fn a_filter_refreshes_the_keys_that_it_names_and_no_others() {
-    let cluster = Cluster::start(&[]);
-    for name in ["user-1", "user-2", "treasury"] {
-        create(&cluster, name, "bip340", "messages");
-    }
-
-    cluster.json(&["key", "refresh", "--filter", "user-*", "--parallel", "2"]);
-
-    let after = epochs(&cluster);
-    assert_eq!(
-        (after["user-1"], after["user-2"], after["treasury"]),
-        (2, 2, 1)
-    );
-    let none = cluster.quorate(&["key", "refresh", "--filter", "nobody-*"]);
-    assert_ne!(none.code, 0, "{none:?}");
-    // The same for another threshold; what has it already is left alone.
-    let words = ["key", "reshare", "--filter", "user-*", "--threshold", "3"];
-    let to_all = ["--nodes", "node-a,node-b,node-c", "--accept-fragile"];
-    let words = [&words[..], &to_all].concat();
-    cluster.json(&words);
-    let shown = |name| cluster.json(&["key", "show", name])["threshold"].clone();
-    assert_eq!(
-        ["user-1", "user-2", "treasury"].map(shown),
-        [json!(3), json!(3), json!(2)]
-    );
-    let again = cluster.json(&words);
-    assert_eq!(again["skipped"].as_array().unwrap().len(), 2);
-    let named = ["--key-id", "00"];
-    cluster
-        .quorate(&[&words[..2], &["user-1", "user-2"], &named, &words[4..]].concat())
-        .refused(2, "--key-id");
 }
 
 /// Whoever is interrupted runs the same command again, and what has moved stays where it is.
