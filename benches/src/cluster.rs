@@ -17,6 +17,10 @@ use tokio::{
     process::{Child, Command},
 };
 
+/// The variable that keeps cargo out of it when it is anything but empty or 0, here as in the
+/// `quorate dev` that is started.
+const NO_BUILD: &str = "QUORATE_DEV_NO_BUILD";
+
 /// How long a call of the SDK may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -150,12 +154,13 @@ async fn connect(home: &Path, role: Role) -> Result<Client> {
     Ok(Client::connect(&profile, identity, PATIENCE).await?)
 }
 
-/// The path of a program beside this executable, built if a workspace is there to build it from.
+/// The path of a program beside this executable, built if a workspace is there to build it from and
+/// the environment does not forbid it.
 pub(crate) async fn provide(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let beside = own.with_file_name(name);
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    if workspace.join("Cargo.toml").is_file() {
+    if may_build() && workspace.join("Cargo.toml").is_file() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // The default members, as `cargo run` selects them, so that no crate is compiled twice.
         build
@@ -180,4 +185,8 @@ pub(crate) async fn provide(name: &str) -> Result<PathBuf> {
         bail!("there is no {name} beside {}", own.display());
     }
     Ok(beside)
+}
+
+fn may_build() -> bool {
+    std::env::var_os(NO_BUILD).is_none_or(|value| value.is_empty() || value == "0")
 }

@@ -27,7 +27,13 @@ use report::Report;
 
 /// Measures a real cluster: separate processes, mutual TLS, durable journals.
 #[derive(Parser)]
-#[command(name = "quorate-bench", version)]
+#[command(
+    name = "quorate-bench",
+    version,
+    after_help = "The programs of the cluster lie beside this one. They are built where they are \
+missing or stale; with QUORATE_DEV_NO_BUILD=1 set, cargo is never called and they are taken as they \
+are."
+)]
 struct Arguments {
     #[command(subcommand)]
     what: What,

@@ -8,6 +8,7 @@
 )]
 
 mod backup;
+mod benchmarks;
 mod children;
 mod commands;
 mod destruction;
