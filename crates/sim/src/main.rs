@@ -31,6 +31,8 @@ struct Arguments {
 struct Sum {
     signatures: usize,
     reshares: usize,
+    refreshes: usize,
+    replacements: usize,
     destructions: usize,
     restores: usize,
     rosters: usize,
@@ -42,6 +44,8 @@ impl Sum {
     fn add(&mut self, report: &Report) {
         self.signatures += report.signatures;
         self.reshares += report.reshares;
+        self.refreshes += report.refreshes;
+        self.replacements += report.replacements;
         self.destructions += report.destructions;
         self.restores += report.restores;
         self.rosters += report.rosters;
@@ -67,10 +71,12 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds, {} signatures, {} resharings, {} destructions, {} restores, {} roster changes, {} steps, {} violations, {:.1} s",
+        "{} seeds, {} signatures, {} resharings ({} refreshes, {} replacements), {} destructions, {} restores, {} roster changes, {} steps, {} violations, {:.1} s",
         arguments.seeds,
         sum.signatures,
         sum.reshares,
+        sum.refreshes,
+        sum.replacements,
         sum.destructions,
         sum.restores,
         sum.rosters,

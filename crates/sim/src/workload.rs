@@ -28,6 +28,30 @@ pub(crate) enum Kind {
     Destroy(DestroyStep),
 }
 
+/// What a resharing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// Nothing but the shares: the same nodes hold them, with the same threshold.
+    Refresh,
+    /// One node takes the place of another, and the threshold stays.
+    Replacement,
+    /// The committee, the threshold, or both in another way.
+    Other,
+}
+
+impl Renewal {
+    fn of(source: &KeyRecord, threshold: u16, nodes: &[NodeId]) -> Self {
+        let holders = source.participants.iter();
+        let gone = holders.filter(|holder| !nodes.contains(&holder.node));
+        let stays = threshold == source.threshold && nodes.len() == source.participants.len();
+        match gone.count() {
+            0 if stays => Self::Refresh,
+            1 if stays => Self::Replacement,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// One command of a client, from its making to its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
@@ -43,6 +67,8 @@ pub(crate) struct Operation {
     pub(crate) desk: Option<usize>,
     /// What it asks for.
     pub(crate) kind: Kind,
+    /// What it changes, where it is a resharing.
+    pub(crate) renewal: Option<Renewal>,
     /// What it asks to have signed; none for a creation and a change of state.
     pub(crate) payloads: Vec<Payload>,
     /// Every final answer that the client was given.
@@ -205,6 +231,7 @@ impl Speaker<'_> {
         nodes: Vec<NodeId>,
     ) -> Operation {
         let (key, key_id) = (source.name.clone(), source.id());
+        let renewal = Some(Renewal::of(source, threshold, &nodes));
         let body = CommandBody::ReshareKey(ReshareKey {
             key: key.clone(),
             key_id,
@@ -216,6 +243,7 @@ impl Speaker<'_> {
         });
         Operation {
             kind: Kind::Reshare,
+            renewal,
             ..Operation::new(
                 self.command(id, created, body),
                 id,
@@ -269,6 +297,7 @@ impl Operation {
             } else {
                 Kind::Sign
             },
+            renewal: None,
             payloads,
             answers: Vec::new(),
             done: false,

@@ -5,6 +5,7 @@ mod ending;
 mod happenings;
 mod moving;
 pub(crate) mod plan;
+mod resharing;
 mod restoring;
 #[cfg(test)]
 mod switching;
@@ -25,7 +26,7 @@ use crate::{
     people::People,
     recording::Recording,
     two_faced::TwoFaced,
-    workload::Operation,
+    workload::{Operation, Renewal},
 };
 use ending::Ended;
 use happenings::Happening;
@@ -93,6 +94,10 @@ pub struct Report {
     pub states: usize,
     /// How many resharings succeeded.
     pub reshares: usize,
+    /// How many of them dealt new shares to the same nodes with the same threshold.
+    pub refreshes: usize,
+    /// How many of them put one node in the place of another, and changed nothing else.
+    pub replacements: usize,
     /// How many times the roster was changed.
     pub rosters: usize,
     /// How many restored nodes came back into service.
@@ -169,6 +174,8 @@ impl World {
             signatures: done(Operation::is_signed),
             states: self.invariants.states(),
             reshares: done(Operation::is_reshared),
+            refreshes: self.renewed(Renewal::Refresh),
+            replacements: self.renewed(Renewal::Replacement),
             rosters: self.rosters(),
             restores: self.invariants.restores(),
             destructions: self.invariants.ends(),

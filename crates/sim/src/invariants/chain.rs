@@ -43,10 +43,8 @@ pub(super) struct Chain {
     pub(super) destroyed: BTreeSet<KeyName>,
     /// The epoch of each key that is in use.
     in_use: BTreeMap<KeyName, Epoch>,
-    /// The epochs that it has certificates of, and whether it holds a share of them.
-    certified: BTreeMap<(KeyName, Epoch), bool>,
-    /// The keys of which others hold the epoch in use: it hears no more where they stand.
-    moved_away: BTreeSet<KeyName>,
+    /// The epochs that others hold.
+    elsewhere: BTreeSet<(KeyName, Epoch)>,
     /// Where each key stands.
     standings: BTreeMap<KeyName, Standing>,
     announced: BTreeMap<Digest, Heard>,
@@ -119,20 +117,17 @@ impl Chain {
                 certificate,
             } => {
                 self.check_lives(node, key, "takes up")?;
-                let holds = CommitCertificate::from_bytes(certificate)
-                    .is_ok_and(|c| c.signatures.iter().any(|holder| holder.node == *node));
-                self.certified.insert((key.clone(), *epoch), holds);
+                let certified = CommitCertificate::from_bytes(certificate).ok();
+                let mut holders = certified.iter().flat_map(|it| &it.statement.participants);
+                if !holders.any(|holder| holder.node == *node) {
+                    self.elsewhere.insert((key.clone(), *epoch));
+                }
             }
             Entry::KeyActivated { key, epoch, .. } => {
                 self.check_lives(node, key, "uses")?;
                 let before = self.in_use.insert(key.clone(), *epoch);
                 if before.is_some_and(|before| before > *epoch) {
                     return Err(("P30", format!("{node} goes back to epoch {epoch}")));
-                }
-                if self.certified.get(&(key.clone(), *epoch)) == Some(&false) {
-                    self.moved_away.insert(key.clone());
-                } else {
-                    self.moved_away.remove(key);
                 }
             }
             Entry::ShareReleased(released) => {
@@ -297,9 +292,12 @@ impl Chain {
         let persons = end.command.persons_for(Role::Admin, roster).len();
         let all = roster.persons(Role::Admin).len();
         let retired = |standing: &Standing| standing.state(true).is_retired();
-        // Who holds nothing of a key goes by the word of the quorum.
-        let knows = self.in_use.contains_key(&end.key) && !self.moved_away.contains(&end.key);
-        if knows && !self.standings.get(&end.key).is_some_and(retired) {
+        // Whoever has given its share to others hears no more of where the key stands.
+        let holds = self.in_use.get(&end.key).is_some_and(|epoch| {
+            let at = (end.key.clone(), *epoch);
+            !self.elsewhere.contains(&at)
+        });
+        if holds && !self.standings.get(&end.key).is_some_and(retired) {
             return fails("its time is not over");
         }
         if !spoken || destroy.key != end.key || destroy.key_id != end.key_id {

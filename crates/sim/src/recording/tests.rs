@@ -64,6 +64,7 @@ fn secp_point(secret: [u8; 32]) -> Vec<u8> {
 fn recorded(scheme: Scheme, nodes: usize, threshold: u16) -> World {
     let shape = Shape {
         states: false,
+        spares: 0,
         nodes,
         threshold,
         coordinators: 1,

@@ -2,7 +2,7 @@
 
 use quorate_coordinator::core::{Action, BatchId, CallFailure, CallId, Event, StoreItem, admit};
 use quorate_model::{
-    Epoch, KeyName, KeyRecord, NodeId, Reason, Refusal,
+    KeyName, Reason, Refusal,
     node_api::{NodeReply, NodeRequest},
     operation::{CommandState, CommandView},
 };
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long the client waits before it submits the same command again, in microseconds.
-const RESUBMIT_US: u64 = 3_000_000;
+pub(super) const RESUBMIT_US: u64 = 3_000_000;
 
 /// How long a node that is not let in waits before it tries again, in microseconds.
 const KNOCK_US: u64 = 500_000;
@@ -269,55 +269,6 @@ impl World {
         }
     }
 
-    /// An admin looks at a key and asks for new shares of it, for a committee that chance draws.
-    fn reshare(&mut self, name: KeyName) {
-        let shown = self.desks.iter_mut().find_map(|desk| desk.shows(&name));
-        let Some(shown) = shown.filter(|key| key.evidence.proof.is_some()) else {
-            self.after(RESUBMIT_US, Happening::Reshare { key: name });
-            return;
-        };
-        self.reshare_shown(&shown.record);
-    }
-
-    /// Asks for new shares of a key; the answer is the place of the operation.
-    pub(super) fn reshare_shown(&mut self, record: &KeyRecord) -> usize {
-        let roster = self.people.pinned.roster();
-        let ids = roster.nodes.iter().map(|card| card.id.clone());
-        let mut nodes: Vec<NodeId> = ids.filter(|id| !roster.drained.contains(id)).collect();
-        // Nobody waits for a node that never comes back.
-        let out = self.stuck().map(|node| self.people.node_id(node));
-        nodes.retain(|node| Some(node) != out.as_ref());
-        // Whoever breaks rules may hold a key up for ever where n < 2t-1.
-        let cheats = !nodes.iter().all(|node| self.invariants.is_honest(node));
-        let loses = self.loses_disks();
-        let least = if cheats || loses { 3 } else { 2 }.min(nodes.len());
-        let keep = least + pick(&mut self.rng, nodes.len() - least + 1);
-        while nodes.len() > keep {
-            let at = pick(&mut self.rng, nodes.len());
-            nodes.remove(at);
-        }
-        let turn = pick(&mut self.rng, nodes.len());
-        nodes.rotate_left(turn);
-        let most = if cheats {
-            nodes.len().div_ceil(2)
-        } else if loses {
-            nodes.len() - 1
-        } else {
-            nodes.len()
-        };
-        let threshold = 2 + u16::try_from(pick(&mut self.rng, most - 1)).unwrap_or(0);
-        let id = self.id();
-        let created = self.now().wall;
-        let next = Epoch(record.epoch.0 + 1);
-        let advised = self.first_epochs.get(&record.name).copied();
-        let first = advised.map_or(next, |advised| advised.max(next));
-        let operation = self
-            .people
-            .quorum()
-            .reshare(id, created, record, first, threshold, nodes);
-        self.ask(operation)
-    }
-
     /// Takes an operation up and submits it; the answer is its place.
     pub(super) fn ask(&mut self, operation: Operation) -> usize {
         // A roster reaches machines with those who bring it, too.
@@ -326,25 +277,6 @@ impl World {
         self.operations.push(operation);
         self.submit(at);
         at
-    }
-
-    /// An admin who is told that numbers are used up asks again with higher ones.
-    fn take_advice(&mut self, operation: usize, result: &Result<CommandView, Refusal>) {
-        let Ok(CommandView {
-            error: Some(refusal),
-            ..
-        }) = result
-        else {
-            return;
-        };
-        let next = refusal.get("next_epoch").and_then(|text| text.parse().ok());
-        if let Some(next) = next.filter(|_| refusal.reason == Reason::EpochTaken) {
-            let key = self.operations[operation].key.clone();
-            let before = self.first_epochs.insert(key.clone(), Epoch(next));
-            if before != Some(Epoch(next)) {
-                self.after(RESUBMIT_US, Happening::Reshare { key });
-            }
-        }
     }
 
     /// Tells a coordinator something and carries out what it wants.

@@ -40,6 +40,8 @@ pub(crate) struct Shape {
     pub(crate) twice: bool,
     /// The key is suspended and resumed in between.
     pub(crate) states: bool,
+    /// How many nodes hold no share of the key at first, and may take the place of others.
+    pub(crate) spares: usize,
     /// How often the key's shares are dealt again.
     pub(crate) reshares: u64,
     /// A second key is retired, and its end is ordered.
@@ -73,6 +75,15 @@ impl Shape {
         let most = u16::try_from(nodes).unwrap_or(u16::MAX) - u16::from(loses);
         let threshold = threshold.min(most);
         let restoring = loses.then(|| Restoring::draw(rng, nodes));
+        let reshares = if twice { 0 } else { below(rng, 4) };
+        // The others are enough for the key, whatever goes wrong.
+        let others = u16::try_from(nodes).unwrap_or(u16::MAX) - 1;
+        let enough = if cheat.is_some() {
+            others >= 3 && others + 1 >= 2 * threshold
+        } else {
+            others >= threshold + u16::from(loses)
+        };
+        let spares = usize::from(enough && reshares > 0 && rng.next_u32().is_multiple_of(2));
         let moves = cheat.is_none() && !twice && nodes > 2 && rng.next_u32().is_multiple_of(2);
         Self {
             nodes,
@@ -85,7 +96,8 @@ impl Shape {
             only_reshares: false,
             twice,
             states: signatures.is_multiple_of(2) && !twice,
-            reshares: if twice { 0 } else { below(rng, 4) },
+            spares,
+            reshares,
             restoring,
             moving: moves.then(|| Moving::draw(rng, nodes, restoring.map(Restoring::node))),
             ending: (!twice && rng.next_u32().is_multiple_of(2)).then(|| Ending::draw(rng)),
@@ -123,6 +135,7 @@ impl World {
             cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
             twice,
             states: mutation.needs_states(),
+            spares: 0,
             reshares: if mutation.needs_reshares() { 4 } else { 0 },
             moving: None,
             restoring: mutation.needs_restoring().then(|| Restoring::of(0)),
@@ -142,6 +155,7 @@ impl World {
             cheat: Some((trick, times)),
             twice: false,
             states: false,
+            spares: 0,
             reshares: 0,
             ending: None,
             restoring: None,
@@ -172,6 +186,7 @@ impl World {
             only_reshares: true,
             twice: false,
             states: false,
+            spares: 0,
             reshares: 4,
             ending: None,
             restoring: None,
@@ -329,7 +344,7 @@ impl World {
                 let [first, second] = coordinator.committees().clone();
                 vec![(first, Some(0)), (second, Some(1))]
             }
-            None => vec![((0..shape.nodes).collect(), None)],
+            None => vec![((0..shape.nodes - shape.spares).collect(), None)],
         };
         let mut keys = Vec::new();
         for (nodes, desk) in committees {

@@ -36,6 +36,7 @@ fn calm(scheme: Scheme, cheat: Option<(Trick, u32)>) -> World {
         only_reshares: true,
         twice: false,
         states: false,
+        spares: 0,
         reshares: 0,
         ending: None,
         restoring: None,
