@@ -263,6 +263,9 @@ pub struct NodeCore<D: Disk> {
     /// Breaks P30 on purpose; see [`NodeCore::stay_behind`].
     #[cfg(debug_assertions)]
     stays_behind: std::sync::atomic::AtomicBool,
+    /// Breaks P29 on purpose; see [`NodeCore::erase_early`].
+    #[cfg(debug_assertions)]
+    erases_early: std::sync::atomic::AtomicBool,
 }
 
 /// A checkpoint is taken this long after the last one when records came since, in milliseconds.
@@ -323,6 +326,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             ignores_key_ids: std::sync::atomic::AtomicBool::new(false),
             #[cfg(debug_assertions)]
             stays_behind: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(debug_assertions)]
+            erases_early: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
@@ -347,6 +352,15 @@ impl<D: Disk + 'static> NodeCore<D> {
     #[cfg(debug_assertions)]
     pub fn stay_behind(&self) {
         self.stays_behind
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Has this node erase the shares of earlier epochs as soon as it has prepared one, without an
+    /// erase certificate (P29), so that the simulator can show that it finds it. No release build
+    /// holds it.
+    #[cfg(debug_assertions)]
+    pub fn erase_early(&self) {
+        self.erases_early
             .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 

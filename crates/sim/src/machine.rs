@@ -332,6 +332,10 @@ impl Machine {
                     core.stay_behind();
                 }
                 #[cfg(debug_assertions)]
+                if self.mutation == Some(Mutation::ErasesEarly) {
+                    core.erase_early();
+                }
+                #[cfg(debug_assertions)]
                 if self.mutation == Some(Mutation::IgnoresState) {
                     core.ignore_states();
                 }
@@ -450,6 +454,10 @@ impl Machine {
         let Some(core) = self.running.clone() else {
             return Answer::Down;
         };
+        let proves = matches!(request, NodeRequest::ProveKey { .. });
+        if proves && self.mutation == Some(Mutation::NeverProves) {
+            return Answer::Down;
+        }
         let reading = self.reading(now);
         let mut context = Context {
             caller,

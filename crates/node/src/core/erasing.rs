@@ -195,6 +195,24 @@ impl<D: Disk + 'static> NodeCore<D> {
         )
     }
 
+    /// Erases the shares below an epoch where nobody has vouched for it; see
+    /// [`NodeCore::erase_early`].
+    #[cfg(debug_assertions)]
+    pub(super) fn erase_unvouched(
+        &self,
+        key: &KeyName,
+        epoch: Epoch,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(), Fatal> {
+        let erases = self.erases_early.load(std::sync::atomic::Ordering::Relaxed);
+        let below = self.vault.keyring().epochs_below(key, epoch);
+        if erases && !below.is_empty() {
+            let shares = below.into_iter().map(|epoch| (key.clone(), epoch));
+            self.vault.erase(&shares.collect(), rng)?;
+        }
+        Ok(())
+    }
+
     /// Erases what a process that died had recorded and not carried out.
     pub fn finish_erasures(&self, rng: &mut dyn CryptoRngCore) -> Result<usize, Fatal> {
         let state = lock(&self.state);

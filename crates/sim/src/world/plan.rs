@@ -222,8 +222,7 @@ impl World {
         if let Some(cheat) = &cheat {
             machines[cheat.node].cheats(cheat.shares(), cheat.engine());
         }
-        // A node that signs with another key keeps its shares as well as any other.
-        let mutated = shape.mutation.filter(|mutation| !mutation.needs_two_keys());
+        let mutated = shape.mutation.filter(|mutation| !mutation.is_counted());
         let is_guilty = cheat.is_some() || mutated.is_some();
         let guilty = is_guilty.then(|| people.node_id(0));
         let mut world = Self {

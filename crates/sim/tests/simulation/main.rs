@@ -101,6 +101,24 @@ fn a_disk_that_keeps_erased_shares_is_found() {
     assert_eq!(found(Mutation::KeepsShares), "P34");
 }
 
+#[test]
+fn a_node_that_never_proves_its_shares_is_found() {
+    assert_eq!(found(Mutation::NeverProves), "I8");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_node_that_erases_shares_nobody_vouched_for_is_found() {
+    let mut seeds = 0..200;
+    let found = seeds.find_map(|seed| World::mutated(seed, Mutation::ErasesEarly).run().err());
+
+    let violation = found.expect("nothing is found");
+    assert_eq!(violation.invariant, "I1");
+    // Not that a node stops, or does not start.
+    let told = &violation.detail;
+    assert!(told.starts_with("too few shares are durable"), "{told}");
+}
+
 #[cfg(debug_assertions)]
 #[test]
 fn a_node_that_does_not_compare_echoes_is_found() {

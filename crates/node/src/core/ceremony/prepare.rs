@@ -52,6 +52,8 @@ impl<D: Disk + 'static> NodeCore<D> {
             secret: &secret,
         };
         let _stored = self.vault.store(&record, context.rng)?;
+        #[cfg(debug_assertions)]
+        self.erase_unvouched(aim.key(), facts.epoch, context.rng)?;
         let time = state.clock.elapsed(context.reading);
         let mut entries = introduction(&state, &aim)?;
         entries.push(Entry::KeyPrepared(KeyPrepared {
