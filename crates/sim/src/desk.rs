@@ -135,6 +135,12 @@ impl Desk {
         }
     }
 
+    /// The store is lost.
+    #[cfg(test)]
+    pub(crate) fn lose_store(&mut self) {
+        self.stored.clear();
+    }
+
     /// The submission of an operation.
     pub(crate) fn submission(&mut self, operation: usize, command: Admitted) -> Event {
         let remembered = match self.stored.get(&StoreKey::Command(command.command().id)) {

@@ -8,6 +8,8 @@ pub(crate) mod plan;
 mod resharing;
 mod restoring;
 #[cfg(test)]
+mod stopping;
+#[cfg(test)]
 mod switching;
 
 use std::collections::BTreeMap;

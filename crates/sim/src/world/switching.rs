@@ -1,5 +1,7 @@
 //! Signatures that meet a resharing of their key (P31), by real nodes and coordinators.
 
+use std::ops::Range;
+
 use quorate_coordinator::core::CallFailure;
 use quorate_model::{
     DerivationPath, Epoch, Reason, Scheme, UnixMillis,
@@ -23,16 +25,16 @@ const LONG_US: u64 = 30_000_000;
 /// A seed of which node 0 is among the first that deal.
 const SEED: u64 = 11;
 
-/// A calm cluster with a key that two of its three nodes sign with. Node 0 may cheat in resharings.
-fn calm(scheme: Scheme, cheat: Option<(Trick, u32)>) -> World {
-    let shape = Shape {
+/// Three nodes, two of which sign, and two coordinators; nothing happens by itself.
+pub(super) fn calm_shape(scheme: Scheme) -> Shape {
+    Shape {
         nodes: 3,
         threshold: 2,
         coordinators: 2,
         signatures: 0,
         scheme,
         mutation: None,
-        cheat,
+        cheat: None,
         only_reshares: true,
         twice: false,
         states: false,
@@ -41,6 +43,14 @@ fn calm(scheme: Scheme, cheat: Option<(Trick, u32)>) -> World {
         ending: None,
         restoring: None,
         moving: None,
+    }
+}
+
+/// A calm cluster with a key that two of its three nodes sign with. Node 0 may cheat in resharings.
+fn calm(scheme: Scheme, cheat: Option<(Trick, u32)>) -> World {
+    let shape = Shape {
+        cheat,
+        ..calm_shape(scheme)
     };
     let mut world = World::build(SEED, ChaCha8Rng::seed_from_u64(SEED), Faults::NONE, &shape);
     world.step_until(|world| world.operations[0].done);
@@ -52,7 +62,7 @@ fn calm(scheme: Scheme, cheat: Option<(Trick, u32)>) -> World {
 }
 
 impl World {
-    fn step_until(&mut self, is_there: impl Fn(&Self) -> bool) {
+    pub(super) fn step_until(&mut self, is_there: impl Fn(&Self) -> bool) {
         self.step_without(|_| false, is_there);
     }
 
@@ -82,7 +92,7 @@ impl World {
     }
 
     /// A client asks a coordinator for a signature; the answer is the place of the operation.
-    fn sign_at(&mut self, desk: usize, scheme: Scheme) -> usize {
+    pub(super) fn sign_at(&mut self, desk: usize, scheme: Scheme) -> usize {
         let first = &self.operations[0];
         let key = (first.key.clone(), first.key_id);
         let created = UnixMillis(EPOCH_MS + self.now_us / 1_000);
@@ -100,9 +110,14 @@ impl World {
 
     /// The admins ask a coordinator for new shares for all three nodes.
     fn reshare_at(&mut self, desk: usize) -> usize {
+        self.reshare_to(desk, 0..3)
+    }
+
+    /// The admins ask a coordinator for new shares for some nodes.
+    pub(super) fn reshare_to(&mut self, desk: usize, nodes: Range<usize>) -> usize {
         let key = self.people.key_name();
         let shown = self.desks[desk].shows(&key).expect("the key is known");
-        let nodes = (0..3).map(|node| self.people.node_id(node)).collect();
+        let nodes = nodes.map(|node| self.people.node_id(node)).collect();
         let created = UnixMillis(EPOCH_MS + self.now_us / 1_000);
         let id = self.id();
         let next = Epoch(shown.record.epoch.0 + 1);
@@ -113,7 +128,7 @@ impl World {
         self.ask(operation.through(Some(desk)))
     }
 
-    fn epoch_at(&mut self, desk: usize) -> Epoch {
+    pub(super) fn epoch_at(&mut self, desk: usize) -> Epoch {
         let key = self.people.key_name();
         self.desks[desk].shows(&key).unwrap().record.epoch
     }
