@@ -152,11 +152,11 @@ impl Core {
         {
             due.at_ms = moment.ms();
         }
-        let gathered = self
-            .erasing
-            .gathering
-            .get(name)
-            .is_some_and(|gathering| self.acknowledges(&receipt, &gathering.key, node));
+        // Of a node that holds nothing of the epoch the word stands for none of its holders.
+        let gathered = self.erasing.gathering.get(name).is_some_and(|gathering| {
+            gathering.key.record.index_of(node).is_some()
+                && self.acknowledges(&receipt, &gathering.key, node)
+        });
         if gathered && let Some(gathering) = self.erasing.gathering.get_mut(name) {
             gathering.receipts.insert(node.clone(), receipt);
             self.conclude_gathering(moment, name);

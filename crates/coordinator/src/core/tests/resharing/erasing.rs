@@ -56,6 +56,26 @@ fn a_node_that_was_away_erases_all_of_its_keys_with_one_call() {
 }
 
 #[test]
+fn the_word_of_a_node_that_left_stands_for_no_holder() {
+    let (mut world, key) = World::with_vault(4);
+    world.disconnect(0);
+    world.reshared_within(&key, 2, &[1, 2, 3], 2_500);
+    let stored = keys_of(&world);
+    world.restart_coordinator(stored);
+
+    // It hears of the epoch before one of those who hold it has said so again.
+    world.silence_at(3, is_activate);
+    world.connect(0);
+    world.pass(1_000);
+    assert_eq!(world.count(0, is_erase), 0);
+    world.speak(3);
+    world.pass(1_000);
+
+    world.assert_nobody_keeps_old_shares(&key);
+    assert_eq!(world.count(0, is_erase), 1);
+}
+
+#[test]
 fn a_node_that_was_away_for_several_epochs_hears_of_the_last() {
     let (mut world, key) = World::with_vault(5);
     world.disconnect(0);
