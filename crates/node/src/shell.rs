@@ -140,8 +140,13 @@ impl<D: Disk + 'static> Shell<D> {
         self.fatal.send_replace(Some(Arc::new(fatal)));
     }
 
-    /// Tells the operator of a share that does not open, once for each key.
+    /// Tells the operator of a share that does not open, once for each key, and of old shares that stay.
     fn tell(&self, reply: &Result<NodeReply, Refusal>) {
+        if let Ok(NodeReply::Erased(outcomes)) = reply {
+            for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                tracing::warn!(reason = %refusal, "an erasure is refused");
+            }
+        }
         let refusals: Vec<&Refusal> = match reply {
             Ok(NodeReply::Shares(batch)) => batch
                 .outcomes
