@@ -328,12 +328,18 @@ impl Core {
         })
     }
 
-    /// The same of the commands behind a key.
+    /// The same of the commands behind a key, and of the sessions in which its shares were made: those
+    /// may have begun under a later roster than the one that the command names.
     pub(super) fn is_key_ahead(&self, evidence: &KeyEvidence) -> bool {
         let certificates = std::iter::once(&evidence.certificate).chain(&evidence.birth);
         certificates
             .filter_map(|bytes| CommitCertificate::from_bytes(bytes).ok())
-            .any(|certificate| self.is_ahead(&certificate.command))
+            .any(|certificate| {
+                let binding = &certificate.session.binding;
+                let begun_ahead =
+                    binding.cluster == self.pinned.cluster() && !self.pinned.knows(&binding.roster);
+                begun_ahead || self.is_ahead(&certificate.command)
+            })
     }
 
     /// What a node listed is listed again once its rosters are known.

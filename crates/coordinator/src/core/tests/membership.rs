@@ -257,6 +257,31 @@ fn a_coordinator_that_forgot_learns_the_rosters_and_keys_under_them_from_nodes()
     assert_eq!(world.core.pinned().hash(), pinned.hash());
 }
 
+/// A command names the roster that its proposer knew; the ceremony runs under the one in force.
+#[test]
+fn an_epoch_that_was_made_under_a_roster_not_known_yet_blames_nobody() {
+    let mut world = World::new(3);
+    let before = world.pinned.clone();
+    let signed = world.creation("vault", Scheme::Bip340, 2);
+    world.change_roster(add("node-z", 90));
+    let handle = world.submit(&signed);
+    world.run();
+    world.pass(50);
+    assert_eq!(world.view(handle).state, CommandState::Succeeded);
+    let key: KeyName = "vault".parse().unwrap();
+    let evidence = world.core.keys.get(&world.pinned, &key).unwrap().evidence();
+    assert!(!world.core.is_key_ahead(&evidence));
+
+    // A coordinator that hears of the key before it hears of the roster.
+    for node in 0..3 {
+        world.silence(node);
+    }
+    world.pinned = before;
+    world.restart_coordinator(vec![]);
+
+    assert!(world.core.is_key_ahead(&evidence));
+}
+
 #[test]
 fn a_roster_is_kept() {
     let mut world = World::new(3);
