@@ -215,6 +215,33 @@ impl Known {
             .retain(|digest, order| used.contains(digest) || order.expires > now);
     }
 
+    /// Whether some node keeps the key because an announcement was withdrawn.
+    fn is_withdrawn(&self, announcement: &Digest) -> bool {
+        self.receipts.values().flatten().any(
+            |receipt| matches!(&receipt.said, Said::Withdrawn { announcement: a } if a == announcement),
+        )
+    }
+
+    /// What is withdrawn at some nodes is carried out at none, if it was not before: the key would be
+    /// lost at some and kept at others.
+    fn check_stands(&self, step: DestroyStep) -> Result<(), Refusal> {
+        let DestroyStep::Confirm { announcement } = step else {
+            return Ok(());
+        };
+        let mut said = self.receipts.values().flatten();
+        if !self.is_withdrawn(&announcement) || said.any(DestructionReceipt::is_destroyed) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::DestructionNotAnnounced,
+            format!(
+                "this announcement of the destruction of key \"{}\" was withdrawn: announce it anew",
+                self.record.name
+            ),
+        )
+        .with("key", &self.record.name))
+    }
+
     /// Whether a node that says this should hear of an order.
     fn wants(&self, node: &NodeId, digest: &Digest, order: &Order, now: UnixMillis) -> bool {
         if self.tombstone_of(node).is_some() {
@@ -228,19 +255,14 @@ impl Known {
         if said.iter().any(|receipt| receipt.command == *digest) {
             return false;
         }
-        let withdrawn = |announcement: &Digest| {
-            self.receipts.values().flatten().any(
-                |receipt| matches!(&receipt.said, Said::Withdrawn { announcement: a } if a == announcement),
-            )
-        };
         match order.step {
             DestroyStep::Cancel { announcement } => {
                 let heard = said.iter().any(|receipt| receipt.command == announcement);
                 heard || order.expires > now
             }
-            DestroyStep::Announce => order.expires > now && !withdrawn(digest),
+            DestroyStep::Announce => order.expires > now && !self.is_withdrawn(digest),
             DestroyStep::Confirm { announcement } => {
-                order.expires > now && !withdrawn(&announcement)
+                order.expires > now && !self.is_withdrawn(&announcement)
             }
             DestroyStep::AtOnce => order.expires > now,
         }
@@ -432,7 +454,11 @@ impl Core {
         };
         let judged = destroy
             .check_key(&key.record)
-            .and_then(|()| self.check_retired(&key, destroy.step));
+            .and_then(|()| self.check_retired(&key, destroy.step))
+            .and_then(|()| {
+                let known = self.destroying.known.get(&key.record.id());
+                known.map_or(Ok(()), |known| known.check_stands(destroy.step))
+            });
         if let Err(refusal) = judged {
             return self.end(id, CommandState::Denied, None, Some(refusal));
         }

@@ -243,6 +243,42 @@ fn any_number_of_withdrawals_leaves_room_for_orders() {
 }
 
 #[test]
+fn what_was_withdrawn_at_one_node_is_carried_out_at_no_other() {
+    let (mut world, key) = retired(3);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    // The withdrawal reaches one of them.
+    for node in [1, 2] {
+        world.disconnect(node);
+    }
+    let keep = world.end_step(
+        &key,
+        DestroyStep::Cancel {
+            announcement: announcement.digest(),
+        },
+    );
+    world.submit(&keep);
+    world.run();
+    world.pass(50);
+    let (_, late) = step(&mut world, &key, confirm(&announcement));
+    let view = world.view(late);
+    assert_eq!(view.state, CommandState::Denied);
+    let refusal = view.error.as_ref().unwrap();
+    assert_eq!(refusal.reason, Reason::DestructionNotAnnounced);
+    assert!(refusal.message.contains("withdrawn"), "{refusal}");
+
+    for node in [1, 2] {
+        world.connect(node);
+    }
+    world.pass(10_000);
+
+    assert!((0..3).all(|node| !world.node(node).has_destroyed(&key)));
+    let (again, _) = step(&mut world, &key, Announce);
+    let (_, done) = step(&mut world, &key, confirm(&again));
+    assert_eq!(world.view(done).state, CommandState::Succeeded);
+    assert!((0..3).all(|node| world.node(node).has_destroyed(&key)));
+}
+
+#[test]
 fn a_withdrawn_announcement_is_not_carried_to_anybody() {
     let (mut world, key) = retired(3);
     world.disconnect(2);
