@@ -48,7 +48,8 @@ pub(super) struct Chain {
     /// Where each key stands.
     standings: BTreeMap<KeyName, Standing>,
     announced: BTreeMap<Digest, Heard>,
-    withdrawn: BTreeSet<Digest>,
+    /// The announcements of which it heard that they are withdrawn.
+    pub(super) withdrawn: BTreeSet<Digest>,
     /// The roster in force.
     pub(super) roster: Option<Digest>,
     /// The restoration that is not over.

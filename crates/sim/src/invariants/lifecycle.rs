@@ -153,6 +153,12 @@ impl Invariants {
         chain.is_some_and(|chain| chain.destroyed.contains(key))
     }
 
+    /// Whether a machine has heard of a withdrawal, by its chain. One key ends in a run.
+    pub(crate) fn heard_withdrawal(&self, machine: usize) -> bool {
+        let chain = self.chains.get(&machine);
+        chain.is_some_and(|chain| !chain.withdrawn.is_empty())
+    }
+
     /// The keys that a node has destroyed, by the chain of a machine.
     pub(crate) fn ends_at(&self, machine: usize) -> Vec<KeyName> {
         let chain = self.chains.get(&machine);

@@ -114,11 +114,8 @@ impl World {
 
     /// The admins go on when the faults are over.
     pub(super) fn pursue_ending(&mut self) {
-        if self
-            .ended
-            .as_ref()
-            .is_some_and(|ended| ended.ending.to_the_end)
-        {
+        let ending = self.ended.as_ref().map(|ended| ended.ending);
+        if ending.is_some_and(|ending| ending.to_the_end || ending.withdrawals > 0) {
             self.after(1_500_000, Happening::End(EndStep::Pursue));
         }
     }
@@ -307,11 +304,24 @@ impl World {
         }
     }
 
+    /// Whether the key comes to its end by orders that nodes have not had yet: they were to bring it
+    /// there, or some node keeps it because it has heard of a withdrawal, which others had not when
+    /// they destroyed it (decision 0020).
+    fn needs_admins(&self) -> bool {
+        let Some(ended) = &self.ended else {
+            return false;
+        };
+        let keeps = |at: &usize| {
+            !self.invariants.destroyed(*at, &ended.key.0) && self.invariants.heard_withdrawal(*at)
+        };
+        ended.ending.to_the_end || self.members().iter().any(keeps)
+    }
+
     /// Announces and confirms until nothing of the key is left. Whoever is still in quarantine may
     /// come back with a share of it, so the admins look for as long as anything goes on.
     fn pursue(&mut self) {
         self.after(LOOK_US, Happening::End(EndStep::Pursue));
-        if self.is_ended() {
+        if self.is_ended() || !self.needs_admins() {
             return;
         }
         let Some(pursued) = self.ended.as_ref().map(|ended| ended.pursued) else {
