@@ -142,8 +142,10 @@ impl<D: Disk + 'static> Shell<D> {
 
     /// Tells the operator of a share that does not open, once for each key, and of old shares that stay.
     fn tell(&self, reply: &Result<NodeReply, Refusal>) {
+        // That a node is behind passes; a certificate that does not hold is wrong for ever.
         if let Ok(NodeReply::Erased(outcomes)) = reply {
-            for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            let mut refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+            if let Some(refusal) = refused.find(|it| it.reason == Reason::ProtocolViolation) {
                 tracing::warn!(reason = %refusal, "an erasure is refused");
             }
         }
