@@ -101,8 +101,8 @@ impl Core {
         Refusal::new(
             Reason::QuorumUnavailable,
             format!(
-                "{needed} nodes must answer, but too few do: not reachable, or left out because they \
-                 cheated, are {missing}"
+                "{needed} nodes must answer, but too few do: not reachable, in quarantine, or left out \
+                 because they cheated, are {missing}"
             ),
         )
         .with("needed", needed)
