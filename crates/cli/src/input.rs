@@ -7,9 +7,12 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use quorate_client::{model::payload::MAX_PAYLOAD_BYTES, profile};
+use quorate_client::{
+    model::{CommandId, payload::MAX_PAYLOAD_BYTES},
+    profile,
+};
 
-use crate::error::CliError;
+use crate::{error::CliError, output};
 
 /// The most that is read: a payload of the largest size in base64 with line ends.
 const MAX_INPUT_BYTES: u64 = 2 * MAX_PAYLOAD_BYTES as u64;
@@ -50,6 +53,44 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
             .map_err(CliError::Output);
     }
     Ok(profile::replace(path, bytes)?)
+}
+
+/// Checks that a file can be written, by making one beside it: what is done for a result that finds
+/// no place is done for nothing. Standard output always can.
+pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let failed = |source| CliError::File {
+        action: "write",
+        path: path.display().to_string(),
+        source,
+    };
+    if path.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    if path.file_name().is_none() {
+        return Err(failed(io::ErrorKind::InvalidFilename.into()));
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    tempfile::NamedTempFile::new_in(directory)
+        .map(drop)
+        .map_err(failed)
+}
+
+/// Writes what a command came to. Where that fails although it was checked, as on a full disk, the
+/// command is named, whose outcome is had again.
+pub(crate) fn write_outcome(path: &Path, bytes: &[u8], id: CommandId) -> Result<(), CliError> {
+    let written = write(path, bytes);
+    if written.is_err() {
+        output::progress(&format!(
+            "what was signed is not lost: run this again with --command-id {id}"
+        ));
+    }
+    written
 }
 
 /// The form in which a PSBT was given and goes back.
@@ -204,6 +245,24 @@ mod tests {
 
         assert!(read(&large).is_err());
         assert!(read(&dir.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn what_has_no_place_is_refused_before_it_is_made_and_a_look_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("out.psbt");
+
+        check_writable(&file).unwrap();
+        check_writable(Path::new("-")).unwrap();
+        fs::write(&file, "old").unwrap();
+        check_writable(&file).unwrap();
+
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        for absent in [dir.path(), &dir.path().join("nowhere/x"), &file.join("x")] {
+            let refused = check_writable(absent).unwrap_err();
+            assert!(refused.to_string().starts_with("write "), "{refused}");
+        }
     }
 
     #[test]

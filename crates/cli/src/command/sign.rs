@@ -117,6 +117,9 @@ async fn sign_checked(
     evacuation: Option<&str>,
     check: impl FnOnce(&CertifiedKey) -> Result<(), ClientError>,
 ) -> Result<Option<Signed>, CliError> {
+    if let Some(receipts) = &common.receipts {
+        input::check_writable(receipts)?;
+    }
     let role = evacuation.map_or(Role::Client, |_| Role::Admin);
     let client = context.connect(role).await?;
     let key = client.key(&key.reference()).await?;
@@ -156,7 +159,7 @@ async fn sign_checked(
         let mut bytes = Vec::new();
         let roster = client.roster().hash();
         audit::write_signatures(&mut bytes, roster, &prepared, signed.outcome())?;
-        input::write(path, &bytes)?;
+        input::write_outcome(path, &bytes, signed.command())?;
     }
     Ok(Some(signed))
 }

@@ -2,6 +2,34 @@
 
 use crate::workspace::Workspace;
 
+/// Without a profile nobody can be asked: that the file is named shows that it was looked at first.
+#[test]
+fn a_result_without_a_place_is_refused_before_anybody_is_asked() {
+    let workspace = Workspace::new();
+    workspace.write("in.psbt", "psbt");
+    for arguments in [
+        "sign psbt hot --in in.psbt --out nowhere/x",
+        "sign solana hot --in in.psbt --out nowhere/x",
+        "sign message hot --text a --receipts nowhere/x",
+        "sign digest hot --hex 0000000000000000000000000000000000000000000000000000000000000000 \
+         --receipts nowhere/x",
+        "key destroy hot --confirm --reason over --out nowhere/x",
+        "key states hot --out nowhere/x",
+        "cluster export --out nowhere/x",
+        "audit export --node node-a --out nowhere/x",
+        "identity new ann --role admin --out nowhere/x",
+    ] {
+        let run = workspace.run(arguments);
+
+        assert_eq!(run.code, 1, "{arguments}: {}", run.err);
+        assert!(
+            run.err.contains("write nowhere/x"),
+            "{arguments}: {}",
+            run.err
+        );
+    }
+}
+
 #[test]
 fn calls_that_make_no_sense_exit_with_2_and_say_why() {
     let workspace = Workspace::new();

@@ -55,6 +55,7 @@ fn check_free(out: &Path, force: bool) -> Result<(), CliError> {
 impl Export {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         check_free(&self.out, self.force)?;
+        input::check_writable(&self.out)?;
         let client = context.connect_to_read().await?;
         if client.roster().card(&self.node).is_none() {
             let message = format!("node \"{}\" is not in the roster", self.node);

@@ -29,6 +29,7 @@ pub(crate) struct Export {
 
 impl Export {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        input::check_writable(&self.out)?;
         let client = context.connect_to_read().await?;
         let pinned = client.roster();
         let mut text =

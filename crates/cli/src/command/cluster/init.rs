@@ -86,6 +86,7 @@ impl Init {
                 self.out.display()
             )));
         }
+        input::check_writable(&self.out)?;
         let mut cards = Cards::default();
         for path in &self.cards {
             cards.take(path)?;

@@ -13,7 +13,7 @@ use quorate_client::{
 };
 use rand_core::OsRng;
 
-use crate::{context::Context, error::CliError, output};
+use crate::{context::Context, error::CliError, input, output};
 
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -64,6 +64,7 @@ impl New {
                 path.display()
             )));
         }
+        input::check_writable(&path)?;
         let mut roles = self.roles.clone();
         roles.sort_unstable();
         roles.dedup();

@@ -89,6 +89,9 @@ impl Destroy {
 
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
         let action = self.action()?;
+        if let Some(out) = &self.out {
+            input::check_writable(out)?;
+        }
         let client = context.connect(Role::Admin).await?;
         let key = client.look_up(&self.key.reference()).await?;
         let kept = self.kept(context, &key, action)?;

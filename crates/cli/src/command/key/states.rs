@@ -13,6 +13,7 @@ use crate::{
     args::KeyArg,
     context::Context,
     error::CliError,
+    input,
     output::{self, Table},
 };
 
@@ -29,6 +30,9 @@ pub(crate) struct States {
 
 impl States {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        if let Some(out) = &self.out {
+            input::check_writable(out)?;
+        }
         let client = context.connect_to_read().await?;
         let key = client.look_up(&self.key.reference()).await?;
         let standing = key.standing();

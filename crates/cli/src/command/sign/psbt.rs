@@ -37,6 +37,7 @@ pub(crate) struct Psbt {
 
 impl Psbt {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        input::check_writable(&self.out)?;
         let (form, psbt) = PsbtForm::read(input::read(&self.input)?);
         let payload = Payload {
             allow_high_fee: self.allow_high_fee,
@@ -51,7 +52,7 @@ impl Psbt {
         let psbt = psbts
             .first()
             .ok_or_else(|| CliError::Unverified("no PSBT came back".to_owned()))?;
-        input::write(&self.out, &form.write(psbt))?;
+        input::write_outcome(&self.out, &form.write(psbt), signed.command())?;
         if self.out == Path::new("-") {
             return Ok(());
         }

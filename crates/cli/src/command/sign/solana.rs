@@ -43,6 +43,9 @@ pub(crate) struct Solana {
 
 impl Solana {
     pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        if let Some(out) = &self.out {
+            input::check_writable(out)?;
+        }
         let (form, message) = TextForm::read(input::read(&self.input)?);
         let payload = Payload::solana_message(message.clone()).at(self.path.clone());
         let reason = self.evacuation.reason();
@@ -58,7 +61,7 @@ impl Solana {
         let transaction = solana::transaction(&message, &key, signature)
             .map_err(|refusal| Refusal::from(&Undecodable::from(refusal)))?;
         if let Some(out) = &self.out {
-            input::write(out, &form.write(&transaction.bytes))?;
+            input::write_outcome(out, &form.write(&transaction.bytes), signed.command())?;
             if out == Path::new("-") {
                 return Ok(());
             }
