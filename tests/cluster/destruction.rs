@@ -417,7 +417,7 @@ fn both_steps_wait_for_the_second_admin_and_cancelling_does_not() {
     );
     assert_eq!(destroy(&cluster, "old", &["--cancel"]).code, 0);
     let named = ["--confirm", "--announcement", &announcement];
-    destroy(&cluster, "old", &named).refused(4, "quorate command approve");
+    destroy(&cluster, "old", &named).refused(3, "it was withdrawn");
     let (_, announcement) = approve(destroy(&cluster, "old", &[]));
     let file = cluster.file("old.cert");
     let confirm = ["--confirm", "--out", &file];

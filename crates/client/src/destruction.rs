@@ -133,6 +133,7 @@ struct Order {
     id: CommandId,
     created: UnixMillis,
     expires: UnixMillis,
+    roster: Digest,
     destroy: DestroyKey,
 }
 
@@ -144,6 +145,7 @@ impl Order {
                 id: command.id,
                 created: command.created,
                 expires: command.expires,
+                roster: command.roster,
                 destroy,
             })
         } else {
@@ -213,7 +215,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Reason::KeyNotRetired`] for a key that is still in use, [`Reason::KeyDestroyed`] for one
-    /// that is gone, [`Reason::DestructionNotAnnounced`] when there is no announcement,
+    /// that is gone, [`Reason::DestructionNotAnnounced`] when there is no announcement or when the
+    /// one to confirm is not in force,
     /// [`Reason::DestructionTooEarly`] when no node would take the confirmation yet, and
     /// [`Reason::RequestInvalid`] when there are several announcements and none is named, or when the
     /// reason is none.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
-    CommandId, Digest, NodeId, PrincipalId, Reason, Refusal, UnixMillis, destruction::Said,
+    CommandId, Digest, NodeId, PrincipalId, Reason, Refusal, UnixMillis,
+    destruction::{DestroyStep, Said},
     roster::PinnedRoster,
 };
 
@@ -85,6 +86,22 @@ impl ListedKey {
         found
     }
 
+    /// The announcements in force at a time: those that have not lapsed everywhere.
+    pub fn announcements_at(&self, now: UnixMillis) -> Vec<Announcement> {
+        let mut live = self.announcements();
+        live.retain(|one| !one.has_lapsed(now));
+        live
+    }
+
+    /// Whether nodes show an announcement, also one that was withdrawn, lapsed or carried out. One
+    /// that nobody shows may still be known to a node that no coordinator reaches.
+    pub fn shows_announcement(&self, digest: &Digest) -> bool {
+        self.withdrawn().any(|known| known == *digest)
+            || self.destruction().order(digest).is_some_and(|signed| {
+                Order::read(signed).is_some_and(|order| order.destroy.step == DestroyStep::Announce)
+            })
+    }
+
     /// The announcement that an order makes, before any node has heard it.
     fn announced(&self, digest: &Digest) -> Option<Announcement> {
         let signed = self.destruction().order(digest)?;
@@ -147,14 +164,10 @@ impl ListedKey {
         now: UnixMillis,
     ) -> Result<Digest, Refusal> {
         let known = match named {
-            Some(digest) => {
-                let mut all = self.announcements().into_iter();
-                match all.find(|one| one.digest == digest) {
-                    Some(known) => known,
-                    // A node may have heard of it that no coordinator shows.
-                    None => return Ok(digest),
-                }
-            }
+            Some(digest) => match self.named(digest, now)? {
+                Some(known) => known,
+                None => return Ok(digest),
+            },
             None => self.only_announcement(now)?.ok_or_else(|| {
                 self.not_announced("is not announced, or the announcement has lapsed: announce it")
             })?,
@@ -175,23 +188,47 @@ impl ListedKey {
         Ok(known.digest)
     }
 
+    /// The announcement that is named, if it is in force. None for one by which nodes have destroyed
+    /// their shares: they show only their ends, and whoever was away may have heard it too.
+    fn named(&self, digest: Digest, now: UnixMillis) -> Result<Option<Announcement>, Refusal> {
+        let mut live = self.announcements_at(now);
+        if let Some(at) = live.iter().position(|one| one.digest == digest) {
+            return Ok(Some(live.swap_remove(at)));
+        }
+        let heard = self.announcements().iter().any(|one| one.digest == digest);
+        let why = if self.withdrawn().any(|known| known == digest) {
+            "it was withdrawn"
+        } else if heard {
+            "it has lapsed"
+        } else if self.shows_announcement(&digest) {
+            return Ok(None);
+        } else {
+            "no node shows it"
+        };
+        let stands = match live.as_slice() {
+            [] => "none is in force: announce it".to_owned(),
+            live => format!("in force: {}", choices(live)),
+        };
+        let name = &self.record().name;
+        let message = format!(
+            "announcement {digest} of the destruction of key \"{name}\" cannot be confirmed: {why}; \
+             {stands}"
+        );
+        Err(Refusal::new(Reason::DestructionNotAnnounced, message).with("key", name))
+    }
+
     /// The announcement in force, if there is one.
     fn only_announcement(&self, now: UnixMillis) -> Result<Option<Announcement>, Refusal> {
-        let mut live = self.announcements();
-        live.retain(|one| !one.has_lapsed(now));
+        let mut live = self.announcements_at(now);
         if live.len() <= 1 {
             return Ok(live.pop());
         }
         let name = &self.record().name;
-        let choices: Vec<_> = live
-            .iter()
-            .map(|one| format!("{} ({})", one.digest, one.reason))
-            .collect();
         let message = format!(
             "the destruction of key \"{name}\" is announced {} times: say which one is meant with \
              --announcement and its digest: {}",
             live.len(),
-            choices.join(", ")
+            choices(&live)
         );
         Err(Refusal::new(Reason::RequestInvalid, message)
             .with("key", name)
@@ -203,4 +240,13 @@ impl ListedKey {
         let message = format!("the destruction of key \"{name}\" {what}");
         Refusal::new(Reason::DestructionNotAnnounced, message).with("key", name)
     }
+}
+
+/// Announcements by their digests and reasons.
+fn choices(announcements: &[Announcement]) -> String {
+    let told = announcements.iter();
+    let told: Vec<_> = told
+        .map(|one| format!("{} ({})", one.digest, one.reason))
+        .collect();
+    told.join(", ")
 }

@@ -21,6 +21,9 @@ pub struct TakenStep {
     /// When the last command that missing nodes are told of expires; none where it has, or where
     /// nobody is missing.
     pub told_until: Option<UnixMillis>,
+    /// Whether it lives on, but was made under a roster that is no longer in force: nodes that were
+    /// added since refuse it, and so does whoever knows them.
+    pub is_outdated: bool,
     /// What nodes say.
     pub progress: DestructionProgress,
 }
@@ -48,13 +51,24 @@ impl ListedKey {
         }
     }
 
+    /// Whether nodes were told to destroy their shares by a command that lives on, under another
+    /// roster than the one in force: whoever has not done so is commanded afresh.
+    pub fn is_ordered_under_another_roster(&self, roster: &PinnedRoster, now: UnixMillis) -> bool {
+        let done = self.destruction().destroyed();
+        let mut orders = done.filter_map(|receipt| {
+            let signed = self.destruction().order(&receipt.command)?;
+            Order::read(signed)
+        });
+        orders.any(|order| order.expires > now && order.roster != roster.hash())
+    }
+
     fn withdrawn_everywhere(
         &self,
         named: Option<Digest>,
         roster: &PinnedRoster,
         now: UnixMillis,
     ) -> Option<TakenStep> {
-        let is_live = self.announcements().iter().any(|one| !one.has_lapsed(now));
+        let is_live = !self.announcements_at(now).is_empty();
         let announcement = match named {
             Some(named) => named,
             None if is_live => return None,
@@ -76,6 +90,7 @@ impl ListedKey {
             digest,
             step: order.destroy.step,
             told_until: None,
+            is_outdated: false,
             progress: DestructionProgress {
                 receipts,
                 missing_holders: Vec::new(),
@@ -96,13 +111,23 @@ impl ListedKey {
         };
         let orders: Vec<Order> = certificate.orders.iter().filter_map(Order::read).collect();
         let forced = action == DestroyAction::AtOnce;
-        let told = |order: &&Order| {
+        let lives = |order: &Order| {
             let step = order.destroy.step;
             order.expires > now && step.destroys() && (!forced || step == DestroyStep::AtOnce)
         };
-        let told_until = orders.iter().filter(told).map(|order| order.expires).max();
+        // Whoever was away would refuse for ever what was made under another roster (ROSTER_BEHIND).
+        let is_of_another = |order: &Order| order.roster != roster.hash();
+        let is_outdated = orders.iter().any(|one| lives(one) && is_of_another(one));
+        let mut told: Vec<Order> = orders.into_iter().filter(lives).collect();
+        if is_outdated {
+            // What was commanded afresh, which those who have destroyed their shares do not act by.
+            let all = self.destruction().orders.iter().filter_map(Order::read);
+            told = all.filter(lives).collect();
+        }
+        told.retain(|one| !is_of_another(one));
+        let told_until = told.iter().map(|order| order.expires).max();
         let told_of = |digest: &Digest| {
-            let mut orders = orders.iter().filter(told);
+            let mut orders = told.iter();
             orders.any(|order| order.destroy.step.announcement() == Some(*digest))
         };
         let mut announced = self.announcements().into_iter();
@@ -130,6 +155,7 @@ impl ListedKey {
             digest,
             step: order.destroy.step,
             told_until: told_until.filter(|_| !count.is_complete()),
+            is_outdated: is_outdated && told_until.is_none(),
             progress: DestructionProgress {
                 receipts: certificate.receipts.clone(),
                 missing_holders: missing(&count.missing_holders),

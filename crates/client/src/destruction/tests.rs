@@ -251,10 +251,6 @@ fn announcements_are_those_that_nobody_withdrew() {
     let at = UnixMillis(500);
     assert_eq!(key.to_withdraw(None, at), Ok(second.digest()));
     assert_eq!(key.to_withdraw(Some(Digest::ZERO), at), Ok(Digest::ZERO));
-    assert_eq!(
-        key.to_confirm(Some(Digest::ZERO), &made.roster, at),
-        Ok(Digest::ZERO)
-    );
     // Once it has lapsed, what was withdrawn can be withdrawn again, and nothing confirmed.
     let late = UnixMillis(1_031);
     assert_eq!(key.to_withdraw(None, late), Ok(first.digest()));
@@ -262,13 +258,69 @@ fn announcements_are_those_that_nobody_withdrew() {
     assert_eq!(refused.reason, Reason::DestructionNotAnnounced);
 }
 
+#[test]
+fn what_is_not_in_force_is_not_confirmed_and_what_stands_is_named() {
+    let mut made = retired();
+    let [kept, withdrawn] = [1, 2].map(|_| order(&made, DestroyStep::Announce));
+    let (digest, gone) = (kept.digest(), withdrawn.digest());
+    let cancel = order(&made, DestroyStep::Cancel { announcement: gone });
+    let from = 1_800_000_000_000 + made.roster.roster().lifecycle_delay_ms();
+    made.view.destruction = Destruction {
+        orders: [&kept, &withdrawn, &cancel]
+            .map(|order| order.signed().clone())
+            .to_vec(),
+        receipts: vec![
+            receipt(&made, 1, &kept, announced(from)),
+            receipt(&made, 1, &withdrawn, announced(from)),
+            receipt(&made, 2, &cancel, Said::Withdrawn { announcement: gone }),
+        ],
+    };
+    let key = listed(&made).unwrap();
+    let refused = |named, at| {
+        let refusal = key.to_confirm(Some(named), &made.roster, at).unwrap_err();
+        assert_eq!(refusal.reason, Reason::DestructionNotAnnounced);
+        refusal.message
+    };
+    let (at, late) = (UnixMillis(from), UnixMillis(from + 1_001));
+
+    assert_eq!(key.to_confirm(Some(digest), &made.roster, at), Ok(digest));
+    for (told, why) in [
+        (refused(Digest::ZERO, at), "no node shows it"),
+        (refused(gone, at), "it was withdrawn"),
+    ] {
+        assert!(told.contains(why), "{told}");
+        assert!(told.contains(&digest.to_string()), "{told}");
+    }
+    let told = refused(digest, late);
+    assert!(
+        told.contains("it has lapsed; none is in force: announce it"),
+        "{told}"
+    );
+    assert!(key.shows_announcement(&digest) && key.shows_announcement(&gone));
+    assert!(!key.shows_announcement(&Digest::ZERO) && !key.shows_announcement(&cancel.digest()));
+    assert_eq!(key.announcements_at(late), []);
+    // Those who carried it out show only their ends; whoever was away may have heard it.
+    let partial = destroyed_by(&[1, 2]);
+    let digest = partial.view.destruction.orders[0].digest();
+    let key = listed(&partial).unwrap();
+    assert_eq!(
+        key.to_confirm(Some(digest), &partial.roster, at),
+        Ok(digest)
+    );
+}
+
 /// A key whose announcement was heard by node 1 at a time.
 fn announced_at(from: u64) -> (MadeKey, Digest) {
     let mut made = retired();
     let first = order(&made, DestroyStep::Announce);
+    let said = Said::Announced {
+        since: UnixMillis(1),
+        from: UnixMillis(from),
+        until: UnixMillis(u64::MAX),
+    };
     made.view.destruction = Destruction {
         orders: vec![first.signed().clone()],
-        receipts: vec![receipt(&made, 1, &first, announced(from))],
+        receipts: vec![receipt(&made, 1, &first, said)],
     };
     (made, first.digest())
 }
@@ -332,6 +384,47 @@ fn what_every_node_has_done_is_told_again_and_what_is_missing_only_while_nothing
     anew.view.destruction.receipts.push(heard);
     assert!(taken(&anew, confirm, late).is_none());
     assert!(taken(&retired(), confirm, late).is_none());
+}
+
+#[test]
+fn what_was_confirmed_under_another_roster_is_confirmed_afresh_by_whoever_was_away() {
+    let confirm = DestroyAction::Confirm(None);
+    let mut made = destroyed_by(&[1, 2]);
+    let (_, changed) = next_roster(&made.roster, &made.identity, |next| {
+        next.nodes.push(node_card(5));
+    });
+    let announcement = made.view.destruction.orders[0].clone();
+    let at = UnixMillis(1_800_000_000_000).plus(made.roster.roster().lifecycle_delay_ms());
+    let taken = |made: &MadeKey, roster: &_, action| {
+        let key = ListedKey::verify(&made.view, roster).unwrap();
+        key.taken(action, roster, at).unwrap()
+    };
+    let away = taken(&made, &changed, confirm).unwrap();
+    assert!(away.is_outdated);
+    assert_eq!(away.told_until, None);
+    let unchanged = taken(&made, &made.roster, confirm).unwrap();
+    assert!(!unchanged.is_outdated);
+
+    // Whoever was away is back, and shows that it heard the announcement.
+    let word = DestructionReceipt {
+        command: announcement.digest(),
+        said: announced(at.0),
+        ..receipt(&made, 4, &order(&made, DestroyStep::Announce), gone())
+    };
+    let word = word.sign(&node_key(4));
+    made.view.destruction.receipts.push(word);
+
+    assert!(taken(&made, &changed, confirm).is_none());
+    let named = DestroyAction::Confirm(Some(announcement.digest()));
+    assert!(taken(&made, &changed, named).is_none());
+    assert!(taken(&made, &made.roster, confirm).is_some());
+    let key = ListedKey::verify(&made.view, &changed).unwrap();
+    assert!(key.is_ordered_under_another_roster(&changed, at));
+    assert!(!key.is_ordered_under_another_roster(&made.roster, at));
+    assert_eq!(
+        key.to_confirm(None, &changed, at),
+        Ok(announcement.digest())
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use quorate_client::{
         CommandId, Digest, KeyName, NodeId, PrincipalId, Refusal, UnixMillis,
         certificate::Certificate,
         command::CommandBody,
-        destruction::{DestructionCount, DestructionReceipt, ErasureMethod, Said},
+        destruction::{DestroyStep, DestructionCount, DestructionReceipt, ErasureMethod, Said},
         operation::{CommandState, CommandView},
         roster::{PinnedRoster, Role},
     },
@@ -21,7 +21,7 @@ use crate::{
     args::{KeyArg, Submission},
     command::{self, command::print_view},
     context::Context,
-    error::CliError,
+    error::{CliError, chain},
     input,
     output::{self, Table},
 };
@@ -102,6 +102,16 @@ impl Destroy {
                 return self.tell_again(context, &key, &taken);
             }
         }
+        let now = CommandTimes::from_now().created;
+        if kept.is_none()
+            && matches!(action, DestroyAction::Confirm(_) | DestroyAction::AtOnce)
+            && key.is_ordered_under_another_roster(&client.roster(), now)
+        {
+            output::progress(
+                "the order that nodes have carried out was made under an earlier roster, so those \
+                 that were away may refuse it: it is given afresh, and takes its approvals again",
+            );
+        }
         let prepared = match kept {
             Some(prepared) => prepared,
             None => {
@@ -112,6 +122,9 @@ impl Destroy {
             }
         };
         warn_of_announcements(&key, action, &client.roster(), prepared.digest());
+        if let Some(warning) = unheard(&key, action) {
+            output::progress(&warning);
+        }
         if self.submission.validate_only {
             return command::validate(context, &client, &prepared).await;
         }
@@ -183,6 +196,18 @@ impl Destroy {
             text: step_text(prepared),
         };
         self.print(context, key, &step, &done)?;
+        if let CommandBody::DestroyKey(destroy) = &prepared.command().body
+            && let DestroyStep::Cancel { announcement } = destroy.step
+        {
+            match client.look_up(&self.key.reference()).await {
+                Ok(key) => tell_standing(&key, announcement),
+                // It was withdrawn all the same.
+                Err(error) => output::progress(&format!(
+                    "warning: what else is announced is not known: {}",
+                    chain(&error)
+                )),
+            }
+        }
         if let Some(next) = next_steps(&key.record().name, &done.receipts) {
             output::progress(&next);
         }
@@ -202,17 +227,12 @@ impl Destroy {
             text: taken.step.as_str(),
         };
         self.print(context, key, &step, &taken.progress)?;
+        if let DestroyStep::Cancel { announcement } = taken.step {
+            tell_standing(key, announcement);
+        }
         let ended = end(&taken.progress);
         if ended.is_err() {
-            output::progress(&match taken.told_until {
-                Some(until) => format!(
-                    "the coordinator tells the missing nodes when they are back, until {}",
-                    output::time(until)
-                ),
-                None => "the command has expired: announce and confirm again once the missing \
-                         nodes are back"
-                    .to_owned(),
-            });
+            output::progress(&told_text(taken.told_until, taken.is_outdated));
         }
         ended
     }
@@ -273,6 +293,23 @@ struct Step {
     text: &'static str,
 }
 
+/// What becomes of nodes that have not taken a step which is not commanded again.
+fn told_text(until: Option<UnixMillis>, is_outdated: bool) -> String {
+    match until {
+        Some(until) => format!(
+            "the coordinator tells the missing nodes when they are back, until {}",
+            output::time(until)
+        ),
+        None if is_outdated => "the command was made under an earlier roster, and nodes that were \
+                                away may refuse it: repeat this command once they are back, which \
+                                confirms it afresh"
+            .to_owned(),
+        None => "the command has expired: announce and confirm again once the missing nodes are \
+                 back"
+            .to_owned(),
+    }
+}
+
 /// How the command ends: a destruction that is partial is no success yet.
 fn end(done: &DestructionProgress) -> Result<(), CliError> {
     match &done.certificate {
@@ -295,8 +332,8 @@ fn warn_of_announcements(
         return;
     }
     let now = CommandTimes::from_now().created;
-    for known in key.announcements() {
-        if !known.has_lapsed(now) && known.digest != own {
+    for known in key.announcements_at(now) {
+        if known.digest != own {
             output::progress(&format!(
                 "warning: the destruction of key \"{}\" is announced already ({}, {}), to be \
                  confirmed from {}: with two, --confirm and --cancel need --announcement",
@@ -307,6 +344,47 @@ fn warn_of_announcements(
             ));
         }
     }
+}
+
+/// What is said of a withdrawal of what no node shows. It is made all the same: the announcement may
+/// be known to a node that is away, and keeping a key must always be possible.
+fn unheard(key: &ListedKey, action: DestroyAction) -> Option<String> {
+    let DestroyAction::Cancel(Some(named)) = action else {
+        return None;
+    };
+    (!key.shows_announcement(&named)).then(|| {
+        format!(
+            "warning: no node shows announcement {named} of the destruction of key \"{}\": this \
+             withdraws nothing but what a node that is away may have heard",
+            key.record().name
+        )
+    })
+}
+
+/// Says which announcements still stand after one was withdrawn.
+fn tell_standing(key: &ListedKey, withdrawn: Digest) {
+    let now = CommandTimes::from_now().created;
+    let standing = key.announcements_at(now);
+    let standing: Vec<(Digest, String)> = standing
+        .into_iter()
+        .map(|one| (one.digest, one.reason))
+        .collect();
+    output::progress(&standing_text(&key.record().name, &standing, withdrawn));
+}
+
+fn standing_text(name: &KeyName, standing: &[(Digest, String)], withdrawn: Digest) -> String {
+    let left = standing.iter().filter(|(digest, _)| *digest != withdrawn);
+    let left: Vec<_> = left
+        .map(|(digest, reason)| format!("{digest} ({reason})"))
+        .collect();
+    if left.is_empty() {
+        return format!("no announcement of the destruction of key \"{name}\" stands");
+    }
+    format!(
+        "warning: the destruction of key \"{name}\" is still announced: {}; withdraw it with \
+         --announcement and its digest",
+        left.join(", ")
+    )
 }
 
 /// What can be done about an announcement, and when; none for other steps.
@@ -562,6 +640,35 @@ mod tests {
             assert!(next.contains(&part), "{next}");
         }
         assert_eq!(next_steps(&name, &[]), None);
+    }
+
+    #[test]
+    fn nobody_is_said_to_be_told_of_an_order_that_is_over_or_of_another_roster() {
+        let told = told_text(Some(UnixMillis(1_000)), false);
+        assert!(told.contains("until 1970-01-01T00:00:01Z"), "{told}");
+        for (is_outdated, says) in [(true, "earlier roster"), (false, "has expired")] {
+            let told = told_text(None, is_outdated);
+
+            assert!(told.contains(says), "{told}");
+            assert!(!told.contains("coordinator tells"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_still_stands_after_a_withdrawal_is_named_and_the_withdrawn_is_not() {
+        let name = "old".parse().unwrap();
+        let other = Digest::new([7; 32]);
+        let all = [
+            (Digest::ZERO, "emptied".to_owned()),
+            (other, "moved".to_owned()),
+        ];
+
+        let left = standing_text(&name, &all, Digest::ZERO);
+        let none = standing_text(&name, &all[..1], Digest::ZERO);
+
+        assert!(left.contains(&format!("{other} (moved)")), "{left}");
+        assert!(!left.contains("emptied"), "{left}");
+        assert!(none.starts_with("no announcement"), "{none}");
     }
 
     #[test]
