@@ -15,6 +15,7 @@ use crate::{
     command::{CommandOptions, Prepared},
     error::ClientError,
     key::{CertifiedKey, ListedKey},
+    state,
     verify::VerificationError,
 };
 
@@ -198,6 +199,21 @@ impl Reshared {
     }
 }
 
+/// What is known to be refused by every node is not asked: new shares of a key that is gone, and
+/// another committee for one that is not in use. New holders would not have heard where it stands.
+fn check_state(key: &ListedKey, committee: &Committee) -> Result<(), Refusal> {
+    let record = key.record();
+    if key.state().is_destroyed() {
+        return Err(state::destroyed(&record.name));
+    }
+    let holders = record.participants.iter().map(|holder| &holder.node);
+    let is_refresh = record.threshold == committee.threshold && holders.eq(&committee.nodes);
+    if is_refresh {
+        return Ok(());
+    }
+    key.standing().check_signs(&record.name)
+}
+
 fn check_shape(reshare: &ReshareKey) -> Result<(), Refusal> {
     let shape = reshare.check_shape();
     shape.map_err(|error| {
@@ -247,8 +263,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Reason::ShapeInvalid`], [`Reason::NodeUnknown`], [`Reason::NodeDrained`],
-    /// [`Reason::PlacementViolated`], or [`ClientError::NotActive`] where nobody has proven the key
-    /// yet.
+    /// [`Reason::PlacementViolated`], the reason that names a state in which the key gets no new
+    /// shares, or [`ClientError::NotActive`] where nobody has proven the key yet.
     pub fn prepare_reshare(
         &self,
         key: &ListedKey,
@@ -259,6 +275,7 @@ impl Client {
         if key.certified().is_none() {
             return Err(ClientError::NotActive(record.name.clone()));
         }
+        check_state(key, &committee)?;
         let mut committee = committee;
         committee.first_epoch.get_or_insert(key.next_epoch());
         let reshare = committee.command(record.name.clone(), record.id(), record.epoch);

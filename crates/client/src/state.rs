@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    CommandId, Digest, KeyRecord, NodeId, Reason, Refusal,
+    CommandId, Digest, KeyName, KeyRecord, NodeId, Reason, Refusal,
     command::{Command, CommandBody, EndorsementKind, SignedCommand},
     operation::{CommandOutcome, CommandState, CommandView, KeyView, StateOutcome},
     roster::PinnedRoster,
@@ -136,6 +136,12 @@ fn other_body() -> Refusal {
     )
 }
 
+/// The refusal of what nobody does with a key that is gone.
+pub(crate) fn destroyed(key: &KeyName) -> Refusal {
+    let message = format!("key \"{key}\" is destroyed: nobody has a share of it");
+    Refusal::new(Reason::KeyDestroyed, message).with("key", key)
+}
+
 /// The commands about the state of a key, each checked under the roster (P33).
 pub(crate) fn standing(
     view: &KeyView,
@@ -169,6 +175,7 @@ impl Client {
     /// # Errors
     ///
     /// [`Reason::StateOutdated`] when the change would change nothing or cannot be undone;
+    /// [`Reason::KeyDestroyed`] when a key that is gone is reported as compromised;
     /// [`Reason::RequestInvalid`] when the reason is none.
     pub fn prepare_state_change(
         &self,
@@ -186,6 +193,10 @@ impl Client {
             reason: reason.to_owned(),
         };
         set.check()?;
+        // Of what any node would refuse as outdated, that is said.
+        if key.state().is_destroyed() && change == StateChange::Compromise {
+            return Err(destroyed(&record.name).into());
+        }
         // A second suspension outdoes a resumption that was withheld.
         if key.state() == change.target() && change != StateChange::Suspend {
             let message = format!("key \"{}\" is {} already", record.name, key.state());

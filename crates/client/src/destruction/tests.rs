@@ -7,8 +7,8 @@ use quorate_model::{
 
 use super::*;
 use crate::{
-    CommandOptions, CommandTimes, Proven,
-    fixtures::{MadeKey, made_key, next_roster, node_card, node_id, node_key},
+    CommandOptions, CommandTimes, Committee, Proven,
+    fixtures::{FakeCluster, MadeKey, made_key, next_roster, node_card, node_id, node_key},
     verify_certificate,
 };
 
@@ -480,6 +480,40 @@ fn without_an_announcement_or_with_two_it_must_be_said_which_one_is_meant() {
     assert!(withdraw.message.ends_with("nothing to withdraw"));
     assert_eq!(two.reason, Reason::RequestInvalid);
     assert!(two.message.contains(&second.digest().to_string()));
+}
+
+#[tokio::test]
+async fn no_command_is_made_for_new_shares_or_a_report_of_a_key_that_is_gone_or_stopped() {
+    let cluster = FakeCluster::start(&quorate_model::KeyPurpose::ALL).await;
+    let client = &cluster.client;
+    let gone = listed(&destroyed_by(&[1, 2, 3, 4])).unwrap();
+    let retired = listed(&retired()).unwrap();
+    let options = CommandOptions::default();
+    let reason = |prepared: Result<Prepared, ClientError>| prepared.unwrap_err().reason();
+    let reshare = |key: &ListedKey, is_refresh: bool| {
+        let mut committee = Committee::of(key.record());
+        if !is_refresh {
+            committee.nodes[0] = node_id(4);
+        }
+        client.prepare_reshare(key, committee, &options)
+    };
+    let destroyed = Some(Reason::KeyDestroyed);
+
+    assert_eq!(reason(reshare(&gone, true)), destroyed);
+    assert_eq!(reason(reshare(&gone, false)), destroyed);
+    assert!(reshare(&retired, true).is_ok());
+    assert_eq!(
+        reason(reshare(&retired, false)),
+        Some(Reason::KeyDeactivated)
+    );
+    for (change, expected) in [
+        (StateChange::Compromise, destroyed),
+        (StateChange::Suspend, Some(Reason::StateOutdated)),
+        (StateChange::Deactivate, Some(Reason::StateOutdated)),
+    ] {
+        let prepared = client.prepare_state_change(&gone, change, "a drill", &options);
+        assert_eq!(reason(prepared), expected, "{change}");
+    }
 }
 
 #[test]
