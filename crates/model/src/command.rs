@@ -300,6 +300,13 @@ impl CreateKey {
         check_shape(self.threshold, &self.nodes, self.accept_fragile)
     }
 
+    /// Whether the shape is one that a few lost or bad nodes stop for ever (n < 2t-1), accepted or
+    /// not.
+    pub fn is_fragile(&self) -> bool {
+        let judged = check_shape(self.threshold, &self.nodes, false);
+        matches!(judged, Err(ShapeError::Fragile { .. }))
+    }
+
     /// Checks that the key that this one takes the place of, if it does of one, is the one that is
     /// meant, and that what signed with it can sign with this one.
     ///

@@ -113,7 +113,7 @@ impl Rotate {
         let record = old.record();
         let said = self.periods.life();
         let takes = |what: Left| !self.without.contains(&what);
-        CreateKey {
+        let mut create = CreateKey {
             key: name,
             scheme: record.scheme,
             threshold: record.threshold,
@@ -123,8 +123,7 @@ impl Rotate {
                 self.nodes.clone()
             },
             purposes: record.purposes.clone(),
-            // The old one was accepted in this shape.
-            accept_fragile: self.accept_fragile || self.nodes.is_empty(),
+            accept_fragile: self.accept_fragile,
             life: KeyLife {
                 replaces: Some(Predecessor {
                     key: record.name.clone(),
@@ -143,7 +142,10 @@ impl Rotate {
                     said.evacuation
                 },
             },
-        }
+        };
+        // The old one was accepted in this shape.
+        create.accept_fragile |= self.nodes.is_empty() && create.is_fragile();
+        create
     }
 }
 
