@@ -73,9 +73,24 @@ impl CliError {
                 && let Some(reason) = error.reason()
             {
                 eprintln!("reason: {reason}");
+                if let Some(advice) = advice(reason) {
+                    eprintln!("{advice}");
+                }
             }
         }
         ExitCode::from(self.exit_code())
+    }
+}
+
+/// What is to be done about a refusal that does not say so itself.
+pub(crate) const fn advice(reason: Reason) -> Option<&'static str> {
+    if matches!(reason, Reason::SessionLimit) {
+        Some(
+            "nothing was changed: run the command that asked for it again in a while; where it takes \
+             approvals, it takes them anew",
+        )
+    } else {
+        None
     }
 }
 
@@ -113,6 +128,14 @@ pub(crate) fn refuse(reason: Reason, message: impl Into<String>) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_meets_a_limit_is_told_to_come_again() {
+        let told = advice(Reason::SessionLimit).unwrap();
+
+        assert!(told.contains("again in a while"), "{told}");
+        assert_eq!(advice(Reason::KeyDestroyed), None);
+    }
 
     #[test]
     fn causes_are_told_once_each() {
