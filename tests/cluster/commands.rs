@@ -38,6 +38,36 @@ fn a_command_that_has_expired_is_refused_and_stays_refused() {
 }
 
 #[test]
+fn what_has_ended_does_not_keep_the_rest_of_a_file_from_being_approved() {
+    let cluster = Cluster::start(&["--second-admin"]);
+    cluster.create_key("notes", "bip340", "messages");
+    cluster.create_key("memos", "bip340", "messages");
+    let proposed = cluster.quorate(&["key", "refresh", "notes", "memos", "-o", "json"]);
+    proposed.refused(4, "must approve them");
+    let file = cluster.file("proposed.json");
+    std::fs::write(&file, &proposed.stdout).unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&proposed.stdout).unwrap();
+    let text = |name: &str| shown["waiting"][0][name].as_str().unwrap().to_owned();
+    let (id, digest) = (text("command_id"), text("digest"));
+    let words = ["--identity", "admin-2", "--yes"];
+    let one = ["command", "approve", &id, "--digest", &digest];
+    let all = ["command", "approve", "--from", &file];
+    assert_eq!(cluster.quorate(&[&one[..], &words].concat()).code, 0);
+    cluster.wait_for_state(&id, "SUCCEEDED");
+
+    let rest = cluster.quorate(&[&all[..], &words].concat());
+
+    assert_eq!(rest.code, 0, "{rest:?}");
+    let told = format!("command {id} is SUCCEEDED and waits for nobody: passed over");
+    assert!(rest.stderr.contains(&told), "{}", rest.stderr);
+    for name in ["notes", "memos"] {
+        assert_eq!(cluster.json(&["key", "show", name])["epoch"], 2);
+    }
+    let again = cluster.quorate(&[&all[..], &words].concat());
+    assert_eq!(again.code, 0, "{again:?}");
+}
+
+#[test]
 fn a_command_id_is_bound_to_its_first_bytes() {
     let cluster = Cluster::start(&[]);
     cluster.create_key("notes", "bip340", "messages");

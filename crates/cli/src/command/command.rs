@@ -7,7 +7,6 @@ mod watch;
 use clap::Subcommand;
 use quorate_client::model::{
     NodeId,
-    command::EndorsementKind,
     operation::{CommandOutcome, CommandView},
 };
 use serde_json::{Value, json};
@@ -29,9 +28,9 @@ pub(crate) enum Command {
     /// Follow a command until it ends
     Watch(watch::Watch),
     /// Look at commands that wait for endorsements, and approve them
-    Approve(endorse::Endorse),
+    Approve(endorse::Approve),
     /// Look at commands that wait for endorsements, and forbid them for good
-    Reject(endorse::Endorse),
+    Reject(endorse::Reject),
 }
 
 impl Command {
@@ -39,8 +38,8 @@ impl Command {
         match self {
             Self::Show(show) => show.run(context).await,
             Self::Watch(watch) => watch.run(context).await,
-            Self::Approve(one) => one.run(context, EndorsementKind::Approve).await,
-            Self::Reject(one) => one.run(context, EndorsementKind::Reject).await,
+            Self::Approve(one) => one.run(context).await,
+            Self::Reject(one) => one.run(context).await,
         }
     }
 }

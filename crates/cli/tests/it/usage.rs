@@ -82,6 +82,10 @@ fn calls_that_make_no_sense_exit_with_2_and_say_why() {
             "--digest",
         ),
         ("command reject --yes --digest ab", "64 hex digits"),
+        (
+            "command reject 00000000-0000-0000-0000-000000000000 --force",
+            "unexpected argument '--force'",
+        ),
         ("key refresh", "use --filter 'GLOB' or --all"),
         ("key refresh hot --all", "cannot be used with"),
         ("key refresh --all --filter hot-*", "cannot be used with"),

@@ -1,5 +1,7 @@
 //! `quorate command approve` and `quorate command reject`.
 
+mod shown;
+
 use std::{
     io::{self, BufRead as _, IsTerminal as _},
     path::PathBuf,
@@ -7,41 +9,29 @@ use std::{
 
 use clap::Args;
 use quorate_client::{
-    AwaitingCommand, Client, ClientError, KeyReference, RosterDifference,
+    AwaitingCommand, Client, ClientError,
     model::{
-        CommandId, Digest, KeyState, Reason, Refusal,
-        command::{CommandBody, CreateKey, EndorsementKind, ReshareKey, SignedCommand},
-        destruction::{DestroyKey, DestroyStep},
-        evacuation::{Destination, Evacuate},
+        CommandId, Digest, PrincipalId,
+        command::{CommandBody, EndorsementKind},
         operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
-        standing::{SetKeyState, StateChange},
     },
 };
-use quorate_intent::{Facts, KeyFacts, check_evacuation, decode_all, pinned_output};
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::shown::Shown;
 use super::{print_view, view_json};
 use crate::{
     args::command_id,
-    command::{
-        decode,
-        key::{
-            destroy::{next_steps, time_from},
-            life::{way_out, without_checksum},
-            purposes_text,
-        },
-        reshare::{NO_CURE, changes, fragility, names},
-        roster::{Holding, difference_table},
-    },
+    command::key::destroy::next_steps,
     context::Context,
-    error::{CliError, chain, refuse},
+    error::{CliError, advice, chain},
     input,
     output::{self, Table},
 };
 
-/// Look at commands that wait for endorsements, and speak for them or forbid them.
+/// Look at commands that wait for endorsements, and approve them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   quorate command approve 2f1c7e0a-5b0e-4c39-9c59-0c1f4b7a9d11
@@ -49,12 +39,50 @@ use crate::{
   quorate node replace node-c node-d -o json > proposed.json
   quorate command approve --from proposed.json
   quorate command approve ID1 ID2 --yes --digest HEX1,HEX2")]
-pub(crate) struct Endorse {
+pub(crate) struct Approve {
+    #[command(flatten)]
+    endorse: Endorse,
+    /// Approve the removal of nodes although keys have shares there
+    #[arg(long)]
+    force: bool,
+}
+
+impl Approve {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let (kind, force) = (EndorsementKind::Approve, self.force);
+        self.endorse.run(context, Shown { kind, force }).await
+    }
+}
+
+/// Look at commands that wait for endorsements, and forbid them for good.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  quorate command reject 2f1c7e0a-5b0e-4c39-9c59-0c1f4b7a9d11
+  quorate command reject ID1 ID2 ID3
+  quorate command reject --from proposed.json
+  quorate command reject ID1 ID2 --yes --digest HEX1,HEX2
+
+The word of one admin is enough, and nobody takes it back: what is still wanted is proposed anew.")]
+pub(crate) struct Reject {
+    #[command(flatten)]
+    endorse: Endorse,
+}
+
+impl Reject {
+    pub(super) async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let (kind, force) = (EndorsementKind::Reject, false);
+        self.endorse.run(context, Shown { kind, force }).await
+    }
+}
+
+/// Which commands are meant.
+#[derive(Debug, Args)]
+struct Endorse {
     /// Ids of the commands
     #[arg(value_parser = command_id, required_unless_present = "from", value_name = "ID")]
     ids: Vec<CommandId>,
     /// Take ids and digests from what `-o json` of `key refresh`, `key reshare` or `node replace` says
-    /// is waiting, - for standard input
+    /// is waiting, - for standard input. What has ended by then is passed over
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "digest"])]
     from: Option<PathBuf>,
     /// Do not ask: the digests say what is meant, one for each command
@@ -63,9 +91,6 @@ pub(crate) struct Endorse {
     /// Insist on the commands with these digests, as whoever proposed them tells it
     #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = digest)]
     digest: Vec<Digest>,
-    /// Approve the removal of nodes although keys have shares there
-    #[arg(long)]
-    force: bool,
 }
 
 /// What a batch proposed, as far as it is looked at.
@@ -87,11 +112,8 @@ struct Meant {
 }
 
 impl Endorse {
-    pub(super) async fn run(
-        &self,
-        context: &Context,
-        kind: EndorsementKind,
-    ) -> Result<(), CliError> {
+    async fn run(&self, context: &Context, shown: Shown) -> Result<(), CliError> {
+        let kind = shown.kind;
         let meant = self.meant()?;
         if self.yes && meant.digests.is_empty() {
             return Err(CliError::Usage(
@@ -100,27 +122,29 @@ impl Endorse {
         }
         let client = context.connect(Role::Admin).await?;
         let mut all = Vec::new();
+        let mut failed = 0_usize;
         for id in &meant.ids {
-            let awaiting = client.awaiting(*id).await?;
-            // What is shown is what is signed: it was decoded from the exact bytes.
-            let shown = Shown {
-                kind,
-                force: self.force,
-            };
-            shown.show(&client, &awaiting).await?;
-            meant.check(&awaiting)?;
-            let is_resharing = matches!(awaiting.command().body, CommandBody::ReshareKey(_));
-            if self.from.is_some() && !is_resharing {
-                return Err(CliError::Usage(format!(
-                    "command {id} is no resharing: approve it by itself"
-                )));
+            match self.look(&client, &shown, &meant, *id).await {
+                Ok(Some(awaiting)) => all.push(awaiting),
+                Ok(None) => {}
+                // What others wait for does not depend on it.
+                Err(CliError::Client(error)) if self.from.is_some() && !is_of_all(&error) => {
+                    failed = failed.saturating_add(1);
+                    output::progress(&format!("error: command {id}: {}", chain(&error)));
+                }
+                Err(error) => return Err(error),
             }
-            all.push(awaiting);
         }
-        if !self.yes && !asked(kind, all.len())? {
+        if all.is_empty() && failed == 0 {
+            output::progress("nothing waits any more");
+            return print_views(context, &[]);
+        }
+        if !all.is_empty() && !self.yes && !asked(kind, all.len())? {
             return Err(CliError::Usage("nothing was signed".to_owned()));
         }
-        if let [awaiting] = all.as_slice() {
+        if self.from.is_none()
+            && let [awaiting] = all.as_slice()
+        {
             let view = client.endorse(awaiting, kind).await?;
             print_view(context, &view)?;
             if let (Some(CommandOutcome::KeyDestruction(outcome)), Some(key)) =
@@ -131,20 +155,26 @@ impl Endorse {
             }
             return Ok(check_end(kind, &view)?);
         }
+        let count = all.len().saturating_add(failed);
         let mut views = Vec::new();
-        let mut failed = 0_usize;
         for awaiting in &all {
             match client.endorse(awaiting, kind).await {
                 Ok(view) => {
                     if let Err(error) = check_end(kind, &view) {
                         failed = failed.saturating_add(1);
                         output::progress(&format!("error: command {}: {}", view.id, chain(&error)));
+                        if let Some(advice) = error.reason().and_then(advice) {
+                            output::progress(advice);
+                        }
                     }
                     views.push(view);
                 }
                 Err(error) => {
-                    failed = failed.saturating_add(1);
                     let id = awaiting.command().id;
+                    if self.from.is_some() && ended_meanwhile(&client, id).await {
+                        continue;
+                    }
+                    failed = failed.saturating_add(1);
                     output::progress(&format!("error: command {id}: {}", chain(&error)));
                 }
             }
@@ -152,11 +182,41 @@ impl Endorse {
         print_views(context, &views)?;
         if failed > 0 {
             return Err(CliError::Incomplete {
-                message: format!("{failed} of {} commands came to nothing", all.len()),
+                message: format!("{failed} of {count} commands came to nothing"),
                 code: quorate_client::ExitClass::Other.code(),
             });
         }
         Ok(())
+    }
+
+    /// Shows a command that is to be spoken about. None where one of a file waits for nobody any more.
+    async fn look(
+        &self,
+        client: &Client,
+        shown: &Shown,
+        meant: &Meant,
+        id: CommandId,
+    ) -> Result<Option<AwaitingCommand>, CliError> {
+        if self.from.is_some() {
+            let view = client.command(id).await?;
+            meant.check(id, view.digest)?;
+            let me = &client.identity().card().id;
+            if let Some(why) = passed_over(&view, me, shown.kind) {
+                output::progress(&why);
+                return Ok(None);
+            }
+        }
+        let awaiting = client.awaiting(id).await?;
+        // What is shown is what is signed: it was decoded from the exact bytes.
+        shown.show(client, &awaiting).await?;
+        meant.check(id, awaiting.digest())?;
+        let is_resharing = matches!(awaiting.command().body, CommandBody::ReshareKey(_));
+        if self.from.is_some() && !is_resharing {
+            return Err(CliError::Usage(format!(
+                "command {id} is no resharing: approve it by itself"
+            )));
+        }
+        Ok(Some(awaiting))
     }
 
     fn meant(&self) -> Result<Meant, CliError> {
@@ -193,16 +253,54 @@ impl Endorse {
 
 impl Meant {
     /// Refuses a command that was not meant.
-    fn check(&self, awaiting: &AwaitingCommand) -> Result<(), CliError> {
-        let digest = awaiting.digest();
+    fn check(&self, id: CommandId, digest: Digest) -> Result<(), CliError> {
         if self.digests.is_empty() || self.digests.contains(&digest) {
             return Ok(());
         }
         Err(CliError::Unverified(format!(
-            "command {} has digest {digest}, which is not the one that is expected",
-            awaiting.command().id
+            "command {id} has digest {digest}, which is not the one that is expected"
         )))
     }
+}
+
+/// Why a command of a file needs no word of this principal any more; none where it waits for it.
+fn passed_over(view: &CommandView, me: &PrincipalId, kind: EndorsementKind) -> Option<String> {
+    let id = view.id;
+    if view.state != CommandState::AwaitingEndorsement {
+        let state = view.state.as_str();
+        return Some(format!(
+            "command {id} is {state} and waits for nobody: passed over"
+        ));
+    }
+    let mut words = view.awaiting.iter().flat_map(|signed| &signed.endorsements);
+    let has_approved = words.any(|word| word.principal == *me && word.kind.is_for_it());
+    (has_approved && kind == EndorsementKind::Approve)
+        .then(|| format!("command {id} has your word and waits for others: passed over"))
+}
+
+/// Whether a command ended between the look at it and the word about it; says so.
+async fn ended_meanwhile(client: &Client, id: CommandId) -> bool {
+    match client.command(id).await {
+        Ok(view) if view.state != CommandState::AwaitingEndorsement => {
+            let state = view.state.as_str();
+            output::progress(&format!(
+                "command {id} is {state} meanwhile and waits for nobody: passed over"
+            ));
+            true
+        }
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// Whether an error is about every command of a file, and not about one of them.
+const fn is_of_all(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Unreachable(_)
+            | ClientError::TimedOut(_)
+            | ClientError::Unverified(_)
+            | ClientError::NotInRoster(_)
+    )
 }
 
 /// What was approved and came to nothing is no success. A command that goes on, or waits for more
@@ -239,352 +337,6 @@ pub(in crate::command) fn digest(text: &str) -> Result<Digest, String> {
     Digest::from_hex(text).ok_or_else(|| "a digest is 64 hex digits".to_owned())
 }
 
-/// How commands are shown.
-struct Shown {
-    kind: EndorsementKind,
-    /// Whether nodes may go that hold shares.
-    force: bool,
-}
-
-impl Shown {
-    async fn show(&self, client: &Client, awaiting: &AwaitingCommand) -> Result<(), CliError> {
-        let lost = show(client, awaiting, self.kind).await?;
-        if lost.is_empty() || self.force || self.kind == EndorsementKind::Reject {
-            return Ok(());
-        }
-        Err(refuse(
-            Reason::NodeHoldsShares,
-            format!(
-                "keys have shares at nodes that the roster removes: {}; have them moved with \
-                 `quorate node replace`, or approve with --force what is told above",
-                lost.join(", ")
-            ),
-        ))
-    }
-}
-
-/// Shows a command, and answers with the keys that lose shares by it.
-async fn show(
-    client: &Client,
-    awaiting: &AwaitingCommand,
-    kind: EndorsementKind,
-) -> Result<Vec<String>, CliError> {
-    let mut lost = Vec::new();
-    let command = awaiting.command();
-    let mut table = Table::default();
-    table.pair("command", command.id);
-    table.pair("digest", awaiting.digest());
-    if let CommandBody::CreateKey(create) = &command.body {
-        show_creation(create, &mut table);
-    } else if let CommandBody::SetKeyState(set) = &command.body {
-        show_state(client, set, kind, &mut table).await?;
-    } else if let CommandBody::ReshareKey(reshare) = &command.body {
-        show_reshare(client, reshare, &mut table).await?;
-    } else if let CommandBody::DestroyKey(destroy) = &command.body {
-        show_destroy(client, destroy, &mut table).await?;
-    } else if let CommandBody::ChangeRoster(_) = &command.body {
-        lost = show_roster(client, awaiting.signed(), &mut table).await?;
-    } else if let CommandBody::Evacuate(evacuate) = &command.body {
-        show_evacuation(client, evacuate, kind, &mut table).await?;
-    } else if let CommandBody::ReadmitNode(readmit) = &command.body {
-        table.pair("change", format!("readmit node {}", readmit.node));
-        table.pair("restoration", readmit.restore);
-        table.pair("without", names(&readmit.without));
-        table.pair("reason", &readmit.reason);
-        table.pair(
-            "warning",
-            "what those nodes alone know is not heard: stops and ends of keys, and epochs in use",
-        );
-    }
-    let words: Vec<String> = awaiting
-        .signed()
-        .endorsements
-        .iter()
-        .map(|word| format!("{} ({})", word.principal, word.kind.as_str()))
-        .collect();
-    table.pair("endorsed by", words.join(", "));
-    let expires = if command.body.expires() {
-        output::time(command.expires)
-    } else {
-        "never".to_owned()
-    };
-    table.pair("expires", expires);
-    eprintln!("{table}");
-    Ok(lost)
-}
-
-/// What becomes of the state of a key, and of what it holds. A key that is not shown can be stopped
-/// from signing all the same, and no more.
-async fn show_state(
-    client: &Client,
-    set: &SetKeyState,
-    kind: EndorsementKind,
-    table: &mut Table,
-) -> Result<(), CliError> {
-    table.pair("change", format!("{} key {}", set.change, set.key));
-    table.pair("key id", set.key_id);
-    table.pair("sequence", set.sequence);
-    table.pair("reason", &set.reason);
-    let reference = KeyReference {
-        name: set.key.clone(),
-        id: Some(set.key_id),
-    };
-    match client.look_up(&reference).await {
-        Ok(key) => {
-            table.pair("state", key.state());
-            if set.change.retires() {
-                table.pair("warning", way_out(key.life(), &set.key));
-            }
-        }
-        Err(error) if stops_at_once(set.change) => {
-            table.pair(
-                "warning",
-                format!("the key is not shown: {}", chain(&error)),
-            );
-        }
-        Err(error) => return unseen(kind, error, table),
-    }
-    Ok(())
-}
-
-/// Whether a change keeps a thief from signing, which waits for nothing.
-const fn stops_at_once(change: StateChange) -> bool {
-    matches!(change, StateChange::Suspend | StateChange::Compromise)
-}
-
-/// The key that is to be made. It waits for approval where it names destinations.
-fn show_creation(create: &CreateKey, table: &mut Table) {
-    table.pair("change", format!("create key {}", create.key));
-    table.pair("scheme", create.scheme);
-    let (threshold, nodes) = (create.threshold, &create.nodes);
-    table.pair(
-        "holders",
-        format!("{threshold} of {} ({})", nodes.len(), names(nodes)),
-    );
-    table.pair("purpose", purposes_text(&create.purposes));
-    if create.accept_fragile {
-        table.pair(
-            "accepted",
-            "a shape that a few lost or bad nodes stop for ever",
-        );
-    }
-    for (what, period) in [
-        ("used for", create.life.cryptoperiod_s),
-        ("refreshed every", create.life.refresh_s),
-    ] {
-        if let Some(seconds) = period {
-            table.pair(what, format!("{seconds} s"));
-        }
-    }
-    if let Some(before) = &create.life.replaces {
-        table.pair("replaces", format!("{} ({})", before.key, before.key_id));
-    }
-    for destination in &create.life.evacuation {
-        table.pair("evacuated to", destination);
-    }
-    for account in without_checksum(&create.life) {
-        table.pair("warning", account);
-    }
-    table.pair(
-        "warning",
-        "whoever owns these accounts may be sent all that the key holds once it is retired, and \
-         nobody changes them later",
-    );
-}
-
-/// What the payloads say, as nodes see it, and whether it goes where the key's creation says.
-async fn show_evacuation(
-    client: &Client,
-    evacuate: &Evacuate,
-    kind: EndorsementKind,
-    table: &mut Table,
-) -> Result<(), CliError> {
-    let sign = &evacuate.sign;
-    table.pair("change", format!("evacuate key {}", sign.key));
-    table.pair("key id", sign.key_id);
-    table.pair("reason", &evacuate.reason);
-    let key = KeyReference {
-        name: sign.key.clone(),
-        id: Some(sign.key_id),
-    };
-    let key = match client.look_up(&key).await {
-        Ok(key) => key,
-        Err(error) => return unseen(kind, error, table),
-    };
-    table.pair("state", key.state());
-    let facts = KeyFacts::of(key.record());
-    let decoded = match decode_all(&sign.payloads, &facts) {
-        Ok(decoded) => decoded,
-        Err(error) => return unseen(kind, Refusal::from(&error).into(), table),
-    };
-    let pinned = &key.life().evacuation;
-    for (payload, decoded) in sign.payloads.iter().zip(&decoded) {
-        table.pair("payload", payload.kind);
-        if !payload.path.is_root() {
-            table.pair("path", &payload.path);
-        }
-        decode::rows(table, "", &decode::inner(&decoded.facts)?);
-        let Facts::Psbt(psbt) = &decoded.facts else {
-            continue;
-        };
-        for (index, output) in psbt.outputs.iter().enumerate() {
-            let to = pinned_output(&output.script, pinned);
-            let to = to.map_or("none of the pinned destinations", Destination::as_str);
-            table.pair(&format!("output {index} pays to"), to);
-        }
-    }
-    for destination in pinned {
-        table.pair("pinned", destination);
-    }
-    let judged = check_evacuation(&sign.payloads, &decoded, &facts, pinned)
-        .map_err(|astray| astray.to_string())
-        .and_then(|()| {
-            let stands = key.standing().check_evacuates(&sign.key);
-            stands.map_err(|refusal| refusal.message)
-        });
-    if let Err(problem) = judged {
-        table.pair("warning", format!("nodes will refuse it: {problem}"));
-    }
-    Ok(())
-}
-
-/// Whoever rejects a command need not see what it does; whoever approves it must.
-fn unseen(kind: EndorsementKind, error: ClientError, table: &mut Table) -> Result<(), CliError> {
-    if kind != EndorsementKind::Reject {
-        return Err(error.into());
-    }
-    let why = format!("what it is about is not shown: {}", chain(&error));
-    table.pair("warning", why);
-    Ok(())
-}
-
-/// Who holds the key, and who is to hold it.
-async fn show_reshare(
-    client: &Client,
-    reshare: &ReshareKey,
-    table: &mut Table,
-) -> Result<(), ClientError> {
-    let key = client
-        .look_up(&KeyReference {
-            name: reshare.key.clone(),
-            id: Some(reshare.key_id),
-        })
-        .await?;
-    let record = key.record();
-    let before: Vec<_> = record.participants.iter().map(|p| p.node.clone()).collect();
-    let (added, removed) = changes(record, &reshare.nodes);
-    let is_refresh = before == reshare.nodes && record.threshold == reshare.threshold;
-    let change = if is_refresh { "refresh" } else { "reshare" };
-    table.pair("change", format!("{change} key {}", reshare.key));
-    table.pair("key id", reshare.key_id);
-    table.pair("from epoch", reshare.source_epoch);
-    let shape =
-        |threshold, nodes: &[_]| format!("{threshold} of {} ({})", nodes.len(), names(nodes));
-    table.pair("holders before", shape(record.threshold, &before));
-    table.pair("holders after", shape(reshare.threshold, &reshare.nodes));
-    for (name, nodes) in [("added", added), ("removed", removed)] {
-        if !nodes.is_empty() {
-            table.pair(name, nodes.join(", "));
-        }
-    }
-    if record.epoch != reshare.source_epoch {
-        let epoch = record.epoch;
-        table.pair(
-            "warning",
-            format!("the key is in epoch {epoch} by now: this will be refused"),
-        );
-    }
-    if let Some(fragile) = fragility(reshare) {
-        table.pair("warning", format!("accepted: {fragile}"));
-    }
-    if key.state() == KeyState::Compromised {
-        table.pair("warning", NO_CURE);
-    }
-    Ok(())
-}
-
-/// What is to become of the key, and what is known of it.
-async fn show_destroy(
-    client: &Client,
-    destroy: &DestroyKey,
-    table: &mut Table,
-) -> Result<(), ClientError> {
-    let key = client
-        .look_up(&KeyReference {
-            name: destroy.key.clone(),
-            id: Some(destroy.key_id),
-        })
-        .await?;
-    let step = match destroy.step {
-        DestroyStep::Announce => "announce the destruction of",
-        DestroyStep::Cancel { .. } => "withdraw the destruction of",
-        DestroyStep::Confirm { .. } => "destroy for good",
-        DestroyStep::AtOnce => "destroy for good, at once,",
-    };
-    table.pair("change", format!("{step} key {}", destroy.key));
-    table.pair("key id", destroy.key_id);
-    table.pair("state", key.state());
-    if let Some(announcement) = destroy.step.announcement() {
-        table.pair("announcement", announcement);
-        let known = key.announcements();
-        match known.iter().find(|one| one.digest == announcement) {
-            Some(known) => {
-                let roster = client.roster();
-                let count = known.from.len();
-                let nodes = roster.roster().nodes.len();
-                let opens = time_from(known.opens_everywhere(&roster));
-                let told = format!("{count} of {nodes} nodes ({})", known.reason);
-                table.pair("announced to", told);
-                table.pair("confirmed from", opens);
-            }
-            None => table.pair("warning", "no node shows this announcement"),
-        }
-    }
-    table.pair("reason", &destroy.reason);
-    if destroy.step.destroys() {
-        table.pair(
-            "warning",
-            "nobody can undo it: whatever the key still holds is lost",
-        );
-    }
-    Ok(())
-}
-
-/// What the roster changes of the one in force, and what becomes of keys with it. The answer is which
-/// keys have shares at nodes that go.
-async fn show_roster(
-    client: &Client,
-    signed: &SignedCommand,
-    table: &mut Table,
-) -> Result<Vec<String>, ClientError> {
-    let pinned = client.roster();
-    let next = quorate_client::roster_of(signed)?;
-    table.append(difference_table(pinned.roster(), &next));
-    if next.parents != [pinned.hash()] {
-        table.pair(
-            "warning",
-            format!(
-                "it does not follow roster {} alone, which is in force: nodes that act by that one \
-                 may refuse it",
-                pinned.roster().version
-            ),
-        );
-    }
-    let removed = RosterDifference::between(pinned.roster(), &next).removed;
-    if removed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let keys = client.list_keys().await?;
-    let mut lost = Vec::new();
-    for node in &removed {
-        for holding in Holding::at(&keys, node, &next) {
-            table.pair("warning", holding.consequence());
-            lost.push(format!("{} at {node}", holding.key));
-        }
-    }
-    Ok(lost)
-}
-
 /// Asks whoever sits at the terminal.
 fn asked(kind: EndorsementKind, count: usize) -> Result<bool, CliError> {
     let mut input = io::stdin().lock();
@@ -612,22 +364,62 @@ fn asked(kind: EndorsementKind, count: usize) -> Result<bool, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_client::model::KeyName;
+    use quorate_client::model::{
+        Reason, Refusal, Signature, UnixMillis,
+        command::{Endorsement, SignedCommand},
+        operation::CommandKind,
+    };
 
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_rejected_and_never_approved() {
-        let hidden = || {
-            let key: KeyName = "hot".parse().unwrap();
-            let message = format!("there is no key \"{key}\"");
-            ClientError::from(Refusal::new(Reason::KeyUnknown, message))
+    fn what_has_ended_is_passed_over_in_a_file_and_what_waits_is_not() {
+        let [me, other]: [PrincipalId; 2] = ["ann", "bob"].map(|name| name.parse().unwrap());
+        let view = |state, by: &PrincipalId| CommandView {
+            id: CommandId(uuid::Uuid::nil()),
+            digest: Digest::ZERO,
+            kind: CommandKind::ReshareKey,
+            key: None,
+            state,
+            created: UnixMillis(0),
+            expires: UnixMillis(1),
+            progress: None,
+            outcome: None,
+            error: None,
+            awaiting: Some(SignedCommand {
+                bytes: Vec::new(),
+                endorsements: vec![Endorsement {
+                    principal: by.clone(),
+                    kind: EndorsementKind::Propose,
+                    role: Role::Admin,
+                    signature: Signature([0; 64]),
+                }],
+            }),
         };
-        let mut table = Table::default();
+        let why = |state, by, kind| passed_over(&view(state, by), &me, kind);
+        let approve = EndorsementKind::Approve;
 
-        assert!(unseen(EndorsementKind::Approve, hidden(), &mut table).is_err());
-        assert!(unseen(EndorsementKind::Propose, hidden(), &mut table).is_err());
-        assert!(unseen(EndorsementKind::Reject, hidden(), &mut table).is_ok());
-        assert!(table.to_string().contains("is not shown"), "{table}");
+        for state in [
+            CommandState::Running,
+            CommandState::Succeeded,
+            CommandState::Failed,
+            CommandState::Denied,
+            CommandState::Expired,
+        ] {
+            let told = why(state, &other, approve).unwrap();
+            assert!(told.contains(state.as_str()), "{told}");
+        }
+        let waits = CommandState::AwaitingEndorsement;
+        assert_eq!(why(waits, &other, approve), None);
+        assert!(why(waits, &me, approve).unwrap().contains("your word"));
+        assert_eq!(why(waits, &me, EndorsementKind::Reject), None);
+    }
+
+    #[test]
+    fn what_concerns_one_command_of_a_file_does_not_stop_the_others() {
+        let unknown = Refusal::new(Reason::CommandUnknown, "there is no such command");
+
+        assert!(!is_of_all(&unknown.into()));
+        assert!(is_of_all(&ClientError::Unreachable("refused".to_owned())));
     }
 }
