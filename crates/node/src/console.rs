@@ -94,7 +94,7 @@ pub fn import_states(
 ) -> Result<Vec<Imported<StateReceipt>>> {
     let commands = states.marks().map(|mark| mark.command.clone());
     let asks = commands.map(|command| (what(&command), NodeRequest::SetKeyState { command }));
-    import(dir, source, asks.collect(), |reply| {
+    import((dir, source), false, asks.collect(), |reply| {
         if let NodeReply::StateSet(receipt) = reply {
             Some(receipt)
         } else {
@@ -118,11 +118,13 @@ pub fn read_certificate(file: &Path) -> Result<Certificate> {
 
 /// Has a node that is not running act by a certificate: move up to the epoch that it proves, or carry
 /// out the orders that it holds. What the node does not have to believe it refuses as from a
-/// coordinator, and its own delays hold.
+/// coordinator, and its own delays hold. Orders of a destruction are judged only by a clock that is
+/// trusted: after a while off, a person confirms it (P43).
 pub fn import_certificate(
     dir: &Path,
     source: &KekSource,
     certificate: &Certificate,
+    confirm_clock: bool,
 ) -> Result<Vec<Imported<String>>> {
     let asks = match certificate {
         Certificate::Key(evidence) => vec![epoch_of(evidence)?],
@@ -143,7 +145,7 @@ pub fn import_certificate(
                 .collect()
         }
     };
-    import(dir, source, asks, said)
+    import((dir, source), confirm_clock, asks, said)
 }
 
 fn announces(order: &SignedCommand) -> bool {
@@ -193,7 +195,7 @@ pub fn import_rosters(
     let successors = rosters.successors.iter().cloned();
     let asks = successors
         .map(|Successor(command)| (what(&command), NodeRequest::ChangeRoster { command }));
-    import(dir, source, asks.collect(), |reply| {
+    import((dir, source), false, asks.collect(), |reply| {
         if let NodeReply::RosterChanged(receipt) = reply {
             Some(receipt)
         } else {
@@ -204,13 +206,14 @@ pub fn import_rosters(
 
 /// Hands requests to a node, each with a few words about what it brings.
 fn import<Receipt>(
-    dir: &Path,
-    source: &KekSource,
+    (dir, source): (&Path, &KekSource),
+    confirm_clock: bool,
     asks: Vec<(String, NodeRequest)>,
     receipt_of: impl Fn(NodeReply) -> Option<Receipt>,
 ) -> Result<Vec<Imported<Receipt>>> {
     let clock = MachineClock::start();
-    let opened = host::open(dir, source, clock.read(), false, Box::new(TrueShares), 1)
+    let shares = Box::new(TrueShares);
+    let opened = host::open(dir, source, clock.read(), confirm_clock, shares, 1)
         .context("open the node: stop it first if it is running")?;
     let Opened {
         core,

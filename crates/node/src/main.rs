@@ -55,7 +55,7 @@ enum What {
     ImportRosters(Import),
     /// Brings a stopped node a certificate from a file of `quorate key certificates` or `quorate key
     /// destroy --out`, where no coordinator does: of an epoch, or of a destruction with its orders.
-    ImportCertificate(Import),
+    ImportCertificate(ImportCertificate),
     /// Makes a backup of a node, running or not, sealed to keys of age.
     Backup(Backup),
     /// Makes the directory of a node again from a backup of it.
@@ -163,6 +163,16 @@ struct Import {
     unseal: Unseal,
     /// The file.
     file: PathBuf,
+}
+
+#[derive(Args)]
+struct ImportCertificate {
+    #[command(flatten)]
+    import: Import,
+    /// Takes this machine's clock as right, on the word of the person at it: a node that was off for
+    /// more than 30 seconds does not trust it, and judges no order of a destruction before.
+    #[arg(long)]
+    confirm_clock: bool,
 }
 
 #[derive(Args)]
@@ -319,10 +329,12 @@ fn import_rosters(import: &Import) -> Result<()> {
     })
 }
 
-fn import_certificate(import: &Import) -> Result<()> {
+fn import_certificate(arguments: &ImportCertificate) -> Result<()> {
+    let import = &arguments.import;
     let certificate = console::read_certificate(&import.file)?;
     let (dir, source) = import.place()?;
-    let imported = console::import_certificate(&dir, &source, &certificate)?;
+    let imported =
+        console::import_certificate(&dir, &source, &certificate, arguments.confirm_clock)?;
     tell(imported, String::clone)
 }
 
@@ -615,6 +627,21 @@ mod tests {
                 "{told}"
             );
         }
+    }
+
+    #[test]
+    fn a_certificate_is_imported_under_a_clock_that_a_person_confirms() {
+        let import = "quorate-node import-certificate --dir d --confirm-clock f";
+
+        let parsed = Arguments::try_parse_from(import.split(' ')).unwrap();
+
+        assert!(matches!(
+            parsed.what,
+            What::ImportCertificate(ImportCertificate {
+                confirm_clock: true,
+                ..
+            })
+        ));
     }
 
     #[test]
