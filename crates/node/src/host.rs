@@ -234,6 +234,19 @@ fn read_roster(disk: &dyn Disk) -> Result<SignedRoster> {
     serde_json::from_slice(&text).context("read roster.json")
 }
 
+/// Tells a node that was made and never pinned from one whose journal is lost. Pinning begins with
+/// the roster's file.
+fn check_pinned<D: Disk + Clone>(disk: &D) -> Result<()> {
+    let is_pinned =
+        Journal::exists(disk)? || disk.exists(ROSTER)? || disk.exists(crate::keyring::PATH)?;
+    ensure!(
+        is_pinned,
+        "this node has no roster pinned yet: run `quorate-node pin --dir DIR --roster FILE --hash \
+         HEX` first, with the hash as it was confirmed out of band"
+    );
+    Ok(())
+}
+
 /// The roster whose hash the journal's first records vouch for.
 fn pinned_roster(disk: &dyn Disk, recorded: Option<&Vec<u8>>) -> Result<PinnedRoster> {
     let recorded = recorded.context("the journal names no roster: run `quorate-node pin` first")?;
@@ -424,6 +437,7 @@ pub fn open_on<D: Disk + Clone + 'static>(
     rng: &mut dyn CryptoRngCore,
 ) -> Result<Opened<D>> {
     let identity = NodeIdentity::open(&disk, &node, &*setting.kek)?;
+    check_pinned(&disk)?;
     let mut boot = [0; 16];
     rng.fill_bytes(&mut boot);
     let config = JournalConfig {
@@ -575,5 +589,38 @@ fn rebuilt(decision: Decision, reset: Option<String>) -> Option<String> {
     match decision {
         Decision::Rebuild(reason) => Some(reset.unwrap_or_else(|| reason.to_string())),
         Decision::Use | Decision::CatchUp { .. } | Decision::JournalLost { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{core::TrueShares, sealing::KeyFile, shell::MachineClock};
+
+    #[test]
+    fn a_node_that_was_never_pinned_is_told_from_one_that_lost_its_journal() {
+        let place = tempfile::tempdir().unwrap();
+        let key = place.path().join("node.key");
+        let bytes: Vec<u8> = (0..32).collect();
+        std::fs::write(&key, hex::encode(bytes)).unwrap();
+        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&key, owner_only).unwrap();
+        let source = KekSource::key_file(KeyFile::read(&key).unwrap());
+        let dir = place.path().join("node");
+        let id = "node-a".parse().unwrap();
+        init(&dir, &id, "region-a", "example", &source).unwrap();
+        let refused = || {
+            let reading = MachineClock::start().read();
+            let opened = open(&dir, &source, reading, false, Box::new(TrueShares), 1);
+            format!("{:#}", opened.err().unwrap())
+        };
+
+        let unpinned = refused();
+        std::fs::write(dir.join(ROSTER), "{}").unwrap();
+        let lost = refused();
+
+        assert!(unpinned.contains("quorate-node pin"), "{unpinned}");
+        assert!(!unpinned.contains("newest journal"), "{unpinned}");
+        assert!(lost.contains("newest journal"), "{lost}");
     }
 }
