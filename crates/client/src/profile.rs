@@ -116,7 +116,7 @@ pub enum ProfileError {
         message: String,
     },
     /// The roster is not the pinned one, or does not hold.
-    #[error("the roster of the profile is refused")]
+    #[error("the roster is refused")]
     Roster(#[from] RosterError),
     /// A later roster of the file does not follow from those before it.
     #[error("a later roster of the file is refused: {0}")]

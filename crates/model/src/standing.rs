@@ -386,7 +386,7 @@ impl Standing {
             ),
             StateChange::Deactivate => (
                 Reason::KeyDeactivated,
-                "is deactivated and signs no more: use its successor",
+                "is deactivated and signs no more: use the key in its place, if there is one",
             ),
             StateChange::Compromise => (
                 Reason::KeyCompromised,

@@ -481,8 +481,12 @@ fn restore(arguments: &Restore) -> Result<()> {
     let (restored, marker) = backup::restore(from, &keys.restoration(), &arguments.dir, &mut OsRng)
         .map_err(|error| anyhow::Error::from(error).context("nothing was restored"))?;
     println!(
-        "restored node {} from backup {}, journal up to record {}, as {}",
-        restored.header.node, marker.backup, marker.sequence, marker.restore
+        "restored node {} from backup {}, journal up to record {}",
+        restored.header.node, marker.backup, marker.sequence
+    );
+    println!(
+        "its restoration gets an id of its own when the node first starts: `quorate node list -o json` \
+         shows it as restore_id, and `quorate command approve` as the restoration that is readmitted"
     );
     for found in restored.keys.iter().filter(|found| !found.share.is_good()) {
         println!("key {} epoch {}: {}", found.key, found.epoch, found.share);

@@ -48,7 +48,7 @@ impl States {
             profile::replace(out, &bytes).map_err(quorate_client::ClientError::from)?;
         }
         let value: Value = standing.marks().map(mark_json).collect();
-        let mut table = Table::with_header(&["SEQUENCE", "CHANGE", "BY", "REASON", "COMMAND"]);
+        let mut table = Table::with_header(&["SEQUENCE", "CHANGE", "BY", "REASON", "DIGEST"]);
         for mark in standing.marks() {
             table.row([
                 mark.sequence.to_string(),
