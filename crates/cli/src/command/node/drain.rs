@@ -1,9 +1,12 @@
 //! `quorate node drain`.
 
 use clap::Args;
-use quorate_client::model::{
-    NodeId, Reason,
-    roster::{Role, Roster},
+use quorate_client::{
+    ClientError,
+    model::{
+        NodeId, Reason,
+        roster::{Role, Roster},
+    },
 };
 
 use super::not_listed;
@@ -43,14 +46,24 @@ impl Drain {
             cancel: self.cancel,
         };
         let prepared = roster::prepare(context, &client, &self.submission, &edit).await?;
-        let done = roster::carry_out(context, &client, &self.submission, &prepared).await?;
-        if done && !self.cancel {
+        let done = roster::carry_out(context, &client, &self.submission, &prepared).await;
+        if !self.cancel && is_under_way(&done) {
             let keys = client.list_keys().await?;
             let holdings = Holding::at(&keys, &self.name, client.roster().roster());
             output::progress(&left_text(&self.name, &holdings));
         }
+        done?;
         Ok(())
     }
+}
+
+/// Whether a node is drained, or will be once others approve it: only who proposes it is told what is
+/// left there.
+const fn is_under_way(done: &Result<bool, CliError>) -> bool {
+    matches!(
+        done,
+        Ok(true) | Err(CliError::Client(ClientError::Waiting(_)))
+    )
 }
 
 /// What a drained node still holds, and how to move it.
@@ -97,7 +110,20 @@ impl Edit for DrainNode {
 
 #[cfg(test)]
 mod tests {
+    use quorate_client::model::CommandId;
+
     use super::*;
+
+    #[test]
+    fn what_is_left_is_told_also_to_whoever_waits_for_an_approval() {
+        let waiting = ClientError::Waiting(CommandId(uuid::Uuid::nil()));
+        let refused = refuse(Reason::RosterInvalid, "it is drained already");
+
+        assert!(is_under_way(&Err(waiting.into())));
+        assert!(is_under_way(&Ok(true)));
+        assert!(!is_under_way(&Ok(false)));
+        assert!(!is_under_way(&Err(refused)));
+    }
 
     #[test]
     fn what_is_left_at_a_drained_node_is_told_with_the_way_to_move_it() {
