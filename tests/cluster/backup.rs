@@ -325,10 +325,15 @@ fn a_restored_node_never_uses_a_key_that_was_destroyed_since() {
     });
     assert_eq!(cluster.vault_files("node-a", "notes"), ["notes.1"]);
     let before = refusals(&cluster, "node-a", "KEY_DESTROYED");
+    // Two suffice to refuse, so that with all three nobody might ask this node.
+    cluster.kill_node("node-c");
+    cluster.wait_for_connected(2);
     let sign = ["sign", "message", "notes", "--text", "stale"];
     cluster.quorate(&sign).refused(3, "KEY_DESTROYED");
     // Whatever the coordinator and the others say, it says so as well.
     assert!(refusals(&cluster, "node-a", "KEY_DESTROYED") > before);
+    let _third = cluster.start_node("node-c");
+    cluster.wait_for_connected(3);
 
     change(&["destroy", "notes"]);
     let ended = change(&["destroy", "notes", "--confirm"]);
