@@ -33,7 +33,7 @@ fn a_node_does_not_start_without_the_secret_that_it_was_sealed_with() {
     let key_of_b = cluster.file("nodes/node-b.key");
 
     start(&["--passphrase-file", &other]).refused(1, "the passphrase is wrong");
-    start(&["--passphrase-file", &phrase]).refused(1, "there is no journal");
+    start(&["--passphrase-file", &phrase]).refused(1, "no roster pinned yet");
     node_a(&["--key-file", &key_of_b]).refused(1, "the key file is not the one");
     let journal = fs::read_dir(cluster.file("nodes/node-a/journal")).unwrap();
     assert_eq!(journal.count(), 1);
