@@ -730,7 +730,8 @@ fn unbound(op: &StateOp, missing: &[NodeId]) -> Refusal {
         Reason::QuorumUnavailable,
         format!(
             "{} of {} holders act by the change, {} must before it binds: {nodes} have not said so; \
-             they hear of it when they connect, or import it at their consoles",
+             this coordinator tells them when they connect, for as long as it runs; otherwise repeat \
+             the command, or import the states at their consoles",
             op.receipts.len(),
             op.record.participants.len(),
             op.record.blocking(),
