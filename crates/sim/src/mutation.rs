@@ -47,81 +47,49 @@ impl Mutation {
         }
     }
 
-    /// Whether only a split view shows that it is broken.
-    pub(crate) fn needs_split_view(self) -> bool {
+    /// What a run must hold to show that the rule is broken.
+    pub(crate) fn needs(self) -> Needs {
         match self {
-            Self::OldRandomness
-            | Self::NoFsync
-            | Self::ForgetsRestore
-            | Self::KeepsShares
-            | Self::NeverProves => false,
+            Self::OldRandomness | Self::NoFsync | Self::NeverProves => Needs::Nothing,
+            Self::ForgetsRestore => Needs::Restoring,
+            Self::KeepsShares => Needs::Ending,
             #[cfg(debug_assertions)]
-            Self::SkipsEcho => true,
+            Self::SkipsEcho => Needs::SplitView,
             #[cfg(debug_assertions)]
-            Self::IgnoresKeyId | Self::IgnoresState | Self::StaysBehind | Self::ErasesEarly => {
-                false
-            }
-        }
-    }
-
-    /// Whether only a key that is reshared shows that it is broken.
-    pub(crate) fn needs_reshares(self) -> bool {
-        match self {
-            Self::OldRandomness
-            | Self::NoFsync
-            | Self::ForgetsRestore
-            | Self::KeepsShares
-            | Self::NeverProves => false,
+            Self::IgnoresKeyId => Needs::TwoKeys,
             #[cfg(debug_assertions)]
-            Self::SkipsEcho | Self::IgnoresKeyId | Self::IgnoresState => false,
+            Self::IgnoresState => Needs::States,
             #[cfg(debug_assertions)]
-            Self::StaysBehind | Self::ErasesEarly => true,
-        }
-    }
-
-    /// Whether only a node that is restored shows that it is broken.
-    pub(crate) fn needs_restoring(self) -> bool {
-        self == Self::ForgetsRestore
-    }
-
-    /// Whether only a key that is destroyed shows that it is broken.
-    pub(crate) fn needs_ending(self) -> bool {
-        self == Self::KeepsShares
-    }
-
-    /// Whether only a key that is suspended shows that it is broken.
-    pub(crate) fn needs_states(self) -> bool {
-        match self {
-            Self::OldRandomness
-            | Self::NoFsync
-            | Self::ForgetsRestore
-            | Self::KeepsShares
-            | Self::NeverProves => false,
-            #[cfg(debug_assertions)]
-            Self::SkipsEcho | Self::IgnoresKeyId | Self::StaysBehind | Self::ErasesEarly => false,
-            #[cfg(debug_assertions)]
-            Self::IgnoresState => true,
-        }
-    }
-
-    /// Whether only two keys of one name show that it is broken.
-    pub(crate) fn needs_two_keys(self) -> bool {
-        match self {
-            Self::OldRandomness
-            | Self::NoFsync
-            | Self::ForgetsRestore
-            | Self::KeepsShares
-            | Self::NeverProves => false,
-            #[cfg(debug_assertions)]
-            Self::IgnoresState | Self::StaysBehind | Self::SkipsEcho | Self::ErasesEarly => false,
-            #[cfg(debug_assertions)]
-            Self::IgnoresKeyId => true,
+            Self::StaysBehind | Self::ErasesEarly => Needs::Reshares,
         }
     }
 
     /// Whether the disk of a node that breaks the rule counts with the others: it keeps shares as
     /// well as any, or how it does not is what is to be found.
     pub(crate) fn is_counted(self) -> bool {
-        self.is_of_all() && !self.needs_split_view()
+        self.is_of_all() && self.needs() != Needs::SplitView
     }
+}
+
+/// What shows that a rule is broken, beside signatures and crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(debug_assertions),
+    expect(dead_code, reason = "some rules can be broken in debug builds only")
+)]
+pub(crate) enum Needs {
+    /// Any run does.
+    Nothing,
+    /// A node that shows the others different things.
+    SplitView,
+    /// A key that is reshared.
+    Reshares,
+    /// A node that is restored.
+    Restoring,
+    /// A key that is destroyed.
+    Ending,
+    /// A key that is suspended.
+    States,
+    /// Two keys of one name.
+    TwoKeys,
 }

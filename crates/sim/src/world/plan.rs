@@ -18,7 +18,7 @@ use crate::{
     faults::{Faults, below, pick},
     invariants::Invariants,
     machine::Machine,
-    mutation::Mutation,
+    mutation::{Mutation, Needs},
     people::{COORDINATORS, People, coordinator_id},
     two_faced::TwoFaced,
 };
@@ -121,25 +121,23 @@ impl World {
             node_crashes: 4,
             ..Faults::draw(&mut rng)
         };
-        let twice = mutation.needs_two_keys();
+        let needs = mutation.needs();
+        let twice = needs == Needs::TwoKeys;
+        let reshares = needs == Needs::Reshares;
         let shape = Shape {
             nodes: if twice { 4 } else { 3 },
             threshold: 2,
-            coordinators: if twice || mutation.needs_reshares() {
-                COORDINATORS
-            } else {
-                1
-            },
+            coordinators: if twice || reshares { COORDINATORS } else { 1 },
             signatures: 24,
             mutation: Some(mutation),
-            cheat: mutation.needs_split_view().then_some((Trick::SplitView, 3)),
+            cheat: (needs == Needs::SplitView).then_some((Trick::SplitView, 3)),
             twice,
-            states: mutation.needs_states(),
+            states: needs == Needs::States,
             spares: 0,
-            reshares: if mutation.needs_reshares() { 4 } else { 0 },
+            reshares: if reshares { 4 } else { 0 },
             moving: None,
-            restoring: mutation.needs_restoring().then(|| Restoring::of(0)),
-            ending: mutation.needs_ending().then(|| Ending::draw(&mut rng)),
+            restoring: (needs == Needs::Restoring).then(|| Restoring::of(0)),
+            ending: (needs == Needs::Ending).then(|| Ending::draw(&mut rng)),
             ..Shape::draw(&mut rng)
         };
         Self::build(seed, rng, faults, &shape)
