@@ -8,10 +8,11 @@ use std::{
 use serde_json::Value;
 
 /// What a pure crate must not reach through normal dependencies.
-const IMPURE: [&str; 8] = [
+const IMPURE: [&str; 9] = [
     "tokio",
     "mio",
     "sled",
+    "redb",
     "hyper",
     "socket2",
     "tokio-rustls",

@@ -20,7 +20,7 @@ use quorate_node::{
     core::{NodeCore, Reading, TrueShares},
     disk::RealDisk,
     host::{self, FoundIndex, Setting},
-    index::{IndexKey, SledIndex},
+    index::{IndexKey, RedbIndex},
     sealing::{HedgeSecret, KekSource, KeyFile, LocalKek, NodeIdentity, open_kek},
     vault::{NewRecord, Vault},
 };
@@ -205,7 +205,7 @@ impl Directory {
         let kek = Arc::new(self.kek(&disk.0)?);
         let index = self.path().join("index");
         let open_index = move |hedge: &HedgeSecret| {
-            let (index, image, _) = SledIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
+            let (index, image, _) = RedbIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
             Ok(FoundIndex {
                 index: Arc::new(index),
                 image,

@@ -38,7 +38,7 @@ use crate::{
         About, MakeShares, NodeCore, Parts, Reading, clock::NodeClock, ledger, membership::Change,
     },
     disk::{Disk, RealDisk},
-    index::{Decision, Index, IndexError, IndexKey, Reconciler, SledIndex, StoreImage, replay},
+    index::{Decision, Index, IndexError, IndexKey, Reconciler, RedbIndex, StoreImage, replay},
     journal::{Journal, JournalConfig, JournalLimits, OpenReport, Writer},
     sealing::{HedgeSecret, Kek, KekSource, NodeIdentity, TlsKey, create_kek, node_of, open_kek},
     vault::Vault,
@@ -366,7 +366,7 @@ pub fn open(
     let kek = open_kek(&disk, &node, source)?;
     let index = dir.join(INDEX);
     let open_index = move |hedge: &HedgeSecret| {
-        let (index, image, reset) = SledIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
+        let (index, image, reset) = RedbIndex::open_directory(&index, &|| IndexKey::derive(hedge))?;
         let reset = reset.map(|error| error.to_string());
         Ok(FoundIndex {
             index: Arc::new(index),

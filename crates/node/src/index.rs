@@ -1,7 +1,7 @@
 //! The index: rows folded from the journal, for fast answers. It is never trusted alone.
 //!
 //! ```text
-//!  apply (a record's rows) ──► recent ──freeze──► frozen ──settle──► store (sled)
+//!  apply (a record's rows) ──► recent ──freeze──► frozen ──settle──► store (redb)
 //!                                                           ▲
 //!                          checkpoint durable in the journal ┘
 //! ```
@@ -18,7 +18,8 @@ mod digest;
 mod layered;
 mod memory;
 mod reconcile;
-mod sled_store;
+mod redb_store;
+
 
 use quorate_model::Digest;
 
@@ -26,7 +27,7 @@ pub use digest::IndexKey;
 pub use layered::{LayeredIndex, RowStore, StoreImage};
 pub use memory::{MemoryIndex, MemoryRows};
 pub use reconcile::{Decision, RebuildReason, Reconciler, ReplayError, replay};
-pub use sled_store::{SledIndex, SledRows};
+pub use redb_store::{RedbIndex, RedbRows};
 
 use crate::journal::Durable;
 
@@ -143,8 +144,8 @@ pub struct IndexPosition {
 pub enum IndexError {
     /// The store refused.
     #[error("use the index's store")]
-    Store(#[source] Box<sled::Error>),
-    /// The store panicked, as sled does over damaged files.
+    Store(#[source] Box<redb::Error>),
+    /// The store panicked, as it may over damaged files.
     #[error("the index's store is damaged; it is rebuilt when the node starts again")]
     Damaged,
     /// The store's directory cannot be replaced.

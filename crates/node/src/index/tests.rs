@@ -228,13 +228,13 @@ fn a_long_rebuild_writes_its_rows_as_it_goes() {
 }
 
 #[test]
-fn sled_holds_rows_over_restarts_and_a_deleted_directory_is_an_empty_index() {
+fn redb_holds_rows_over_restarts_and_a_deleted_directory_is_an_empty_index() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("index");
     let rig = Rig::new(&MemoryRows::new());
-    fill_sled(&path, &rig);
+    fill_redb(&path, &rig);
 
-    let (index, image, reason) = open_sled(&path);
+    let (index, image, reason) = open_redb(&path);
     assert!(reason.is_none());
     assert_eq!(rig.decide(image), Decision::CatchUp { from: 60 });
     assert_eq!(
@@ -244,19 +244,22 @@ fn sled_holds_rows_over_restarts_and_a_deleted_directory_is_an_empty_index() {
     drop(index);
 
     std::fs::remove_dir_all(&path).unwrap();
-    let (index, image, _) = open_sled(&path);
+    let (index, image, _) = open_redb(&path);
     let decision = rig.decide(image);
     assert_eq!(decision, Decision::Rebuild(RebuildReason::Empty));
     replay(decision, &rig.journal, &index, fold).unwrap();
     assert_eq!(index.position(), rig.index.position());
 }
 
+/// How often a file is damaged, each time somewhere else.
+const TRIALS: usize = 60;
+
 #[test]
-fn sled_with_damaged_files_is_never_believed() {
+fn redb_with_damaged_files_is_never_believed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("index");
     let rig = Rig::new(&MemoryRows::new());
-    fill_sled(&path, &rig);
+    fill_redb(&path, &rig);
     let files: Vec<PathBuf> = std::fs::read_dir(&path)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -266,7 +269,7 @@ fn sled_with_damaged_files_is_never_believed() {
 
     for file in &files {
         let content = std::fs::read(file).unwrap();
-        for trial in 0..12 {
+        for trial in 0..TRIALS {
             let copy = directory.path().join("copy");
             copy_directory(&path, &copy);
             let mut damaged = content.clone();
@@ -274,14 +277,14 @@ fn sled_with_damaged_files_is_never_believed() {
                 damaged.truncate(content.len() / 2);
             } else {
                 let used = content.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
-                let at = used * trial / 12;
+                let at = used * trial / TRIALS;
                 if let Some(byte) = damaged.get_mut(at) {
                     *byte ^= 0x40;
                 }
             }
             std::fs::write(copy.join(file.file_name().unwrap()), damaged).unwrap();
 
-            let (index, image, _) = open_sled(&copy);
+            let (index, image, _) = open_redb(&copy);
             let decision = rig.decide(image);
             *outcomes.entry(format!("{decision:?}")).or_insert(0) += 1;
             if let Decision::JournalLost { .. } = decision {
@@ -311,7 +314,7 @@ fn a_file_in_the_place_of_the_index_is_replaced() {
     let path = directory.path().join("index");
     std::fs::write(&path, "not a directory").unwrap();
 
-    let (_, image, reason) = open_sled(&path);
+    let (_, image, reason) = open_redb(&path);
 
     assert_eq!(image.sequence, 0);
     assert!(reason.is_some());
@@ -479,8 +482,8 @@ fn fold(_: &dyn Index, record: &Record) -> Result<Vec<RowChange>, IndexError> {
         .collect())
 }
 
-fn fill_sled(path: &Path, rig: &Rig) {
-    let (index, _, _) = open_sled(path);
+fn fill_redb(path: &Path, rig: &Rig) {
+    let (index, _, _) = open_redb(path);
     for at in 0..50 {
         rig.apply(&[put(Table::Keys, &format!("key-{at}"), &"value".repeat(50))]);
         follow(&index, rig);
@@ -499,8 +502,8 @@ fn follow(index: &dyn Index, rig: &Rig) {
     replay(Decision::CatchUp { from }, &rig.journal, index, fold).unwrap();
 }
 
-fn open_sled(path: &Path) -> (SledIndex, StoreImage, Option<IndexError>) {
-    SledIndex::open_directory(path, &secret).unwrap()
+fn open_redb(path: &Path) -> (RedbIndex, StoreImage, Option<IndexError>) {
+    RedbIndex::open_directory(path, &secret).unwrap()
 }
 
 fn copy_directory(from: &Path, to: &Path) {
