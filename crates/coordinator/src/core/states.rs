@@ -554,12 +554,7 @@ impl Core {
         }
         let (state, refusal) = match most_common(op.refusals.values()) {
             Some(refusal) if hopeless => (CommandState::Denied, refusal),
-            _ => {
-                // Whoever connects later is told, also where nobody has heard of it so far.
-                let command = Arc::clone(&op.command.signed);
-                self.states.learn(op.set.key_id, &op.set, &command);
-                (CommandState::Failed, unbound(&op, &missing))
-            }
+            _ => (CommandState::Failed, unbound(&op, &missing)),
         };
         self.end(id, state, None, Some(refusal));
     }
@@ -723,20 +718,37 @@ pub(super) fn percent(done: usize, all: usize) -> u8 {
     u8::try_from(percent).unwrap_or(100)
 }
 
+/// Why a change does not bind, who has not said that it acts by it, and what is to be done.
 fn unbound(op: &StateOp, missing: &[NodeId]) -> Refusal {
     let nodes: Vec<&str> = missing.iter().map(NodeId::as_str).collect();
-    let nodes = nodes.join(", ");
+    let refused = op
+        .refusals
+        .iter()
+        .map(|(node, refusal)| format!("{node} refuses: {refusal}"));
+    let silent = missing
+        .iter()
+        .filter(|node| !op.refusals.contains_key(*node));
+    let why: Vec<String> = refused
+        .chain(silent.map(|node| format!("{node} has not answered")))
+        .collect();
+    // What no holder has heard stands nowhere, and is as if it had never been said.
+    let next = if op.receipts.is_empty() {
+        "the key stands as before: repeat the command when holders are connected, or import it at \
+         their consoles"
+    } else {
+        "this coordinator tells the others when they connect, for as long as it runs; otherwise \
+         repeat the command, or import the states at their consoles"
+    };
     Refusal::new(
         Reason::QuorumUnavailable,
         format!(
-            "{} of {} holders act by the change, {} must before it binds: {nodes} have not said so; \
-             this coordinator tells them when they connect, for as long as it runs; otherwise repeat \
-             the command, or import the states at their consoles",
+            "{} of {} holders act by the change, {} must before it binds ({}); {next}",
             op.receipts.len(),
             op.record.participants.len(),
             op.record.blocking(),
+            why.join("; "),
         ),
     )
     .with("needed", op.record.blocking())
-    .with("missing", nodes)
+    .with("missing", nodes.join(", "))
 }

@@ -110,28 +110,30 @@ fn where_too_few_hear_of_it_that_is_said_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn what_no_holder_heard_is_told_to_whoever_connects() {
+fn what_no_holder_heard_stands_nowhere_and_the_same_command_goes_on() {
     let (mut world, key) = with_key();
     for node in 0..3 {
         world.disconnect(node);
     }
-    let handle = suspend(&mut world, &key);
+    let command = world.state_change(&key, 1, Suspend);
+    let handle = world.submit(&command);
     world.pass(10_000);
     let view = world.view(handle);
     assert_eq!(view.state, CommandState::Failed);
     let refusal = view.error.as_ref().unwrap();
     assert_eq!(refusal.reason, Reason::QuorumUnavailable);
     assert_eq!(refusal.get("missing"), Some("node-a, node-b, node-c"));
+    assert!(refusal.message.contains("stands as before"), "{refusal}");
 
     for node in 0..3 {
         world.connect(node);
     }
     world.pass(50);
+    assert_eq!(state(&mut world, &key), KeyState::Active);
 
-    for node in 0..3 {
-        let standing = &world.node(node).standings[&key];
-        assert_eq!(standing.state(true), KeyState::Suspended);
-    }
+    let handle = world.submit(&command);
+    world.pass(50);
+    assert_eq!(outcome(&world, handle).receipts.len(), 3);
     assert_eq!(state(&mut world, &key), KeyState::Suspended);
 }
 
