@@ -80,6 +80,9 @@ struct Known {
     receipts: BTreeMap<NodeId, Vec<DestructionReceipt>>,
     /// What nodes list of orders that only earlier rosters admit, while too few list them.
     claims: BTreeMap<NodeId, Claims>,
+    /// The announcements of which some node has said that they are withdrawn there, also where it says
+    /// so no more.
+    withdrawn: BTreeSet<Digest>,
 }
 
 /// Orders that only earlier rosters admit, and what the node that lists them says of the key's end.
@@ -117,6 +120,7 @@ impl Known {
             orders: BTreeMap::new(),
             receipts: BTreeMap::new(),
             claims: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 
@@ -197,6 +201,11 @@ impl Known {
         }
         if let Said::Withdrawn { announcement } = &receipt.said {
             said.retain(|earlier| earlier.command != *announcement);
+            if self.withdrawn.len() >= MAX_ORDERS {
+                let orders = &self.orders;
+                self.withdrawn.retain(|digest| orders.contains_key(digest));
+            }
+            self.withdrawn.insert(*announcement);
         }
         said.retain(|earlier| earlier.command != receipt.command);
         said.push(receipt);
@@ -213,13 +222,14 @@ impl Known {
         used.extend(named);
         self.orders
             .retain(|digest, order| used.contains(digest) || order.expires > now);
+        let orders = &self.orders;
+        self.withdrawn
+            .retain(|digest| used.contains(digest) || orders.contains_key(digest));
     }
 
     /// Whether some node keeps the key because an announcement was withdrawn.
     fn is_withdrawn(&self, announcement: &Digest) -> bool {
-        self.receipts.values().flatten().any(
-            |receipt| matches!(&receipt.said, Said::Withdrawn { announcement: a } if a == announcement),
-        )
+        self.withdrawn.contains(announcement)
     }
 
     /// What is withdrawn at some nodes is carried out at none, if it was not before: the key would be
@@ -298,6 +308,15 @@ impl Destroying {
     pub(super) fn command(&self, id: CommandId) -> Option<(Arc<SignedCommand>, CommandBody)> {
         let command = &self.ops.get(&id)?.command;
         Some((Arc::clone(&command.signed), command.command.body.clone()))
+    }
+
+    /// Whether a step under way may still be carried out.
+    fn check_stands(&self, id: CommandId) -> Result<(), Refusal> {
+        let Some(op) = self.ops.get(&id) else {
+            return Ok(());
+        };
+        let known = self.known.get(&op.destroy.key_id);
+        known.map_or(Ok(()), |known| known.check_stands(op.destroy.step))
     }
 
     pub(super) fn remove(&mut self, id: CommandId) {
@@ -501,8 +520,18 @@ impl Core {
 
     /// Asks every connected node that has not answered, and ends the step when nobody is left to
     /// ask.
+    ///
+    /// A withdrawal that is heard of meanwhile ends it too, once nobody is being asked any more.
     fn ask_everybody(&mut self, moment: &Moment<'_>, id: CommandId) {
         let connected = self.peers.connected();
+        if let Err(refusal) = self.destroying.check_stands(id) {
+            let awaits = |op: &DestroyOp| !op.awaited.is_empty();
+            if !self.destroying.ops.get(&id).is_some_and(awaits) {
+                self.destroying.remove(id);
+                self.end(id, CommandState::Denied, None, Some(refusal));
+            }
+            return;
+        }
         let Some(op) = self.destroying.ops.get_mut(&id) else {
             return;
         };

@@ -545,7 +545,7 @@ impl<D: Disk + 'static> NodeCore<D> {
                 .receipts
                 .push(self.announcement(key, row.key_id, held));
         }
-        if let Some(held) = row.withdrawn.as_ref().filter(|held| held.record <= durable) {
+        for held in row.withdrawn.iter().filter(|held| held.record <= durable) {
             known.orders.push(held.command.clone());
             known.receipts.push(self.withdrawal(key, row.key_id, held));
         }

@@ -278,6 +278,41 @@ fn what_was_withdrawn_at_one_node_is_carried_out_at_no_other() {
     assert!((0..3).all(|node| world.node(node).has_destroyed(&key)));
 }
 
+/// A node lists its last withdrawals only; whoever heard of an earlier one does not carry that
+/// announcement out meanwhile.
+#[test]
+fn a_later_withdrawal_does_not_hide_an_earlier_one() {
+    let (mut world, key) = retired(3);
+    let (first, _) = step(&mut world, &key, Announce);
+    let (second, _) = step(&mut world, &key, Announce);
+    for node in [1, 2] {
+        world.disconnect(node);
+    }
+    for announcement in [&first, &second] {
+        let cancel = DestroyStep::Cancel {
+            announcement: announcement.digest(),
+        };
+        let keep = world.end_step(&key, cancel);
+        world.submit(&keep);
+        world.run();
+        world.pass(50);
+    }
+    // The orders expire, and the node has come to list the later one alone.
+    world.node(0).forget_withdrawal(&key, first.digest());
+    world.disconnect(0);
+    world.pass(3_600_000);
+    world.connect(0);
+    world.pass(50);
+
+    for announcement in [&first, &second] {
+        let (_, late) = step(&mut world, &key, confirm(announcement));
+        let view = world.view(late);
+        assert_eq!(view.state, CommandState::Denied);
+        let refusal = view.error.as_ref().unwrap();
+        assert!(refusal.message.contains("withdrawn"), "{refusal}");
+    }
+}
+
 #[test]
 fn a_withdrawn_announcement_is_not_carried_to_anybody() {
     let (mut world, key) = retired(3);

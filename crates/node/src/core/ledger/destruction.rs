@@ -4,6 +4,7 @@ use quorate_model::{
     Digest, Epoch, KeyId, KeyName, KeyState, UnixMillis,
     audit::{Entry, KeyDestroyed, Record},
     command::{REMEMBER_MARGIN_MS, SignedCommand},
+    destruction::MAX_ANNOUNCEMENTS,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +69,8 @@ pub struct DestructionRow {
     pub key_id: KeyId,
     /// The announcements that have not lapsed, in the order in which they were heard.
     pub announced: Vec<Announced>,
-    /// The withdrawal that was heard last.
-    pub withdrawn: Option<Withdrawn>,
+    /// The withdrawals that were heard last, as many as announcements are kept.
+    pub withdrawn: Vec<Withdrawn>,
     /// The end.
     pub tombstone: Option<Tombstone>,
 }
@@ -170,7 +171,9 @@ pub(super) fn changes(index: &dyn Index, record: &Record) -> Result<Vec<RowChang
             if destruction(index, key)?.is_none_or(|row| row.key_id == *key_id) {
                 changes.extend(change(index, key, *key_id, |row| {
                     row.announced.retain(|held| held.digest != *announcement);
-                    row.withdrawn = Some(withdrawn);
+                    let beyond = row.withdrawn.len().saturating_sub(MAX_ANNOUNCEMENTS - 1);
+                    row.withdrawn.drain(..beyond);
+                    row.withdrawn.push(withdrawn);
                 })?);
             }
             Ok(changes)
@@ -219,7 +222,7 @@ const fn empty(key_id: KeyId) -> DestructionRow {
     DestructionRow {
         key_id,
         announced: Vec::new(),
-        withdrawn: None,
+        withdrawn: Vec::new(),
         tombstone: None,
     }
 }

@@ -279,6 +279,25 @@ fn one_admin_withdraws_an_announcement_for_good_and_nobody_is_in_the_way() {
     assert_eq!(listed.receipts.len(), 1);
 }
 
+/// Whoever confirms must hear of every withdrawal, and not of the last one alone.
+#[test]
+fn withdrawals_are_listed_beside_each_other_and_as_many_as_announcements_are_kept() {
+    let mut cluster = Cluster::new(3);
+    cluster.retired("notes");
+    let mut kept = Vec::new();
+    for _ in 0..=MAX_ANNOUNCEMENTS {
+        let announcement = cluster.announced("notes");
+        let keep = cluster.step_of_one("notes", cancel(announcement.digest()));
+        cluster.destroy(0, &keep).unwrap();
+        kept.push(keep);
+    }
+
+    let listed = cluster.listed(0, "notes").destruction;
+
+    assert_eq!(listed.orders, kept[1..]);
+    assert_eq!(listed.receipts.len(), MAX_ANNOUNCEMENTS);
+}
+
 /// A withdrawal is of one key: what names another one neither keeps nor spoils anything of this.
 #[test]
 fn a_withdrawal_under_another_key_changes_nothing_of_this_one() {

@@ -121,6 +121,23 @@ impl FakeNode {
         self.end_of(name).destroyed().next().is_some()
     }
 
+    /// Lists a withdrawal no more.
+    pub(in super::super) fn forget_withdrawal(&mut self, name: &KeyName, announcement: Digest) {
+        let known = self.ends.entry(name.clone()).or_default();
+        let said = Said::Withdrawn { announcement };
+        let forgotten = |receipt: &DestructionReceipt| receipt.said == said;
+        let orders: Vec<Digest> = known
+            .receipts
+            .iter()
+            .filter(|r| forgotten(r))
+            .map(|r| r.command)
+            .collect();
+        known.receipts.retain(|receipt| !forgotten(receipt));
+        known
+            .orders
+            .retain(|order| !orders.contains(&order.digest()));
+    }
+
     /// Lists the end of a key that nobody ordered.
     pub(in super::super) fn make_up_an_end(
         &mut self,
