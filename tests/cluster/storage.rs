@@ -42,6 +42,33 @@ fn a_node_does_not_start_without_the_secret_that_it_was_sealed_with() {
 }
 
 #[test]
+fn a_node_that_lost_its_journal_is_not_pinned_again() {
+    let cluster = Cluster::start(&[]);
+    cluster.create_key("notes", "bip340", "messages");
+    let shown = cluster.json(&["cluster", "show"]);
+    let cluster_id = shown["cluster_id"].as_str().unwrap();
+    cluster.kill_node("node-a");
+    let dir = cluster.file("nodes/node-a");
+    let (journal, away) = (format!("{dir}/journal"), cluster.file("journal"));
+    fs::rename(&journal, &away).unwrap();
+    let pin = || {
+        run(program("quorate-node")
+            .args(["pin", "--dir", &dir, "--hash", cluster_id, "--roster"])
+            .arg(cluster.home().join("roster.json"))
+            .args(["--key-file", &cluster.file("nodes/node-a.key")]))
+    };
+
+    pin().refused(1, "forgotten what it promised");
+    fs::remove_dir_all(format!("{dir}/index")).unwrap();
+    pin().refused(1, "forgotten what it promised");
+    run(&mut cluster.node_command("node-a")).refused(1, "there is no journal");
+
+    fs::rename(&away, &journal).unwrap();
+    let _back = cluster.start_node("node-a");
+    cluster.wait_for_connected(3);
+}
+
+#[test]
 fn a_share_that_was_tampered_with_is_named_and_never_used() {
     let cluster = Cluster::start(&[]);
     cluster.create_key("notes", "bip340", "messages");

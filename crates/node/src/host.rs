@@ -39,7 +39,7 @@ use crate::{
     },
     disk::{Disk, RealDisk},
     index::{Decision, Index, IndexError, IndexKey, Reconciler, RedbIndex, StoreImage, replay},
-    journal::{Journal, JournalConfig, JournalLimits, OpenReport, Writer},
+    journal::{Journal, JournalConfig, JournalError, JournalLimits, OpenReport, Writer},
     sealing::{HedgeSecret, Kek, KekSource, NodeIdentity, TlsKey, create_kek, node_of, open_kek},
     vault::Vault,
 };
@@ -141,6 +141,12 @@ pub fn pin_with<D: Disk + Clone>(
             held.hash()
         );
     } else {
+        ensure!(
+            !was_in_service(disk)?,
+            "this directory holds shares or an index of a node that ran, and no journal: a node that \
+             begins anew has forgotten what it promised. Put the newest journal back, or restore the \
+             node from a backup"
+        );
         crate::disk::replace(disk, ROSTER, &serde_json::to_vec_pretty(signed)?)?;
         Vault::create(disk, node, kek, rng)?;
         Journal::create(disk)?;
@@ -234,17 +240,32 @@ fn read_roster(disk: &dyn Disk) -> Result<SignedRoster> {
     serde_json::from_slice(&text).context("read roster.json")
 }
 
-/// Tells a node that was made and never pinned from one whose journal is lost. Pinning begins with
-/// the roster's file.
+/// Tells a node that was made and never pinned from one whose journal is lost, before anything is
+/// made. Pinning begins with the roster's file.
 fn check_pinned<D: Disk + Clone>(disk: &D) -> Result<()> {
+    if Journal::exists(disk)? {
+        return Ok(());
+    }
     let is_pinned =
-        Journal::exists(disk)? || disk.exists(ROSTER)? || disk.exists(crate::keyring::PATH)?;
-    ensure!(
-        is_pinned,
+        disk.exists(ROSTER)? || disk.exists(crate::keyring::PATH)? || was_in_service(disk)?;
+    if is_pinned {
+        return Err(JournalError::Missing.into());
+    }
+    anyhow::bail!(
         "this node has no roster pinned yet: run `quorate-node pin --dir DIR --roster FILE --hash \
-         HEX` first, with the hash as it was confirmed out of band"
+         HEX` first, with the hash as it was confirmed out of band. If it ever ran, its disk is lost: \
+         restore it from a backup, or make a new node; never pin this one again"
     );
-    Ok(())
+}
+
+/// Whether shares or an index are left of a node that ran, whatever became of its journal.
+fn was_in_service(disk: &dyn Disk) -> Result<bool> {
+    for directory in [crate::vault::DIRECTORY, INDEX] {
+        if disk.exists(directory)? && !disk.list(directory)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The roster whose hash the journal's first records vouch for.
@@ -616,8 +637,22 @@ mod tests {
         };
 
         let unpinned = refused();
+        // Whatever is left of a node that ran says so.
+        for (directory, file) in [(crate::vault::DIRECTORY, "ab"), (INDEX, "rows.redb")] {
+            std::fs::create_dir(dir.join(directory)).unwrap();
+            std::fs::write(dir.join(directory).join(file), "left").unwrap();
+            let lost = refused();
+            assert!(lost.contains("newest journal"), "{lost}");
+            let disk = RealDisk::open(&dir).unwrap();
+            assert!(was_in_service(&disk).unwrap());
+            std::fs::remove_dir_all(dir.join(directory)).unwrap();
+        }
         std::fs::write(dir.join(ROSTER), "{}").unwrap();
         let lost = refused();
+        assert!(
+            !dir.join(INDEX).exists(),
+            "whoever died while pinning pins again"
+        );
 
         assert!(unpinned.contains("quorate-node pin"), "{unpinned}");
         assert!(!unpinned.contains("newest journal"), "{unpinned}");

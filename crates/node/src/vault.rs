@@ -24,7 +24,7 @@ use crate::{
     sealing::{Associated, Kek, SEAL_OVERHEAD, SealKey, SealedKind},
 };
 
-const DIRECTORY: &str = "vault";
+pub(crate) const DIRECTORY: &str = "vault";
 const MAGIC: &[u8; 16] = b"quorate-vault-01";
 
 /// The most bytes that one record may have, secret and public parts together.
