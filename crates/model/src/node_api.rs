@@ -561,6 +561,7 @@ impl EraseCertificate {
                 Reason::ProtocolViolation,
                 format!("erase certificate does not hold: {what}"),
             )
+            .with("key", &record.name)
         };
         if self.key != record.name || self.epoch != record.epoch {
             return Err(fails("it is of another epoch".to_owned()));

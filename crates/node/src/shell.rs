@@ -5,7 +5,7 @@
 //! it stops the process.
 
 use std::{
-    collections::BTreeSet,
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -69,9 +69,9 @@ pub struct Shell<D: Disk> {
     clock: MachineClock,
     draining: AtomicBool,
     fatal: watch::Sender<Option<Arc<Fatal>>>,
-    /// The keys whose share does not open, as far as the operator has been told. Only keys of this
-    /// node get here.
-    told: Mutex<BTreeSet<String>>,
+    /// What the operator has been told of keys, and of which. Only keys of this
+    /// node get here, so it is bounded by them.
+    told: Mutex<HashSet<(Reason, String)>>,
 }
 
 impl<D: Disk + 'static> Shell<D> {
@@ -140,13 +140,15 @@ impl<D: Disk + 'static> Shell<D> {
         self.fatal.send_replace(Some(Arc::new(fatal)));
     }
 
-    /// Tells the operator of a share that does not open, once for each key, and of old shares that stay.
+    /// Tells the operator of a share that does not open, and of old shares that stay: once for each
+    /// key, however often a coordinator asks.
     fn tell(&self, reply: &Result<NodeReply, Refusal>) {
         // That a node is behind passes; a certificate that does not hold is wrong for ever.
         if let Ok(NodeReply::Erased(outcomes)) = reply {
-            let mut refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-            if let Some(refusal) = refused.find(|it| it.reason == Reason::ProtocolViolation) {
-                tracing::warn!(reason = %refusal, "an erasure is refused");
+            for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                if let Some(key) = self.is_news(refusal, Reason::ProtocolViolation) {
+                    tracing::warn!(key, reason = %refusal, "an erasure is refused");
+                }
             }
         }
         let refusals: Vec<&Refusal> = match reply {
@@ -159,12 +161,17 @@ impl<D: Disk + 'static> Shell<D> {
             Err(refusal) => vec![refusal],
         };
         for refusal in refusals {
-            let key = refusal.get("key").unwrap_or_default();
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if refusal.reason == Reason::ShareUnavailable && told.insert(key.to_owned()) {
+            if let Some(key) = self.is_news(refusal, Reason::ShareUnavailable) {
                 tracing::error!(key, reason = %refusal, "a share does not open");
             }
         }
+    }
+
+    /// The key that a refusal for this reason names, if the operator has not been told of it.
+    fn is_news<'a>(&self, refusal: &'a Refusal, reason: Reason) -> Option<&'a str> {
+        let key = refusal.get("key").filter(|_| refusal.reason == reason)?;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert((reason, key.to_owned())).then_some(key)
     }
 
     /// Tells the operator of peers that went back in time, as often as it is recorded.
