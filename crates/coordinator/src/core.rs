@@ -510,8 +510,13 @@ impl Core {
                 self.destroy_reply(moment, (op, key, order), &node, result);
             }
             Purpose::Confirm => self.ask_status_soon(&node),
-            Purpose::Heads { restored, after } => {
-                self.heads_reply(moment, &restored, &node, after.as_ref(), result);
+            Purpose::Heads {
+                restored,
+                restore,
+                after,
+            } => {
+                let asked = (&restored, restore, after.as_ref());
+                self.heads_reply(moment, asked, &node, result);
             }
             Purpose::Readmit { witness, op, next } => {
                 self.readmit_reply(moment, &node, (witness.as_ref(), op), next, result);

@@ -88,6 +88,8 @@ pub(super) enum Purpose {
     /// What a node knows of the keys, for one that was restored (P35).
     Heads {
         restored: NodeId,
+        /// The restoration that was asked about; another one may have begun when the answer comes.
+        restore: RestoreId,
         /// The last key of the page before.
         after: Option<KeyName>,
     },

@@ -12,13 +12,17 @@ use std::{
 
 use quorate_model::{
     CommandId, KeyName, NodeId, Reason, Refusal,
+    backup::RestoreId,
     command::{CommandBody, SignedCommand},
     node_api::{NodeReply, NodeRequest},
     operation::{CommandState, Progress},
     quarantine::{HeadsAttestation, ReadmitNode},
 };
 
-use super::{Action, Admitted, CallFailure, Core, Moment, Notice, Purpose, peers::HeadsRefused};
+use super::{
+    Action, Admitted, CallFailure, Core, Moment, Notice, Purpose,
+    peers::{HeadsRefused, Peer},
+};
 
 /// After how long a node that refused its word for good is asked again, in milliseconds.
 const REFUSED_AGAIN_MS: u64 = 60_000;
@@ -237,11 +241,14 @@ impl Core {
             .peers
             .get(restored)
             .and_then(|peer| peer.status.clone());
-        let Some(status) = status.filter(|status| status.quarantine.is_some()) else {
+        let restore = self.peers.get(restored).and_then(Peer::restore);
+        let status = status.filter(|status| status.quarantine.is_some());
+        let (Some(status), Some(restore)) = (status, restore) else {
             return self.heads_end(restored, witness);
         };
         let purpose = Purpose::Heads {
             restored: restored.clone(),
+            restore,
             after: after.clone(),
         };
         let request = NodeRequest::AttestHeads {
@@ -256,16 +263,15 @@ impl Core {
     pub(super) fn heads_reply(
         &mut self,
         moment: &Moment<'_>,
-        restored: &NodeId,
+        (restored, restore, after): (&NodeId, RestoreId, Option<&KeyName>),
         witness: &NodeId,
-        after: Option<&KeyName>,
         result: Result<NodeReply, CallFailure>,
     ) {
         let page = match result {
             Ok(NodeReply::Heads(page)) => page,
             Err(CallFailure::Refused(refusal)) if refusal.reason == Reason::BackupRestoredTwice => {
                 self.heads_end(restored, witness);
-                return self.heads_refused(moment, restored, witness, refusal);
+                return self.heads_refused(moment, (restored, restore), witness, refusal);
             }
             Ok(_) | Err(_) => return self.heads_end(restored, witness),
         };
@@ -284,14 +290,11 @@ impl Core {
     fn heads_refused(
         &mut self,
         moment: &Moment<'_>,
-        restored: &NodeId,
+        (restored, restore): (&NodeId, RestoreId),
         witness: &NodeId,
         refusal: Refusal,
     ) {
         let Some(peer) = self.peers.get_mut(restored) else {
-            return;
-        };
-        let Some(restore) = peer.restore() else {
             return;
         };
         let notice = Notice::HeadsRefused {
