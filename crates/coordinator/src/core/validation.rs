@@ -53,8 +53,10 @@ impl Core {
         }
         let mut everybody: BTreeSet<NodeId> = self.peers.members().into_iter().collect();
         if let CommandBody::ReadmitNode(readmit) = body {
-            // In quarantine it answers no such question.
+            // In quarantine it answers no such question, and neither does whoever is to be done
+            // without.
             everybody.remove(&readmit.node);
+            everybody.retain(|node| !readmit.without.contains(node));
         }
         let holders = body
             .key()
