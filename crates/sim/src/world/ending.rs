@@ -305,16 +305,16 @@ impl World {
     }
 
     /// Whether the key comes to its end by orders that nodes have not had yet: they were to bring it
-    /// there, or some node keeps it because it has heard of a withdrawal, which others had not when
-    /// they destroyed it (decision 0020).
+    /// there, or whoever keeps it does so because it has heard of a withdrawal, which others had not
+    /// when they destroyed it (decision 0020).
     fn needs_admins(&self) -> bool {
         let Some(ended) = &self.ended else {
             return false;
         };
-        let keeps = |at: &usize| {
-            !self.invariants.destroyed(*at, &ended.key.0) && self.invariants.heard_withdrawal(*at)
-        };
-        ended.ending.to_the_end || self.members().iter().any(keeps)
+        let keeps = |at: &&usize| !self.invariants.destroyed(**at, &ended.key.0);
+        let members = self.members();
+        let mut keepers = members.iter().filter(keeps);
+        ended.ending.to_the_end || keepers.all(|at| self.invariants.heard_withdrawal(*at))
     }
 
     /// Announces and confirms until nothing of the key is left. Whoever is still in quarantine may
