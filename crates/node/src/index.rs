@@ -20,7 +20,6 @@ mod memory;
 mod reconcile;
 mod redb_store;
 
-
 use quorate_model::Digest;
 
 pub use digest::IndexKey;
