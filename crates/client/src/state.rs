@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_model::{
-    CommandId, Digest, KeyName, KeyRecord, NodeId, Reason, Refusal,
+    CommandId, Digest, KeyName, KeyRecord, NodeId, PrincipalId, Reason, Refusal,
     command::{Command, CommandBody, EndorsementKind, SignedCommand},
     operation::{CommandOutcome, CommandState, CommandView, KeyView, StateOutcome},
     roster::PinnedRoster,
@@ -125,6 +125,12 @@ impl AwaitingCommand {
     /// The bytes with the words so far.
     pub fn signed(&self) -> &SignedCommand {
         &self.signed
+    }
+
+    /// Whether a principal proposes or approves it already: every word was verified.
+    pub fn is_endorsed_by(&self, principal: &PrincipalId) -> bool {
+        let mut words = self.signed.endorsements.iter();
+        words.any(|word| word.principal == *principal && word.kind.is_for_it())
     }
 }
 

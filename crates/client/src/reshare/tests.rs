@@ -358,6 +358,34 @@ async fn a_resharing_that_waits_is_shown_from_the_bytes_that_are_signed() {
     assert!(twice.unwrap_err().to_string().contains("endorses twice"));
 }
 
+#[tokio::test]
+async fn a_word_for_a_command_counts_only_where_its_principal_gave_it() {
+    let cluster = FakeCluster::start(&quorate_model::KeyPurpose::ALL).await;
+    let key = cluster.key.listed();
+    let client = &cluster.client;
+    let me = &client.identity().card().id;
+    let committee = Committee::of(key.record());
+    let prepared = client.prepare_reshare(&key, committee, &CommandOptions::default());
+    let prepared = prepared.unwrap();
+    let genuine = prepared.signed().clone();
+    let mut forged = genuine.clone();
+    forged.endorsements[0].signature = Signature([7; 64]);
+    let mut against = genuine.clone();
+    let role = quorate_model::roster::Role::Admin;
+    let (of, reject) = (client.roster().cluster(), EndorsementKind::Reject);
+    against.endorsements = vec![client.identity().endorse(&genuine, &of, reject, role)];
+    let shown = async |signed| {
+        cluster.show_waiting(signed);
+        client.awaiting(prepared.id()).await
+    };
+
+    let awaiting = shown(genuine).await.unwrap();
+    assert!(awaiting.is_endorsed_by(me));
+    assert!(!awaiting.is_endorsed_by(&"bob".parse().unwrap()));
+    assert!(shown(forged).await.is_err());
+    assert!(!shown(against).await.unwrap().is_endorsed_by(me));
+}
+
 type Tamper = fn(&mut SignOutcome);
 
 fn payment() -> Vec<Payload> {

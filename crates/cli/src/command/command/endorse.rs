@@ -1,17 +1,19 @@
 //! `quorate command approve` and `quorate command reject`.
 
+mod ended;
 mod shown;
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead as _, IsTerminal as _},
     path::PathBuf,
 };
 
 use clap::Args;
 use quorate_client::{
-    AwaitingCommand, Client, ClientError,
+    AwaitingCommand, Client, ClientError, CommandTimes, VerificationError,
     model::{
-        CommandId, Digest, PrincipalId,
+        CommandId, Digest, UnixMillis,
         command::{CommandBody, EndorsementKind},
         operation::{CommandOutcome, CommandState, CommandView},
         roster::Role,
@@ -20,13 +22,13 @@ use quorate_client::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::shown::Shown;
+use self::{ended::Missed, shown::Shown};
 use super::{print_view, view_json};
 use crate::{
     args::command_id,
     command::key::destroy::next_steps,
     context::Context,
-    error::{CliError, advice, chain},
+    error::CliError,
     input,
     output::{self, Table},
 };
@@ -38,7 +40,11 @@ use crate::{
   quorate command approve ID1 ID2 ID3
   quorate node replace node-c node-d -o json > proposed.json
   quorate command approve --from proposed.json
-  quorate command approve ID1 ID2 --yes --digest HEX1,HEX2")]
+  quorate command approve ID1 ID2 --yes --digest HEX1,HEX2
+
+Of a file, commands that run, have succeeded or have your word already are passed over. Those that
+were denied, failed, expired or were withdrawn are not approved: each is named, and the exit code is
+1, although the others are approved. Propose again what is still wanted.")]
 pub(crate) struct Approve {
     #[command(flatten)]
     endorse: Endorse,
@@ -62,7 +68,12 @@ impl Approve {
   quorate command reject --from proposed.json
   quorate command reject ID1 ID2 --yes --digest HEX1,HEX2
 
-The word of one admin is enough, and nobody takes it back: what is still wanted is proposed anew.")]
+The word of one admin is enough, and nobody takes it back: what is still wanted is proposed anew.
+
+Of a file, commands that can no longer take effect are passed over: those that were denied or
+withdrawn, and those that have expired by the clock here as well. Those that run, have succeeded or
+have failed are not rejected: each is named, and the exit code is 1, although the others are
+rejected.")]
 pub(crate) struct Reject {
     #[command(flatten)]
     endorse: Endorse,
@@ -82,7 +93,7 @@ struct Endorse {
     #[arg(value_parser = command_id, required_unless_present = "from", value_name = "ID")]
     ids: Vec<CommandId>,
     /// Take ids and digests from what `-o json` of `key refresh`, `key reshare` or `node replace` says
-    /// is waiting, - for standard input. What has ended by then is passed over
+    /// is waiting, - for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "digest"])]
     from: Option<PathBuf>,
     /// Do not ask: the digests say what is meant, one for each command
@@ -103,12 +114,15 @@ struct Proposed {
 struct ProposedCommand {
     command_id: String,
     digest: Digest,
+    expire_time_ms: Option<u64>,
 }
 
 /// The commands that are meant, and their digests where they are insisted on.
 struct Meant {
     ids: Vec<CommandId>,
     digests: Vec<Digest>,
+    /// When they expire, as whoever proposed them tells it.
+    expiries: BTreeMap<CommandId, UnixMillis>,
 }
 
 impl Endorse {
@@ -122,20 +136,19 @@ impl Endorse {
         }
         let client = context.connect(Role::Admin).await?;
         let mut all = Vec::new();
-        let mut failed = 0_usize;
+        let mut missed = Missed::of(kind);
         for id in &meant.ids {
             match self.look(&client, &shown, &meant, *id).await {
                 Ok(Some(awaiting)) => all.push(awaiting),
                 Ok(None) => {}
                 // What others wait for does not depend on it.
                 Err(CliError::Client(error)) if self.from.is_some() && !is_of_all(&error) => {
-                    failed = failed.saturating_add(1);
-                    output::progress(&format!("error: command {id}: {}", chain(&error)));
+                    missed.tell(*id, &error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        if all.is_empty() && failed == 0 {
+        if all.is_empty() && missed.is_empty() {
             output::progress("nothing waits any more");
             return print_views(context, &[]);
         }
@@ -145,51 +158,32 @@ impl Endorse {
         if self.from.is_none()
             && let [awaiting] = all.as_slice()
         {
-            let view = client.endorse(awaiting, kind).await?;
-            print_view(context, &view)?;
-            if let (Some(CommandOutcome::KeyDestruction(outcome)), Some(key)) =
-                (&view.outcome, &view.key)
-                && let Some(next) = next_steps(key, &outcome.receipts)
-            {
-                output::progress(&next);
-            }
-            return Ok(check_end(kind, &view)?);
+            return speak(context, &client, awaiting, kind).await;
         }
-        let count = all.len().saturating_add(failed);
         let mut views = Vec::new();
         for awaiting in &all {
-            match client.endorse(awaiting, kind).await {
+            let id = awaiting.command().id;
+            let expires = ended::expiry(awaiting.command());
+            let ended = match client.endorse(awaiting, kind).await {
                 Ok(view) => {
-                    if let Err(error) = check_end(kind, &view) {
-                        failed = failed.saturating_add(1);
-                        output::progress(&format!("error: command {}: {}", view.id, chain(&error)));
-                        if let Some(advice) = error.reason().and_then(advice) {
-                            output::progress(advice);
-                        }
-                    }
+                    let ended = ended::check(kind, &view, expires, now());
                     views.push(view);
+                    ended
                 }
-                Err(error) => {
-                    let id = awaiting.command().id;
-                    if self.from.is_some() && ended_meanwhile(&client, id).await {
-                        continue;
-                    }
-                    failed = failed.saturating_add(1);
-                    output::progress(&format!("error: command {id}: {}", chain(&error)));
+                Err(error) if self.from.is_some() => {
+                    pass_over(&client, kind, (id, expires), &meant, error).await
                 }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
+                missed.tell(id, &error);
             }
         }
         print_views(context, &views)?;
-        if failed > 0 {
-            return Err(CliError::Incomplete {
-                message: format!("{failed} of {count} commands came to nothing"),
-                code: quorate_client::ExitClass::Other.code(),
-            });
-        }
-        Ok(())
+        missed.verdict(meant.ids.len())
     }
 
-    /// Shows a command that is to be spoken about. None where one of a file waits for nobody any more.
+    /// Shows a command that is to be spoken about. None where one of a file needs no word any more.
     async fn look(
         &self,
         client: &Client,
@@ -197,16 +191,24 @@ impl Endorse {
         meant: &Meant,
         id: CommandId,
     ) -> Result<Option<AwaitingCommand>, CliError> {
-        if self.from.is_some() {
-            let view = client.command(id).await?;
-            meant.check(id, view.digest)?;
-            let me = &client.identity().card().id;
-            if let Some(why) = passed_over(&view, me, shown.kind) {
-                output::progress(&why);
+        let awaiting = match client.awaiting(id).await {
+            Err(error) if self.from.is_some() && !is_of_all(&error) => {
+                let expires = meant.expiries.get(&id).copied();
+                pass_over(client, shown.kind, (id, expires), meant, error).await?;
                 return Ok(None);
             }
+            awaiting => awaiting?,
+        };
+        if self.from.is_some()
+            && shown.kind == EndorsementKind::Approve
+            && awaiting.is_endorsed_by(&client.identity().card().id)
+        {
+            meant.check(id, awaiting.digest())?;
+            output::progress(&format!(
+                "command {id} has your word and waits for others: passed over"
+            ));
+            return Ok(None);
         }
-        let awaiting = client.awaiting(id).await?;
         // What is shown is what is signed: it was decoded from the exact bytes.
         shown.show(client, &awaiting).await?;
         meant.check(id, awaiting.digest())?;
@@ -224,6 +226,7 @@ impl Endorse {
             return Ok(Meant {
                 ids: self.ids.clone(),
                 digests: self.digest.clone(),
+                expiries: BTreeMap::new(),
             });
         };
         let wrong = |what: String| {
@@ -240,56 +243,84 @@ impl Endorse {
                 file.display()
             )));
         }
-        let ids = proposed
-            .waiting
-            .iter()
-            .map(|one| command_id(&one.command_id));
-        Ok(Meant {
-            ids: ids.collect::<Result<_, _>>().map_err(wrong)?,
-            digests: proposed.waiting.iter().map(|one| one.digest).collect(),
-        })
+        let mut meant = Meant {
+            ids: Vec::new(),
+            digests: Vec::new(),
+            expiries: BTreeMap::new(),
+        };
+        for one in &proposed.waiting {
+            let id = command_id(&one.command_id).map_err(wrong)?;
+            meant.ids.push(id);
+            meant.digests.push(one.digest);
+            let expires = one.expire_time_ms.map(|at| (id, UnixMillis(at)));
+            meant.expiries.extend(expires);
+        }
+        Ok(meant)
     }
 }
 
 impl Meant {
     /// Refuses a command that was not meant.
     fn check(&self, id: CommandId, digest: Digest) -> Result<(), CliError> {
-        if self.digests.is_empty() || self.digests.contains(&digest) {
+        if self.is_meant(digest) {
             return Ok(());
         }
         Err(CliError::Unverified(format!(
             "command {id} has digest {digest}, which is not the one that is expected"
         )))
     }
+
+    fn is_meant(&self, digest: Digest) -> bool {
+        self.digests.is_empty() || self.digests.contains(&digest)
+    }
 }
 
-/// Why a command of a file needs no word of this principal any more; none where it waits for it.
-fn passed_over(view: &CommandView, me: &PrincipalId, kind: EndorsementKind) -> Option<String> {
-    let id = view.id;
-    if view.state != CommandState::AwaitingEndorsement {
-        let state = view.state.as_str();
-        return Some(format!(
-            "command {id} is {state} and waits for nobody: passed over"
-        ));
+/// Says the word about the only command that is meant.
+async fn speak(
+    context: &Context,
+    client: &Client,
+    awaiting: &AwaitingCommand,
+    kind: EndorsementKind,
+) -> Result<(), CliError> {
+    let view = client.endorse(awaiting, kind).await?;
+    print_view(context, &view)?;
+    if let (Some(CommandOutcome::KeyDestruction(outcome)), Some(key)) = (&view.outcome, &view.key)
+        && let Some(next) = next_steps(key, &outcome.receipts)
+    {
+        output::progress(&next);
     }
-    let mut words = view.awaiting.iter().flat_map(|signed| &signed.endorsements);
-    let has_approved = words.any(|word| word.principal == *me && word.kind.is_for_it());
-    (has_approved && kind == EndorsementKind::Approve)
-        .then(|| format!("command {id} has your word and waits for others: passed over"))
+    let expires = ended::expiry(awaiting.command());
+    Ok(ended::check(kind, &view, expires, now())?)
 }
 
-/// Whether a command ended between the look at it and the word about it; says so.
-async fn ended_meanwhile(client: &Client, id: CommandId) -> bool {
-    match client.command(id).await {
-        Ok(view) if view.state != CommandState::AwaitingEndorsement => {
-            let state = view.state.as_str();
-            output::progress(&format!(
-                "command {id} is {state} meanwhile and waits for nobody: passed over"
-            ));
-            true
-        }
-        Ok(_) | Err(_) => false,
+/// Passes a command of a file over that waits for nobody any more, where nothing is left to say about
+/// it; `error` tells why no word could be said.
+async fn pass_over(
+    client: &Client,
+    kind: EndorsementKind,
+    (id, expires): (CommandId, Option<UnixMillis>),
+    meant: &Meant,
+    error: ClientError,
+) -> Result<(), ClientError> {
+    let Ok(view) = client.command(id).await else {
+        return Err(error);
+    };
+    if view.state == CommandState::AwaitingEndorsement {
+        return Err(error);
     }
+    if !meant.is_meant(view.digest) {
+        return Err(VerificationError::OtherOutcome("it is another command's").into());
+    }
+    ended::check(kind, &view, expires, now())?;
+    let state = view.state.as_str();
+    output::progress(&format!(
+        "command {id} is {state} and waits for nobody: passed over"
+    ));
+    Ok(())
+}
+
+fn now() -> UnixMillis {
+    CommandTimes::from_now().created
 }
 
 /// Whether an error is about every command of a file, and not about one of them.
@@ -301,22 +332,6 @@ const fn is_of_all(error: &ClientError) -> bool {
             | ClientError::Unverified(_)
             | ClientError::NotInRoster(_)
     )
-}
-
-/// What was approved and came to nothing is no success. A command that goes on, or waits for more
-/// persons, is one; and what is rejected is meant to end.
-fn check_end(kind: EndorsementKind, view: &CommandView) -> Result<(), ClientError> {
-    let has_ended = matches!(
-        view.state,
-        CommandState::Denied
-            | CommandState::Failed
-            | CommandState::Expired
-            | CommandState::Cancelled
-    );
-    if kind == EndorsementKind::Approve && has_ended {
-        return quorate_client::succeeded(view);
-    }
-    Ok(())
 }
 
 fn print_views(context: &Context, views: &[CommandView]) -> Result<(), CliError> {
@@ -364,56 +379,9 @@ fn asked(kind: EndorsementKind, count: usize) -> Result<bool, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_client::model::{
-        Reason, Refusal, Signature, UnixMillis,
-        command::{Endorsement, SignedCommand},
-        operation::CommandKind,
-    };
+    use quorate_client::model::{Reason, Refusal};
 
     use super::*;
-
-    #[test]
-    fn what_has_ended_is_passed_over_in_a_file_and_what_waits_is_not() {
-        let [me, other]: [PrincipalId; 2] = ["ann", "bob"].map(|name| name.parse().unwrap());
-        let view = |state, by: &PrincipalId| CommandView {
-            id: CommandId(uuid::Uuid::nil()),
-            digest: Digest::ZERO,
-            kind: CommandKind::ReshareKey,
-            key: None,
-            state,
-            created: UnixMillis(0),
-            expires: UnixMillis(1),
-            progress: None,
-            outcome: None,
-            error: None,
-            awaiting: Some(SignedCommand {
-                bytes: Vec::new(),
-                endorsements: vec![Endorsement {
-                    principal: by.clone(),
-                    kind: EndorsementKind::Propose,
-                    role: Role::Admin,
-                    signature: Signature([0; 64]),
-                }],
-            }),
-        };
-        let why = |state, by, kind| passed_over(&view(state, by), &me, kind);
-        let approve = EndorsementKind::Approve;
-
-        for state in [
-            CommandState::Running,
-            CommandState::Succeeded,
-            CommandState::Failed,
-            CommandState::Denied,
-            CommandState::Expired,
-        ] {
-            let told = why(state, &other, approve).unwrap();
-            assert!(told.contains(state.as_str()), "{told}");
-        }
-        let waits = CommandState::AwaitingEndorsement;
-        assert_eq!(why(waits, &other, approve), None);
-        assert!(why(waits, &me, approve).unwrap().contains("your word"));
-        assert_eq!(why(waits, &me, EndorsementKind::Reject), None);
-    }
 
     #[test]
     fn what_concerns_one_command_of_a_file_does_not_stop_the_others() {
@@ -421,5 +389,30 @@ mod tests {
 
         assert!(!is_of_all(&unknown.into()));
         assert!(is_of_all(&ClientError::Unreachable("refused".to_owned())));
+    }
+
+    #[test]
+    fn a_file_says_which_commands_are_meant_and_when_they_expire_where_it_knows() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [first, second] = [1, 2].map(|number| CommandId(uuid::Uuid::from_u128(number)));
+        let waiting = serde_json::json!([
+            { "key": "a", "command_id": first.to_string(), "digest": Digest::ZERO,
+              "expire_time_ms": 7 },
+            { "key": "b", "command_id": second.to_string(), "digest": Digest::ZERO },
+        ]);
+        let proposed = serde_json::json!({ "waiting": waiting, "done": [] });
+        std::fs::write(file.path(), proposed.to_string()).unwrap();
+        let endorse = Endorse {
+            ids: Vec::new(),
+            from: Some(file.path().to_owned()),
+            yes: true,
+            digest: Vec::new(),
+        };
+
+        let meant = endorse.meant().unwrap();
+
+        assert_eq!(meant.ids, [first, second]);
+        assert_eq!(meant.expiries, BTreeMap::from([(first, UnixMillis(7))]));
+        assert!(meant.is_meant(Digest::ZERO) && !meant.is_meant(Digest::new([1; 32])));
     }
 }

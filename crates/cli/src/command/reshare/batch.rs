@@ -262,6 +262,7 @@ impl Work {
             return Ok(Ended::Waiting {
                 id: prepared.id(),
                 digest: prepared.digest(),
+                expires: prepared.times().expires,
             });
         }
         let reshared = client.reshared(&listed, &prepared, &view).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_client::{
     ExitClass,
-    model::{CommandId, Digest, KeyName, NodeId, Reason},
+    model::{CommandId, Digest, KeyName, NodeId, Reason, UnixMillis},
 };
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ pub(super) enum Ended {
     Waiting {
         id: CommandId,
         digest: Digest,
+        expires: UnixMillis,
     },
     Skipped(Skip),
     Failed {
@@ -92,9 +93,16 @@ impl Ended {
     fn json(&self, key: &KeyName) -> Value {
         match self {
             Self::Done { value, .. } => value.clone(),
-            Self::Waiting { id, digest } => {
-                json!({ "key": key, "command_id": id.to_string(), "digest": digest })
-            }
+            Self::Waiting {
+                id,
+                digest,
+                expires,
+            } => json!({
+                "key": key,
+                "command_id": id.to_string(),
+                "digest": digest,
+                "expire_time_ms": expires.0,
+            }),
             Self::Skipped(skip) => json!({ "key": key, "message": skip.why }),
             Self::Failed { told, reason } => {
                 let reason = reason.map(Reason::as_str);
@@ -160,7 +168,7 @@ pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> 
     let waiting: Vec<_> = ended
         .values()
         .filter_map(|one| match one {
-            Ended::Waiting { id, digest } => Some((id.to_string(), digest.to_string())),
+            Ended::Waiting { id, digest, .. } => Some((id.to_string(), digest.to_string())),
             Ended::Done { .. }
             | Ended::Skipped(_)
             | Ended::Failed { .. }
@@ -231,6 +239,7 @@ mod tests {
         Ended::Waiting {
             id: CommandId(uuid::Uuid::nil()),
             digest: Digest::ZERO,
+            expires: UnixMillis(9),
         }
     }
 
@@ -247,6 +256,7 @@ mod tests {
             (name("one"), done()),
             (name("three"), failed()),
             (name("two"), skipped("it is not active yet", false)),
+            (name("zwei"), waiting()),
         ]);
 
         let table = summary(&ended).to_string();
@@ -259,7 +269,9 @@ mod tests {
         assert_eq!(value["done"][0]["epoch"], 2);
         assert_eq!(value["failed"][0]["reason"], "QUORUM_UNAVAILABLE");
         assert_eq!(value["skipped"][0]["key"], "two");
-        assert_eq!(value["waiting"], json!([]));
+        // Whoever rejects it needs its end from somebody else than the coordinator.
+        assert_eq!(value["waiting"][0]["expire_time_ms"], 9);
+        assert_eq!(value["untried"], json!([]));
     }
 
     #[test]
