@@ -25,7 +25,7 @@ use crate::{
     verify::{VerificationError, possession},
 };
 
-pub use announcement::Announcement;
+pub use announcement::{Announcement, Withdrawal};
 pub use repeated::TakenStep;
 
 /// What a caller wants of the end of a key. An announcement that is not named is the only one that

@@ -53,7 +53,7 @@ pub use certificates::{Proven, certificates_of, verify_certificate};
 pub use client::{Client, succeeded};
 pub use command::{CommandOptions, CommandTimes, Prepared, fresh_id};
 pub use destruction::{
-    Announcement, DestroyAction, DestructionProgress, TakenStep, verify_destruction,
+    Announcement, DestroyAction, DestructionProgress, TakenStep, Withdrawal, verify_destruction,
 };
 pub use error::{ClientError, ExitClass};
 pub use key::{CertifiedKey, KeyReference, ListedKey, fitting_purposes};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_model::{
     CommandId, Digest, NodeId, PrincipalId, Reason, Refusal, UnixMillis,
-    destruction::{DestroyStep, Said},
+    destruction::{DestroyStep, DestructionReceipt, Said},
     roster::PinnedRoster,
 };
 
@@ -56,7 +56,100 @@ impl Announcement {
     }
 }
 
+/// How far the withdrawal of an announcement has come. Every node of the roster must hear it: one that
+/// has not destroys its shares by a confirmation, if it has heard the announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The digest of the announcement.
+    pub announcement: Digest,
+    /// The nodes that never act by it.
+    pub withdrawn: Vec<NodeId>,
+    /// The nodes that have not, and have destroyed their shares already, by it or by another order.
+    pub destroyed: Vec<NodeId>,
+    /// The nodes that have said neither.
+    pub missing: Vec<NodeId>,
+}
+
+impl Withdrawal {
+    /// Counts the nodes of a roster by their verified words.
+    fn count<'a>(
+        announcement: Digest,
+        said: impl Iterator<Item = &'a DestructionReceipt>,
+        roster: &PinnedRoster,
+    ) -> Self {
+        let (mut withdrawn, mut destroyed) = (BTreeSet::new(), BTreeSet::new());
+        for receipt in said {
+            match receipt.said {
+                Said::Withdrawn { announcement: of } if of == announcement => {
+                    withdrawn.insert(&receipt.node);
+                }
+                Said::Destroyed { .. } => {
+                    destroyed.insert(&receipt.node);
+                }
+                Said::Withdrawn { .. } | Said::Announced { .. } => {}
+            }
+        }
+        let mut count = Self {
+            announcement,
+            withdrawn: Vec::new(),
+            destroyed: Vec::new(),
+            missing: Vec::new(),
+        };
+        for card in &roster.roster().nodes {
+            let nodes = if withdrawn.contains(&card.id) {
+                &mut count.withdrawn
+            } else if destroyed.contains(&card.id) {
+                &mut count.destroyed
+            } else {
+                &mut count.missing
+            };
+            nodes.push(card.id.clone());
+        }
+        count
+    }
+
+    /// How many nodes must hear it.
+    pub fn nodes(&self) -> usize {
+        let spoken = self.withdrawn.len().saturating_add(self.destroyed.len());
+        spoken.saturating_add(self.missing.len())
+    }
+
+    /// Whether no node acts by the announcement any more.
+    pub fn is_complete(&self) -> bool {
+        self.withdrawn.len() == self.nodes()
+    }
+}
+
 impl ListedKey {
+    /// How far the withdrawal of an announcement has come, as this key shows it and the verified
+    /// receipts in `said`, which may be newer.
+    pub fn withdrawal(
+        &self,
+        announcement: Digest,
+        said: &[DestructionReceipt],
+        roster: &PinnedRoster,
+    ) -> Withdrawal {
+        let all = self.destruction().receipts.iter().chain(said);
+        Withdrawal::count(announcement, all, roster)
+    }
+
+    /// The announcements that some nodes have withdrawn while others show them in force, with how far
+    /// that has come. [`Self::announcements`] does not list them.
+    pub fn half_withdrawn(&self, roster: &PinnedRoster, now: UnixMillis) -> Vec<Withdrawal> {
+        let withdrawn: BTreeSet<Digest> = self.withdrawn().collect();
+        let all = withdrawn.into_iter();
+        let mut all: Vec<Withdrawal> = all.map(|one| self.withdrawal(one, &[], roster)).collect();
+        all.retain(|one| {
+            let mut receipts = self.destruction().receipts.iter();
+            receipts.any(|receipt| {
+                receipt.command == one.announcement
+                    && one.missing.contains(&receipt.node)
+                    && matches!(receipt.said, Said::Announced { until, .. } if now <= until)
+            })
+        });
+        all
+    }
+
     /// The announcements that nodes have heard and nobody has withdrawn, the newest last. Nodes keep
     /// those that lapsed for a while: see [`Announcement::has_lapsed`].
     pub fn announcements(&self) -> Vec<Announcement> {

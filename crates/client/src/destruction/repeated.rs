@@ -79,8 +79,7 @@ impl ListedKey {
             .filter(|one| one.said == Said::Withdrawn { announcement })
             .cloned()
             .collect();
-        let mut nodes = roster.roster().nodes.iter().map(|card| &card.id);
-        if !nodes.all(|node| receipts.iter().any(|one| one.node == *node)) {
+        if !self.withdrawal(announcement, &[], roster).is_complete() {
             return None;
         }
         let digest = receipts.first()?.command;

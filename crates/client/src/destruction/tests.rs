@@ -454,6 +454,74 @@ fn a_withdrawal_is_told_again_once_every_node_has_heard_it() {
     check(&[], false);
 }
 
+/// Who shows the announcement, who the withdrawal, who says it just now, and who has destroyed its
+/// shares; then who is missing, and whether one of those shows what it would act by.
+type WithdrawalRow = (
+    &'static [u8],
+    &'static [u8],
+    &'static [u8],
+    &'static [u8],
+    &'static [u8],
+    bool,
+);
+
+#[test]
+fn a_withdrawal_is_complete_once_every_node_of_the_roster_has_said_so() {
+    let mut made = retired();
+    let [first, other] = [1, 2].map(|_| order(&made, DestroyStep::Announce));
+    let announcement = first.digest();
+    let keep = order(&made, DestroyStep::Cancel { announcement });
+    let end = order(&made, DestroyStep::AtOnce);
+    let orders = [&first, &other, &keep, &end].map(|order| order.signed().clone());
+    let withdrawn = Said::Withdrawn { announcement };
+    let heard = |made: &MadeKey, number| receipt(made, number, &first, announced(10));
+    let kept = |made: &MadeKey, number| receipt(made, number, &keep, withdrawn.clone());
+    let nodes = |numbers: &[u8]| -> Vec<NodeId> { numbers.iter().copied().map(node_id).collect() };
+    let table: [WithdrawalRow; 7] = [
+        (&[], &[1, 2, 3, 4], &[], &[], &[], false),
+        (&[], &[1, 2, 3], &[4], &[], &[], false),
+        (&[3, 4], &[1, 2], &[3, 4], &[], &[], true),
+        (&[4], &[1, 2, 3], &[], &[], &[4], true),
+        (&[], &[1, 2, 3], &[], &[], &[4], false),
+        (&[2, 3, 4], &[1], &[], &[], &[2, 3, 4], true),
+        (&[], &[1, 2], &[], &[3], &[4], false),
+    ];
+    for (shows, withdrew, says, gone_at, missing, stands) in table {
+        let mut receipts: Vec<_> = shows.iter().map(|number| heard(&made, *number)).collect();
+        receipts.extend(withdrew.iter().map(|number| kept(&made, *number)));
+        receipts.extend(gone_at.iter().map(|at| receipt(&made, *at, &end, gone())));
+        // Another announcement is another matter.
+        receipts.push(receipt(&made, 4, &other, announced(10)));
+        let said: Vec<_> = says.iter().map(|number| kept(&made, *number)).collect();
+        made.view.destruction = Destruction {
+            orders: orders.to_vec(),
+            receipts,
+        };
+        let key = listed(&made).unwrap();
+
+        let count = key.withdrawal(announcement, &said, &made.roster);
+        let half = key.half_withdrawn(&made.roster, UnixMillis(500));
+
+        assert_eq!(count.missing, nodes(missing));
+        assert_eq!(count.destroyed, nodes(gone_at));
+        assert_eq!(count.nodes(), 4);
+        assert_eq!(
+            count.is_complete(),
+            missing.is_empty() && gone_at.is_empty()
+        );
+        // One node's word takes it off the list of what can be confirmed, and off this one only where
+        // nobody shows it.
+        let listed: Vec<_> = key.announcements().iter().map(|one| one.digest).collect();
+        assert_eq!(listed, [other.digest()]);
+        assert_eq!(
+            half.iter().any(|one| one.announcement == announcement),
+            stands
+        );
+        // What has lapsed stands nowhere.
+        assert_eq!(key.half_withdrawn(&made.roster, UnixMillis(2_000)), []);
+    }
+}
+
 #[test]
 fn without_an_announcement_or_with_two_it_must_be_said_which_one_is_meant() {
     let mut made = retired();

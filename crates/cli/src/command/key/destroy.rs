@@ -1,5 +1,7 @@
 //! `quorate key destroy`.
 
+mod standing;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
@@ -99,7 +101,7 @@ impl Destroy {
             let now = CommandTimes::from_now().created;
             let taken = key.taken(action, &client.roster(), now);
             if let Some(taken) = taken.map_err(ClientError::from)? {
-                return self.tell_again(context, &key, &taken);
+                return self.tell_again(context, (&key, &client.roster()), &taken);
             }
         }
         let now = CommandTimes::from_now().created;
@@ -199,13 +201,20 @@ impl Destroy {
         if let CommandBody::DestroyKey(destroy) = &prepared.command().body
             && let DestroyStep::Cancel { announcement } = destroy.step
         {
+            let roster = client.roster();
             match client.look_up(&self.key.reference()).await {
-                Ok(key) => tell_standing(&key, announcement),
+                Ok(key) => standing::tell(&key, announcement, &done.receipts, &roster),
                 // It was withdrawn all the same.
-                Err(error) => output::progress(&format!(
-                    "warning: what else is announced is not known: {}",
-                    chain(&error)
-                )),
+                Err(error) => {
+                    output::progress(&format!(
+                        "warning: what else is announced is not known: {}",
+                        chain(&error)
+                    ));
+                    let withdrawal = key.withdrawal(announcement, &done.receipts, &roster);
+                    if let Some(half) = standing::half_text(&key.record().name, &withdrawal) {
+                        output::progress(&half);
+                    }
+                }
             }
         }
         if let Some(next) = next_steps(&key.record().name, &done.receipts) {
@@ -218,7 +227,7 @@ impl Destroy {
     fn tell_again(
         &self,
         context: &Context,
-        key: &ListedKey,
+        (key, roster): (&ListedKey, &PinnedRoster),
         taken: &TakenStep,
     ) -> Result<(), CliError> {
         let step = Step {
@@ -228,7 +237,7 @@ impl Destroy {
         };
         self.print(context, key, &step, &taken.progress)?;
         if let DestroyStep::Cancel { announcement } = taken.step {
-            tell_standing(key, announcement);
+            standing::tell(key, announcement, &taken.progress.receipts, roster);
         }
         let ended = end(&taken.progress);
         if ended.is_err() {
@@ -359,32 +368,6 @@ fn unheard(key: &ListedKey, action: DestroyAction) -> Option<String> {
             key.record().name
         )
     })
-}
-
-/// Says which announcements still stand after one was withdrawn.
-fn tell_standing(key: &ListedKey, withdrawn: Digest) {
-    let now = CommandTimes::from_now().created;
-    let standing = key.announcements_at(now);
-    let standing: Vec<(Digest, String)> = standing
-        .into_iter()
-        .map(|one| (one.digest, one.reason))
-        .collect();
-    output::progress(&standing_text(&key.record().name, &standing, withdrawn));
-}
-
-fn standing_text(name: &KeyName, standing: &[(Digest, String)], withdrawn: Digest) -> String {
-    let left = standing.iter().filter(|(digest, _)| *digest != withdrawn);
-    let left: Vec<_> = left
-        .map(|(digest, reason)| format!("{digest} ({reason})"))
-        .collect();
-    if left.is_empty() {
-        return format!("no announcement of the destruction of key \"{name}\" stands");
-    }
-    format!(
-        "warning: the destruction of key \"{name}\" is still announced: {}; withdraw it with \
-         --announcement and its digest",
-        left.join(", ")
-    )
 }
 
 /// What can be done about an announcement, and when; none for other steps.
@@ -652,23 +635,6 @@ mod tests {
             assert!(told.contains(says), "{told}");
             assert!(!told.contains("coordinator tells"), "{told}");
         }
-    }
-
-    #[test]
-    fn what_still_stands_after_a_withdrawal_is_named_and_the_withdrawn_is_not() {
-        let name = "old".parse().unwrap();
-        let other = Digest::new([7; 32]);
-        let all = [
-            (Digest::ZERO, "emptied".to_owned()),
-            (other, "moved".to_owned()),
-        ];
-
-        let left = standing_text(&name, &all, Digest::ZERO);
-        let none = standing_text(&name, &all[..1], Digest::ZERO);
-
-        assert!(left.contains(&format!("{other} (moved)")), "{left}");
-        assert!(!left.contains("emptied"), "{left}");
-        assert!(none.starts_with("no announcement"), "{none}");
     }
 
     #[test]
