@@ -86,8 +86,8 @@ impl CliError {
 pub(crate) const fn advice(reason: Reason) -> Option<&'static str> {
     if matches!(reason, Reason::SessionLimit) {
         Some(
-            "nothing was changed: run the command that asked for it again in a while; where it takes \
-             approvals, it takes them anew",
+            "it may still take effect: once fewer are under way, repeat what asked for it with \
+             --command-id ID; approvals may be needed anew",
         )
     } else {
         None
@@ -130,10 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_meets_a_limit_is_told_to_come_again() {
+    fn whoever_meets_a_limit_is_told_to_repeat_the_same_command_and_not_that_nothing_happened() {
         let told = advice(Reason::SessionLimit).unwrap();
 
-        assert!(told.contains("again in a while"), "{told}");
+        assert!(told.contains("may still take effect"), "{told}");
+        assert!(told.contains("once fewer are under way"), "{told}");
+        assert!(told.contains("--command-id ID"), "{told}");
+        assert!(!told.contains("nothing"), "{told}");
         assert_eq!(advice(Reason::KeyDestroyed), None);
     }
 
