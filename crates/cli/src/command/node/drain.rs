@@ -2,7 +2,7 @@
 
 use clap::Args;
 use quorate_client::{
-    ClientError,
+    ClientError, ListedKey,
     model::{
         NodeId, Reason,
         roster::{Role, Roster},
@@ -14,7 +14,7 @@ use crate::{
     args::Submission,
     command::roster::{self, Edit, Holding, counted, named},
     context::Context,
-    error::{CliError, refuse},
+    error::{CliError, chain, refuse},
     output,
 };
 
@@ -48,9 +48,9 @@ impl Drain {
         let prepared = roster::prepare(context, &client, &self.submission, &edit).await?;
         let done = roster::carry_out(context, &client, &self.submission, &prepared).await;
         if !self.cancel && is_under_way(&done) {
-            let keys = client.list_keys().await?;
-            let holdings = Holding::at(&keys, &self.name, client.roster().roster());
-            output::progress(&left_text(&self.name, &holdings));
+            let keys = client.list_keys().await;
+            let roster = client.roster();
+            output::progress(&left_at(&self.name, keys.as_deref(), roster.roster()));
         }
         done?;
         Ok(())
@@ -64,6 +64,17 @@ const fn is_under_way(done: &Result<bool, CliError>) -> bool {
         done,
         Ok(true) | Err(CliError::Client(ClientError::Waiting(_)))
     )
+}
+
+/// What a drained node still holds, as far as that is known: the node is drained all the same.
+fn left_at(node: &NodeId, keys: Result<&[ListedKey], &ClientError>, roster: &Roster) -> String {
+    match keys {
+        Ok(keys) => left_text(node, &Holding::at(keys, node, roster)),
+        Err(error) => format!(
+            "warning: what node \"{node}\" still holds is not known: {}",
+            chain(error)
+        ),
+    }
 }
 
 /// What a drained node still holds, and how to move it.
@@ -123,6 +134,23 @@ mod tests {
         assert!(is_under_way(&Ok(true)));
         assert!(!is_under_way(&Ok(false)));
         assert!(!is_under_way(&Err(refused)));
+    }
+
+    #[test]
+    fn keys_that_cannot_be_listed_are_a_warning_and_no_error() {
+        let pinned = roster::tests::pinned();
+        let node = "node-c".parse().unwrap();
+        let broken = ClientError::Unreachable("it went away".to_owned());
+
+        let unknown = left_at(&node, Err(&broken), pinned.roster());
+        let known = left_at(&node, Ok(&[]), pinned.roster());
+
+        assert!(
+            unknown.starts_with("warning: what node \"node-c\""),
+            "{unknown}"
+        );
+        assert!(unknown.contains("it went away"), "{unknown}");
+        assert_eq!(known, left_text(&node, &[]));
     }
 
     #[test]
