@@ -271,3 +271,132 @@ fn what(signed: &SignedCommand) -> String {
         Err(_) => "what is no command".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use quorate_model::{
+        CommandId, Digest, IdentityKey, KeyId, Reason, UnixMillis,
+        command::Command,
+        destruction::{DestroyKey, DestructionCertificate},
+        roster::{CoordinatorCard, NodeCard, PinnedRoster, Principal, Role},
+    };
+
+    use super::*;
+    use crate::{
+        core::Reading,
+        sealing::{KeyFile, open_kek},
+    };
+
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    #[test]
+    fn orders_are_judged_by_a_clock_after_a_gap_only_where_a_person_confirms_it() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("node");
+        let key = hex::encode([7; 32]);
+        let source = KekSource::key_file(KeyFile::parse(key.as_bytes()).unwrap());
+        let admin = SigningKey::from_bytes(&[9; 32]);
+        let now = MachineClock::start().read();
+        let off_since = UnixMillis(now.wall.0 - HOUR_MS);
+        let pinned = pinned_at(&dir, &source, &admin, off_since);
+        let certificate = Certificate::Destruction(DestructionCertificate {
+            evidence: KeyEvidence {
+                certificate: Vec::new(),
+                proof: None,
+                birth: None,
+            },
+            orders: vec![announcement(&pinned, &admin, off_since)],
+            receipts: Vec::new(),
+        });
+        let import = |confirm_clock| {
+            let imported = import_certificate(&dir, &source, &certificate, confirm_clock);
+            let [one] = imported.unwrap().try_into().unwrap();
+            one.receipt
+        };
+
+        let doubted = import(false);
+        let confirmed = import(true);
+
+        assert_eq!(doubted.unwrap_err().reason, Reason::ClockSuspect);
+        let acted = confirmed.unwrap();
+        assert!(acted.starts_with("acted by"), "{acted}");
+    }
+
+    /// A node whose last record is of this time.
+    fn pinned_at(
+        dir: &Path,
+        source: &KekSource,
+        admin: &SigningKey,
+        wall: UnixMillis,
+    ) -> PinnedRoster {
+        let id = "node-a".parse().unwrap();
+        let card = host::init(dir, &id, "region-a", "example", source).unwrap();
+        let others = [2_u8, 3].map(|number| NodeCard {
+            id: format!("node-{number}").parse().unwrap(),
+            identity_key: IdentityKey::of(&SigningKey::from_bytes(&[number; 32])),
+            tls_key_hash: Digest::new([number; 32]),
+            region: format!("region-{number}"),
+            organisation: "example".to_owned(),
+        });
+        let roster = Roster {
+            format: 1,
+            version: 1,
+            cluster_name: "test".to_owned(),
+            parents: Vec::new(),
+            nodes: [vec![card], others.to_vec()].concat(),
+            coordinators: vec![CoordinatorCard {
+                id: "coordinator".parse().unwrap(),
+                tls_key_hash: Digest::new([8; 32]),
+            }],
+            principals: vec![Principal {
+                id: "admin".parse().unwrap(),
+                person: "admin".to_owned(),
+                roles: vec![Role::Admin],
+                identity_key: IdentityKey::of(admin),
+                tls_key_hash: Digest::new([9; 32]),
+            }],
+            admin_quorum: 1,
+            lifecycle_quorum: 1,
+            policy_hash: Digest::ZERO,
+            lifecycle_delay_seconds: None,
+            drained: [].into(),
+            placement: quorate_model::roster::Placement::default(),
+        };
+        let mut signed = SignedRoster::unsigned(&roster).unwrap();
+        signed.sign(&"admin".parse().unwrap(), admin);
+        let pinned = signed.verify_first().unwrap();
+        let disk = std::sync::Arc::new(RealDisk::open(dir).unwrap());
+        let kek = open_kek(&disk, &id, source).unwrap();
+        let reading = Reading {
+            wall,
+            monotonic_ms: 0,
+        };
+        host::pin_with(&disk, &signed, &pinned, &id, &kek, reading, &mut OsRng).unwrap();
+        pinned
+    }
+
+    /// An order that has not expired by the node's last record nor by the machine's clock.
+    fn announcement(
+        pinned: &PinnedRoster,
+        admin: &SigningKey,
+        created: UnixMillis,
+    ) -> SignedCommand {
+        let command = Command {
+            cluster: pinned.cluster(),
+            roster: pinned.hash(),
+            id: CommandId(uuid::Uuid::from_u128(1)),
+            created,
+            expires: created.plus(2 * HOUR_MS),
+            body: CommandBody::DestroyKey(DestroyKey {
+                key: "old".parse().unwrap(),
+                key_id: KeyId([1; 32]),
+                step: DestroyStep::Announce,
+                reason: "emptied".to_owned(),
+            }),
+        };
+        let bytes = quorate_proto::command::encode(&command);
+        let (id, role) = ("admin".parse().unwrap(), Role::Admin);
+        SignedCommand::propose(bytes, &pinned.cluster(), &id, role, admin)
+    }
+}
