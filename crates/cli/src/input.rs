@@ -84,9 +84,18 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {
 /// Writes what a command came to. Where that fails although it was checked, as on a full disk, the
 /// command is named, whose outcome is had again.
 pub(crate) fn write_outcome(path: &Path, bytes: &[u8], id: CommandId) -> Result<(), CliError> {
+    write_or_tell(path, bytes, id, output::progress)
+}
+
+fn write_or_tell(
+    path: &Path,
+    bytes: &[u8],
+    id: CommandId,
+    tell: impl FnOnce(&str),
+) -> Result<(), CliError> {
     let written = write(path, bytes);
     if written.is_err() {
-        output::progress(&format!(
+        tell(&format!(
             "what was signed is not lost: run this again with --command-id {id}"
         ));
     }
@@ -263,6 +272,29 @@ mod tests {
             let refused = check_writable(absent).unwrap_err();
             assert!(refused.to_string().starts_with("write "), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_outcome_that_cannot_be_written_is_an_error_and_its_command_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = CommandId(uuid::Uuid::from_u128(7));
+        let outcome = |path: &Path| {
+            let mut told = Vec::new();
+            let written = write_or_tell(path, b"signed", id, |text| told.push(text.to_owned()));
+            (written.is_ok(), told)
+        };
+        let out = dir.path().join("out.psbt");
+
+        // The place that was there when it was looked at is gone.
+        let (lost, told) = outcome(&dir.path().join("nowhere/out.psbt"));
+        let written = outcome(&out);
+
+        assert!(!lost);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(&format!("--command-id {id}")), "{told:?}");
+        assert_eq!(written, (true, Vec::new()));
+        assert_eq!(fs::read(&out).unwrap(), b"signed");
+        assert!(write_outcome(&dir.path().join("nowhere/out.psbt"), b"signed", id).is_err());
     }
 
     #[test]
