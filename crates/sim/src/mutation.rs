@@ -73,10 +73,6 @@ impl Mutation {
 
 /// What shows that a rule is broken, beside signatures and crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(debug_assertions),
-    expect(dead_code, reason = "some rules can be broken in debug builds only")
-)]
 pub(crate) enum Needs {
     /// Any run does.
     Nothing,
