@@ -56,7 +56,7 @@ pub use admission::{Admitted, admit, admit_question};
 pub use config::{CoreConfig, Limits};
 pub use event::{
     Action, BatchId, CallFailure, CallId, Event, Handle, Notice, Now, StoreItem, StoredCommand,
-    StoredKey, StoredUse,
+    StoredEnd, StoredKey, StoredUse,
 };
 
 use ceremony::Ceremonies;
@@ -138,6 +138,7 @@ impl Core {
         let mut evidence = BTreeSet::new();
         let mut rosters = Vec::new();
         let mut uses = Uses::default();
+        let mut ends = Vec::new();
         for item in restored {
             match item {
                 StoreItem::Key(key) => keys.restore(key),
@@ -146,11 +147,12 @@ impl Core {
                 }
                 StoreItem::Roster(at, command) => rosters.push((at, command)),
                 StoreItem::Use(stored) => uses.restore(stored),
+                StoreItem::End(stored) => ends.push(stored),
                 StoreItem::Command(_) => {}
             }
         }
         let pinned = membership::restore(pinned, rosters);
-        Self {
+        let mut core = Self {
             peers: Peers::new(&pinned),
             config,
             pinned,
@@ -178,7 +180,11 @@ impl Core {
             wake_ms: None,
             upkeep_ms: 0,
             draining: false,
+        };
+        for end in &ends {
+            core.restore_end(end);
         }
+        core
     }
 
     /// Takes one event.

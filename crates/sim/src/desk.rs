@@ -41,6 +41,7 @@ enum StoreKey {
     Evidence(Vec<u8>),
     Roster(Digest),
     Use(KeyId),
+    End(KeyId),
 }
 
 fn store_key(item: &StoreItem) -> StoreKey {
@@ -50,6 +51,7 @@ fn store_key(item: &StoreItem) -> StoreKey {
         StoreItem::Evidence(bytes) => StoreKey::Evidence(bytes.clone()),
         StoreItem::Roster(_, command) => StoreKey::Roster(command.digest()),
         StoreItem::Use(used) => StoreKey::Use(used.key_id),
+        StoreItem::End(end) => StoreKey::End(end.key_id),
     }
 }
 
@@ -149,7 +151,8 @@ impl Desk {
                 StoreItem::Key(_)
                 | StoreItem::Evidence(_)
                 | StoreItem::Roster(..)
-                | StoreItem::Use(_),
+                | StoreItem::Use(_)
+                | StoreItem::End(_),
             )
             | None => None,
         };

@@ -2,8 +2,11 @@
 //!
 //! Every node of the roster is asked, not only the holders of the present epoch: any of them may
 //! have held an earlier one. What is known is forgotten with the process, because nodes hold the
-//! commands and list them with their receipts. As long as an order lives, whoever has not heard of
+//! commands and list them with their receipts; only the ends themselves are kept, because a node
+//! that gave its word may be gone. As long as an order lives, whoever has not heard of
 //! it or was not ready for it is told again; after that it takes a new order.
+
+mod kept;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,6 +86,8 @@ struct Known {
     /// The announcements of which some node has said that they are withdrawn there, also where it says
     /// so no more.
     withdrawn: BTreeSet<Digest>,
+    /// The nodes whose ends the store keeps.
+    kept: BTreeSet<NodeId>,
 }
 
 /// Orders that only earlier rosters admit, and what the node that lists them says of the key's end.
@@ -121,6 +126,7 @@ impl Known {
             receipts: BTreeMap::new(),
             claims: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
+            kept: BTreeSet::new(),
         }
     }
 
@@ -336,12 +342,16 @@ impl Destroying {
         }
     }
 
-    /// A node was restored from a backup: what it said before is not what it holds now.
-    pub(super) fn forget_node(&mut self, node: &NodeId) {
-        for known in self.known.values_mut() {
-            known.receipts.remove(node);
+    /// Forgets what a node said; the keys of whose ends it said something.
+    fn forget_node(&mut self, node: &NodeId) -> Vec<KeyId> {
+        let mut changed = Vec::new();
+        for (key, known) in &mut self.known {
             known.claims.remove(node);
+            if known.receipts.remove(node).is_some() {
+                changed.push(*key);
+            }
         }
+        changed
     }
 
     /// Whether a node has said that it has destroyed a key.
@@ -595,6 +605,7 @@ impl Core {
             if let Some(known) = self.destroying.known.get_mut(&key) {
                 known.hear(receipt.clone());
             }
+            self.keep_end(&key);
             self.destroying.due.remove(&(node.clone(), key, order));
         } else {
             self.tell_again(moment, node, (key, order), &answer);
@@ -849,6 +860,7 @@ impl Core {
             }
             known.prune(moment.now.wall);
         }
+        self.keep_end(&id);
         self.tell_what_is_known(moment, id);
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate_model::{
     CommandId, KeyId, NodeId, Refusal, UnixMillis,
     command::{Endorsement, SignedCommand},
+    destruction::Destruction,
     node_api::{NodeReply, NodeRequest},
     operation::CommandView,
     roster::PinnedRoster,
@@ -54,6 +55,8 @@ pub enum StoreItem {
     Roster(u32, SignedCommand),
     /// When a key was put in use and last used.
     Use(StoredUse),
+    /// What nodes said of the end of a key.
+    End(StoredEnd),
 }
 
 /// What a command came to, for as long as its id is remembered (P8).
@@ -76,6 +79,18 @@ pub struct StoredKey {
     pub proof: Option<Vec<u8>>,
     /// The encoded certificate of the key's birth, of a later epoch.
     pub birth: Option<Vec<u8>>,
+}
+
+/// The words of nodes that they have destroyed their shares of a key, with the orders that they name.
+/// Nothing in it is believed before it is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEnd {
+    /// The name of the key.
+    pub key: quorate_model::KeyName,
+    /// The key.
+    pub key_id: KeyId,
+    /// The orders and the words.
+    pub destruction: Destruction,
 }
 
 /// When a key was put in use and last used, as far as anybody bore it out.

@@ -203,7 +203,7 @@ impl Core {
             .get(restored)
             .is_some_and(|peer| peer.connected && peer.is_quarantined());
         if waits {
-            self.destroying.forget_node(restored);
+            self.forget_ends_at(restored);
         }
         let without = self.readmissions.without(restored);
         let needed: Vec<NodeId> = self

@@ -12,7 +12,7 @@ use quorate_model::{
 };
 
 use super::{CoordinatorStore, Place, StoreError};
-use crate::core::{StoreItem, StoredCommand, StoredKey, StoredUse};
+use crate::core::{StoreItem, StoredCommand, StoredEnd, StoredKey, StoredUse};
 
 #[derive(Default)]
 struct Rows {
@@ -21,6 +21,7 @@ struct Rows {
     evidence: Vec<Vec<u8>>,
     rosters: BTreeMap<u32, SignedCommand>,
     uses: BTreeMap<KeyId, StoredUse>,
+    ends: BTreeMap<KeyId, StoredEnd>,
 }
 
 /// A store in memory.
@@ -45,6 +46,7 @@ impl CoordinatorStore for MemoryStore {
                     .map(|(at, command)| StoreItem::Roster(*at, command.clone())),
             )
             .chain(rows.uses.values().copied().map(StoreItem::Use))
+            .chain(rows.ends.values().cloned().map(StoreItem::End))
             .collect())
     }
 
@@ -68,6 +70,9 @@ impl CoordinatorStore for MemoryStore {
                 }
                 StoreItem::Use(used) => {
                     rows.uses.insert(used.key_id, used);
+                }
+                StoreItem::End(end) => {
+                    rows.ends.insert(end.key_id, end);
                 }
             }
         }

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{CoordinatorStore, Place, StoreError, evidence_hash};
-use crate::core::{StoreItem, StoredCommand, StoredKey, StoredUse};
+use crate::core::{StoreItem, StoredCommand, StoredEnd, StoredKey, StoredUse};
 
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -39,6 +39,8 @@ const EVIDENCE: u8 = b'e';
 const ROSTER: u8 = b'r';
 /// When keys were put in use and last used, by the ids of the keys.
 const USE: u8 = b'u';
+/// The ends of keys, by the ids of the keys.
+const END: u8 = b'd';
 /// Stands in every store from its beginning; a store without it has forgotten.
 const MARK: u8 = b'm';
 
@@ -138,6 +140,10 @@ impl SledStore {
                     }
                     Some(&USE) => {
                         wire::decode::<StoredUse>(&value)?;
+                        continue;
+                    }
+                    Some(&END) => {
+                        wire::decode::<StoredEnd>(&value)?;
                         continue;
                     }
                     Some(&MARK) => &mut marks,
@@ -271,6 +277,9 @@ impl CoordinatorStore for SledStore {
             for row in self.db.scan_prefix([USE]) {
                 items.push(StoreItem::Use(wire::decode(&row?.1)?));
             }
+            for row in self.db.scan_prefix([END]) {
+                items.push(StoreItem::End(wire::decode(&row?.1)?));
+            }
             Ok(items)
         })
     }
@@ -299,6 +308,9 @@ impl CoordinatorStore for SledStore {
                 }
                 StoreItem::Use(used) => {
                     batch.insert(row_key(USE, &[used.key_id.as_bytes()]), encoded(used)?);
+                }
+                StoreItem::End(end) => {
+                    batch.insert(row_key(END, &[end.key_id.as_bytes()]), encoded(end)?);
                 }
             }
         }

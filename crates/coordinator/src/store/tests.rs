@@ -8,13 +8,15 @@ use std::{
 
 use quorate_model::{
     Digest, KeyId, KeyName,
+    command::SignedCommand,
+    destruction::Destruction,
     ids::{CommandId, UnixMillis},
     operation::{CommandKind, CommandState, CommandView},
 };
 use uuid::Uuid;
 
 use super::{CoordinatorStore, MemoryStore, Place, SledStore, StoreError, StoreWriter};
-use crate::core::{BatchId, StoreItem, StoredCommand, StoredKey, StoredUse};
+use crate::core::{BatchId, StoreItem, StoredCommand, StoredEnd, StoredKey, StoredUse};
 
 fn command(number: u64, created: u64) -> StoredCommand {
     StoredCommand {
@@ -60,6 +62,21 @@ fn used(number: u8, at: u64) -> StoredUse {
     }
 }
 
+fn end(number: u8, orders: usize) -> StoredEnd {
+    let order = SignedCommand {
+        bytes: vec![number],
+        endorsements: Vec::new(),
+    };
+    StoredEnd {
+        key: "vault".parse().unwrap(),
+        key_id: KeyId([number; 32]),
+        destruction: Destruction {
+            orders: vec![order; orders],
+            receipts: Vec::new(),
+        },
+    }
+}
+
 /// Runs a check on every backend.
 fn each(check: fn(&dyn CoordinatorStore)) {
     check(&MemoryStore::default());
@@ -76,6 +93,8 @@ fn what_is_applied_is_loaded() {
             StoreItem::Evidence(vec![9; 10]),
             StoreItem::Use(used(1, 7)),
             StoreItem::Use(used(2, 8)),
+            StoreItem::End(end(1, 0)),
+            StoreItem::End(end(2, 1)),
         ];
         store.apply(&items).unwrap();
         store.apply(&[outcome(1, 50)]).unwrap();
@@ -107,11 +126,14 @@ fn a_later_write_takes_the_place_of_an_earlier_one() {
         store.apply(&[StoreItem::Evidence(vec![1])]).unwrap();
         store.apply(&[StoreItem::Use(used(1, 7))]).unwrap();
         store.apply(&[StoreItem::Use(used(1, 8))]).unwrap();
+        store.apply(&[StoreItem::End(end(1, 0))]).unwrap();
+        store.apply(&[StoreItem::End(end(1, 1))]).unwrap();
 
         let expected = [
             StoreItem::Key(with_proof),
             StoreItem::Evidence(vec![1]),
             StoreItem::Use(used(1, 8)),
+            StoreItem::End(end(1, 1)),
         ];
         assert_eq!(store.load().unwrap(), expected);
     });

@@ -9,7 +9,10 @@ use quorate_model::{
     standing::StateChange,
 };
 
-use super::{super::Notice, world::World};
+use super::{
+    super::{Notice, StoreItem},
+    world::World,
+};
 
 use DestroyStep::{Announce, AtOnce};
 
@@ -119,6 +122,34 @@ fn a_coordinator_that_lost_everything_learns_the_end_and_tells_whoever_missed_it
 
     // What the destroyed nodes list is the order and its announcement.
     assert!(world.node(2).has_destroyed(&key));
+}
+
+#[test]
+fn an_end_is_known_again_without_any_node_and_what_does_not_verify_is_not() {
+    let (mut world, key) = retired(3);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    step(&mut world, &key, confirm(&announcement));
+    let shown = world.core.key(&key).unwrap();
+    assert_eq!(shown.state, KeyState::Destroyed);
+    (0..3).for_each(|index| world.silence(index));
+    let stored = world.store.clone();
+
+    world.restart_coordinator(stored.clone());
+
+    let again = world.core.key(&key).unwrap();
+    assert_eq!(again.state, KeyState::Destroyed);
+    assert_eq!(again.destruction, shown.destruction);
+
+    let mut damaged = stored;
+    for item in &mut damaged {
+        if let StoreItem::End(end) = item {
+            for receipt in &mut end.destruction.receipts {
+                receipt.record += 1;
+            }
+        }
+    }
+    world.restart_coordinator(damaged);
+    assert_eq!(world.core.key(&key).unwrap().destruction.receipts, []);
 }
 
 #[test]
