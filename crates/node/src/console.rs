@@ -294,7 +294,7 @@ mod tests {
     fn orders_are_judged_by_a_clock_after_a_gap_only_where_a_person_confirms_it() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("node");
-        let key = hex::encode([7; 32]);
+        let key = hex::encode((0..32).collect::<Vec<u8>>());
         let source = KekSource::key_file(KeyFile::parse(key.as_bytes()).unwrap());
         let admin = SigningKey::from_bytes(&[9; 32]);
         let now = MachineClock::start().read();

@@ -113,24 +113,31 @@ mod tests {
         let table = [
             (
                 vec![withdrawal(Digest::ZERO, &["a", "b"], &[], &["c", "d"])],
-                vec!["withdrawn at 2 of 4 nodes", "at: c, d;", "--cancel"],
+                vec![
+                    "withdrawn at 2 of 4 nodes",
+                    "at: node-c, node-d;",
+                    "--cancel",
+                ],
             ),
             (
                 vec![withdrawal(Digest::ZERO, &["a", "b", "c"], &[], &["d"])],
-                vec!["withdrawn at 3 of 4 nodes", "at: d;", "--cancel"],
+                vec!["withdrawn at 3 of 4 nodes", "at: node-d;", "--cancel"],
             ),
             (
                 vec![withdrawal(Digest::ZERO, &[], &[], &["a", "b", "c", "d"])],
-                vec!["withdrawn at 0 of 4 nodes", "at: a, b, c, d;"],
+                vec![
+                    "withdrawn at 0 of 4 nodes",
+                    "at: node-a, node-b, node-c, node-d;",
+                ],
             ),
             (
                 vec![withdrawal(Digest::ZERO, &["a", "b", "c"], &["d"], &[])],
-                vec!["withdrawn at 3 of 4 nodes", "destroyed already at: d"],
+                vec!["withdrawn at 3 of 4 nodes", "destroyed already at: node-d"],
             ),
             // An earlier one that a node has not heard of being withdrawn.
             (
                 vec![everywhere, withdrawal(other, &["a"], &[], &["b"])],
-                vec!["withdrawn at 1 of 2 nodes", "at: b;"],
+                vec!["withdrawn at 1 of 2 nodes", "at: node-b;"],
             ),
         ];
         for (withdrawals, says) in table {
@@ -153,7 +160,12 @@ mod tests {
         destroyed: &[&str],
         missing: &[&str],
     ) -> Withdrawal {
-        let nodes = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let nodes = |names: &[&str]| {
+            let ids = names
+                .iter()
+                .map(|name| format!("node-{name}").parse().unwrap());
+            ids.collect()
+        };
         Withdrawal {
             announcement,
             withdrawn: nodes(withdrawn),
