@@ -65,6 +65,11 @@ fn what_has_ended_does_not_keep_the_rest_of_a_file_from_being_approved() {
     }
     let again = cluster.quorate(&[&all[..], &words].concat());
     assert_eq!(again.code, 0, "{again:?}");
+    // Nothing is left to forbid, which is no success for whoever wants to.
+    let against = ["command", "reject", "--from", &file];
+    let late = cluster.quorate(&[&against[..], &words].concat());
+    late.refused(1, "2 of 2 commands were not rejected");
+    late.refused(1, "came too late");
 }
 
 #[test]

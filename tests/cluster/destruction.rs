@@ -129,7 +129,9 @@ fn announced_twice_and_withdrawn(cluster: &Cluster) {
     destroy(cluster, "old", &["--cancel"]).refused(1, "is announced 2 times");
     destroy(cluster, "old", &["--cancel", "--announcement", &second]).json();
     // One admin keeps it; it is announced anew.
-    let kept = destroy(cluster, "old", &["--cancel"]).json();
+    let kept = destroy(cluster, "old", &["--cancel"]);
+    assert!(kept.stderr.contains("no announcement"), "{kept:?}");
+    let kept = kept.json();
     let again = destroy(cluster, "old", &["--cancel"]).json();
     assert_eq!(again["receipts"].as_array().unwrap().len(), 4);
     assert_eq!(kept["step"], again["step"]);
