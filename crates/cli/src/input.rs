@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use quorate_client::{
     model::{CommandId, payload::MAX_PAYLOAD_BYTES},
-    profile,
+    profile::{self, Destination, directory_of},
 };
 
 use crate::{error::CliError, output};
@@ -44,7 +44,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
-/// Writes a file as a whole or not at all, or standard output for `-`.
+/// Writes a file as a whole or not at all, to what is no regular file in its place, or to standard
+/// output for `-`.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     if path == Path::new("-") {
         let mut out = io::stdout().lock();
@@ -56,7 +57,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 }
 
 /// Checks that a file can be written, by making one beside it: what is done for a result that finds
-/// no place is done for nothing. Standard output always can.
+/// no place is done for nothing. Standard output always can, and devices and pipes are taken at their
+/// word.
 pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {
     if path == Path::new("-") {
         return Ok(());
@@ -66,17 +68,12 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {
         path: path.display().to_string(),
         source,
     };
-    if path.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
-    }
-    if path.file_name().is_none() {
-        return Err(failed(io::ErrorKind::InvalidFilename.into()));
-    }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    let target = match Destination::of(path).map_err(failed)? {
+        Destination::File(target) => target,
+        // Whoever reads from a pipe would take a look at it for its end.
+        Destination::InPlace(_) => return Ok(()),
     };
-    tempfile::NamedTempFile::new_in(directory)
+    tempfile::NamedTempFile::new_in(directory_of(&target))
         .map(drop)
         .map_err(failed)
 }

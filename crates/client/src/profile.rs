@@ -5,6 +5,8 @@
 //! the commands that changed it since.
 //! Nothing in the profile is secret: identity files are sealed.
 
+mod destination;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -18,6 +20,8 @@ use quorate_model::{
 };
 use quorate_proto::roster::ChainError;
 use serde::{Deserialize, Serialize};
+
+pub use self::destination::{Destination, directory_of, replace};
 
 /// The name of the settings in a profile directory.
 pub const SETTINGS_FILE: &str = "profile.toml";
@@ -307,37 +311,6 @@ pub fn make_private_directory(path: &Path) -> Result<(), ProfileError> {
             path: path.display().to_string(),
             source,
         })
-}
-
-/// Replaces a file by another one in one step, durably.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ProfileError> {
-    let unwritable = |source| ProfileError::Unwritable {
-        path: path.display().to_string(),
-        source,
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Two processes may replace the same file.
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = path.with_file_name(name);
-    let written = (|| {
-        let mut file = fs::File::create(&beside)?;
-        if let Ok(old) = fs::metadata(path) {
-            file.set_permissions(old.permissions())?;
-        }
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    written.map_err(unwritable)?;
-    match path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        Some(parent) => fs::File::open(parent)
-            .and_then(|dir| dir.sync_all())
-            .map_err(unwritable),
-        None => Ok(()),
-    }
 }
 
 fn read(path: &Path, limit: u64) -> Result<String, ProfileError> {

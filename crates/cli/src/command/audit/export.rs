@@ -1,6 +1,7 @@
 //! `quorate audit export`.
 
 use std::{
+    fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -10,7 +11,7 @@ use quorate_client::{
     Client,
     audit::{self, JournalWriter},
     model::{NodeId, Reason, Refusal, audit::FIRST_SEQUENCE},
-    profile,
+    profile::{self, Destination, directory_of},
 };
 use serde_json::json;
 
@@ -41,9 +42,9 @@ pub(crate) struct Export {
     evidence: Option<PathBuf>,
 }
 
-/// An earlier export may be the only record of what a node said.
+/// An earlier export may be the only record of what a node said. A device or a pipe holds none.
 fn check_free(out: &Path, force: bool) -> Result<(), CliError> {
-    if force || out == Path::new("-") || !out.exists() {
+    if force || out == Path::new("-") || !out.is_file() {
         return Ok(());
     }
     Err(CliError::Usage(format!(
@@ -75,17 +76,22 @@ impl Export {
             path: self.out.display().to_string(),
             source,
         };
-        let directory = match self.out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
+        let records = match Destination::of(&self.out).map_err(failed)? {
+            Destination::File(target) => {
+                let directory = directory_of(&target);
+                let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+                let out = BufWriter::new(file.as_file_mut());
+                let records = self.write(&client, out).await?;
+                file.as_file().sync_all().map_err(failed)?;
+                file.persist(&target).map_err(|error| failed(error.error))?;
+                records
+            }
+            Destination::InPlace(target) => {
+                let file = fs::OpenOptions::new().write(true).open(target);
+                let out = BufWriter::new(file.map_err(failed)?);
+                self.write(&client, out).await?
+            }
         };
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        let records = self
-            .write(&client, BufWriter::new(file.as_file_mut()))
-            .await?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.out)
-            .map_err(|error| failed(error.error))?;
         let mut table = Table::default();
         table.pair("node", &self.node);
         table.pair("records", records);
@@ -140,7 +146,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("node-a.audit");
         assert!(check_free(&out, false).is_ok());
-        std::fs::write(&out, b"earlier").unwrap();
+        fs::write(&out, b"earlier").unwrap();
 
         let refused = check_free(&out, false).unwrap_err();
 
