@@ -56,6 +56,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     Ok(profile::replace(path, bytes)?)
 }
 
+/// The same, and says where it went.
+pub(crate) fn write_and_tell(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    write(path, bytes)?;
+    if path != Path::new("-") {
+        output::progress(&format!("wrote {}", path.display()));
+    }
+    Ok(())
+}
+
 /// Checks that a file can be written, by making one beside it: what is done for a result that finds
 /// no place is done for nothing. Standard output always can, and devices and pipes are taken at their
 /// word.

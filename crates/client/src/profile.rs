@@ -52,7 +52,7 @@ pub struct CoordinatorAddress {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
-    /// The threshold of new keys; a majority of their nodes if it is absent.
+    /// The threshold of new keys; half of their nodes, rounded up, and at least 2, if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<u16>,
     /// A file with the passphrase of the identities, relative to the profile. Meant for throwaway

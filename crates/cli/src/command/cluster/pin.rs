@@ -32,7 +32,7 @@ pub(crate) struct Pin {
     /// Identity file to use where a client is needed
     #[arg(long, value_name = "FILE")]
     client: Option<PathBuf>,
-    /// Threshold of new keys [default: a majority of their nodes]
+    /// Threshold of new keys [default: half of their nodes, rounded up; at least 2]
     #[arg(long, value_name = "COUNT")]
     threshold: Option<u16>,
 }

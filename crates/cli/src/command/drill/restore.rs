@@ -157,6 +157,12 @@ impl Restore {
     }
 
     fn rehearse(&self, context: &Context, cluster: Option<ClusterId>) -> Result<Report, CliError> {
+        if let Some(scratch) = self.scratch.as_deref().filter(|dir| !dir.is_dir()) {
+            return Err(CliError::Usage(format!(
+                "--scratch {} is no directory: name one that exists",
+                scratch.display()
+            )));
+        }
         let program = node_beside_us()?;
         let mut command = Command::new(&program);
         command.arg("rehearse").arg("--from").arg(&self.from);

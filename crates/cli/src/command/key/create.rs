@@ -34,7 +34,7 @@ pub(crate) struct Create {
     /// bip340, frost-secp256k1, ed25519 or ecdsa-secp256k1
     #[arg(long)]
     scheme: Scheme,
-    /// How many nodes sign [default: the profile's, or a majority]
+    /// How many nodes sign [default: the profile's, or half of the nodes, rounded up; at least 2]
     #[arg(long, value_name = "COUNT")]
     threshold: Option<NonZeroU16>,
     /// Nodes that hold shares, separated by commas [default: all that are not drained]
@@ -160,8 +160,8 @@ pub(super) async fn carry_out(
     Ok(true)
 }
 
-/// The profile's threshold where it fits, else a majority, but never one that makes the key
-/// fragile.
+/// The profile's threshold where it fits, else half of the nodes, rounded up: a majority, where that
+/// does not make the key fragile.
 fn default_threshold(nodes: usize, of_profile: Option<u16>) -> u16 {
     let count = u16::try_from(nodes).unwrap_or(u16::MAX);
     let most = count.div_ceil(2);

@@ -260,7 +260,7 @@ impl Destroy {
             let bytes = file
                 .to_file()
                 .map_err(|error| CliError::Unverified(error.to_string()))?;
-            input::write(out, &bytes)?;
+            input::write_and_tell(out, &bytes)?;
         }
         let name = &key.record().name;
         let mut table = Table::default();

@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_client::{
-    model::{standing::StateMark, wire},
-    profile,
-};
+use quorate_client::model::{standing::StateMark, wire};
 use serde_json::{Value, json};
 
 use crate::{
@@ -45,7 +42,7 @@ impl States {
             }
             let bytes =
                 wire::encode(standing).map_err(|error| CliError::Unverified(error.to_string()))?;
-            profile::replace(out, &bytes).map_err(quorate_client::ClientError::from)?;
+            input::write_and_tell(out, &bytes)?;
         }
         let value: Value = standing.marks().map(mark_json).collect();
         let mut table = Table::with_header(&["SEQUENCE", "CHANGE", "BY", "REASON", "DIGEST"]);
