@@ -53,7 +53,7 @@ pub(crate) struct Options {
         hide_env_values = true
     )]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// How long to wait for the result: 10, 10s, 500ms or 2m
+    /// How long to wait for the result: 10, 10s, 500ms or 2m [default: 30s]
     #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 }

@@ -33,7 +33,7 @@ use serde_json::json;
 use crate::{
     args::Submission,
     context::Context,
-    error::CliError,
+    error::{CliError, chain},
     output::{self, Table},
 };
 
@@ -92,6 +92,7 @@ fn waits(client: &Client, prepared: &Prepared) -> bool {
 /// Hands a command over. A repeat is a look at what became of it, and no approval: what another admin
 /// proposed is shown to whoever approves it.
 async fn submit(
+    context: &Context,
     client: &Client,
     submission: &Submission,
     prepared: &Prepared,
@@ -103,7 +104,37 @@ async fn submit(
             Err(error) => return Err(error.into()),
         }
     }
+    if submission.no_wait {
+        prepared.write(&kept_at(context, prepared.id())?)?;
+    }
+    context.sends(prepared);
     Ok(client.submit(prepared).await?)
+}
+
+/// Keeps a command whose outcome the caller has lost sight of, and says how to find it again.
+pub(crate) fn lost_sight_of(context: &Context, prepared: &Prepared) {
+    let id = prepared.id();
+    let kept = kept_at(context, id).and_then(|path| Ok(prepared.write(&path)?));
+    if let Err(error) = kept {
+        output::progress(&format!(
+            "warning: command {id} cannot be kept for a repeat: {}",
+            chain(&error)
+        ));
+    }
+    output::progress(&found_again(id));
+}
+
+/// How a command is found again whose outcome is not known.
+fn found_again(id: CommandId) -> String {
+    format!(
+        "{}, or run the same again with --command-id {id}; --timeout says how long to wait",
+        followed(id)
+    )
+}
+
+/// How a command is followed that was left on its way.
+fn followed(id: CommandId) -> String {
+    format!("command {id} may be under way: follow it with quorate command watch {id}")
 }
 
 /// Refuses to approve what was not shown, and says that approvals of an attempt are gone with it.
@@ -191,4 +222,23 @@ async fn validate(context: &Context, client: &Client, prepared: &Prepared) -> Re
         "approvals_needed": approvals,
     });
     output::print(context.format(), &value, &table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_loses_sight_of_a_command_is_told_its_id_and_how_to_find_it_again() {
+        let id = CommandId(uuid::Uuid::from_u128(7));
+
+        let told = found_again(id);
+
+        assert!(
+            told.contains(&format!("quorate command watch {id}")),
+            "{told}"
+        );
+        assert!(told.contains(&format!("--command-id {id}")), "{told}");
+        assert!(told.contains("--timeout"), "{told}");
+    }
 }

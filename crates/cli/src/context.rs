@@ -1,18 +1,20 @@
 //! What every command starts from: the profile, the identity for a role, the connection.
 
 use std::{
+    cell::RefCell,
     env,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use quorate_client::{
-    Client, ClientError,
+    Client, ClientError, Prepared,
     identity::Identity,
     model::roster::Role,
     passphrase::Passphrase,
     profile::{IDENTITY_SUFFIX, Profile, ProfileError},
 };
+use tokio::sync::Notify;
 
 use crate::{
     args::{Format, Options},
@@ -28,11 +30,38 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Context {
     options: Options,
+    /// The command that was sent last.
+    sent: RefCell<Option<Prepared>>,
+    has_sent: Notify,
 }
 
 impl Context {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options }
+        Self {
+            options,
+            sent: RefCell::new(None),
+            has_sent: Notify::new(),
+        }
+    }
+
+    /// Remembers a command that is sent, so that whoever loses sight of it can be told.
+    pub(crate) fn sends(&self, prepared: &Prepared) {
+        *self.sent.borrow_mut() = Some(prepared.clone());
+        self.has_sent.notify_one();
+    }
+
+    /// The command that was sent last.
+    pub(crate) fn sent(&self) -> Option<Prepared> {
+        self.sent.borrow().clone()
+    }
+
+    /// Waits until the caller interrupts a call that has sent a command. Before, and where signals
+    /// cannot be awaited, the system ends the process.
+    pub(crate) async fn is_interrupted(&self) {
+        self.has_sent.notified().await;
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(crate) fn format(&self) -> Format {

@@ -60,6 +60,16 @@ impl CliError {
         }
     }
 
+    /// Whether what was asked may still happen without a word about it.
+    pub(crate) fn leaves_open(&self) -> bool {
+        matches!(
+            self,
+            Self::Client(
+                ClientError::TimedOut(_) | ClientError::Unreachable(_) | ClientError::Call { .. }
+            )
+        )
+    }
+
     /// Prints the whole chain of causes once, to standard error.
     pub(crate) fn report(&self) -> ExitCode {
         if let Self::Output(source) = self
@@ -138,6 +148,14 @@ mod tests {
         assert!(told.contains("--command-id ID"), "{told}");
         assert!(!told.contains("nothing"), "{told}");
         assert_eq!(advice(Reason::KeyDestroyed), None);
+    }
+
+    #[test]
+    fn only_where_no_answer_came_may_what_was_asked_still_happen() {
+        let timed_out = ClientError::TimedOut(std::time::Duration::ZERO);
+
+        assert!(CliError::from(timed_out).leaves_open());
+        assert!(!refuse(Reason::KeyUnknown, "no such key").leaves_open());
     }
 
     #[test]

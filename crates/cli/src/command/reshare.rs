@@ -93,7 +93,7 @@ pub(crate) async fn one(
     if submission.validate_only {
         return command::validate(context, client, &prepared).await;
     }
-    let view = command::submit(client, submission, &prepared).await;
+    let view = command::submit(context, client, submission, &prepared).await;
     let view = view.map_err(told)?;
     if submission.no_wait {
         return print_view(context, &view);

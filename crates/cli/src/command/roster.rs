@@ -101,7 +101,7 @@ pub(crate) async fn carry_out(
         command::validate(context, client, prepared).await?;
         return Ok(false);
     }
-    let view = command::submit(client, submission, prepared).await?;
+    let view = command::submit(context, client, submission, prepared).await?;
     if submission.no_wait {
         print_view(context, &view)?;
         return Ok(false);

@@ -140,7 +140,7 @@ async fn sign_checked(
         command::validate(context, &client, &prepared).await?;
         return Ok(None);
     }
-    let view = command::submit(&client, &common.submission, &prepared).await?;
+    let view = command::submit(context, &client, &common.submission, &prepared).await?;
     if common.submission.no_wait {
         print_view(context, &view)?;
         return Ok(None);

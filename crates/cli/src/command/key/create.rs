@@ -120,7 +120,7 @@ pub(super) async fn carry_out(
         return Ok(false);
     }
     let start = Instant::now();
-    let view = command::submit(client, submission, &prepared).await?;
+    let view = command::submit(context, client, submission, &prepared).await?;
     if submission.no_wait {
         print_view(context, &view)?;
         return Ok(false);

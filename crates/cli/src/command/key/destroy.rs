@@ -130,7 +130,7 @@ impl Destroy {
         if self.submission.validate_only {
             return command::validate(context, &client, &prepared).await;
         }
-        let view = command::submit(&client, &self.submission, &prepared).await?;
+        let view = command::submit(context, &client, &self.submission, &prepared).await?;
         if self.submission.no_wait {
             return print_view(context, &view);
         }
