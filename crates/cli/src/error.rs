@@ -99,6 +99,12 @@ pub(crate) const fn advice(reason: Reason) -> Option<&'static str> {
             "it may still take effect: once fewer are under way, repeat what asked for it with \
              --command-id ID; approvals may be needed anew",
         )
+    } else if matches!(reason, Reason::CommandUnknown) {
+        Some(
+            "a coordinator that restarts forgets the commands that wait for approvals: whoever \
+             proposed it runs the same again, a single one with --command-id ID and a batch as it \
+             was",
+        )
     } else {
         None
     }
@@ -148,6 +154,13 @@ mod tests {
         assert!(told.contains("--command-id ID"), "{told}");
         assert!(!told.contains("nothing"), "{told}");
         assert_eq!(advice(Reason::KeyDestroyed), None);
+    }
+
+    #[test]
+    fn whoever_names_a_command_that_is_unknown_is_told_how_it_comes_back() {
+        let told = advice(Reason::CommandUnknown).unwrap();
+
+        assert!(told.contains("--command-id ID"), "{told}");
     }
 
     #[test]
