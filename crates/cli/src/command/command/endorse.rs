@@ -26,7 +26,7 @@ use self::{ended::Missed, shown::Shown};
 use super::{print_view, view_json};
 use crate::{
     args::command_id,
-    command::key::destroy::next_steps,
+    command::{followed, key::destroy::next_steps},
     context::Context,
     error::CliError,
     input,
@@ -125,6 +125,33 @@ struct Meant {
     expiries: BTreeMap<CommandId, UnixMillis>,
 }
 
+/// What a look at a command came to.
+enum Look {
+    /// A word about it is wanted.
+    Speak(Box<AwaitingCommand>),
+    /// It has this admin's word, and waits for those of others.
+    WaitsForOthers,
+    /// It waits for nobody.
+    PassedOver,
+}
+
+/// What is said where no command takes a word.
+fn nothing_to_say(waiting: usize) -> String {
+    match waiting {
+        0 => "nothing waits any more".to_owned(),
+        1 => "nothing waits for you: 1 command waits for others".to_owned(),
+        count => format!("nothing waits for you: {count} commands wait for others"),
+    }
+}
+
+/// Says of a command that takes no word because it runs how it is followed.
+async fn tell_running(client: &Client, id: CommandId) {
+    let view = client.command(id).await;
+    if view.is_ok_and(|view| view.state == CommandState::Running) {
+        output::progress(&format!("it has its approvals; {}", followed(id)));
+    }
+}
+
 impl Endorse {
     async fn run(&self, context: &Context, shown: Shown) -> Result<(), CliError> {
         let kind = shown.kind;
@@ -136,11 +163,13 @@ impl Endorse {
         }
         let client = context.connect(Role::Admin).await?;
         let mut all = Vec::new();
+        let mut waiting: usize = 0;
         let mut missed = Missed::of(kind);
         for id in &meant.ids {
             match self.look(&client, &shown, &meant, *id).await {
-                Ok(Some(awaiting)) => all.push(awaiting),
-                Ok(None) => {}
+                Ok(Look::Speak(awaiting)) => all.push(*awaiting),
+                Ok(Look::WaitsForOthers) => waiting = waiting.saturating_add(1),
+                Ok(Look::PassedOver) => {}
                 // What others wait for does not depend on it.
                 Err(CliError::Client(error)) if self.from.is_some() && !is_of_all(&error) => {
                     missed.tell(*id, &error);
@@ -149,7 +178,7 @@ impl Endorse {
             }
         }
         if all.is_empty() && missed.is_empty() {
-            output::progress("nothing waits any more");
+            output::progress(&nothing_to_say(waiting));
             return print_views(context, &[]);
         }
         if !all.is_empty() && !self.yes && !asked(kind, all.len())? {
@@ -183,21 +212,25 @@ impl Endorse {
         missed.verdict(meant.ids.len())
     }
 
-    /// Shows a command that is to be spoken about. None where one of a file needs no word any more.
+    /// Shows a command that is to be spoken about, unless one of a file needs no word any more.
     async fn look(
         &self,
         client: &Client,
         shown: &Shown,
         meant: &Meant,
         id: CommandId,
-    ) -> Result<Option<AwaitingCommand>, CliError> {
+    ) -> Result<Look, CliError> {
         let awaiting = match client.awaiting(id).await {
             Err(error) if self.from.is_some() && !is_of_all(&error) => {
                 let expires = meant.expiries.get(&id).copied();
                 pass_over(client, shown.kind, (id, expires), meant, error).await?;
-                return Ok(None);
+                return Ok(Look::PassedOver);
             }
-            awaiting => awaiting?,
+            Err(error) => {
+                tell_running(client, id).await;
+                return Err(error.into());
+            }
+            Ok(awaiting) => awaiting,
         };
         if self.from.is_some()
             && shown.kind == EndorsementKind::Approve
@@ -207,7 +240,7 @@ impl Endorse {
             output::progress(&format!(
                 "command {id} has your word and waits for others: passed over"
             ));
-            return Ok(None);
+            return Ok(Look::WaitsForOthers);
         }
         // What is shown is what is signed: it was decoded from the exact bytes.
         shown.show(client, &awaiting).await?;
@@ -218,7 +251,7 @@ impl Endorse {
                 "command {id} is no resharing: approve it by itself"
             )));
         }
-        Ok(Some(awaiting))
+        Ok(Look::Speak(Box::new(awaiting)))
     }
 
     fn meant(&self) -> Result<Meant, CliError> {
@@ -282,7 +315,20 @@ async fn speak(
     awaiting: &AwaitingCommand,
     kind: EndorsementKind,
 ) -> Result<(), CliError> {
-    let view = client.endorse(awaiting, kind).await?;
+    let id = awaiting.command().id;
+    if kind == EndorsementKind::Approve && awaiting.is_endorsed_by(&client.identity().card().id) {
+        output::progress("it has your word already: another admin must approve it");
+    }
+    let view = match client.endorse(awaiting, kind).await {
+        Err(error @ ClientError::TimedOut(_)) => {
+            output::progress(&format!(
+                "the word may be recorded already; {}",
+                followed(id)
+            ));
+            return Err(error.into());
+        }
+        view => view?,
+    };
     print_view(context, &view)?;
     if let (Some(CommandOutcome::KeyDestruction(outcome)), Some(key)) = (&view.outcome, &view.key)
         && let Some(next) = next_steps(key, &outcome.receipts)
@@ -382,6 +428,16 @@ mod tests {
     use quorate_client::model::{Reason, Refusal};
 
     use super::*;
+
+    #[test]
+    fn what_waits_for_others_is_not_said_to_wait_no_more() {
+        assert_eq!(nothing_to_say(0), "nothing waits any more");
+        for waiting in [1, 3] {
+            let told = nothing_to_say(waiting);
+            assert!(told.contains(&format!("{waiting} command")), "{told}");
+            assert!(told.ends_with("for others"), "{told}");
+        }
+    }
 
     #[test]
     fn what_concerns_one_command_of_a_file_does_not_stop_the_others() {
