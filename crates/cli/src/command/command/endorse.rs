@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 use quorate_client::{
-    AwaitingCommand, Client, ClientError, CommandTimes, VerificationError,
+    AwaitingCommand, Client, ClientError, CommandTimes, KeyReference, VerificationError,
     model::{
         CommandId, Digest, UnixMillis,
         command::{CommandBody, EndorsementKind},
@@ -26,7 +26,10 @@ use self::{ended::Missed, shown::Shown};
 use super::{print_view, view_json};
 use crate::{
     args::command_id,
-    command::{followed, key::destroy::next_steps},
+    command::{
+        followed,
+        key::destroy::{check_complete, next_steps},
+    },
     context::Context,
     error::CliError,
     input,
@@ -336,7 +339,33 @@ async fn speak(
         output::progress(&next);
     }
     let expires = ended::expiry(awaiting.command());
-    Ok(ended::check(kind, &view, expires, now())?)
+    ended::check(kind, &view, expires, now())?;
+    check_destroyed(client, awaiting, &view).await
+}
+
+/// Looks how far the end of a key has come that this word carried out: the nodes that are away have
+/// not said that their shares are gone.
+async fn check_destroyed(
+    client: &Client,
+    awaiting: &AwaitingCommand,
+    view: &CommandView,
+) -> Result<(), CliError> {
+    let CommandBody::DestroyKey(destroy) = &awaiting.command().body else {
+        return Ok(());
+    };
+    if view.state != CommandState::Succeeded || !destroy.step.destroys() {
+        return Ok(());
+    }
+    let reference = KeyReference {
+        name: destroy.key.clone(),
+        id: Some(destroy.key_id),
+    };
+    let key = client.look_up(&reference).await?;
+    let certificate = key.destruction_certificate(&client.roster());
+    match certificate.map_err(ClientError::from)? {
+        Some((_, count)) => check_complete(&count),
+        None => Ok(()),
+    }
 }
 
 /// Passes a command of a file over that waits for nobody any more, where nothing is left to say about

@@ -321,13 +321,19 @@ fn told_text(until: Option<UnixMillis>, is_outdated: bool) -> String {
 
 /// How the command ends: a destruction that is partial is no success yet.
 fn end(done: &DestructionProgress) -> Result<(), CliError> {
-    match &done.certificate {
-        Some((_, count)) if !count.is_complete() => Err(CliError::Incomplete {
-            message: verdict(count),
-            code: ExitClass::QuorumUnavailable.code(),
-        }),
-        Some(_) | None => Ok(()),
+    let count = done.certificate.as_ref().map(|(_, count)| count);
+    count.map_or(Ok(()), check_complete)
+}
+
+/// Refuses to take a destruction for done that is partial, and says who is missing.
+pub(in crate::command) fn check_complete(count: &DestructionCount) -> Result<(), CliError> {
+    if count.is_complete() {
+        return Ok(());
     }
+    Err(CliError::Incomplete {
+        message: verdict(count),
+        code: ExitClass::QuorumUnavailable.code(),
+    })
 }
 
 /// Says that an announcement is not the only one, which makes the next step harder to name.
@@ -623,6 +629,26 @@ mod tests {
             assert!(next.contains(&part), "{next}");
         }
         assert_eq!(next_steps(&name, &[]), None);
+    }
+
+    #[test]
+    fn a_partial_destruction_is_no_success_and_says_who_is_missing() {
+        let mut count = DestructionCount {
+            destroyed: Vec::new(),
+            nodes: 3,
+            holders: 3,
+            missing_holders: vec!["node-c".parse().unwrap()],
+            missing_others: Vec::new(),
+        };
+
+        let partial = check_complete(&count).unwrap_err();
+        count.missing_holders.clear();
+
+        assert_eq!(partial.exit_code(), 5);
+        let told = partial.to_string();
+        assert!(told.starts_with("partial: 2 of 3"), "{told}");
+        assert!(told.contains("node-c has shares"), "{told}");
+        assert!(check_complete(&count).is_ok());
     }
 
     #[test]
