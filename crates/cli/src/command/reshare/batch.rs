@@ -307,8 +307,12 @@ impl Work {
         Ok(prepared)
     }
 
+    /// Each principal's command has a place of its own: a run as somebody else, which may be refused,
+    /// leaves what waits for approvals.
     fn kept_at(&self, key: &ListedKey) -> PathBuf {
-        self.kept.join(format!("{}.reshare", key.record().id()))
+        let me = &self.client.identity().card().id;
+        self.kept
+            .join(format!("{}.{me}.reshare", key.record().id()))
     }
 
     /// Follows a command until it has succeeded or waits for others. The same command is sent again
