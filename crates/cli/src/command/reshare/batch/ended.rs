@@ -51,6 +51,21 @@ impl Ended {
         matches!(self, Self::Failed { .. } | Self::UnderWay | Self::Untried)
     }
 
+    /// Whether the same would be refused once more.
+    fn is_hopeless(&self) -> bool {
+        let Self::Failed {
+            reason: Some(reason),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        // The next run proposes anew what has come to its end, from where the key then stands.
+        let is_anew =
+            reason.is_final() || matches!(reason, Reason::CommandUnknown | Reason::StateOutdated);
+        !reason.is_retryable() && !is_anew
+    }
+
     pub(super) fn told(&self) -> String {
         match self {
             Self::Done { value, warning, .. } => {
@@ -163,6 +178,35 @@ pub(super) fn summary(ended: &BTreeMap<KeyName, Ended>) -> Table {
     table
 }
 
+/// How many keys are not done, in which way, and whether a repeat helps; none if all are.
+fn undone(ended: &BTreeMap<KeyName, Ended>) -> Option<String> {
+    let kinds = [
+        ("failed", "failed"),
+        ("under-way", "under way"),
+        ("untried", "not tried"),
+    ];
+    let counts = kinds.map(|(kind, text)| (count(ended, kind), text));
+    let told = counts.iter().filter(|(number, _)| *number > 0);
+    let told: Vec<String> = told
+        .map(|(number, text)| format!("{number} {text}"))
+        .collect();
+    if told.is_empty() {
+        return None;
+    }
+    let undone = ended.values().filter(|one| one.is_failure()).count();
+    let hopeless = ended.values().filter(|one| one.is_hopeless()).count();
+    let advice = match hopeless {
+        0 => "run the command again".to_owned(),
+        all if all == undone => "a repeat alone does not help".to_owned(),
+        some => format!("run the command again, which alone does not help {some} of them"),
+    };
+    Some(format!(
+        "{undone} of {} keys are not done: {}; {advice}",
+        ended.len(),
+        told.join(", ")
+    ))
+}
+
 /// Whether the caller may go on as if all keys were changed.
 pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> {
     let waiting: Vec<_> = ended
@@ -184,13 +228,9 @@ pub(super) fn verdict(ended: &BTreeMap<KeyName, Ended>) -> Result<(), CliError> 
             digests.join(",")
         ));
     }
-    let failed = ended.values().filter(|one| one.is_failure()).count();
-    if failed > 0 {
+    if let Some(message) = undone(ended) {
         return Err(CliError::Incomplete {
-            message: format!(
-                "{failed} of {} keys were not changed: run the command again",
-                ended.len()
-            ),
+            message,
             code: ExitClass::Other.code(),
         });
     }
@@ -288,6 +328,37 @@ mod tests {
         assert!(table.contains("epoch 2; warning: it is no cure"), "{table}");
         assert!(!table.lines().any(|line| line.starts_with("one")));
         assert!(verdict(&ended).is_ok());
+    }
+
+    #[test]
+    fn what_is_under_way_is_counted_apart_and_a_repeat_is_advised_only_where_it_helps() {
+        let refused = || Ended::Failed {
+            told: "the role is missing".to_owned(),
+            reason: Some(Reason::RoleMissing),
+        };
+        let said = |all: Vec<Ended>| {
+            let keys = ["aa", "bb", "cc"].map(name);
+            undone(&keys.into_iter().zip(all).collect())
+        };
+
+        assert_eq!(said(vec![done(), waiting()]), None);
+        for (all, expected) in [
+            (
+                vec![Ended::UnderWay, Ended::UnderWay, Ended::Untried],
+                "3 of 3 keys are not done: 2 under way, 1 not tried; run the command again",
+            ),
+            (
+                vec![refused(), refused()],
+                "2 of 2 keys are not done: 2 failed; a repeat alone does not help",
+            ),
+            (
+                vec![refused(), failed()],
+                "2 of 2 keys are not done: 2 failed; run the command again, which alone does not \
+                 help 1 of them",
+            ),
+        ] {
+            assert_eq!(said(all).as_deref(), Some(expected));
+        }
     }
 
     #[test]
