@@ -122,6 +122,8 @@ fn pairings_that_are_lost_or_damaged_are_set_up_afresh_and_the_key_signs_on() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&damaged, bytes).unwrap();
     let cluster = Cluster::start_in(directory, &[]);
+    // However long pairings take on a machine that has other work.
+    let _coordinator = cluster.restart_coordinator_with("[limits]\nquorum_wait_ms = 60000");
     cluster.kill_node("node-c");
     cluster.wait_for_connected(2);
 
