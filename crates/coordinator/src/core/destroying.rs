@@ -88,6 +88,8 @@ struct Known {
     withdrawn: BTreeSet<Digest>,
     /// The nodes whose ends the store keeps.
     kept: BTreeSet<NodeId>,
+    /// The nodes whose words are the store's alone: what they list themselves takes their place.
+    unlisted: BTreeSet<NodeId>,
 }
 
 /// Orders that only earlier rosters admit, and what the node that lists them says of the key's end.
@@ -127,6 +129,7 @@ impl Known {
             claims: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             kept: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
         }
     }
 
@@ -846,7 +849,9 @@ impl Core {
             }));
         }
         if let Some(known) = self.destroying.entry(&key.record) {
-            if known.tombstone_of(node).is_none() {
+            // It may have been restored while this coordinator was down.
+            let is_unlisted = known.unlisted.remove(node);
+            if is_unlisted || known.tombstone_of(node).is_none() {
                 // What has lapsed at the node is listed no more.
                 known.receipts.remove(node);
             }

@@ -88,6 +88,7 @@ impl Core {
                 known.hear(receipt);
             }
             known.kept = known.receipts.keys().cloned().collect();
+            known.unlisted.clone_from(&known.kept);
         }
     }
 }

@@ -152,6 +152,23 @@ fn an_end_is_known_again_without_any_node_and_what_does_not_verify_is_not() {
     assert_eq!(world.core.key(&key).unwrap().destruction.receipts, []);
 }
 
+/// A node that was restored while the coordinator was down has its share again.
+#[test]
+fn what_a_node_lists_takes_the_place_of_its_end_in_the_store() {
+    let (mut world, key) = retired(3);
+    let (announcement, _) = step(&mut world, &key, Announce);
+    step(&mut world, &key, confirm(&announcement));
+    world.node(2).forget_end(&key);
+    let stored = world.store.clone();
+
+    world.restart_coordinator(stored);
+    world.pass(300);
+
+    let shown = world.core.key(&key).unwrap();
+    assert_eq!(shown.state, KeyState::Deactivated);
+    assert_eq!(shown.destruction.destroyed().count(), 2);
+}
+
 #[test]
 fn a_node_for_which_it_is_too_early_is_asked_again_as_long_as_the_order_lives() {
     let (mut world, key) = retired(3);

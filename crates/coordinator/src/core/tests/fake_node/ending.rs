@@ -121,6 +121,12 @@ impl FakeNode {
         self.end_of(name).destroyed().next().is_some()
     }
 
+    /// Has never heard of the end of a key, and lists what it knew before.
+    pub(in super::super) fn forget_end(&mut self, name: &KeyName) {
+        self.ends.remove(name);
+        self.manners.refuses_ends = Some(Refusal::new(Reason::Overloaded, "not ready"));
+    }
+
     /// Lists a withdrawal no more.
     pub(in super::super) fn forget_withdrawal(&mut self, name: &KeyName, announcement: Digest) {
         let known = self.ends.entry(name.clone()).or_default();
