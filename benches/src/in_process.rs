@@ -18,29 +18,79 @@ use frost_core::{
 use quorate_model::Scheme;
 use rand_core::OsRng;
 
-/// Signatures per second of the stock library for a scheme, on `threads` threads.
-pub(crate) fn signatures_per_second(
-    scheme: Scheme,
-    threshold: u16,
-    nodes: u16,
+type Sign = Box<dyn Fn(u64, &[u8; 32]) -> Result<()> + Send + Sync>;
+
+/// The stock library with a key of a scheme.
+pub(crate) struct Yardstick {
+    sign: Sign,
     threads: usize,
+    /// The number of the next message.
+    next: AtomicU64,
     time: Duration,
-) -> Result<f64> {
-    let yardstick = Yardstick { threads, time };
-    match scheme {
-        Scheme::Bip340 => {
-            yardstick.frost::<frost_secp256k1_tr::Secp256K1Sha256TR>(threshold, nodes)
-        }
-        Scheme::FrostSecp256k1 => {
-            yardstick.frost::<frost_secp256k1::Secp256K1Sha256>(threshold, nodes)
-        }
-        Scheme::Ed25519 => yardstick.frost::<frost_ed25519::Ed25519Sha512>(threshold, nodes),
-        Scheme::EcdsaSecp256k1 => {
-            let group = ecdsa::Group::deal(threshold, nodes)?;
-            yardstick.run(|number, message| group.sign(number, message))
-        }
-        other => anyhow::bail!("no yardstick for {other}"),
+}
+
+impl Yardstick {
+    /// Makes a key and signs once with it.
+    pub(crate) fn new(scheme: Scheme, threshold: u16, nodes: u16, threads: usize) -> Result<Self> {
+        let sign: Sign = match scheme {
+            Scheme::Bip340 => frost::<frost_secp256k1_tr::Secp256K1Sha256TR>(threshold, nodes)?,
+            Scheme::FrostSecp256k1 => frost::<frost_secp256k1::Secp256K1Sha256>(threshold, nodes)?,
+            Scheme::Ed25519 => frost::<frost_ed25519::Ed25519Sha512>(threshold, nodes)?,
+            Scheme::EcdsaSecp256k1 => {
+                let group = ecdsa::Group::deal(threshold, nodes)?;
+                Box::new(move |number, message| group.sign(number, message))
+            }
+            other => anyhow::bail!("no yardstick for {other}"),
+        };
+        sign(u64::MAX, &[0; 32])?;
+        Ok(Self {
+            sign,
+            threads,
+            next: AtomicU64::new(0),
+            time: Duration::ZERO,
+        })
     }
+
+    /// Signs different messages on all threads for so long.
+    pub(crate) fn run(&mut self, time: Duration) -> Result<()> {
+        let start = Instant::now();
+        let (sign, next) = (&self.sign, &self.next);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.threads)
+                .map(|_| {
+                    scope.spawn(|| -> Result<()> {
+                        while start.elapsed() < time {
+                            let number = next.fetch_add(1, Ordering::Relaxed);
+                            sign(number, &numbered(number))?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("a worker panicked"))?
+            })
+        })?;
+        self.time = self.time.saturating_add(start.elapsed());
+        Ok(())
+    }
+
+    /// Signatures per second, over all runs.
+    pub(crate) fn per_second(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+        let signed = self.next.load(Ordering::Relaxed) as f64;
+        signed / self.time.as_secs_f64()
+    }
+}
+
+fn frost<C: Ciphersuite>(threshold: u16, nodes: u16) -> Result<Sign>
+where
+    Group<C>: Send + Sync + 'static,
+{
+    let group = deal::<C>(threshold, nodes)?;
+    Ok(Box::new(move |_, message| sign(&group, message)))
 }
 
 /// A key in one piece of memory: only a yardstick may have that.
@@ -76,46 +126,6 @@ fn sign<C: Ciphersuite>(group: &Group<C>, message: &[u8]) -> Result<()> {
     }
     frost_core::aggregate(&package, &shares, &group.public)?;
     Ok(())
-}
-
-struct Yardstick {
-    threads: usize,
-    time: Duration,
-}
-
-impl Yardstick {
-    fn frost<C: Ciphersuite>(&self, threshold: u16, nodes: u16) -> Result<f64> {
-        let group = deal::<C>(threshold, nodes)?;
-        self.run(|_, message| sign(&group, message))
-    }
-
-    /// Signs different messages on all threads, and counts what was signed per second.
-    fn run(&self, sign: impl Fn(u64, &[u8; 32]) -> Result<()> + Sync) -> Result<f64> {
-        sign(u64::MAX, &[0; 32])?;
-        let signed = AtomicU64::new(0);
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.threads)
-                .map(|_| {
-                    scope.spawn(|| -> Result<()> {
-                        while start.elapsed() < self.time {
-                            let number = signed.fetch_add(1, Ordering::Relaxed);
-                            sign(number, &numbered(number))?;
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("a worker panicked"))?
-            })
-        })?;
-        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let signed = signed.load(Ordering::Relaxed) as f64;
-        Ok(signed / start.elapsed().as_secs_f64())
-    }
 }
 
 /// 32 bytes that begin with a number.

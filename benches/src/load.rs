@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::{cluster::Cluster, in_process};
 
 /// How long each unit of work took, and all of them together.
+#[derive(Default)]
 pub(crate) struct Measured {
     /// Sorted.
     latencies: Vec<Duration>,
@@ -31,6 +32,14 @@ impl Measured {
             units,
             elapsed,
         }
+    }
+
+    /// Adds what was measured at another time.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        let (mut latencies, units) = (self.latencies, self.units.saturating_add(other.units));
+        latencies.extend(other.latencies);
+        Self::new(latencies, units, self.elapsed.saturating_add(other.elapsed))
     }
 
     /// Signatures, keys or records per second.

@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use quorate_model::Scheme;
 
 use cluster::Cluster;
+use in_process::Yardstick;
 use report::Report;
 
 /// Measures a real cluster: separate processes, mutual TLS, durable journals.
@@ -95,6 +96,10 @@ async fn main() -> Result<()> {
     }
 }
 
+/// How long each side of a ratio has the machine before it is the other's turn: machines change
+/// their speed from minute to minute.
+const TURN: Duration = Duration::from_secs(15);
+
 async fn throughput(options: &Options) -> Result<()> {
     let time = Duration::from_secs(options.seconds);
     let cores = std::thread::available_parallelism()?.get();
@@ -110,16 +115,25 @@ async fn throughput(options: &Options) -> Result<()> {
         Duration::from_secs(2),
     )
     .await?;
-    let before = cluster.node_memory_mib().await?;
-    let measured = load::run(&cluster, &key, options.in_flight, options.batch, time).await?;
-    let after = cluster.node_memory_mib().await?;
-    // The yardstick has all cores to itself: the cluster is gone by then.
-    drop(cluster);
     let (scheme, threshold, nodes) = (options.scheme, options.threshold, options.nodes);
-    let in_process = tokio::task::spawn_blocking(move || {
-        in_process::signatures_per_second(scheme, threshold, nodes, cores, time)
-    })
-    .await??;
+    let mut yardstick = Yardstick::new(scheme, threshold, nodes, cores)?;
+    let before = cluster.node_memory_mib().await?;
+    let mut measured = load::Measured::default();
+    let mut left = time;
+    while !left.is_zero() {
+        let turn = left.min(TURN);
+        left = left.saturating_sub(turn);
+        let run = load::run(&cluster, &key, options.in_flight, options.batch, turn).await?;
+        measured = measured.and(run);
+        // The cluster has nothing to do meanwhile.
+        yardstick = tokio::task::spawn_blocking(move || {
+            yardstick.run(turn)?;
+            anyhow::Ok(yardstick)
+        })
+        .await??;
+    }
+    let after = cluster.node_memory_mib().await?;
+    let in_process = yardstick.per_second();
     Report {
         benchmark: "throughput",
         scheme,

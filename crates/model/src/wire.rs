@@ -1,6 +1,6 @@
 //! The one storage and transport form of model structures: a version byte, then postcard.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 const VERSION: u8 = 1;
 
@@ -31,7 +31,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
 }
 
 /// Decodes a structure; unknown versions and trailing bytes are refused.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
     let (version, body) = bytes.split_first().ok_or(WireError::Empty)?;
     if *version != VERSION {
         return Err(WireError::UnknownVersion(*version));

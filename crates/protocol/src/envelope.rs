@@ -244,6 +244,21 @@ impl Envelope {
         Self::from_bytes_within(bytes, MAX_ENVELOPE_BYTES)
     }
 
+    /// Reads only who says what where, and leaves the body as it is: neither hashed nor verified.
+    pub fn skim(bytes: &[u8]) -> Result<SignedHeader, WireError> {
+        #[derive(Deserialize)]
+        struct Skimmed<'a> {
+            header: Header,
+            #[serde(rename = "body", with = "serde_bytes", borrow)]
+            _body: &'a [u8],
+            signature: Signature,
+        }
+        let Skimmed {
+            header, signature, ..
+        } = wire::decode(bytes)?;
+        Ok(SignedHeader { header, signature })
+    }
+
     /// Reads a message of a protocol whose envelopes may be larger, or must be smaller.
     pub fn from_bytes_within(bytes: &[u8], limit: usize) -> Result<Self, WireError> {
         if bytes.len() > limit {

@@ -3,9 +3,13 @@
 use quorate_model::{
     Digest, NodeId, PartyIndex, Reason, Refusal,
     node_api::Aborted,
-    tagged::{Tag, digest_of},
+    tagged::{Tag, Tagged},
 };
-use quorate_protocol::{Abort, envelope::Envelope, evidence::Evidence};
+use quorate_protocol::{
+    Abort,
+    envelope::{Envelope, SignedHeader},
+    evidence::Evidence,
+};
 
 /// A session that nothing was heard of for so long is dropped, in milliseconds (P17).
 pub(super) const IDLE_MS: u64 = 60_000;
@@ -14,7 +18,7 @@ pub(super) const IDLE_MS: u64 = 60_000;
 pub(super) struct Run<M, R> {
     /// None once the run is over.
     machine: Option<Box<M>>,
-    /// The round that was answered last, the hash of what came in, and the answer.
+    /// The round that was answered last, the name of what came in, and the answer.
     answered: (u8, Digest, Result<R, Refusal>),
 }
 
@@ -55,7 +59,7 @@ impl<M, R: Clone> Run<M, R> {
         envelopes: &[Vec<u8>],
         awaited: impl Fn(&M) -> u8,
     ) -> Result<Asked<M, R>, Refusal> {
-        let incoming = hash_of(envelopes);
+        let incoming = name_of(envelopes);
         let (answered, seen, reply) = &self.answered;
         if *answered == round.saturating_add(1) && *seen == incoming {
             return Ok(Asked::Before(reply.clone()));
@@ -83,12 +87,20 @@ impl<M, R: Clone> Run<M, R> {
     }
 }
 
-fn hash_of(envelopes: &[Vec<u8>]) -> Digest {
-    let hashes: Vec<u8> = envelopes
-        .iter()
-        .flat_map(|bytes| *digest_of(Tag::Envelope, bytes).as_bytes())
-        .collect();
-    digest_of(Tag::Envelope, &hashes)
+/// Names what came in by headers and signatures. These hold for one body each, and no machine moves
+/// before it has checked that, so a question that repeats them with other bodies learns only what
+/// was answered to the true ones.
+fn name_of(envelopes: &[Vec<u8>]) -> Digest {
+    Tagged::new(Tag::Envelope)
+        .text("incoming")
+        .list(envelopes, |tagged, bytes| match Envelope::skim(bytes) {
+            Ok(SignedHeader { header, signature }) => {
+                let tagged = tagged.text("signed").digest(&header.digest());
+                tagged.bytes(signature.as_bytes())
+            }
+            Err(_) => tagged.text("unreadable").bytes(bytes),
+        })
+        .finish()
 }
 
 /// The envelopes as they go out.

@@ -1,7 +1,10 @@
 //! ECDSA over secp256k1, by libsecp256k1 and by `k256`.
 
-use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
-use secp256k1::{Message, PublicKey, ecdsa};
+use k256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
+use secp256k1::{
+    Message, PublicKey,
+    ecdsa::{self, RecoverableSignature, RecoveryId},
+};
 
 use super::BadSignature;
 
@@ -17,8 +20,8 @@ pub fn ecdsa(
     compact: &[u8; 64],
     recovery_id: u8,
 ) -> Result<(), BadSignature> {
-    let one = by_libsecp256k1(public_key, digest, compact);
-    let other = by_k256(public_key, digest, compact, recovery_id);
+    let one = by_libsecp256k1(public_key, digest, compact, recovery_id);
+    let other = by_k256(public_key, digest, compact);
     if one.is_some() && other.is_some() {
         Ok(())
     } else {
@@ -26,23 +29,24 @@ pub fn ecdsa(
     }
 }
 
-/// libsecp256k1 takes no signature with a high `s`.
-fn by_libsecp256k1(public_key: &[u8; 33], digest: &[u8; 32], compact: &[u8; 64]) -> Option<()> {
-    let key = PublicKey::from_byte_array_compressed(*public_key).ok()?;
-    let signature = ecdsa::Signature::from_compact(compact).ok()?;
-    ecdsa::verify(&signature, Message::from_digest(*digest), &key).ok()
-}
-
-/// Recovering ends with a verification under what was recovered.
-fn by_k256(
+/// libsecp256k1 verifies no signature with a high `s`, but recovers a key from it.
+fn by_libsecp256k1(
     public_key: &[u8; 33],
     digest: &[u8; 32],
     compact: &[u8; 64],
     recovery_id: u8,
 ) -> Option<()> {
+    let key = PublicKey::from_byte_array_compressed(*public_key).ok()?;
+    let id = RecoveryId::try_from(i32::from(recovery_id)).ok()?;
+    let signature = RecoverableSignature::from_compact(compact, id).ok()?;
+    let message = Message::from_digest(*digest);
+    ecdsa::verify(&signature.to_standard(), message, &key).ok()?;
+    (signature.recover_ecdsa(message).ok()? == key).then_some(())
+}
+
+fn by_k256(public_key: &[u8; 33], digest: &[u8; 32], compact: &[u8; 64]) -> Option<()> {
     let signature = Signature::from_slice(compact).ok()?;
-    let id = RecoveryId::from_byte(recovery_id)?;
-    let recovered = VerifyingKey::recover_from_prehash(digest, &signature, id).ok()?;
-    let expected = VerifyingKey::from_sec1_bytes(public_key).ok()?;
-    (signature.normalize_s().is_none() && recovered == expected).then_some(())
+    let key = VerifyingKey::from_sec1_bytes(public_key).ok()?;
+    key.verify_prehash(digest, &signature).ok()?;
+    signature.normalize_s().is_none().then_some(())
 }
