@@ -87,9 +87,9 @@ impl<M, R: Clone> Run<M, R> {
     }
 }
 
-/// Names what came in by headers and signatures. These hold for one body each, and no machine moves
-/// before it has checked that, so a question that repeats them with other bodies learns only what
-/// was answered to the true ones.
+/// Names what came in by headers and signatures. These hold for one body each, and a machine moves
+/// only by bodies that it has checked against them, so a question that repeats them with other
+/// bodies learns what was answered to the true ones, and nothing else.
 fn name_of(envelopes: &[Vec<u8>]) -> Digest {
     Tagged::new(Tag::Envelope)
         .text("incoming")

@@ -31,7 +31,7 @@ pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 pub(super) const MAX_REQUESTS_AT_A_TIME: u32 = 128;
 
 // A round of ECDSA is tens of kilobytes; in one piece it wakes fewer tasks on its way.
-const FRAME_BYTES: u32 = 256 << 10;
+pub(super) const FRAME_BYTES: u32 = 64 << 10;
 
 /// Why a connection came to nothing or ended.
 #[derive(Debug, thiserror::Error)]

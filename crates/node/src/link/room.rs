@@ -10,7 +10,7 @@ use quorate_proto::limits::CallLimits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the requests and answers of one link may take together.
-const LINK_BYTES: usize = 224 << 20;
+const LINK_BYTES: usize = 208 << 20;
 
 /// Room is counted in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
@@ -58,7 +58,7 @@ mod tests {
     use quorate_proto::limits::node_call;
 
     use super::{
-        super::dial::{CONNECTION_WINDOW_BYTES, MAX_REQUESTS_AT_A_TIME},
+        super::dial::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, MAX_REQUESTS_AT_A_TIME},
         *,
     };
 
@@ -73,8 +73,9 @@ mod tests {
 
     #[test]
     fn what_a_coordinator_can_take_is_bounded() {
-        // Headers are bounded by hyper: 16 KiB for each request.
-        let headers = MAX_REQUESTS_AT_A_TIME as usize * (16 << 10);
+        // A path keeps the frame that it came in, and one that goes on in another twice as much: of
+        // each request, and of each entry of HPACK's table, which has room for 107 short ones.
+        let headers = (MAX_REQUESTS_AT_A_TIME as usize + 107) * 2 * FRAME_BYTES as usize;
 
         assert!(LINK_BYTES + CONNECTION_WINDOW_BYTES as usize + headers <= 256 << 20);
     }
