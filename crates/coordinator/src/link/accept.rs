@@ -28,8 +28,8 @@ use super::{
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 
-// A round of ECDSA is tens of kilobytes; in one piece it wakes fewer tasks on its way.
-const FRAME_BYTES: u32 = 64 << 10;
+// A round of ECDSA is tens of kilobytes; in fewer pieces it wakes fewer tasks on its way.
+const FRAME_BYTES: u32 = 32 << 10;
 
 /// The pause after an error of the listener itself, most likely that no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);

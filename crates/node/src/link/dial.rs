@@ -30,8 +30,8 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 pub(super) const MAX_REQUESTS_AT_A_TIME: u32 = 128;
 
-// A round of ECDSA is tens of kilobytes; in one piece it wakes fewer tasks on its way.
-pub(super) const FRAME_BYTES: u32 = 64 << 10;
+// A round of ECDSA is tens of kilobytes; in fewer pieces it wakes fewer tasks on its way.
+pub(super) const FRAME_BYTES: u32 = 32 << 10;
 
 /// Why a connection came to nothing or ended.
 #[derive(Debug, thiserror::Error)]

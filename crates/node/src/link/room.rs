@@ -10,7 +10,7 @@ use quorate_proto::limits::CallLimits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the requests and answers of one link may take together.
-const LINK_BYTES: usize = 208 << 20;
+const LINK_BYTES: usize = 224 << 20;
 
 /// Room is counted in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
