@@ -83,6 +83,9 @@ impl CliError {
                 && let Some(reason) = error.reason()
             {
                 eprintln!("reason: {reason}");
+                if let Some(detail) = error.detail() {
+                    eprintln!("detail: {detail}");
+                }
                 if let Some(advice) = advice(reason) {
                     eprintln!("{advice}");
                 }

@@ -190,6 +190,15 @@ impl ClientError {
 
     /// The stable text of the reason, where there is one.
     pub fn reason(&self) -> Option<Reason> {
+        self.refusal().map(|refusal| refusal.reason)
+    }
+
+    /// The stable text of what exactly is wrong with a payload, where that is the reason.
+    pub fn detail(&self) -> Option<&str> {
+        self.refusal()?.get("detail")
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
         let (Self::Refused(refusal)
         | Self::Ended {
             refusal: Some(refusal),
@@ -198,7 +207,7 @@ impl ClientError {
         else {
             return None;
         };
-        Some(refusal.reason)
+        Some(refusal)
     }
 }
 

@@ -139,7 +139,7 @@ impl Family {
         if *fingerprint != self.fingerprint {
             return Ok(None);
         }
-        let path = plain(path).ok_or(BadClaim::False)?;
+        let path = plain(path)?;
         match self.receiver(&path) {
             Some(child) if key.is_of(&child) => Ok(Some((path, child))),
             None if self.left == 0 => Err(BadClaim::TooMany),
@@ -153,11 +153,15 @@ impl Family {
 pub(crate) enum BadClaim {
     /// Its key or its path is another's.
     False,
+    /// Its path has a hardened step.
+    Hardened,
+    /// Its path has so many steps, which is too many.
+    TooLong(usize),
     /// Too much has been derived for one command.
     TooMany,
 }
 
-fn plain(path: &bip32::DerivationPath) -> Option<DerivationPath> {
+fn plain(path: &bip32::DerivationPath) -> Result<DerivationPath, BadClaim> {
     let steps: Option<Vec<u32>> = path
         .into_iter()
         .map(|step| match step {
@@ -165,7 +169,7 @@ fn plain(path: &bip32::DerivationPath) -> Option<DerivationPath> {
             ChildNumber::Hardened { .. } => None,
         })
         .collect();
-    DerivationPath::new(steps?).ok()
+    DerivationPath::new(steps.ok_or(BadClaim::Hardened)?).map_err(|_| BadClaim::TooLong(path.len()))
 }
 
 /// The public key of a child, encoded like the group key.

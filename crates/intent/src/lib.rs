@@ -24,6 +24,7 @@ pub mod solana;
 mod taproot;
 mod transfer;
 mod undecodable;
+mod watched;
 
 pub use amount::{Amount, InvalidAmount};
 pub use children::{
@@ -64,6 +65,7 @@ pub use solana::{
 pub use taproot::taproot_script;
 pub use transfer::{Asset, Transfer};
 pub use undecodable::{BatchUndecodable, Undecodable};
+pub use watched::{InvalidXpub, WatchedKey};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use quorate_model::{
     DerivationPath, PayloadKind, Purposes, Reason, Refusal, Scheme,
     address::AddressType,
+    path::MAX_STEPS,
     payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOADS, MAX_SIGNING_ITEMS},
 };
 
@@ -92,6 +93,31 @@ pub enum Undecodable {
         side: &'static str,
         /// Which, from 0.
         index: usize,
+    },
+    /// A key origin with our fingerprint and a hardened step.
+    #[error(
+        "{side} {index} claims by its key origin to belong to a hardened child of this key, and a \
+         shared key has none: have the wallet make the PSBT again from this key's descriptors"
+    )]
+    HardenedOrigin {
+        /// Input or output.
+        side: &'static str,
+        /// Which, from 0.
+        index: usize,
+    },
+    /// A key origin with our fingerprint and a path that is too long.
+    #[error(
+        "{side} {index} claims by its key origin to belong to a child of this key {steps} steps \
+         away, expected at most {MAX_STEPS}: have the wallet make the PSBT again from this key's \
+         descriptors"
+    )]
+    LongOrigin {
+        /// Input or output.
+        side: &'static str,
+        /// Which, from 0.
+        index: usize,
+        /// How many steps the path has.
+        steps: usize,
     },
     /// Key origins that take longer to derive than a payload may.
     #[error(
@@ -382,6 +408,8 @@ impl Undecodable {
             | Self::AlreadySigned { .. }
             | Self::PathBesidePsbt
             | Self::FalseOrigin { .. }
+            | Self::HardenedOrigin { .. }
+            | Self::LongOrigin { .. }
             | Self::NoChild { .. }
             | Self::OutputsExceedInputs { .. } => Reason::PayloadRefused,
             Self::Evm(refusal) => refusal.reason(),
@@ -424,6 +452,8 @@ impl Undecodable {
             Self::AlreadySigned { .. } => "PSBT_ALREADY_SIGNED",
             Self::PathBesidePsbt => "PSBT_PATH_BESIDE",
             Self::FalseOrigin { .. } => "PSBT_FALSE_KEY_ORIGIN",
+            Self::HardenedOrigin { .. } => "PSBT_HARDENED_KEY_ORIGIN",
+            Self::LongOrigin { .. } => "PSBT_LONG_KEY_ORIGIN",
             Self::TooManyChildren => "PSBT_TOO_MANY_CHILDREN",
             Self::NoChild { .. } => "NO_SUCH_CHILD",
             Self::OutputsExceedInputs { .. } => "PSBT_OUTPUTS_EXCEED_INPUTS",

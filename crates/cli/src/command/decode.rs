@@ -1,13 +1,13 @@
-//! `quorate decode`: what a payload says, as every node sees it, without a key and offline.
+//! `quorate decode`: what a payload says, as every node sees it, offline.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use quorate_client::{
     ClientError, EvmRequest,
-    model::{Payload, PayloadKind, Refusal},
+    model::{DerivationPath, KeyPurpose, Payload, PayloadKind, Purposes, Refusal, Scheme},
 };
-use quorate_intent::{Facts, inspect};
+use quorate_intent::{Facts, SigningItem, WatchedKey, decode, inspect};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,7 +17,11 @@ use crate::{
     output::{self, Table},
 };
 
-/// Show what a payload says, as nodes see it, without a key and offline.
+/// Show what a payload says, as nodes see it, offline.
+///
+/// Without a key, nothing in a PSBT is the key's own and an EVM transaction has no sender, and what
+/// no key would sign is shown as well. With --xpub it is decoded for that key, exactly as nodes do
+/// for one with all purposes, and refused where they refuse it.
 #[derive(Debug, Args)]
 pub(crate) struct Decode {
     /// message, psbt, digest, evm-transaction, evm-message, evm-typed-data or solana-message
@@ -27,13 +31,33 @@ pub(crate) struct Decode {
     /// transaction the JSON parameter of `eth_signTransaction`
     #[arg(long = "in", value_name = "FILE")]
     input: PathBuf,
+    /// The extended key that is to sign, as `quorate key xpub` shows it
+    #[arg(long)]
+    xpub: Option<String>,
+    /// The scheme of that key, where the kind of the payload leaves it open
+    #[arg(long, requires = "xpub")]
+    scheme: Option<Scheme>,
+    /// The child of that key that is to sign; a PSBT names children itself
+    #[arg(long, requires = "xpub", default_value = "m")]
+    path: DerivationPath,
+    /// Show a PSBT with a high fee, as `sign psbt --allow-high-fee` signs it
+    #[arg(long, requires = "xpub")]
+    allow_high_fee: bool,
 }
 
 impl Decode {
     pub(crate) fn run(&self, context: &Context) -> Result<(), CliError> {
         let bytes = input::read(&self.input)?;
         let (payload, from) = payload(self.kind, bytes)?;
-        let facts = inspect(&payload).map_err(|error| Refusal::from(&error))?;
+        let (facts, items) = self.facts(payload)?;
+        let sender = sender(&facts);
+        if let (Some(from), Some(sender)) = (&from, &sender)
+            && !from.eq_ignore_ascii_case(sender)
+        {
+            return Err(CliError::Unverified(format!(
+                "the transaction is said to be from {from}, and the account of the key is {sender}"
+            )));
+        }
         let mut value = json!({ "kind": self.kind.as_str(), "facts": inner(&facts)? });
         let mut table = Table::default();
         table.pair("kind", self.kind);
@@ -41,13 +65,77 @@ impl Decode {
             && let Some(object) = value.as_object_mut()
         {
             object.insert("claimed_from".to_owned(), json!(from));
-            table.pair("from, claimed and not checked", from);
+            if sender.is_none() {
+                table.pair("from, claimed and not checked", from);
+            }
         }
         if let Some(facts) = value.get("facts") {
             rows(&mut table, "", facts);
         }
+        if let Some(items) = items {
+            let signed = Value::Array(items.iter().map(to_sign).collect());
+            rows(&mut table, "signed", &signed);
+            if let Some(object) = value.as_object_mut() {
+                object.insert("signed".to_owned(), signed);
+            }
+        }
         output::print(context.format(), &value, &table)
     }
+
+    /// The facts, and with a key what it is to sign.
+    fn facts(&self, payload: Payload) -> Result<(Facts, Option<Vec<SigningItem>>), CliError> {
+        let Some(xpub) = &self.xpub else {
+            let facts = inspect(&payload).map_err(|error| Refusal::from(&error))?;
+            return Ok((facts, None));
+        };
+        let usage = |error: &dyn std::error::Error| CliError::Usage(error.to_string());
+        let scheme = self.scheme_of_key()?;
+        let purposes = Purposes::new(KeyPurpose::ALL.to_vec()).map_err(|error| usage(&error))?;
+        let key = WatchedKey::read(xpub, scheme, purposes).map_err(|error| usage(&error))?;
+        let payload = Payload {
+            path: self.path.clone(),
+            allow_high_fee: self.allow_high_fee,
+            ..payload
+        };
+        let decoded = decode(&payload, &key.facts()).map_err(|error| Refusal::from(&error))?;
+        Ok((decoded.facts, Some(decoded.items)))
+    }
+
+    fn scheme_of_key(&self) -> Result<Scheme, CliError> {
+        let told = match self.kind {
+            PayloadKind::EvmTransaction | PayloadKind::EvmMessage | PayloadKind::EvmTypedData => {
+                Scheme::EcdsaSecp256k1
+            }
+            PayloadKind::SolanaMessage => Scheme::Ed25519,
+            PayloadKind::Message | PayloadKind::Psbt | PayloadKind::Digest => {
+                return self.scheme.ok_or_else(|| {
+                    CliError::Usage(format!(
+                        "keys of several schemes sign a {}: say with --scheme of which this one is",
+                        self.kind
+                    ))
+                });
+            }
+        };
+        Ok(self.scheme.unwrap_or(told))
+    }
+}
+
+/// Whose transaction it is, where that is known.
+fn sender(facts: &Facts) -> Option<String> {
+    if let Facts::EvmTransaction(facts) = facts {
+        facts.sender.map(|sender| sender.to_string())
+    } else {
+        None
+    }
+}
+
+/// One signature that a key is to make.
+fn to_sign(item: &SigningItem) -> Value {
+    let mut value = json!({ "message": hex::encode(&item.message), "path": item.path.to_string() });
+    if let (Some(input), Some(object)) = (item.input, value.as_object_mut()) {
+        object.insert("input".to_owned(), input.into());
+    }
+    value
 }
 
 /// The payload in a file, and who is said to send it.

@@ -123,6 +123,8 @@ fn owners<'a>(
         for (key, source) in claims {
             let claimed = family.claimed(key, source).map_err(|claim| match claim {
                 BadClaim::False => Undecodable::FalseOrigin { side, index },
+                BadClaim::Hardened => Undecodable::HardenedOrigin { side, index },
+                BadClaim::TooLong(steps) => Undecodable::LongOrigin { side, index, steps },
                 BadClaim::TooMany => Undecodable::TooManyChildren,
             })?;
             let Some((path, child)) = claimed else {

@@ -345,12 +345,20 @@ fn a_claim_that_is_not_true_is_refused_wherever_it_stands() {
         hides.unsigned_tx.output[0].script_pubkey = ScriptBuf::new_p2wsh(&hash);
         claim_output(&key, &mut hides, 0, "m/0/5");
         check(&hides, "output");
-        // A path that no shared key has.
-        let mut hardened = psbt;
-        let path = "44'/0".parse().unwrap();
-        hardened.outputs[0].bip32_derivation =
-            [(key.child(&child).0, (key.fingerprint(), path))].into();
-        check(&hardened, "output");
+        // Paths that no shared key has.
+        let at = |path: &str| {
+            let mut psbt = psbt.clone();
+            let source = (key.fingerprint(), path.parse().unwrap());
+            psbt.outputs[0].bip32_derivation = [(key.child(&child).0, source)].into();
+            decode_psbt(&key, &psbt).unwrap_err()
+        };
+        let (side, index) = ("output", 0);
+        assert_eq!(at("44'/0"), Undecodable::HardenedOrigin { side, index });
+        let steps = 11;
+        assert_eq!(
+            at("0/1/2/3/4/5/6/7/8/9/10"),
+            Undecodable::LongOrigin { side, index, steps }
+        );
     }
 }
 
