@@ -32,7 +32,7 @@ pub(crate) fn keccak256(bytes: &[u8]) -> [u8; 32] {
 
 /// Reads an unsigned transaction and says what it does.
 pub(crate) fn transaction(bytes: &[u8]) -> Result<EvmTransactionFacts, EvmRefusal> {
-    let transaction = EvmTransaction::decode(bytes)?;
+    let transaction = EvmTransaction::read(bytes)?;
     Ok(facts::of(&transaction, bytes))
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn transaction_for(
     bytes: &[u8],
     sender: EvmAddress,
 ) -> Result<EvmTransactionFacts, EvmRefusal> {
-    let mut facts = transaction(bytes)?;
+    let mut facts = facts::of(&EvmTransaction::decode(bytes)?, bytes);
     if let Some(because) = facts.blind_because.first() {
         return Err(EvmRefusal::Blind {
             because: because.clone(),

@@ -38,9 +38,12 @@ pub use evacuation::{
 pub use evm::{
     address::{EvmAddress, InvalidEvmAddress},
     evm_address,
-    facts::{EvmApproval, EvmCall, EvmMessageFacts, EvmTransactionFacts, EvmTransactionType},
+    facts::{
+        EvmApproval, EvmAuthorizationFacts, EvmCall, EvmMessageFacts, EvmTransactionFacts,
+        EvmTransactionType,
+    },
     refusal::EvmRefusal,
-    transaction::{EvmAccess, EvmFees, EvmTransaction, MAX_LIST_ITEMS},
+    transaction::{EvmAccess, EvmAuthorization, EvmFees, EvmTransaction, MAX_LIST_ITEMS},
     typed_data::{
         MAX_RENDERED_FIELDS, MAX_TYPED_DATA_BYTES, TypedDataDomain, TypedDataFacts, TypedDataField,
         refusal::TypedDataRefusal,

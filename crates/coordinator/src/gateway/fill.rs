@@ -132,7 +132,9 @@ impl<U: Upstream> Filling<'_, U> {
         let transaction = &request.transaction;
         let price = match transaction.fees {
             EvmFees::Legacy { gas_price } | EvmFees::AccessList { gas_price } => gas_price,
-            EvmFees::Dynamic { max_fee, .. } | EvmFees::Blob { max_fee, .. } => max_fee,
+            EvmFees::Dynamic { max_fee, .. }
+            | EvmFees::Blob { max_fee, .. }
+            | EvmFees::SetCode { max_fee, .. } => max_fee,
         };
         let fee = Amount::from(transaction.gas_limit).checked_mul(price.into());
         if fee.is_some_and(|fee| fee <= Amount::from(self.max_fee)) {

@@ -40,6 +40,8 @@ pub enum EvmTransactionType {
     Eip1559,
     /// EIP-4844, type 3.
     Eip4844,
+    /// EIP-7702, type 4, which no key signs.
+    Eip7702,
 }
 
 /// What an EVM transaction says.
@@ -80,10 +82,25 @@ pub struct EvmTransactionFacts {
     pub access_list: Vec<EvmAddress>,
     /// The hashes of the blobs.
     pub blob_hashes: Vec<String>,
+    /// The accounts that are to run the code of others, which no key signs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorizations: Vec<EvmAuthorizationFacts>,
     /// Whether anything could not be decoded.
     pub blind: bool,
     /// What could not be decoded, and why.
     pub blind_because: Vec<String>,
+}
+
+/// The word of an account that it is to run the code of another (EIP-7702). Whose word it is
+/// follows from its signature alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvmAuthorizationFacts {
+    /// The chain on which it counts, in the form of CAIP-2. None stands for all chains.
+    pub chain: Option<String>,
+    /// The account whose code is run; zero ends that.
+    pub address: EvmAddress,
+    /// How many transactions and authorizations the account has sent before.
+    pub nonce: u64,
 }
 
 /// A call of a contract.
@@ -152,6 +169,7 @@ pub(super) fn of(transaction: &EvmTransaction, bytes: &[u8]) -> EvmTransactionFa
             .map(|access| access.address)
             .collect(),
         blob_hashes: blobs(&transaction.fees).iter().map(hex::encode).collect(),
+        authorizations: authorizations(&transaction.fees),
         blind: !blind_because.is_empty(),
         blind_because,
     }
@@ -163,6 +181,7 @@ const fn type_of(fees: &EvmFees) -> EvmTransactionType {
         EvmFees::AccessList { .. } => EvmTransactionType::Eip2930,
         EvmFees::Dynamic { .. } => EvmTransactionType::Eip1559,
         EvmFees::Blob { .. } => EvmTransactionType::Eip4844,
+        EvmFees::SetCode { .. } => EvmTransactionType::Eip7702,
     }
 }
 
@@ -178,6 +197,11 @@ const fn prices(fees: &EvmFees) -> (u128, Option<u128>) {
             max_priority_fee,
             max_fee,
             ..
+        }
+        | EvmFees::SetCode {
+            max_priority_fee,
+            max_fee,
+            ..
         } => (max_fee, Some(max_priority_fee)),
     }
 }
@@ -185,15 +209,36 @@ const fn prices(fees: &EvmFees) -> (u128, Option<u128>) {
 const fn blob_price(fees: &EvmFees) -> Option<u128> {
     match *fees {
         EvmFees::Blob { max_blob_fee, .. } => Some(max_blob_fee),
-        EvmFees::Legacy { .. } | EvmFees::AccessList { .. } | EvmFees::Dynamic { .. } => None,
+        EvmFees::Legacy { .. }
+        | EvmFees::AccessList { .. }
+        | EvmFees::Dynamic { .. }
+        | EvmFees::SetCode { .. } => None,
     }
 }
 
 fn blobs(fees: &EvmFees) -> &[[u8; 32]] {
     match fees {
         EvmFees::Blob { hashes, .. } => hashes,
-        EvmFees::Legacy { .. } | EvmFees::AccessList { .. } | EvmFees::Dynamic { .. } => &[],
+        EvmFees::Legacy { .. }
+        | EvmFees::AccessList { .. }
+        | EvmFees::Dynamic { .. }
+        | EvmFees::SetCode { .. } => &[],
     }
+}
+
+fn authorizations(fees: &EvmFees) -> Vec<EvmAuthorizationFacts> {
+    let EvmFees::SetCode { authorizations, .. } = fees else {
+        return Vec::new();
+    };
+    authorizations
+        .iter()
+        .map(|authorization| EvmAuthorizationFacts {
+            chain: (authorization.chain_id != Amount::ZERO)
+                .then(|| format!("eip155:{}", authorization.chain_id)),
+            address: authorization.address,
+            nonce: authorization.nonce,
+        })
+        .collect()
 }
 
 /// Numbers of 64 and of 128 bits multiply within 256, and so does their sum.
@@ -269,6 +314,10 @@ fn call_facts(transaction: &EvmTransaction, known: Option<Call>) -> EvmCall {
 }
 
 fn blind_because(transaction: &EvmTransaction, known: bool) -> Vec<String> {
+    // Accounts run other code from then on, so what is called may do anything.
+    if matches!(transaction.fees, EvmFees::SetCode { .. }) {
+        return vec!["it puts code in the place of accounts (EIP-7702)".to_owned()];
+    }
     let because = match (transaction.to, transaction.input.first_chunk::<4>()) {
         (None, _) => "it creates a contract, whose code is not decoded".to_owned(),
         (Some(_), _) if known || transaction.input.is_empty() => return Vec::new(),

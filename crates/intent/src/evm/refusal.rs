@@ -8,7 +8,7 @@ use quorate_model::Reason;
 pub enum EvmRefusal {
     /// The first byte stands for no type of transaction.
     #[error(
-        "this is no EVM transaction: expected the unsigned RLP of type 1, 2 or 3 behind its type \
+        "this is no EVM transaction: expected the unsigned RLP of type 1 to 4 behind its type \
          byte, or a legacy list"
     )]
     UnknownType,

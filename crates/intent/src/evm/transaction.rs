@@ -1,8 +1,8 @@
-//! Unsigned transactions: legacy with EIP-155, EIP-2930, EIP-1559 and EIP-4844.
+//! Unsigned transactions: legacy with EIP-155, EIP-2930, EIP-1559, EIP-4844 and EIP-7702.
 //!
 //! What is signed is the hash of the unsigned encoding, type byte first; so the encoding is
-//! everything, and there is one for each transaction. EIP-7702 is refused by name: its lists are
-//! authorizations of other signers that put code in the place of an account.
+//! everything, and there is one for each transaction. Those of EIP-7702 are read to be shown, and
+//! no key signs them: what they carry puts code in the place of accounts.
 
 use super::{
     address::{self, EvmAddress},
@@ -76,6 +76,32 @@ pub enum EvmFees {
         /// The hashes of the blobs.
         hashes: Vec<[u8; 32]>,
     },
+    /// EIP-7702, type 4.
+    SetCode {
+        /// The most for whoever makes the block.
+        max_priority_fee: u128,
+        /// The most in all.
+        max_fee: u128,
+        /// What accounts allow, signed by them.
+        authorizations: Vec<EvmAuthorization>,
+    },
+}
+
+/// The word of an account that it is to run the code of another (EIP-7702).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvmAuthorization {
+    /// The chain on which it counts; 0 stands for all.
+    pub chain_id: Amount,
+    /// The account whose code is run; zero ends that.
+    pub address: EvmAddress,
+    /// How many transactions and authorizations the account has sent before.
+    pub nonce: u64,
+    /// Which of two points the signature was made with.
+    pub y_parity: u8,
+    /// The signature of the account. It is not verified: the account follows from it.
+    pub r: Amount,
+    /// Its other half.
+    pub s: Amount,
 }
 
 /// An entry of an access list.
@@ -94,12 +120,20 @@ impl EvmTransaction {
     ///
     /// When the bytes are something else, or a transaction that is refused for every key.
     pub fn decode(bytes: &[u8]) -> Result<Self, EvmRefusal> {
+        if bytes.first() == Some(&4) {
+            return Err(EvmRefusal::AuthorizationList);
+        }
+        Self::read(bytes)
+    }
+
+    /// The same to show it: also one of EIP-7702, which no key signs.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, EvmRefusal> {
         let transaction = match bytes.split_first() {
             Some((0xc0.., _)) => legacy(&fields_of(bytes)?)?,
             Some((1, list)) => typed(1, 8, list)?,
             Some((2, list)) => typed(2, 9, list)?,
             Some((3, list)) => typed(3, 11, list)?,
-            Some((4, _)) => return Err(EvmRefusal::AuthorizationList),
+            Some((4, list)) => typed(4, 10, list)?,
             Some(_) | None => return Err(EvmRefusal::UnknownType),
         };
         transaction.check()?;
@@ -116,6 +150,7 @@ impl EvmTransaction {
             EvmFees::AccessList { .. } => 1,
             EvmFees::Dynamic { .. } => 2,
             EvmFees::Blob { .. } => 3,
+            EvmFees::SetCode { .. } => 4,
         }
     }
 
@@ -148,6 +183,17 @@ impl EvmTransaction {
             } => {
                 check_priority(*max_priority_fee, *max_fee)?;
                 self.check_blobs(hashes)
+            }
+            EvmFees::SetCode {
+                max_priority_fee,
+                max_fee,
+                authorizations,
+            } => {
+                // No chain takes one without either.
+                if authorizations.is_empty() || self.to.is_none() {
+                    return Err(EvmRefusal::AuthorizationList);
+                }
+                check_priority(*max_priority_fee, *max_fee)
             }
         }
     }
@@ -219,6 +265,11 @@ impl EvmTransaction {
                 max_priority_fee,
                 max_fee,
                 ..
+            }
+            | EvmFees::SetCode {
+                max_priority_fee,
+                max_fee,
+                ..
             } => {
                 number(&mut fields, max_priority_fee);
                 number(&mut fields, max_fee);
@@ -243,6 +294,9 @@ impl EvmTransaction {
         {
             number(&mut fields, *max_blob_fee);
             put_words(&mut fields, hashes);
+        }
+        if let EvmFees::SetCode { authorizations, .. } = &self.fees {
+            put_authorizations(&mut fields, authorizations);
         }
         fields
     }
@@ -279,6 +333,21 @@ fn check_priority(priority: u128, max: u128) -> Result<(), EvmRefusal> {
         return Err(EvmRefusal::PriorityAboveMax);
     }
     Ok(())
+}
+
+fn put_authorizations(out: &mut Vec<u8>, authorizations: &[EvmAuthorization]) {
+    let mut list = Vec::new();
+    for authorization in authorizations {
+        let mut entry = Vec::new();
+        put_number(&mut entry, authorization.chain_id);
+        put_string(&mut entry, authorization.address.as_bytes());
+        put_number(&mut entry, authorization.nonce.into());
+        put_number(&mut entry, u64::from(authorization.y_parity).into());
+        put_number(&mut entry, authorization.r);
+        put_number(&mut entry, authorization.s);
+        put_list(&mut list, &entry);
+    }
+    put_list(out, &list);
 }
 
 fn put_words(out: &mut Vec<u8>, words: &[[u8; 32]]) {
@@ -365,6 +434,11 @@ fn typed(number: u8, expected: usize, list: &[u8]) -> Result<EvmTransaction, Evm
         2 => EvmFees::Dynamic {
             max_priority_fee: first_price,
             max_fee,
+        },
+        4 => EvmFees::SetCode {
+            max_priority_fee: first_price,
+            max_fee,
+            authorizations: fields.authorizations()?,
         },
         _ => EvmFees::Blob {
             max_priority_fee: first_price,
@@ -461,6 +535,36 @@ impl<'b> Fields<'_, 'b> {
         };
         self.list(field)?.into_iter().map(entry).collect()
     }
+
+    fn authorizations(&mut self) -> Result<Vec<EvmAuthorization>, EvmRefusal> {
+        let entry = |entry: Item<'b>| match entry {
+            Item::List(content) => authorization(content),
+            Item::String(_) => Err(malformed("authorizationList", "expected a list")),
+        };
+        let entries = self.list("authorizationList")?;
+        entries.into_iter().map(entry).collect()
+    }
+}
+
+fn authorization(content: &[u8]) -> Result<EvmAuthorization, EvmRefusal> {
+    let field = "authorizationList";
+    let parts = items(content, 7)?;
+    if parts.len() != 6 {
+        return Err(malformed(
+            field,
+            "expected chain id, address, nonce, parity, r and s",
+        ));
+    }
+    let mut parts = Fields(parts.iter());
+    Ok(EvmAuthorization {
+        chain_id: parts.number(field)?,
+        address: address_of(field, parts.string(field)?)?,
+        nonce: parts.small(field)?,
+        y_parity: u8::try_from(parts.small(field)?)
+            .map_err(|_| malformed(field, "the parity exceeds 8 bits"))?,
+        r: parts.number(field)?,
+        s: parts.number(field)?,
+    })
 }
 
 fn address_of(field: &'static str, bytes: &[u8]) -> Result<EvmAddress, EvmRefusal> {

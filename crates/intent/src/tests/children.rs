@@ -168,11 +168,18 @@ fn a_claim_that_is_not_true_is_refused_wherever_it_stands() {
     claim_output(&key, &mut steals, 0, "m/1/0");
     check(&steals, "output");
     // Paths that no shared key has.
-    for at in ["m/44'/0", "m/0/0/0/0/0/0/0/0/0/0/0"] {
+    let (side, index, steps) = ("output", 0, 11);
+    for (at, expected) in [
+        ("m/44'/0", Undecodable::HardenedOrigin { side, index }),
+        (
+            "m/0/0/0/0/0/0/0/0/0/0/0",
+            Undecodable::LongOrigin { side, index, steps },
+        ),
+    ] {
         let mut underivable = make(stranger());
         underivable.outputs[0].tap_key_origins =
             [(internal(&key, &DerivationPath::ROOT), origin(&key, at))].into();
-        check(&underivable, "output");
+        assert_eq!(decode_psbt(&key, &underivable), Err(expected));
     }
 }
 

@@ -3,15 +3,18 @@
 use alloy_consensus::{
     SignableTransaction as _, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy,
 };
-use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_eips::{
+    eip2930::{AccessList, AccessListItem},
+    eip7702::Authorization,
+};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use proptest::{collection::vec, option, prelude::*};
 use quorate_model::{Payload, PayloadKind};
 
 use super::properties::Damage;
 use crate::{
-    Amount, Asset, EvmRefusal, EvmTransaction, EvmTransactionFacts, EvmTransactionType, Facts,
-    Undecodable, evm_address, inspect,
+    Amount, Asset, EvmAuthorizationFacts, EvmRefusal, EvmTransaction, EvmTransactionFacts,
+    EvmTransactionType, Facts, Undecodable, evm_address, inspect,
 };
 
 /// The example of EIP-155.
@@ -65,6 +68,33 @@ fn blob() -> TxEip4844 {
         access_list: AccessList::default(),
         blob_versioned_hashes: vec![hash],
         max_fee_per_blob_gas: 3,
+        input: Bytes::new(),
+    }
+}
+
+fn set_code() -> TxEip7702 {
+    let word = |chain_id: u64, nonce| {
+        let authorization = Authorization {
+            chain_id: U256::from(chain_id),
+            address: Address::repeat_byte(0x22),
+            nonce,
+        };
+        authorization.into_signed(alloy_primitives::Signature::new(
+            U256::from(5),
+            U256::from(6),
+            true,
+        ))
+    };
+    TxEip7702 {
+        chain_id: 1,
+        nonce: 7,
+        gas_limit: 21_000,
+        max_fee_per_gas: 100,
+        max_priority_fee_per_gas: 1,
+        to: Address::repeat_byte(0x11),
+        value: U256::from(5),
+        access_list: AccessList::default(),
+        authorization_list: vec![word(1, 3), word(0, 4)],
         input: Bytes::new(),
     }
 }
@@ -218,6 +248,33 @@ fn a_key_signs_what_decodes_in_full_and_nothing_blind() {
 }
 
 #[test]
+fn what_puts_code_in_the_place_of_accounts_is_shown_and_not_signed() {
+    let transaction = set_code();
+    let bytes = unsigned(&transaction);
+
+    let facts = facts_of(&bytes).unwrap();
+    let refused = crate::evm::transaction_for(&bytes, crate::EvmAddress::new([8; 20]));
+
+    assert_eq!(facts.transaction_type, EvmTransactionType::Eip7702);
+    assert_eq!(
+        facts.digest.as_bytes()[..],
+        transaction.signature_hash().0[..]
+    );
+    let word = |chain: Option<&str>, nonce| EvmAuthorizationFacts {
+        chain: chain.map(str::to_owned),
+        address: crate::EvmAddress::new([0x22; 20]),
+        nonce,
+    };
+    assert_eq!(
+        facts.authorizations,
+        [word(Some("eip155:1"), 3), word(None, 4)]
+    );
+    assert!(facts.blind);
+    assert_eq!(facts.max_fee, Amount::from(2_100_000_u64));
+    assert_eq!(refused, Err(EvmRefusal::AuthorizationList));
+}
+
+#[test]
 fn the_fee_of_blobs_is_part_of_the_fee() {
     let facts = facts_of(&unsigned(&blob())).unwrap();
 
@@ -275,6 +332,10 @@ fn each_bad_transaction_has_a_reason_of_its_own() {
     check(&chain(u64::MAX / 2 - 35), EvmRefusal::ChainIdTooLarge);
     assert!(facts_of(&chain(u64::MAX / 2 - 36)).is_ok());
     check(&unsigned(&authorization), EvmRefusal::AuthorizationList);
+    let code = unsigned(&set_code());
+    for length in 0..code.len() {
+        assert!(facts_of(&code[..length]).is_err(), "{length}");
+    }
     check(&unsigned(&nonce), EvmRefusal::NonceTooLarge);
     check(&unsigned(&tip), EvmRefusal::PriorityAboveMax);
     check(&unsigned(&no_blobs), EvmRefusal::NoBlobs);
@@ -464,7 +525,7 @@ proptest! {
                 damage.inflict(&mut bytes);
             }
             let _ = facts_of(&bytes);
-            if let Ok(transaction) = EvmTransaction::decode(&bytes) {
+            if let Ok(transaction) = EvmTransaction::read(&bytes) {
                 prop_assert_eq!(transaction.encode(), bytes);
             }
         }
