@@ -64,7 +64,8 @@ fn copy_directory(from: &Path, to: &Path) -> Result<()> {
         if entry.file_type()?.is_dir() {
             std::fs::create_dir(&target)?;
             copy_directory(&entry.path(), &target)?;
-        } else {
+        } else if entry.file_type()?.is_file() {
+            // Anything else is the socket of the running node.
             std::fs::copy(entry.path(), target)?;
         }
     }
