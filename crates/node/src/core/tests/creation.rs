@@ -1,6 +1,9 @@
 //! Key creation up to a prepared share.
 
-use quorate_model::life::{KeyLife, Predecessor};
+use quorate_model::{
+    life::{KeyLife, Predecessor},
+    node_api::CeremonyReply,
+};
 use quorate_protocol::envelope::Envelope;
 
 use super::*;
@@ -39,25 +42,33 @@ fn a_name_is_taken_for_ever() {
     );
 }
 
-#[test]
-fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
+/// The name of the attempt of [`begun`].
+const ATTEMPT: [u8; 16] = [5; 16];
+
+/// A cluster in which the creation of a key has begun: how it was asked for, and the hellos.
+fn begun() -> (Cluster, NodeRequest, Vec<CeremonyReply>) {
     let mut cluster = Cluster::new(3);
     let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
-    let attempt = [5; 16];
     let begin = NodeRequest::BeginCeremony {
-        attempt,
-        command: command.clone(),
+        attempt: ATTEMPT,
+        command,
         epoch: Epoch(1),
         source: None,
     };
-    let hellos: Vec<_> = (0..3)
+    let hellos = (0..3)
         .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
         .collect();
+    (cluster, begin, hellos)
+}
+
+#[test]
+fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
+    let (mut cluster, begin, hellos) = begun();
     assert_eq!(ceremony(cluster.ask(0, begin).unwrap()), hellos[0]);
 
     let envelopes = inbox(&hellos, index(1));
     let advance = NodeRequest::AdvanceCeremony {
-        attempt,
+        attempt: ATTEMPT,
         round: 0,
         envelopes: envelopes.clone(),
     };
@@ -66,7 +77,7 @@ fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
     assert_eq!(once, twice);
 
     let later = NodeRequest::AdvanceCeremony {
-        attempt,
+        attempt: ATTEMPT,
         round: 3,
         envelopes,
     };
@@ -83,20 +94,9 @@ fn a_repeated_round_gets_the_same_bytes_and_another_one_nothing() {
 /// become the answer.
 #[test]
 fn other_bodies_under_true_headers_move_nothing_and_learn_nothing() {
-    let mut cluster = Cluster::new(3);
-    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
-    let attempt = [5; 16];
-    let begin = NodeRequest::BeginCeremony {
-        attempt,
-        command,
-        epoch: Epoch(1),
-        source: None,
-    };
-    let hellos: Vec<_> = (0..3)
-        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
-        .collect();
+    let (mut cluster, _, hellos) = begun();
     let advance = |envelopes| NodeRequest::AdvanceCeremony {
-        attempt,
+        attempt: ATTEMPT,
         round: 0,
         envelopes,
     };
@@ -119,24 +119,13 @@ fn other_bodies_under_true_headers_move_nothing_and_learn_nothing() {
 
 #[test]
 fn an_idle_ceremony_is_dropped() {
-    let mut cluster = Cluster::new(3);
-    let command = cluster.create_command("notes", Scheme::Bip340, 2, &[KeyPurpose::Messages]);
-    let attempt = [5; 16];
-    let begin = NodeRequest::BeginCeremony {
-        attempt,
-        command,
-        epoch: Epoch(1),
-        source: None,
-    };
-    let hellos: Vec<_> = (0..3)
-        .map(|at| ceremony(cluster.ask(at, begin.clone()).unwrap()))
-        .collect();
+    let (mut cluster, _, hellos) = begun();
 
     cluster.monotonic_ms += 60_001;
 
     let envelopes = inbox(&hellos, index(1));
     let advance = NodeRequest::AdvanceCeremony {
-        attempt,
+        attempt: ATTEMPT,
         round: 0,
         envelopes,
     };
